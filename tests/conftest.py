@@ -1,0 +1,46 @@
+"""Settings of the whole suite: Hypothesis, Matplotlib without a screen, and the tests against other projects."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+
+import pytest
+from hypothesis import settings
+
+ORACLES = ("torch", "transformers", "peft", "safetensors")
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The first example may compile a kernel, so no deadline. In CI the same examples every time:
+# a failure there is reproduced by running the test again.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-oracle",
+        action="store_true",
+        help=f"refuse to start unless {', '.join(ORACLES)} can be imported, so that no comparison is skipped",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--require-oracle"):
+        return
+    for module in ORACLES:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise pytest.UsageError(f"--require-oracle: {error}; run pip install '.[oracle]'") from error
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("oracle"):
+            missing = [module for module in mark.args or ("torch",) if importlib.util.find_spec(module) is None]
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)}: pip install '.[oracle]'"))
