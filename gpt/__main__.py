@@ -1,0 +1,97 @@
+"""The command line: `python -m gpt train | sample | stages | examples`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from gpt import checkpoint
+from gpt.config import TrainConfig
+from gpt.corpora import CorpusError
+from gpt.errors import UserError
+from gpt.examples import ExamplesConfig, examples
+from gpt.presets import get_preset
+from gpt.run import stored_config
+from gpt.sample import SampleConfig, sample
+from gpt.stage_table import StagesConfig, run_stages
+from gpt.trainer import train
+
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; 0 when done, 2 for a mistake in what was asked, 130 after Ctrl-C."""
+    try:
+        return _run(_parse(arguments))
+    except (UserError, CorpusError) as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _run(config: Any) -> int:
+    if isinstance(config, TrainConfig):
+        return INTERRUPTED if train(config, Console()).interrupted else 0
+    if isinstance(config, StagesConfig):
+        return 0 if run_stages(config, Console()) else INTERRUPTED
+    if isinstance(config, SampleConfig):
+        sample(config)
+    else:
+        for line in examples(config):
+            print(line)
+    return 0
+
+
+def _parse(arguments: list[str]) -> TrainConfig | SampleConfig | StagesConfig | ExamplesConfig:
+    # Types made at run time, since the defaults of `train` depend on what is asked: strings would not find them.
+    commands: Any = (
+        Annotated[TrainConfig, tyro.conf.subcommand("train", default=_train_defaults(arguments))]
+        | Annotated[SampleConfig, tyro.conf.subcommand("sample")]
+        | Annotated[StagesConfig, tyro.conf.subcommand("stages")]
+        | Annotated[ExamplesConfig, tyro.conf.subcommand("examples")]
+    )
+    config: TrainConfig | SampleConfig | StagesConfig | ExamplesConfig = tyro.cli(
+        commands, prog="python -m gpt", description="A character-level GPT on tinytorch.", args=arguments or ["--help"]
+    )
+    return config
+
+
+def _train_defaults(arguments: list[str]) -> TrainConfig:
+    """The settings that the options of `train` change: a preset's, or with --resume the run's own."""
+    if arguments[:1] != ["train"]:
+        return TrainConfig()
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    peek.add_argument("--preset", default=TrainConfig.preset)
+    peek.add_argument("--out", type=Path)
+    peek.add_argument("--resume", action=argparse.BooleanOptionalAction)
+    try:
+        asked, _ = peek.parse_known_args(arguments[1:])
+    except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
+        return TrainConfig()
+    preset = get_preset(asked.preset)
+    if not asked.resume:
+        return preset
+    out = asked.out or preset.out
+    return dataclasses.replace(stored_config(out, checkpoint.load(out, "last")[1]), resume=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""What a run measured: one JSON object a line, and a picture of the losses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tinytorch.files import atomic_write
+
+
+class MetricsLog:
+    """Appends to a JSONL file. A step's line has iter, loss, lr, grad_norm; an evaluation's iter, train_loss, val_loss.
+
+    A line is written whole as soon as it is known. Opened at iteration `start`, the log first forgets what a run that
+    was killed after its last checkpoint had written from there on (and a last line cut short).
+    """
+
+    def __init__(self, path: Path, start: int) -> None:
+        kept = [record for record in read(path) if record["iter"] < start]
+        with atomic_write(path) as file:
+            file.writelines(f"{json.dumps(record)}\n".encode() for record in kept)
+        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed by __exit__)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics file; none where it does not exist. A last line without its end is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
+
+
+def plot(metrics: Path, png: Path, title: str) -> None:
+    """Draw the losses of a metrics file (nats a character, against steps) into a PNG."""
+    from matplotlib.figure import Figure  # imported here: it takes a good part of a second
+
+    records = read(metrics)
+    steps = [record for record in records if "loss" in record]
+    evaluations = [record for record in records if "val_loss" in record]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([r["iter"] for r in steps], [r["loss"] for r in steps], color="0.8", linewidth=0.7, label="batch")
+    for key, label in (("train_loss", "training split"), ("val_loss", "validation split")):
+        points = [(r["iter"], r[key]) for r in evaluations]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+    axes.set(title=title, xlabel="step", ylabel="cross-entropy (nats a character)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_write(png) as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -1,0 +1,56 @@
+"""Write text with a trained model, character by character."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, TextIO
+
+import tyro
+
+import tinytorch
+from gpt.errors import UserError
+from gpt.language_model import Sampling
+from gpt.run import load_model
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Write text with a trained model, to the terminal as it is drawn. The same seed writes the same text."""
+
+    out: Path = Path("runs/nano-cpu")
+    """Folder of the training run whose model writes."""
+
+    checkpoint: Literal["best", "last"] = "best"
+    """The model of the lowest validation loss, or the last one."""
+
+    prompt: str = ""
+    """Text to go on from; empty for a fresh line. Only characters of the training text."""
+
+    max_new_tokens: int = 500
+    """Characters to write."""
+
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    """How a character is drawn."""
+
+    seed: int = 1337
+    """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 0:
+            raise UserError(f"max_new_tokens is {self.max_new_tokens}: it must not be negative")
+
+
+def sample(config: SampleConfig, stream: TextIO = sys.stdout) -> None:
+    """Write the prompt and what follows it to `stream`."""
+    model, tokenizer = load_model(config.out, config.checkpoint)
+    fresh_line = "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
+    idx = tinytorch.tensor([tokenizer.encode(config.prompt or fresh_line)])  # (1, T)
+    generator = tinytorch.Generator()
+    generator.manual_seed(config.seed)
+    stream.write(config.prompt)
+    for token in model.stream(idx, config.max_new_tokens, config.sampling, generator):
+        stream.write(tokenizer.decode([int(token.item())]))
+        stream.flush()
+    stream.write("\n")

@@ -1,0 +1,161 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tinytorch.nn.utils import clip_grad_norm_
+
+import tinytorch
+from gpt.config import TrainConfig
+from gpt.errors import UserError
+from gpt.metrics import MetricsLog, plot
+from gpt.run import Run
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. The losses are those of its last evaluation (NaN before the first)."""
+
+    parameters: int
+    train_loss: float
+    val_loss: float
+    seconds: float
+    interrupted: bool
+
+
+def train(config: TrainConfig, console: Console) -> Result:
+    """Train as `config` says, from its start or from the last checkpoint, to max_iters or Ctrl-C."""
+    run = Run.open(config)
+    config = run.config
+    config.out.mkdir(parents=True, exist_ok=True)
+    console.print(
+        f"[bold]{config.preset}[/]: {run.model.num_parameters():,} parameters; {config.data}: "
+        f"{len(run.train_tokens) + len(run.val_tokens):,} characters, {run.tokenizer.vocab_size} different; "
+        f"writing to {config.out}",
+        soft_wrap=True,
+    )
+    if run.iteration:
+        console.print(f"resuming at iteration {run.iteration}")
+    started = time.perf_counter() - run.seconds
+    train_loss = val_loss = math.nan
+    tokens_a_step = config.grad_accum * config.batch_size * config.model.block_size
+    metrics = config.out / "metrics.jsonl"
+    with MetricsLog(metrics, run.iteration) as log, StopSignal() as stop, _progress(console, config.preset) as bar:
+        task = bar.add_task("", total=config.max_iters, completed=run.iteration, loss=math.nan, speed=0.0)
+        while not stop.requested:
+            if run.iteration % config.eval_interval == 0 or run.iteration == config.max_iters:
+                losses = evaluate(run, run.train_tokens, stop), evaluate(run, run.val_tokens, stop)
+                if stop.requested:
+                    break
+                train_loss, val_loss = losses
+                run.seconds = time.perf_counter() - started
+                log.write({"iter": run.iteration, "train_loss": train_loss, "val_loss": val_loss})
+                bar.console.print(
+                    f"iteration {run.iteration:>5}: training loss {train_loss:.4f}, validation loss {val_loss:.4f}, "
+                    f"{run.seconds:.0f} s"
+                )
+                if val_loss < run.best_val_loss:
+                    run.best_val_loss = val_loss
+                    run.save("best")
+                run.save("last")
+            if run.iteration == config.max_iters:
+                break
+            step_started = time.perf_counter()
+            loss, norm, lr = step(run)
+            speed = tokens_a_step / (time.perf_counter() - step_started)
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} at iteration {run.iteration}: lower --learning-rate "
+                    f"({config.out} keeps the checkpoints from before)"
+                )
+            log.write({"iter": run.iteration, "loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_s": round(speed)})
+            run.iteration += 1
+            bar.update(task, completed=run.iteration, loss=loss, speed=speed)
+    if stop.requested:
+        run.seconds = time.perf_counter() - started
+        run.save("last")
+        console.print(f"stopped at iteration {run.iteration}; go on with --resume --out {config.out}", soft_wrap=True)
+    plot(metrics, config.out / "loss.png", f"{config.preset} on {config.data}")
+    return Result(run.model.num_parameters(), train_loss, val_loss, run.seconds, stop.requested)
+
+
+def step(run: Run) -> tuple[float, float, float]:
+    """One optimizer step: the mean loss of its batches, the gradient's norm before clipping, the learning rate."""
+    config = run.config
+    lr = get_lr(run.iteration, config)
+    for group in run.optimizer.param_groups:
+        group["lr"] = lr
+    run.optimizer.zero_grad(set_to_none=True)
+    total = 0.0
+    for _ in range(config.grad_accum):
+        inputs, targets = next(run.batches)
+        _, loss = run.model(inputs, targets)
+        loss = loss / config.grad_accum
+        loss.backward()
+        total += loss.item()
+    norm = clip_grad_norm_(run.model.parameters(), config.grad_clip or math.inf)
+    run.optimizer.step()
+    return total, norm.item(), lr
+
+
+def get_lr(iteration: int, config: TrainConfig) -> float:
+    """nanoGPT's schedule: linear warm-up, then half a cosine down to min_lr at max_iters."""
+    if iteration < config.warmup_iters:
+        return config.learning_rate * (iteration + 1) / (config.warmup_iters + 1)
+    if iteration >= config.max_iters:
+        return config.min_lr
+    progress = (iteration - config.warmup_iters) / (config.max_iters - config.warmup_iters)
+    return config.min_lr + 0.5 * (1.0 + math.cos(math.pi * progress)) * (config.learning_rate - config.min_lr)
+
+
+def evaluate(run: Run, tokens: np.ndarray, stop: StopSignal) -> float:
+    """Mean loss on the fixed batches of `tokens`, without dropout; on those seen so far when asked to stop."""
+    run.model.eval()
+    losses = []
+    with tinytorch.no_grad():
+        for inputs, targets in run.evaluation_batches(tokens):
+            losses.append(run.model(inputs, targets)[1].item())
+            if stop.requested:
+                break
+    run.model.train()
+    return sum(losses) / len(losses)
+
+
+class StopSignal:
+    """Within it, the first Ctrl-C only sets `requested`, so that no step is cut in two; the second one interrupts."""
+
+    requested = False
+
+    def __enter__(self) -> StopSignal:
+        self._previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def _progress(console: Console, name: str) -> Progress:
+    return Progress(
+        TextColumn(f"[bold]{name}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TextColumn("{task.fields[speed]:,.0f} tokens/s"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        speed_estimate_period=120,
+    )
