@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -49,6 +50,24 @@ def float_to_bits(typingctx: Any, x: Any) -> Any:
 def bits_to_float(typingctx: Any, bits: Any) -> Any:
     """The float32 whose bits an int32 holds, or the float64 of an int64."""
     return _FLOATS[bits](bits), _bitcast
+
+
+@intrinsic
+def maximum(typingctx: Any, a: Any, b: Any) -> Any:
+    """The larger of two floats, NaN if either is NaN. Unlike `max`, LLVM vectorises a loop over it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        function = builder.module.declare_intrinsic("llvm.maximum", [kind], ir.FunctionType(kind, [kind, kind]))
+        return builder.call(function, args)
+
+    return a(a, a), codegen
+
+
+@register_jitable(**_OPTIONS)
+def subtract(a: Any, b: Any) -> Any:
+    """a - b, rounded here: callers that allow "reassoc" may not fold it into another sum."""
+    return a - b
 
 
 def _make(

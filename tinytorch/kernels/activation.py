@@ -1,0 +1,206 @@
+"""GELU, SiLU, SwiGLU and erf, element by element, with their backwards.
+
+Every array is C-contiguous, float32 or float64, of any shape; the results have the first one's shape.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler import serial
+from .math import erf as scalar_erf
+from .math import exp, sigmoid
+from .math import tanh as scalar_tanh
+from .threads import parallel_for
+
+Array = NDArray[np.floating]
+
+_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
+
+_SQRT_HALF = math.sqrt(0.5)
+_ONE_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+_CUBIC = 0.044715
+# Beyond this the derivative of GELU is 0 or 1 in either type; going further would give inf * 0.
+_SATURATED = 50.0
+
+
+# gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
+# P(x) = (1 + erf(x / sqrt 2)) / 2, or with tanh for its approximation (1 + tanh(s)) / 2,
+# s = sqrt(2 / pi) (x + 0.044715 x^3).
+@serial
+def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool, y: Array) -> None:
+    x, y = x[start:stop], y[start:stop]
+    real = x.dtype.type
+    half, one = real(0.5), real(1)
+    if approximate:
+        a, b = real(_SQRT_2_OVER_PI), real(_SQRT_2_OVER_PI * _CUBIC)
+        for i in range(x.size):
+            v = x[i]
+            y[i] = half * v * (one + scalar_tanh(v * (a + b * v * v)))
+    else:
+        scale = real(_SQRT_HALF)
+        for i in range(x.size):
+            y[i] = half * x[i] * (one + scalar_erf(x[i] * scale))
+
+
+# dx_i = g_i (P(x_i) + x_i P'(x_i)), with P'(x) = e^(-x^2 / 2) / sqrt(2 pi), or with tanh
+# P'(x) = (1 - tanh(s)^2) / 2 ds/dx,  ds/dx = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
+@serial
+def _gelu_backward_range(
+    start: int, stop: int, worker: int, grad: Array, x: Array, approximate: bool, dx: Array
+) -> None:
+    grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
+    real = x.dtype.type
+    half, one, limit = real(0.5), real(1), real(_SATURATED)
+    if approximate:
+        a, b, b3 = real(_SQRT_2_OVER_PI), real(_SQRT_2_OVER_PI * _CUBIC), real(3 * _SQRT_2_OVER_PI * _CUBIC)
+        for i in range(grad.size):
+            v = x[i]
+            v = limit if v > limit else v
+            v = -limit if v < -limit else v
+            t = scalar_tanh(v * (a + b * v * v))
+            # y[i] = half * v * (one + t)
+            dx[i] = grad[i] * half * (one + t + v * (one - t * t) * (a + b3 * v * v))
+    else:
+        scale, density = real(_SQRT_HALF), real(_ONE_OVER_SQRT_2PI)
+        for i in range(grad.size):
+            v = x[i]
+            v = limit if v > limit else v
+            v = -limit if v < -limit else v
+            # y[i] = half * v * (one + erf(v * scale))
+            dx[i] = grad[i] * (half * (one + scalar_erf(v * scale)) + v * density * exp(-half * v * v))
+
+
+# silu(x) = x s(x), s the logistic sigmoid, s' = s (1 - s)
+@serial
+def _silu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+    x, y = x[start:stop], y[start:stop]
+    for i in range(x.size):
+        y[i] = x[i] * sigmoid(x[i])
+
+
+# dx_i = g_i s_i (1 + x_i (1 - s_i))
+@serial
+def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Array, dx: Array) -> None:
+    grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
+    one = x.dtype.type(1)
+    for i in range(grad.size):
+        s = sigmoid(x[i])
+        dx[i] = grad[i] * s * (one + x[i] * (one - s))  # y[i] = x[i] * s
+
+
+# y = silu(gate) up (N. Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202)
+@serial
+def _swiglu_range(start: int, stop: int, worker: int, gate: Array, up: Array, y: Array) -> None:
+    gate, up, y = gate[start:stop], up[start:stop], y[start:stop]
+    for i in range(gate.size):
+        y[i] = gate[i] * sigmoid(gate[i]) * up[i]
+
+
+# dgate_i = g_i up_i s_i (1 + gate_i (1 - s_i)),  dup_i = g_i gate_i s_i
+@serial
+def _swiglu_backward_range(
+    start: int, stop: int, worker: int, grad: Array, gate: Array, up: Array, dgate: Array, dup: Array
+) -> None:
+    grad, gate, up, dgate, dup = grad[start:stop], gate[start:stop], up[start:stop], dgate[start:stop], dup[start:stop]
+    one = gate.dtype.type(1)
+    for i in range(grad.size):
+        s = sigmoid(gate[i])
+        # y[i] = gate[i] * s * up[i]
+        dgate[i] = grad[i] * up[i] * s * (one + gate[i] * (one - s))
+        dup[i] = grad[i] * gate[i] * s
+
+
+@serial
+def _erf_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+    x, y = x[start:stop], y[start:stop]
+    for i in range(x.size):
+        y[i] = scalar_erf(x[i])
+
+
+@serial
+def _gelu(x: Array, approximate: bool, y: Array) -> None:
+    parallel_for(_gelu_range, x.size, _GRAIN, (x, approximate, y))
+
+
+@serial
+def _gelu_backward(grad: Array, x: Array, approximate: bool, dx: Array) -> None:
+    parallel_for(_gelu_backward_range, grad.size, _GRAIN, (grad, x, approximate, dx))
+
+
+@serial
+def _silu(x: Array, y: Array) -> None:
+    parallel_for(_silu_range, x.size, _GRAIN, (x, y))
+
+
+@serial
+def _silu_backward(grad: Array, x: Array, dx: Array) -> None:
+    parallel_for(_silu_backward_range, grad.size, _GRAIN, (grad, x, dx))
+
+
+@serial
+def _swiglu(gate: Array, up: Array, y: Array) -> None:
+    parallel_for(_swiglu_range, gate.size, _GRAIN, (gate, up, y))
+
+
+@serial
+def _swiglu_backward(grad: Array, gate: Array, up: Array, dgate: Array, dup: Array) -> None:
+    parallel_for(_swiglu_backward_range, grad.size, _GRAIN, (grad, gate, up, dgate, dup))
+
+
+@serial
+def _erf(x: Array, y: Array) -> None:
+    parallel_for(_erf_range, x.size, _GRAIN, (x, y))
+
+
+def gelu(x: Array, tanh: bool = False) -> Array:
+    """x times the normal distribution function at x, by erf or by its approximation with tanh."""
+    y = np.empty_like(x)
+    _gelu(x.reshape(-1), tanh, y.reshape(-1))
+    return y
+
+
+def gelu_backward(grad: Array, x: Array, tanh: bool = False) -> Array:
+    """The gradient of x, from that of gelu(x, tanh)."""
+    dx = np.empty_like(x)
+    _gelu_backward(grad.reshape(-1), x.reshape(-1), tanh, dx.reshape(-1))
+    return dx
+
+
+def silu(x: Array) -> Array:
+    """x times the logistic sigmoid of x."""
+    y = np.empty_like(x)
+    _silu(x.reshape(-1), y.reshape(-1))
+    return y
+
+
+def silu_backward(grad: Array, x: Array) -> Array:
+    """The gradient of x, from that of silu(x)."""
+    dx = np.empty_like(x)
+    _silu_backward(grad.reshape(-1), x.reshape(-1), dx.reshape(-1))
+    return dx
+
+
+def swiglu(gate: Array, up: Array) -> Array:
+    """silu(gate) * up."""
+    y = np.empty_like(gate)
+    _swiglu(gate.reshape(-1), up.reshape(-1), y.reshape(-1))
+    return y
+
+
+def swiglu_backward(grad: Array, gate: Array, up: Array) -> tuple[Array, Array]:
+    """The gradients of gate and up, from that of swiglu(gate, up)."""
+    dgate, dup = np.empty_like(gate), np.empty_like(up)
+    _swiglu_backward(grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
+    return dgate, dup
+
+
+def erf(x: Array) -> Array:
+    """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x."""
+    y = np.empty_like(x)
+    _erf(x.reshape(-1), y.reshape(-1))
+    return y

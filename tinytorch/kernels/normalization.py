@@ -1,0 +1,250 @@
+"""layer_norm and rms_norm over the columns of a matrix, with their backwards.
+
+x, y, grad, dx : (N, C), C-contiguous, float32 or float64
+weight, bias   : (C,) of the same type, or None
+mean, rstd     : (N,), what the backward needs of each row
+
+J. L. Ba, J. R. Kiros, G. E. Hinton, Layer Normalization, arXiv:1607.06450; B. Zhang, R. Sennrich,
+Root Mean Square Layer Normalization, arXiv:1910.07467.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler import serial
+from .threads import parallel_for
+
+Array = NDArray[np.floating]
+
+_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
+# The backward adds the gradients of weight and bias over rows: first within chunks of rows, then over
+# chunks in order. The number of chunks depends on the shape alone, so the bits do not depend on the threads.
+_MAX_CHUNKS = 32
+
+
+@serial
+def _layer_norm_rows(
+    start: int,
+    stop: int,
+    worker: int,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    eps: float,
+    y: Array,
+    mean: Array,
+    rstd: Array,
+) -> None:
+    real = x.dtype.type
+    columns = x.shape[1]
+    zero, one, count = real(0), real(1), real(columns)
+    for n in range(start, stop):
+        total = zero
+        for c in range(columns):
+            total += x[n, c]
+        m = total / count
+        # From the differences, not from the squares' mean: that would cancel where the mean is large.
+        squares = zero
+        for c in range(columns):
+            d = x[n, c] - m
+            squares += d * d
+        r = one / np.sqrt(squares / count + real(eps))
+        for c in range(columns):
+            y[n, c] = (x[n, c] - m) * r * weight[c] + bias[c]
+        mean[n] = m
+        rstd[n] = r
+
+
+# With h_c = (x_c - m) r, m = sum_k x_k / C, r = (sum_k (x_k - m)^2 / C + eps)^(-1/2):
+#     dm/dx_j = 1/C,  dr/dx_j = -r^3 (x_j - m) / C = -r^2 h_j / C
+#     dh_c/dx_j = r (delta_cj - 1/C - h_c h_j / C)
+# and for y_c = h_c w_c + b_c with u_c = g_c w_c
+#     dx_j = r (u_j - sum_c u_c / C - h_j sum_c u_c h_c / C),  dw_c = sum_n g_nc h_nc,  db_c = sum_n g_nc
+@serial
+def _layer_norm_backward_chunks(
+    start: int,
+    stop: int,
+    worker: int,
+    grad: Array,
+    x: Array,
+    weight: Array,
+    mean: Array,
+    rstd: Array,
+    need_input: bool,
+    need_parameters: bool,
+    dx: Array,  # (N, C), or (0, 0) where not needed
+    sums: Array,  # (chunks, 2, C), zeros on entry: the gradients of weight and bias
+) -> None:
+    real = x.dtype.type
+    rows, columns = x.shape
+    chunks = sums.shape[0]
+    zero, count = real(0), real(columns)
+    for chunk in range(start, stop):
+        dweight, dbias = sums[chunk, 0], sums[chunk, 1]
+        for n in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
+            m, r = mean[n], rstd[n]
+            if need_input:
+                sum_u, sum_uh = zero, zero
+                for c in range(columns):
+                    u = grad[n, c] * weight[c]
+                    sum_u += u
+                    sum_uh += u * (x[n, c] - m)
+                a = sum_u / count
+                b = sum_uh * r * r / count
+                for c in range(columns):
+                    # y[n, c] = (x[n, c] - m) * r * weight[c] + bias[c]
+                    dx[n, c] = r * (grad[n, c] * weight[c] - a - (x[n, c] - m) * b)
+            if need_parameters:
+                for c in range(columns):
+                    dweight[c] += grad[n, c] * (x[n, c] - m) * r
+                    dbias[c] += grad[n, c]
+
+
+@serial
+def _rms_norm_rows(
+    start: int, stop: int, worker: int, x: Array, weight: Array, eps: float, y: Array, rstd: Array
+) -> None:
+    real = x.dtype.type
+    columns = x.shape[1]
+    zero, one, count = real(0), real(1), real(columns)
+    for n in range(start, stop):
+        squares = zero
+        for c in range(columns):
+            squares += x[n, c] * x[n, c]
+        r = one / np.sqrt(squares / count + real(eps))
+        for c in range(columns):
+            y[n, c] = x[n, c] * r * weight[c]
+        rstd[n] = r
+
+
+# With h_c = x_c r, r = (sum_k x_k^2 / C + eps)^(-1/2):
+#     dr/dx_j = -r^3 x_j / C,  dh_c/dx_j = r (delta_cj - h_c h_j / C)
+# and for y_c = h_c w_c with u_c = g_c w_c
+#     dx_j = r (u_j - h_j sum_c u_c h_c / C),  dw_c = sum_n g_nc h_nc
+@serial
+def _rms_norm_backward_chunks(
+    start: int,
+    stop: int,
+    worker: int,
+    grad: Array,
+    x: Array,
+    weight: Array,
+    rstd: Array,
+    need_input: bool,
+    need_weight: bool,
+    dx: Array,  # (N, C), or (0, 0) where not needed
+    sums: Array,  # (chunks, C), zeros on entry: the gradient of weight
+) -> None:
+    real = x.dtype.type
+    rows, columns = x.shape
+    chunks = sums.shape[0]
+    zero, count = real(0), real(columns)
+    for chunk in range(start, stop):
+        dweight = sums[chunk]
+        for n in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
+            r = rstd[n]
+            if need_input:
+                sum_ux = zero
+                for c in range(columns):
+                    sum_ux += grad[n, c] * weight[c] * x[n, c]
+                b = sum_ux * r * r / count
+                for c in range(columns):
+                    dx[n, c] = r * (grad[n, c] * weight[c] - x[n, c] * b)  # y[n, c] = x[n, c] * r * weight[c]
+            if need_weight:
+                for c in range(columns):
+                    dweight[c] += grad[n, c] * x[n, c] * r
+
+
+@serial
+def _layer_norm(x: Array, weight: Array, bias: Array, eps: float, y: Array, mean: Array, rstd: Array) -> None:
+    grain = _GRAIN // (x.shape[1] + 1) + 1
+    parallel_for(_layer_norm_rows, x.shape[0], grain, (x, weight, bias, eps, y, mean, rstd))
+
+
+@serial
+def _layer_norm_backward(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    mean: Array,
+    rstd: Array,
+    need_input: bool,
+    need_parameters: bool,
+    dx: Array,
+    sums: Array,
+) -> None:
+    args = (grad, x, weight, mean, rstd, need_input, need_parameters, dx, sums)
+    parallel_for(_layer_norm_backward_chunks, sums.shape[0], 1, args)
+
+
+@serial
+def _rms_norm(x: Array, weight: Array, eps: float, y: Array, rstd: Array) -> None:
+    parallel_for(_rms_norm_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, weight, eps, y, rstd))
+
+
+@serial
+def _rms_norm_backward(
+    grad: Array, x: Array, weight: Array, rstd: Array, need_input: bool, need_weight: bool, dx: Array, sums: Array
+) -> None:
+    args = (grad, x, weight, rstd, need_input, need_weight, dx, sums)
+    parallel_for(_rms_norm_backward_chunks, sums.shape[0], 1, args)
+
+
+def _chunks(x: Array) -> int:
+    """Into how many chunks of rows a backward is divided: a matter of the shape alone."""
+    return max(1, min(x.shape[0], x.size // _GRAIN, _MAX_CHUNKS))
+
+
+def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
+    """y (N, C) = (x - mean) * rstd * weight + bias, with mean (N,) and rstd (N,) = 1 / sqrt(variance + eps)."""
+    rows, columns = x.shape
+    y, mean, rstd = np.empty_like(x), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
+    w = np.ones(columns, x.dtype) if weight is None else weight
+    b = np.zeros(columns, x.dtype) if bias is None else bias
+    _layer_norm(x, w, b, eps, y, mean, rstd)
+    return y, mean, rstd
+
+
+def layer_norm_backward(
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    rstd: Array,
+    need_input: bool = True,
+    need_weight: bool = True,
+    need_bias: bool = True,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """The gradients of x (N, C), weight (C,) and bias (C,), each None where it is not needed."""
+    columns = x.shape[1]
+    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype)
+    w = np.ones(columns, x.dtype) if weight is None else weight
+    need_parameters = need_weight or need_bias
+    sums = np.zeros((_chunks(x), 2, columns), x.dtype)
+    _layer_norm_backward(grad, x, w, mean, rstd, need_input, need_parameters, dx, sums)
+    dweight, dbias = sums.sum(axis=0) if len(sums) > 1 else sums[0]
+    return dx if need_input else None, dweight if need_weight else None, dbias if need_bias else None
+
+
+def rms_norm(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
+    """y (N, C) = x * rstd * weight, with rstd (N,) = 1 / sqrt(mean of x^2 + eps)."""
+    rows, columns = x.shape
+    y, rstd = np.empty_like(x), np.empty(rows, x.dtype)
+    w = np.ones(columns, x.dtype) if weight is None else weight
+    _rms_norm(x, w, eps, y, rstd)
+    return y, rstd
+
+
+def rms_norm_backward(
+    grad: Array, x: Array, weight: Array | None, rstd: Array, need_input: bool = True, need_weight: bool = True
+) -> tuple[Array | None, Array | None]:
+    """The gradients of x (N, C) and weight (C,), each None where it is not needed."""
+    columns = x.shape[1]
+    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype)
+    w = np.ones(columns, x.dtype) if weight is None else weight
+    sums = np.zeros((_chunks(x), columns), x.dtype)
+    _rms_norm_backward(grad, x, w, rstd, need_input, need_weight, dx, sums)
+    dweight = sums.sum(axis=0) if len(sums) > 1 else sums[0]
+    return dx if need_input else None, dweight if need_weight else None

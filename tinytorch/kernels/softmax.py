@@ -1,0 +1,148 @@
+"""softmax and log_softmax over the columns of a matrix, with their backwards.
+
+x, y, grad, dx : (N, C), C-contiguous, float32 or float64; each row is one distribution.
+
+A row of -inf only (all masked) is no distribution. It gives softmax 0 and log_softmax -inf, its
+logarithm, and gradient 0; PyTorch gives NaN. A row with NaN or +inf gives NaN, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler import serial
+from .math import exp, maximum, subtract
+from .threads import parallel_for
+
+Array = NDArray[np.floating]
+
+_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
+
+
+@serial
+def _softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+    columns = x.shape[1]
+    zero = x.dtype.type(0)
+    for n in range(start, stop):
+        largest = x[n, 0]
+        for c in range(columns):
+            largest = maximum(largest, x[n, c])
+        if largest == -np.inf:
+            y[n] = zero
+            continue
+        total = zero
+        for c in range(columns):
+            e = exp(x[n, c] - largest)
+            y[n, c] = e
+            total += e
+        scale = x.dtype.type(1) / total
+        for c in range(columns):
+            y[n, c] *= scale
+
+
+# y_i = e^x_i / sum_k e^x_k, so dy_i/dx_j = y_i (delta_ij - y_j) and
+#     dx_j = sum_i g_i y_i (delta_ij - y_j) = y_j (g_j - sum_i g_i y_i)
+@serial
+def _softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
+    columns = y.shape[1]
+    for n in range(start, stop):
+        dot = y.dtype.type(0)
+        for c in range(columns):
+            dot += grad[n, c] * y[n, c]
+        for c in range(columns):
+            dx[n, c] = y[n, c] * (grad[n, c] - dot)  # y[n, c] *= scale, scale = 1 / total
+
+
+@serial
+def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+    columns = x.shape[1]
+    for n in range(start, stop):
+        largest = x[n, 0]
+        for c in range(columns):
+            largest = maximum(largest, x[n, c])
+        if largest == -np.inf:
+            y[n] = largest
+            continue
+        total = x.dtype.type(0)
+        for c in range(columns):
+            total += exp(x[n, c] - largest)
+        log_total = x.dtype.type(math.log(total))
+        for c in range(columns):
+            # In this order: where the logits are large, largest + log_total would lose log_total.
+            y[n, c] = subtract(x[n, c], largest) - log_total
+
+
+# y_i = x_i - log sum_k e^x_k, so dy_i/dx_j = delta_ij - e^y_j and
+#     dx_j = g_j - e^y_j sum_i g_i
+@serial
+def _log_softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
+    columns = y.shape[1]
+    zero = y.dtype.type(0)
+    for n in range(start, stop):
+        if y[n, 0] == -np.inf:
+            largest = y[n, 0]
+            for c in range(columns):
+                largest = maximum(largest, y[n, c])
+            if largest == -np.inf:
+                dx[n] = zero
+                continue
+        total = zero
+        for c in range(columns):
+            total += grad[n, c]
+        for c in range(columns):
+            dx[n, c] = grad[n, c] - exp(y[n, c]) * total  # y[n, c] = x[n, c] - largest - log_total
+
+
+@serial
+def _softmax(x: Array, y: Array) -> None:
+    parallel_for(_softmax_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, y))
+
+
+@serial
+def _softmax_backward(grad: Array, y: Array, dx: Array) -> None:
+    parallel_for(_softmax_backward_rows, y.shape[0], _GRAIN // (y.shape[1] + 1) + 1, (grad, y, dx))
+
+
+@serial
+def _log_softmax(x: Array, y: Array) -> None:
+    parallel_for(_log_softmax_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, y))
+
+
+@serial
+def _log_softmax_backward(grad: Array, y: Array, dx: Array) -> None:
+    parallel_for(_log_softmax_backward_rows, y.shape[0], _GRAIN // (y.shape[1] + 1) + 1, (grad, y, dx))
+
+
+def softmax(x: Array) -> Array:
+    """(N, C) -> (N, C): e^x divided by its row's sum."""
+    y = np.empty_like(x)
+    if x.size:
+        _softmax(x, y)
+    return y
+
+
+def softmax_backward(grad: Array, y: Array) -> Array:
+    """The gradient (N, C) of x, from that of y = softmax(x)."""
+    dx = np.empty_like(y)
+    if y.size:
+        _softmax_backward(grad, y, dx)
+    return dx
+
+
+def log_softmax(x: Array) -> Array:
+    """(N, C) -> (N, C): x minus the logarithm of its row's sum of e^x."""
+    y = np.empty_like(x)
+    if x.size:
+        _log_softmax(x, y)
+    return y
+
+
+def log_softmax_backward(grad: Array, y: Array) -> Array:
+    """The gradient (N, C) of x, from that of y = log_softmax(x)."""
+    dx = np.empty_like(y)
+    if y.size:
+        _log_softmax_backward(grad, y, dx)
+    return dx
