@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt.errors import UserError
+
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 
 
-class CorpusError(ValueError):
+class CorpusError(UserError):
     """A text that cannot be had; the message is one line and says what to do."""
 
 
