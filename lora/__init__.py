@@ -1,0 +1,1 @@
+"""Llama checkpoints and low-rank adapters (LoRA) on tinytorch."""
