@@ -1,0 +1,181 @@
+"""Scaled dot-product attention in tiles: memory linear in the number of positions.
+
+The (T, S) matrix of scores is never stored. The forward walks over tiles of keys with a running
+maximum and sum (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax") and keeps
+one number a row, the log-sum-exp of its scores; the backward computes the probabilities of each tile
+again from it (Dao 2023, "FlashAttention-2", algorithms 1 and 2).
+
+B batch, H query heads, Hkv key heads (H is a multiple), T queries, S keys, D and Dv sizes of a head.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinytorch.kernels.attention_backward import KEYS, backward
+from tinytorch.kernels.attention_forward import forward
+from tinytorch.kernels.attention_tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
+from tinytorch.kernels.compiler import serial
+
+Array = npt.NDArray[Any]
+
+_TASKS = 16  # the backward splits the keys of a head where there are fewer heads than this
+_NO_BOOLS = np.zeros(1, np.bool_)
+_NO_FLOATS = {np.dtype(t): np.zeros(1, t) for t in (np.float32, np.float64)}
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """softmax(scale q k^T + mask) v, and the log-sum-exp of each row of scores.
+
+    q (B, H, T, D), k (B, Hkv, S, D), v (B, Hkv, S, Dv), float32 or float64, all alike. Query head h
+    reads key head h // (H / Hkv). mask broadcasts to (B, H, T, S): boolean (True where a query may
+    attend) or floating (added to the scores). causal lets query i see keys j <= i. scale is
+    1 / sqrt(D) unless given. dropout is the probability of dropping a probability; the same seed
+    drops the same ones, whatever the number of threads.
+
+    Returns out (B, H, T, Dv), laid out in memory as (B, T, H, Dv), and lse (B, H, T). A row that may
+    attend to nothing gives zeros, and lse -inf.
+    """
+    B, H, T, D = q.shape
+    S, Dv = v.shape[2:]
+    _check(q, k, v, dropout)
+    out = np.empty((B, T, H, Dv), q.dtype)
+    lse = np.empty((B, H, T), q.dtype)
+    if S == 0:
+        out[...] = 0
+        lse[...] = -np.inf
+    elif out.size or lse.size:
+        options = _options(q, k, v, mask, causal, scale, dropout, seed)
+        (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
+        forward(out, lse, (*q_at, *k_at, *v_at, *options))
+    return out.transpose(0, 2, 1, 3), lse
+
+
+def attention_backward(
+    grad: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    out: Array,
+    lse: Array,
+    mask: Array | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> tuple[Array, Array, Array]:
+    """The gradients of q, k and v, given grad (B, H, T, Dv) and what `attention` took and returned.
+
+    dq (B, H, T, D) is laid out in memory as (B, T, H, D), dk and dv likewise.
+    """
+    B, H, T, D = q.shape
+    kv_heads, S, Dv = v.shape[1:]
+    _check(q, k, v, dropout)
+    if grad.shape != out.shape or grad.dtype != q.dtype:
+        raise ValueError(f"grad is {grad.dtype} {grad.shape} where the output is {q.dtype} {out.shape}")
+    dk = np.empty((B, S, kv_heads, D), q.dtype)
+    dv = np.empty((B, S, kv_heads, Dv), q.dtype)
+    if S == 0 or grad.size == 0:
+        dk[...] = 0
+        dv[...] = 0
+        return np.zeros((B, T, H, D), q.dtype).transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
+    chunks = max(1, min(_TASKS // (B * kv_heads), math.ceil(S / KEYS)))
+    dq = np.empty((chunks, B, T, H, D), q.dtype)
+    options = _options(q, k, v, mask, causal, scale, dropout, seed)
+    (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
+    (grad, grad_at), (out, out_at) = _located(grad), _located(out)
+    lse = np.ascontiguousarray(lse)
+    backward(dq, dk, dv, (*q_at, *k_at, *v_at, *grad_at, *out_at, lse, *options))
+    summed = dq[0] if chunks == 1 else dq.sum(axis=0)
+    return summed.transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
+
+
+def dropout_mask(seed: int, p: float, B: int, H: int, T: int, S: int) -> Array:
+    """Which probabilities (B, H, T, S) `attention` keeps with this seed and dropout p: True where kept."""
+    kept = np.empty((B, H, T, S), np.bool_)
+    _fill_dropout_mask(kept, _word(seed), _threshold(p))
+    return kept
+
+
+@serial
+def _fill_dropout_mask(kept: Any, seed: int, threshold: int) -> None:
+    B, H, T, S = kept.shape
+    for b in range(B):
+        for h in range(H):
+            key = dropout_key(seed, b, h)
+            for j in range(S):
+                hashed = key_hash(key, j)
+                for i in range(T):
+                    kept[b, h, i, j] = keeps(hashed, i, threshold)
+
+
+def _check(q: Array, k: Array, v: Array, dropout: float) -> None:
+    if not (q.ndim == k.ndim == v.ndim == 4):
+        raise ValueError(f"attention takes (batch, heads, positions, size); got q {q.shape}, k {k.shape}, v {v.shape}")
+    if q.dtype not in _NO_FLOATS or not (q.dtype == k.dtype == v.dtype):
+        raise TypeError(f"q, k and v must be all float32 or all float64; got {q.dtype}, {k.dtype}, {v.dtype}")
+    if k.shape[:3] != v.shape[:3] or q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
+        raise ValueError(f"shapes do not fit together: q {q.shape}, k {k.shape}, v {v.shape}")
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(f"{q.shape[1]} query heads are not a multiple of {k.shape[1]} key heads")
+    if not 0.0 <= dropout <= 1.0:
+        raise ValueError(f"dropout must lie between 0 and 1, got {dropout}")
+
+
+def _threshold(dropout: float) -> int:
+    return round(dropout * 2**24)
+
+
+def _word(seed: int) -> int:
+    return int(seed) & (2**63 - 1)
+
+
+def _options(
+    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float | None, dropout: float, seed: int
+) -> tuple[Any, ...]:
+    """The arguments that both kernels end with."""
+    B, H, T, D = q.shape
+    S, Dv = v.shape[2:]
+    kind, allowed, bias, steps = NO_MASK, _NO_BOOLS, _NO_FLOATS[q.dtype], (0, 0, 0, 0)
+    if mask is not None:
+        if mask.dtype == np.bool_:
+            kind = BOOL_MASK
+            allowed, steps = _flat_mask(mask, (B, H, T, S))
+        else:
+            kind = FLOAT_MASK
+            bias, steps = _flat_mask(mask.astype(q.dtype, copy=False), (B, H, T, S))
+    shape = (H, k.shape[1], T, S, D, Dv)
+    scale = 1 / math.sqrt(D) if scale is None else float(scale)
+    return shape, scale, bool(causal), kind, allowed, bias, steps, _word(seed), _threshold(dropout), 1.0 - dropout
+
+
+def _located(x: Array) -> tuple[Array, tuple[int, tuple[int, int, int]]]:
+    """x (four axes), copied unless its last axis is contiguous; its address and its other three strides, in elements.
+
+    As numbers, all layouts have one type, and the kernels are compiled once. The caller keeps x alive.
+    """
+    size = x.itemsize
+    if x.strides[3] != size or not x.flags.aligned:
+        x = np.array(x, order="C")
+    b, h, t, _ = x.strides
+    return x, (x.ctypes.data, (b // size, h // size, t // size))
+
+
+def _flat_mask(mask: Array, shape: tuple[int, int, int, int]) -> tuple[Array, tuple[int, int, int, int]]:
+    mask = np.array(mask, order="C", ndmin=1)
+    wide = np.broadcast_to(mask, shape)
+    b, h, t, s = (step // mask.itemsize for step in wide.strides)
+    return mask.reshape(-1), (b, h, t, s)

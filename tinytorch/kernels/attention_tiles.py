@@ -1,0 +1,153 @@
+"""The pieces that the attention kernels are made of: products of tiles, packing, masks, dropout.
+
+Tiles are kept with the queries in the vector lanes. A *panel* is `width` = 2 vectors of queries (32 in
+float32 and 16 in float64 with AVX-512, half of that with AVX2). Scores are kept transposed, as
+(keys, width), so the softmax over the keys runs down the rows, lane by lane; and in every matrix
+product of attention one operand then has contiguous rows of vectors, while the other is read an
+element at a time, whatever its strides: only q and the gradient need a transposed copy.
+
+Everything is a typed pointer and strides in elements; names end in `_step` where they say how far
+apart rows are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinytorch.kernels.compiler import serial
+from tinytorch.kernels.simd import REGISTERS, advance, lanes, pointer, pointer_at, tile_product, transpose
+
+ROWS = 8 if REGISTERS == 32 else 4  # rows of a register tile; tiles are filled up to a multiple of it
+NO_MASK, BOOL_MASK, FLOAT_MASK = 0, 1, 2
+_LINE = 64  # bytes in a cache line, and the longest vector
+
+
+@serial
+def round_up(n: int, multiple: int) -> int:
+    return (n + multiple - 1) // multiple * multiple
+
+
+@serial
+def scratch(size: int, like: Any) -> Any:
+    """Uninitialised memory for `size` elements from the start of a cache line on; see first_line."""
+    return np.empty(size + _LINE // like.itemsize, like.dtype)
+
+
+@serial
+def first_line(memory: Any) -> Any:
+    """The first cache line in scratch memory, so that no vector straddles two. The caller keeps it alive."""
+    return pointer_at(round_up(memory.ctypes.data, _LINE), pointer(memory))
+
+
+@serial
+def product(
+    c: Any, c_step: int, a: Any, a_row: int, a_column: int, b: Any, b_step: int, addend: Any, addend_step: int,
+    rows: int, columns: int, depth: int, add: int,
+) -> None:  # fmt: skip
+    """c (rows, columns) = a (rows, depth) b (depth, columns) + addend where `add` is 1.
+
+    rows is a multiple of ROWS, columns of the width of a panel.
+    """
+    width = 2 * lanes(c)
+    for r in range(0, rows, ROWS):
+        for w in range(0, columns, width):
+            tile_product(
+                ROWS, 2, depth, advance(a, r * a_row), a_row, a_column, advance(b, w), b_step,
+                advance(c, r * c_step + w), c_step, advance(addend, r * addend_step + w), addend_step, add,
+            )  # fmt: skip
+
+
+@serial
+def fill(target: Any, start: int, stop: int, value: float) -> None:
+    for e in range(start, stop):
+        target[e] = value
+
+
+@serial
+def pack_rows(
+    target: Any, target_step: int, padded_rows: int, source: Any, source_step: int, rows: int, columns: int
+) -> None:
+    """target (padded_rows, target_step) = source (rows, columns), filled up with zeros."""
+    for r in range(rows):
+        to, row = advance(target, r * target_step), advance(source, r * source_step)
+        for d in range(columns):
+            to[d] = row[d]
+        fill(to, columns, target_step, 0)
+    fill(target, rows * target_step, padded_rows * target_step, 0)
+
+
+@serial
+def pack_panel(target: Any, source: Any, source_step: int, rows: int, columns: int) -> None:
+    """target (columns, width) = source (rows, columns) transposed, filled up with zeros."""
+    side = lanes(target)
+    width = 2 * side
+    if rows < width:
+        fill(target, 0, columns * width, 0)
+    whole_rows, whole_columns = rows // side * side, columns // side * side
+    for r in range(0, whole_rows, side):
+        for d in range(0, whole_columns, side):
+            transpose(None, advance(source, r * source_step + d), source_step, advance(target, d * width + r), width)
+    for r in range(rows):
+        for d in range(whole_columns if r < whole_rows else 0, columns):
+            target[d * width + r] = source[r * source_step + d]
+
+
+@serial
+def hide(
+    scores: Any, keys: int, queries: int, key0: int, query0: int, batch: int, head: int,
+    causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
+) -> None:  # fmt: skip
+    """Apply the masks to one panel of transposed scores (keys, width).
+
+    allowed (bool) or bias (float), by mask_kind, is read at the four mask_steps, any of which may be 0.
+    """
+    width = 2 * lanes(scores)
+    if causal:
+        for j in range(max(0, query0 + 1 - key0), keys):
+            fill(scores, j * width, j * width + min(width, key0 + j - query0), -np.inf)
+    if mask_kind == NO_MASK:
+        return
+    start = batch * mask_steps[0] + head * mask_steps[1] + query0 * mask_steps[2] + key0 * mask_steps[3]
+    for j in range(keys):
+        for i in range(queries):
+            m = start + j * mask_steps[3] + i * mask_steps[2]
+            if mask_kind == FLOAT_MASK:
+                scores[j * width + i] += bias[m]
+            elif not allowed[m]:
+                scores[j * width + i] = -np.inf
+
+
+@serial
+def dropout_key(seed: int, batch: int, head: int) -> Any:
+    """Two 32-bit words for one head: the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
+    x = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(batch + 1) * np.uint64(0xD1B54A32D192ED03)
+    x += np.uint64(head + 1) * np.uint64(0x8CB92BA72F3D8DD7)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return np.uint32(x), np.uint32(x >> np.uint64(32))
+
+
+@serial
+def _mix(x: Any) -> Any:
+    """A permutation of 32 bits without a visible pattern (C. Wellons, "hash prospector", lowbias32)."""
+    x = np.uint32(x ^ (x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x7FEB352D))
+    x = np.uint32(x ^ (x >> np.uint32(15)))
+    x = np.uint32(x * np.uint32(0x846CA68B))
+    return np.uint32(x ^ (x >> np.uint32(16)))
+
+
+@serial
+def key_hash(key: Any, j: int) -> Any:
+    """What all queries share of the hash of key position j."""
+    return np.uint32(_mix(np.uint32(np.uint32(j) ^ key[1])) ^ key[0])
+
+
+@serial
+def keeps(hashed_key: Any, i: int, threshold: int) -> bool:
+    """Whether query i keeps its probability; threshold is the dropout probability times 2^24."""
+    h = _mix(np.uint32(np.uint32(np.uint32(i) * np.uint32(0x9E3779B1)) ^ hashed_key))
+    return np.int32(h >> np.uint32(8)) >= np.int32(threshold)
