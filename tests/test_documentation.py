@@ -1,0 +1,35 @@
+"""Every Python example in README.md and docs/ runs, and prints what it says it prints."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's examples share their names, as a reader's session would."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": page.stem}
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)):
+        if ">>>" in block:
+            report: list[str] = []
+            test = doctest.DocTestParser().get_doctest(block, names, f"{page.name}, example {number + 1}", None, None)
+            result = doctest.DocTestRunner().run(test, out=report.append, clear_globs=False)
+            assert result.failed == 0, "".join(report)
+            names.update(test.globs)
+        else:
+            exec(compile(block, f"{page.name}, example {number + 1}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
