@@ -16,9 +16,10 @@ help:
 	@echo "PYTHON=...   the interpreter to make $(VENV) with (default: $(PYTHON))"
 
 demo: $(VENV)/.installed-gpt
-	$(BIN)/python -m gpt train --preset nano-cpu --out $(DEMO)
-	$(BIN)/python -m gpt sample --checkpoint $(DEMO)
-	@echo "Losses: $(DEMO)/loss.png"
+	rm -rf $(DEMO)
+	$(BIN)/python -m gpt train --preset nano-cpu --max-iters 1000 --out $(DEMO)
+	$(BIN)/python -m gpt sample --out $(DEMO)
+	@echo "The losses are drawn in $(DEMO)/loss.png"
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
