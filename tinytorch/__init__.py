@@ -1,0 +1,69 @@
+"""tinytorch: reverse-mode automatic differentiation on NumPy, with its hot loops compiled by Numba.
+
+The names, arguments and defaults are PyTorch's, for the part of PyTorch that is here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+
+import numpy
+
+from . import autograd, cuda, nn, optim, safetensors
+from .autograd import Function, grad
+from .creation import (
+    arange, as_tensor, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, multinomial, normal,
+    ones, ones_like, rand, rand_like, randint, randn, randn_like, randperm, tensor, zeros, zeros_like,
+)  # fmt: skip
+from .dtypes import (
+    bfloat16, bool, double, finfo, float, float16, float32, float64, get_default_dtype, half, iinfo, int, int8, int16,
+    int32, int64, long, promote_types, result_type, set_default_dtype, short, uint8,
+)  # fmt: skip
+from .kernels.gemm import get_matmul_backend, set_matmul_backend
+from .kernels.threads import get_num_threads, set_num_threads
+from .modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled, unfold
+from .ops.activation import erf, relu, sigmoid, tanh
+from .ops.elementwise import (
+    abs, add, clamp, cos, div, exp, expm1, floor_divide, log, log1p, masked_fill, maximum, minimum, mul, neg, pow,
+    reciprocal, remainder, rsqrt, sign, sin, sqrt, square, sub, where,
+)  # fmt: skip
+from .ops.indexing import argsort, gather, index_select, masked_select, narrow, nonzero, scatter_add, sort, take_along_dim, topk
+from .ops.linalg import bmm, dot, einsum, matmul, mm, mv, outer
+from .ops.reduction import (
+    all, amax, amin, any, argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var,
+)  # fmt: skip
+from .ops.shape import (
+    broadcast_to, cat, chunk, flatten, flip, meshgrid, movedim, permute, repeat_interleave, reshape, roll, split,
+    squeeze, stack, t, tile, transpose, tril, triu, unbind, unsqueeze,
+)  # fmt: skip
+from .ops.softmax import log_softmax, softmax
+from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .tensor import Size, Tensor
+
+__version__ = "0.1.0"
+
+clip, concat, concatenate, swapaxes = clamp, cat, cat, transpose
+subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
+inference_mode = no_grad
+
+
+def is_tensor(obj: object) -> builtins.bool:
+    """Whether an object is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def numel(input: Tensor) -> builtins.int:
+    """The number of elements."""
+    return input.numel()
+
+
+def allclose(input: Tensor, other: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> builtins.bool:
+    """Whether |input - other| <= atol + rtol |other| everywhere."""
+    return builtins.bool(numpy.allclose(input.array, other.array, rtol, atol, equal_nan))
+
+
+def equal(input: Tensor, other: Tensor) -> builtins.bool:
+    """Whether two tensors have the same shape and elements."""
+    return builtins.bool(numpy.array_equal(input.array, other.array))

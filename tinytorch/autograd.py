@@ -1,0 +1,157 @@
+"""Derivatives: `backward`, `grad`, and functions whose derivative the user writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import function
+from .modes import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
+from .ops.common import is_tensor, wrap
+from .tensor import Tensor
+from .walk import walk
+
+__all__ = ["Function", "backward", "enable_grad", "grad", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+
+
+def _sequence(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
+    """The gradient to start from for each output: as given, or 1 for a single number."""
+    if len(gradients) != len(outputs):
+        raise RuntimeError(f"{len(outputs)} outputs but {len(gradients)} gradients: give one for each")
+    seeds = []
+    for output, gradient in zip(outputs, gradients, strict=True):
+        if not output.requires_grad:
+            raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
+        if gradient is None:
+            if output.numel() != 1:
+                raise RuntimeError(
+                    f"grad can be implicitly created only for scalar outputs, this one has shape {tuple(output.shape)}: "
+                    "pass gradient=, of that shape"
+                )
+            gradient = wrap(np.ones(output.shape, output.dtype))
+        elif not is_tensor(gradient):
+            gradient = wrap(np.asarray(gradient, output.dtype))
+        if gradient.shape != output.shape:
+            raise RuntimeError(f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree")
+        seeds.append(gradient.to(output.dtype))
+    return seeds
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add to the leaves' `.grad` the derivatives of `tensors`, each weighted by its `grad_tensors` (1 for a single number)."""
+    outputs = _sequence(tensors)
+    seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else _sequence(grad_tensors))
+    roots = [output.edge for output in outputs]
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        walk(roots, seeds, retain_graph=retain, create_graph=create_graph)
+        return
+    wanted = _sequence(inputs)
+    if not wanted:
+        raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
+    found = walk(roots, seeds, captures=[t.edge for t in wanted], retain_graph=retain, create_graph=create_graph)
+    for tensor in wanted:
+        if tensor.edge in found:
+            gradient = found[tensor.edge]
+            tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The derivatives of `outputs`, weighted by `grad_outputs`, with respect to each input. No `.grad` changes.
+
+    create_graph records them, so that they can be differentiated again. An input on which no
+    output depends is an error, unless allow_unused (then None) or materialize_grads (then zeros).
+    """
+    outs, wanted = _sequence(outputs), _sequence(inputs)
+    seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else _sequence(grad_outputs))
+    for tensor in wanted:
+        if not tensor.requires_grad:
+            raise RuntimeError("one of the differentiated Tensors does not require grad")
+    retain = create_graph if retain_graph is None else retain_graph
+    edges = [t.edge for t in wanted]
+    found = walk([o.edge for o in outs], seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
+    results = [found.get(edge) for edge in edges]
+    if materialize_grads:
+        results = [wrap(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
+    elif not allow_unused and None in results:
+        raise RuntimeError(
+            f"input {results.index(None)} was not used in the graph of the outputs. Set allow_unused=True if this is intended"
+        )
+    return tuple(results)
+
+
+class Function(function.Function):
+    """An operation of the user's own, in PyTorch's manner: both methods are given Tensors.
+
+        class Cube(Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * x * x
+
+            @staticmethod
+            def backward(ctx, grad_output):
+                (x,) = ctx.saved_tensors
+                return grad_output * 3 * x * x
+
+        y = Cube.apply(x)
+
+    Arguments that are not Tensors are passed on as they are; backward returns None for them.
+    """
+
+    _non_differentiable: tuple[int, ...] = ()
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run the operation; nothing inside its forward is recorded."""
+        node = cls()
+        tensors = [arg if is_tensor(arg) else None for arg in args]
+        recording = mode.grad and any(t is not None and t.requires_grad for t in tensors)
+        node.needs_input_grad = tuple([recording and t is not None and t.requires_grad for t in tensors])
+        with no_grad():
+            result = cls.forward(node, *args)
+        outputs = tuple([o.detach() if any(o is t for t in tensors) else o for o in _sequence(result)])
+        if recording:
+            node._link(tensors, [None if t is None else t.array for t in tensors], outputs, {})
+            for output in outputs:
+                if id(output.array) in node._non_differentiable:
+                    output.detach_()
+        return outputs if isinstance(result, (tuple, list)) else outputs[0]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep Tensors for backward."""
+        self.save(*[None if t is None else t.array for t in tensors])
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` kept."""
+        return self.saved
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """These outputs get no gradient."""
+        self._non_differentiable = tuple([id(t.array) for t in tensors])
+
+    @classmethod
+    def name(cls) -> str:
+        """The name of the node."""
+        return f"{cls.__name__}Backward"

@@ -1,0 +1,239 @@
+"""Tensors from nothing, from data and from random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import dtypes
+from .dtypes import as_dtype, get_default_dtype, is_floating
+from .ops.common import array_of, sizes
+from .random import Generator, default_generator
+from .tensor import Tensor, check_device
+
+
+def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    check_device(device)
+    if dtype is not None:
+        array = array.astype(as_dtype(dtype), copy=False)
+    return Tensor(array, requires_grad)
+
+
+def _array(data: Any) -> Any:
+    """An array from anything; Python floats get the default dtype, Python integers int64."""
+    if isinstance(data, Tensor):
+        return data.array
+    if isinstance(data, (np.ndarray, np.generic)):
+        return np.asarray(data)
+    if isinstance(data, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, np.generic, list, tuple)) for item in data):
+        parts = [_array(item) for item in data]
+        if len({part.shape for part in parts}) > 1:
+            raise ValueError(f"tensor: expected sequences of equal length, got shapes {sorted({p.shape for p in parts})}")
+        dtype = parts[0].dtype
+        for part in parts[1:]:
+            dtype = dtypes.promote_types(dtype, part.dtype)
+        return np.stack([part.astype(dtype, copy=False) for part in parts])
+    array = np.asarray(data)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"tensor: expected numbers, got {type(data).__name__} of NumPy dtype {array.dtype}")
+    if array.dtype.kind == "f":
+        return array.astype(get_default_dtype())
+    return array
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A leaf with a copy of the data: numbers, nested lists, arrays or Tensors.
+
+    Python floats become the default dtype, integers int64; arrays keep their dtype.
+    """
+    return _finish(np.array(_array(data), order="C"), dtype, device, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A Tensor of the data: the same one, or sharing an array's memory, where nothing needs converting."""
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    return _finish(_array(data), dtype, device, False)
+
+
+def from_numpy(array: Any) -> Tensor:
+    """A Tensor that shares the array's memory."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    return Tensor(array)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """0 everywhere."""
+    return _finish(np.zeros(sizes(size), _or_default(dtype)), None, device, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """1 everywhere."""
+    return _finish(np.ones(sizes(size), _or_default(dtype)), None, device, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Whatever was in the memory."""
+    return _finish(np.empty(sizes(size), _or_default(dtype)), None, device, requires_grad)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """One value everywhere; without a dtype, that of the value."""
+    value = _array(array_of(fill_value))
+    return _finish(np.full(sizes((size,)), value, value.dtype), dtype, device, requires_grad)
+
+
+def _or_default(dtype: Any) -> Any:
+    return get_default_dtype() if dtype is None else as_dtype(dtype)
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """start, start + step, ... below end; integers unless one of them is a float."""
+    if end is None:
+        start, end = 0, start
+    start, end, step = (value.item() if isinstance(value, Tensor) else value for value in (start, end, step))
+    if step == 0 or (end - start) * step < 0:
+        raise RuntimeError(f"arange: step {step} does not lead from {start} to {end}")
+    array = np.arange(start, end, step)
+    if dtype is None and array.dtype.kind == "f":
+        dtype = get_default_dtype()
+    return _finish(array, dtype, device, requires_grad)
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """So many values at equal distances from start to end, both included."""
+    return _finish(np.linspace(start, end, steps), _or_default(dtype), device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """1 on the diagonal of an (n, m) matrix, else 0."""
+    return _finish(np.eye(n, m, dtype=_or_default(dtype)), None, device, requires_grad)
+
+
+def _like(input: Tensor, dtype: Any) -> Any:
+    return input.dtype if dtype is None else as_dtype(dtype)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """0 everywhere, in the shape and dtype of a tensor."""
+    return zeros(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """1 everywhere, in the shape and dtype of a tensor."""
+    return ones(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+
+
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Whatever was in the memory, in the shape and dtype of a tensor."""
+    return empty(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+
+
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """One value everywhere, in the shape and dtype of a tensor."""
+    return full(input.shape, fill_value, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+
+
+def _stream(generator: Generator | None) -> np.random.Generator:
+    return (generator or default_generator).numpy_generator
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Uniform in [0, 1)."""
+    dtype = _or_default(dtype)
+    drawn = np.float32 if dtype == dtypes.float32 else np.float64  # no float64 below 1 may round up to 1
+    return _finish(np.asarray(_stream(generator).random(sizes(size), drawn)), dtype, device, requires_grad)
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Normally distributed, mean 0 and variance 1."""
+    return _finish(np.asarray(_stream(generator).standard_normal(sizes(size))), _or_default(dtype), device, requires_grad)
+
+
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+) -> Tensor:
+    """Integers from low (0 if only one bound is given) up to, but not including, high: int64."""
+    if size is None:  # PyTorch's overload randint(high, size)
+        low, high, size = 0, low, high
+    if high <= low:
+        raise RuntimeError(f"randint expects low < high, got low={low}, high={high}")
+    array = np.asarray(_stream(generator).integers(int(low), int(high), sizes((size,))))
+    return _finish(array, dtypes.int64 if dtype is None else dtype, device, False)
+
+
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """The integers 0..n-1 in a random order: int64."""
+    return _finish(_stream(generator).permutation(n), dtypes.int64 if dtype is None else dtype, device, False)
+
+
+def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
+    """Normally distributed; mean and std are numbers or Tensors."""
+    shape = None if size is None else sizes((size,))
+    array = np.asarray(_stream(generator).normal(array_of(mean), array_of(std), shape))
+    return _finish(array, get_default_dtype(), None, False)
+
+
+def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform in [0, 1), in the shape and dtype of a tensor."""
+    return rand(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Normally distributed, in the shape and dtype of a tensor."""
+    return randn(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that the input holds, else 0, in its dtype."""
+    p = input.array
+    if p.size and not ((p >= 0) & (p <= 1)).all():
+        raise RuntimeError("bernoulli: expected all probabilities to be between 0 and 1")
+    return Tensor((_stream(generator).random(p.shape) < p).astype(p.dtype))
+
+
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Indices drawn with probability proportional to the rows of input (C,) or (N, C): int64 (num_samples,) or (N, num_samples).
+
+    Raises RuntimeError for negative, infinite or NaN weights, rows without weight, and more samples
+    than there are weights when drawing without replacement.
+    """
+    if input.ndim not in (1, 2) or not is_floating(input.dtype):
+        raise RuntimeError(f"multinomial expects floating-point weights of 1 or 2 dimensions, got {input.dtype} {tuple(input.shape)}")
+    weights = np.atleast_2d(input.array).astype(np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if num_samples < 1 or (not replacement and num_samples > (weights > 0).sum(axis=1).min(initial=num_samples)):
+        raise RuntimeError(f"multinomial: cannot draw {num_samples} samples from {weights.shape[1]} weights without replacement")
+    total = weights.sum(axis=1, keepdims=True)
+    if (total <= 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if replacement or num_samples == 1:
+        # The first place where the running sum exceeds a uniform number: a weight of 0 is never drawn.
+        draws = _stream(generator).random((len(weights), num_samples)) * total
+        running = np.cumsum(weights, axis=1)
+        indices = np.stack([np.searchsorted(row, draw, side="right") for row, draw in zip(running, draws, strict=True)]) if len(weights) else np.zeros((0, num_samples), np.int64)
+        last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+        indices = np.minimum(indices, last[:, None])
+    else:
+        # The largest of exponential races: Efraimidis and Spirakis 2006.
+        with np.errstate(divide="ignore"):
+            keys = _stream(generator).standard_exponential(weights.shape) / weights
+        indices = np.argsort(keys, axis=1)[:, :num_samples]
+    return Tensor(indices.astype(np.int64).reshape(*input.shape[:-1], num_samples))

@@ -1,0 +1,107 @@
+"""dtypes under PyTorch's names, and PyTorch's rules for combining them.
+
+A dtype is NumPy's own object, so arrays and tensors share them: `tinytorch.float32 == numpy.dtype("float32")`.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+DType = np.dtype[Any]
+
+bool = np.dtype("bool")  # noqa: A001 - PyTorch's name
+uint8 = np.dtype("uint8")
+int8 = np.dtype("int8")
+int16 = short = np.dtype("int16")
+int32 = int = np.dtype("int32")  # noqa: A001 - PyTorch's name
+int64 = long = np.dtype("int64")
+float16 = half = np.dtype("float16")
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+float32 = float = np.dtype("float32")  # noqa: A001 - PyTorch's name
+float64 = double = np.dtype("float64")
+
+_FLOATS = frozenset({float16, bfloat16, float32, float64})
+_PYTHON = {builtins.bool: bool, builtins.int: int64}
+_default = float32
+
+
+def get_default_dtype() -> DType:
+    """The dtype of tensors made from Python floats, and of the result of integer division."""
+    return _default
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Make another floating-point dtype the default: float64 suits gradient checking."""
+    global _default
+    dtype = as_dtype(dtype)
+    if dtype not in _FLOATS:
+        raise TypeError(f"the default dtype must be floating point, got {dtype}")
+    _default = dtype
+
+
+def as_dtype(dtype: Any) -> DType:
+    """A NumPy dtype from anything that names one; Python's bool, int and float mean bool, int64 and the default."""
+    if dtype is builtins.float:
+        return _default
+    if isinstance(dtype, type) and dtype in _PYTHON:
+        return _PYTHON[dtype]
+    return np.dtype(dtype)
+
+
+def is_floating(dtype: DType) -> builtins.bool:
+    """Whether values of this dtype can have gradients."""
+    return dtype in _FLOATS
+
+
+def _category(dtype: DType) -> builtins.int:
+    return 2 if dtype in _FLOATS else 1 if dtype.kind in "iu" else 0
+
+
+def promote_types(type1: Any, type2: Any) -> DType:
+    """The smallest dtype that holds both; a float with an integer keeps the float's size, unlike NumPy's rule."""
+    a, b = as_dtype(type1), as_dtype(type2)
+    if a == b:
+        return a
+    if _category(a) != _category(b):
+        return a if _category(a) > _category(b) else b
+    if {a, b} == {float16, bfloat16}:
+        return float32
+    return a if b == bfloat16 and a.itemsize > 2 else b if a == bfloat16 else np.promote_types(a, b)
+
+
+def result_type(tensor: Any, other: Any) -> DType:
+    """The dtype in which two tensors, or a tensor and a Python number, are combined.
+
+    A tensor of no dimensions counts as a number beside one that has some: it decides only if its
+    category (bool < integer < floating point) is higher.
+    """
+    if not hasattr(other, "dtype"):
+        return _with_number(tensor.dtype, other)
+    if not hasattr(tensor, "dtype"):
+        return _with_number(other.dtype, tensor)
+    a, b = tensor.dtype, other.dtype
+    if a == b or (tensor.ndim == 0) == (other.ndim == 0):
+        return promote_types(a, b)
+    strong, weak = (a, b) if other.ndim == 0 else (b, a)
+    return strong if _category(strong) >= _category(weak) else weak
+
+
+def _with_number(dtype: DType, number: Any) -> DType:
+    category = 0 if isinstance(number, builtins.bool) else 1 if isinstance(number, builtins.int) else 2
+    if _category(dtype) >= category:
+        return dtype
+    return _default if category == 2 else int64
+
+
+def finfo(dtype: Any) -> Any:
+    """Limits of a floating-point dtype: eps, max, min, tiny."""
+    return ml_dtypes.finfo(as_dtype(dtype))
+
+
+def iinfo(dtype: Any) -> np.iinfo[Any]:
+    """Limits of an integer dtype: min, max, bits."""
+    return np.iinfo(as_dtype(dtype))

@@ -1,0 +1,265 @@
+"""What an operation is: a forward on arrays and, beside it, a backward on Tensors.
+
+    class Exp(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return ctx.save(np.exp(x))
+
+        @staticmethod
+        def backward(ctx, grad):
+            (y,) = ctx.saved
+            return grad * y
+
+`Exp.apply(tensor)` makes the node, which is the `ctx` of both methods, runs the forward, and links
+the node to its inputs where a gradient is wanted. A node holds its inputs' nodes and what the
+forward saved, never its own outputs: there are no cycles, and dropping the last result frees the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .modes import mode
+from .walk import Edge, walk
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+_FREED: Any = object()  # in place of what was saved, once backward has used it
+
+
+class Function:
+    """One operation, and one node of the graph each time it is applied.
+
+    Positional arguments of `apply` are Tensors (or None), keyword arguments are parameters that
+    have no gradient. `backward` returns one gradient per positional argument, None where there is
+    none; it need not undo broadcasting or cast dtypes, the walk does.
+    """
+
+    make_tensor: ClassVar[Callable[..., Tensor]]  # the Tensor class, set by tensor.py, so imports point one way
+    view: ClassVar[bool] = False  # whether outputs may share memory with the first input
+    examples: ClassVar[Sequence[tuple[Any, ...]]] = ()  # (call, *shapes): what the tests check, see docs/operations.md
+
+    needs_input_grad: tuple[bool, ...] = ()
+    edges: tuple[Edge | None, ...] = ()
+    metadata: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...] = ()
+    hooks: list[tuple[int, Callable[[Any], Any]]] | None = None
+    _saved: Any = ()
+
+    # The two methods of an operation are static, with the node as their first argument `ctx`.
+    forward: ClassVar[Callable[..., Any]]
+    backward: ClassVar[Callable[..., Any]]
+
+    @classmethod
+    def apply(cls, *tensors: Any, **params: Any) -> Any:
+        """Run the operation on Tensors; the result is a Tensor, or a tuple of them."""
+        node = cls()
+        arrays = [None if t is None else t.array for t in tensors]
+        recording = False
+        if mode.grad:
+            node.needs_input_grad = needs = tuple([t is not None and t._requires_grad for t in tensors])
+            recording = True in needs
+        else:
+            node.needs_input_grad = (False,) * len(arrays)
+        try:
+            result = cls.forward(node, *arrays, **params)
+        except np.exceptions.AxisError as error:
+            raise IndexError(f"{cls.__name__}: {error}; {_describe(arrays)}") from None
+        except ValueError as error:
+            raise RuntimeError(f"{cls.__name__}: {error}; {_describe(arrays)}") from error
+        if type(result) is tuple:
+            outputs = tuple([cls.make_tensor(array) for array in result])
+        else:
+            outputs = (cls.make_tensor(result),)
+        if cls.view:
+            for output in outputs:
+                output._share_memory_of(tensors[0])
+        if recording:
+            node._link(tensors, arrays, outputs, params)
+        return outputs if type(result) is tuple else outputs[0]
+
+    def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
+        """Make this node the history of its outputs."""
+        self.edges = tuple(
+            [
+                None if not needs else (t, 0) if t.grad_fn is None else (t.grad_fn, t.output_nr)
+                for t, needs in zip(tensors, self.needs_input_grad, strict=True)
+            ]
+        )
+        self.metadata = tuple([(o.array.shape, o.array.dtype) for o in outputs])
+        for number, output in enumerate(outputs):
+            if output.array.dtype.kind not in "biu":
+                output._requires_grad = True
+                output.grad_fn = self
+                output.output_nr = number
+        if self._saved:
+            self._saved = [self._keep(array, tensors, arrays, outputs) for array in self._saved]
+
+    @staticmethod
+    def _keep(array: Any, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """(array, where it came from, version counter, version): an input's Tensor, or an output's number."""
+        for tensor, candidate in zip(tensors, arrays, strict=True):
+            if candidate is array and tensor is not None:
+                return array, tensor, tensor._counter, tensor._counter[0]
+        for number, output in enumerate(outputs):
+            if output.array is array:
+                return array, number, output._counter, output._counter[0]
+        return array, None, None, 0
+
+    def save(self, *arrays: Any) -> Any:
+        """Keep arrays for backward: the only way an array survives the forward.
+
+        Returns the first, so that `return ctx.save(y)` reads well.
+        """
+        self._saved = arrays
+        return arrays[0]
+
+    def _saved_records(self) -> list[tuple[Any, ...]]:
+        if self._saved is _FREED:
+            raise RuntimeError(
+                f"{self.name()} has already freed what it saved: this graph was walked before. Pass retain_graph=True "
+                "to the first backward() or grad() to walk it again"
+            )
+        records: list[tuple[Any, ...]] = self._saved
+        for array, source, counter, version in records:
+            if counter is not None and counter[0] != version:
+                what = f"output {source}" if isinstance(source, int) else "an input"
+                raise RuntimeError(
+                    f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation after it was "
+                    f"saved for backward: it is at version {counter[0]}, expected version {version}. Use the "
+                    "out-of-place operation, or clone() before the change"
+                )
+        return records
+
+    @property
+    def saved(self) -> tuple[Any, ...]:
+        """What `save` kept, as Tensors that still have their place in the graph."""
+        return tuple([self._as_tensor(array, source) for array, source, _, _ in self._saved_records()])
+
+    def _as_tensor(self, array: Any, source: Any) -> Any:
+        if array is None:
+            return None
+        if source is not None and not isinstance(source, int) and source.array is array:
+            return source
+        tensor = self.make_tensor(array)
+        if mode.grad and isinstance(source, int):
+            tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, self, source
+        return tensor
+
+    def release(self) -> None:
+        """Drop what was saved."""
+        if self._saved:
+            self._saved = _FREED
+
+    def run_backward(self, grads: list[Any]) -> list[Any]:
+        """Gradients of the outputs to gradients of the inputs, as Tensors."""
+        if None in grads:
+            grads = self._with_zeros(grads)
+        result = type(self).backward(self, *grads)
+        return list(result) if type(result) is tuple else [result]
+
+    def _with_zeros(self, grads: list[Any]) -> list[Any]:
+        """Zeros for the outputs that nothing depends on."""
+        return [
+            self.make_tensor(np.zeros(shape, dtype)) if grad is None else grad
+            for grad, (shape, dtype) in zip(grads, self.metadata, strict=True)
+        ]
+
+    @classmethod
+    def name(cls) -> str:
+        """The name of the node, as PyTorch prints it: AddBackward0."""
+        return f"{cls.__name__}Backward0"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """The nodes of the inputs, with the number of the output used: (None, 0) where no gradient flows.
+
+        A leaf appears as the Tensor itself.
+        """
+        return tuple([(None, 0) if edge is None else edge for edge in self.edges])
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+
+class FusedFunction(Function):
+    """An operation in one or two kernels, with the elementary operations it stands for beside it.
+
+    `forward` and `backward` are on arrays. `composite(*tensors, **params)` states the same in
+    elementary operations: it is what to read, what tests compare with, what `unfold` runs, and what
+    is differentiated when the backward itself is recorded (`create_graph`), so that derivatives of
+    any order exist. Its inputs are those that forward saved; the backward does not depend on the
+    value of an input that was not saved, so zeros stand in for it.
+    """
+
+    composite: ClassVar[Callable[..., Any]]
+    _params: dict[str, Any]
+    _inputs: tuple[tuple[tuple[int, ...], np.dtype[Any]] | None, ...] = ()
+
+    @classmethod
+    def apply(cls, *tensors: Any, **params: Any) -> Any:
+        """Run the kernels, or in study mode the composite."""
+        if mode.unfold:
+            return cls.composite(*tensors, **params)
+        return super().apply(*tensors, **params)
+
+    def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
+        saved = self._saved
+        super()._link(tensors, arrays, outputs, params)
+        self._params = params
+        self._inputs = tuple([None if a is None else (a.shape, a.dtype) for a in arrays])
+        self._sources = [next((i for i, s in enumerate(saved) if s is a), None) for a in arrays]
+
+    _sources: Sequence[int | None] = ()  # for each input, its place among what was saved
+
+    @property
+    def saved(self) -> tuple[Any, ...]:
+        """What `save` kept, as arrays."""
+        return tuple([record[0] for record in self._saved_records()])
+
+    def run_backward(self, grads: list[Any]) -> list[Any]:
+        """Kernels on arrays; or, when gradients are recorded, the derivative of the composite."""
+        if mode.grad:
+            return self._differentiate_composite(grads)
+        if None in grads:
+            grads = self._with_zeros(grads)
+        result = type(self).backward(self, *[grad.array for grad in grads])
+        if type(result) is not tuple:
+            result = (result,)
+        return [None if array is None else self.make_tensor(array) for array in result]
+
+    def _differentiate_composite(self, grads: list[Any]) -> list[Any]:
+        records = self._saved_records() if self._saved else []
+        inputs: list[Any] = []
+        for meta, place in zip(self._inputs, self._sources, strict=True):
+            if meta is None:
+                inputs.append(None)
+            elif place is not None:
+                # An alias, so that the walk below ends here even where one input depends on another.
+                inputs.append(self._as_tensor(*records[place][:2]).alias())
+            else:
+                inputs.append(self.make_tensor(np.broadcast_to(np.zeros((), meta[1]), meta[0])))
+        for tensor, needs in zip(inputs, self.needs_input_grad, strict=True):
+            if needs and not tensor._requires_grad:
+                tensor.requires_grad_()
+        outputs = type(self).composite(*inputs, **self._params)
+        outputs = outputs if type(outputs) is tuple else (outputs,)
+        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o._requires_grad]
+        wanted = [t.edge if needs else None for t, needs in zip(inputs, self.needs_input_grad, strict=True)]
+        found = walk(
+            [o.edge for o, _ in pairs],
+            [g for _, g in pairs],
+            captures=[edge for edge in wanted if edge is not None],
+            retain_graph=True,
+            create_graph=True,
+        )
+        return [None if edge is None else found.get(edge) for edge in wanted]
+
+
+def _describe(arrays: Sequence[Any]) -> str:
+    """dtypes and shapes, for messages."""
+    return ", ".join("None" if a is None else f"{a.dtype} {tuple(a.shape)}" for a in arrays)

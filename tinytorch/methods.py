@@ -1,0 +1,226 @@
+"""What a Tensor inherits: every operation as a method, Python's operators, and the in-place operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .modes import mode
+from .ops import activation, elementwise, indexing, linalg, reduction, shape, softmax
+from .ops.common import array_of, is_tensor, wrap
+from .random import Generator, default_generator
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+_OPERANDS = (int, float, np.ndarray, np.generic)
+
+
+def _operator(function: Any, reflected: bool = False) -> Any:
+    """A method for a Python operator: other types get their turn, as NotImplemented asks."""
+
+    def method(self: Any, other: Any) -> Any:
+        if not (is_tensor(other) or isinstance(other, _OPERANDS)):
+            return NotImplemented
+        return function(other, self) if reflected else function(self, other)
+
+    return method
+
+
+def _comparison(ufunc: Any) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        if not (is_tensor(other) or isinstance(other, _OPERANDS)):
+            return NotImplemented
+        return wrap(np.asarray(ufunc(self.array, array_of(other))))
+
+    return method
+
+
+def _bitwise(ufunc: Any) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        return wrap(np.asarray(ufunc(self.array, array_of(other))))
+
+    return method
+
+
+def _test(ufunc: Any) -> Any:
+    def method(self: Any) -> Any:
+        return wrap(np.asarray(ufunc(self.array)))
+
+    method.__doc__ = f"Element by element, numpy.{ufunc.__name__}: a bool tensor."
+    return method
+
+
+def _in_place(function: Any) -> Any:
+    def method(self: Any, *args: Any, **params: Any) -> Any:
+        return self._become(function(self, *args, **params))
+
+    method.__doc__ = f"`{function.__name__}`, written into this tensor's own memory; returns the tensor."
+    return method
+
+
+class Methods:
+    """The operations of a Tensor. Each is the public function of its family in ops/, with its docstring there."""
+
+    array: np.ndarray[Any, Any]
+    _counter: list[int]
+
+    # elementwise
+    add, sub, mul, div, pow, neg = (
+        elementwise.add, elementwise.sub, elementwise.mul, elementwise.div, elementwise.pow, elementwise.neg,
+    )  # fmt: skip
+    subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+    floor_divide, remainder = elementwise.floor_divide, elementwise.remainder
+    abs, exp, expm1, log, log1p = elementwise.abs, elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
+    sqrt, rsqrt, square, reciprocal = elementwise.sqrt, elementwise.rsqrt, elementwise.square, elementwise.reciprocal
+    sin, cos, sign = elementwise.sin, elementwise.cos, elementwise.sign
+    maximum, minimum, clamp, clip = elementwise.maximum, elementwise.minimum, elementwise.clamp, elementwise.clamp
+    masked_fill = elementwise.masked_fill
+    erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
+    softmax, log_softmax = softmax.softmax, softmax.log_softmax
+
+    # reduction
+    sum, mean, prod, var, std = reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std
+    max, min, amax, amin = reduction.max, reduction.min, reduction.amax, reduction.amin
+    argmax, argmin, any, all = reduction.argmax, reduction.argmin, reduction.any, reduction.all
+    cumsum, logsumexp = reduction.cumsum, reduction.logsumexp
+
+    # shape
+    reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
+    flatten, unflatten, squeeze, unsqueeze = shape.flatten, shape.unflatten, shape.squeeze, shape.unsqueeze
+    permute, transpose, t, movedim, swapaxes = shape.permute, shape.transpose, shape.t, shape.movedim, shape.transpose
+    expand, broadcast_to, expand_as, sum_to_size = shape.expand, shape.broadcast_to, shape.expand_as, shape.sum_to_size
+    split, chunk, unbind, tril, triu = shape.split, shape.chunk, shape.unbind, shape.tril, shape.triu
+    repeat, tile, repeat_interleave = shape.repeat, shape.tile, shape.repeat_interleave
+    flip, roll, contiguous = shape.flip, shape.roll, shape.contiguous
+
+    # indexing
+    gather, scatter_add, index_select = indexing.gather, indexing.scatter_add, indexing.index_select
+    index_put, masked_select, take_along_dim = indexing.index_put, indexing.masked_select, indexing.take_along_dim
+    topk, sort, argsort, nonzero = indexing.topk, indexing.sort, indexing.argsort, indexing.nonzero
+    select, narrow = indexing.select, indexing.narrow
+    __getitem__ = indexing.getitem
+
+    # linalg
+    matmul, mm, bmm, mv, dot, outer = linalg.matmul, linalg.mm, linalg.bmm, linalg.mv, linalg.dot, linalg.outer
+
+    # tests and comparisons have no gradient
+    isnan, isinf, isfinite, logical_not = _test(np.isnan), _test(np.isinf), _test(np.isfinite), _test(np.logical_not)
+    eq, ne, lt = _comparison(np.equal), _comparison(np.not_equal), _comparison(np.less)
+    le, gt, ge = _comparison(np.less_equal), _comparison(np.greater), _comparison(np.greater_equal)
+    logical_and, logical_or, logical_xor = (_bitwise(np.logical_and), _bitwise(np.logical_or), _bitwise(np.logical_xor))
+    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = eq, ne, lt, le, gt, ge
+    __and__ = __rand__ = _bitwise(np.bitwise_and)
+    __or__ = __ror__ = _bitwise(np.bitwise_or)
+    __xor__ = __rxor__ = _bitwise(np.bitwise_xor)
+    __invert__ = _test(np.invert)
+
+    # operators
+    __add__, __radd__ = _operator(elementwise.add), _operator(elementwise.add, reflected=True)
+    __sub__, __rsub__ = _operator(elementwise.sub), _operator(elementwise.sub, reflected=True)
+    __mul__, __rmul__ = _operator(elementwise.mul), _operator(elementwise.mul, reflected=True)
+    __truediv__, __rtruediv__ = _operator(elementwise.div), _operator(elementwise.div, reflected=True)
+    __pow__, __rpow__ = _operator(elementwise.pow), _operator(elementwise.pow, reflected=True)
+    __mod__, __rmod__ = _operator(elementwise.remainder), _operator(elementwise.remainder, reflected=True)
+    __floordiv__ = _operator(elementwise.floor_divide)
+    __rfloordiv__ = _operator(elementwise.floor_divide, reflected=True)
+    __neg__, __abs__ = elementwise.neg, elementwise.abs
+
+    def __matmul__(self: Any, other: Any) -> Any:
+        return linalg.matmul(self, _matrix(other, self)) if _is_matrix(other) else NotImplemented
+
+    def __rmatmul__(self: Any, other: Any) -> Any:
+        return linalg.matmul(_matrix(other, self), self) if _is_matrix(other) else NotImplemented
+
+    @property
+    def T(self: Any) -> Tensor:  # noqa: N802 - PyTorch's name
+        """The dimensions in reverse order."""
+        return shape.permute(self, tuple(reversed(range(self.array.ndim))))
+
+    @property
+    def mT(self: Any) -> Tensor:  # noqa: N802 - PyTorch's name
+        """The last two dimensions swapped."""
+        if self.array.ndim < 2:
+            raise RuntimeError(f"mT needs a tensor of at least 2 dimensions, got shape {tuple(self.shape)}")
+        return shape.transpose(self, -2, -1)
+
+    # ------------------------------------------------------------------ in place
+
+    add_, sub_, mul_, div_ = (_in_place(f) for f in (elementwise.add, elementwise.sub, elementwise.mul, elementwise.div))
+    pow_, neg_, abs_, exp_ = (_in_place(f) for f in (elementwise.pow, elementwise.neg, elementwise.abs, elementwise.exp))
+    sqrt_, log_, clamp_ = (_in_place(f) for f in (elementwise.sqrt, elementwise.log, elementwise.clamp))
+    masked_fill_, relu_, tanh_ = (_in_place(f) for f in (elementwise.masked_fill, activation.relu, activation.tanh))
+    sigmoid_, tril_, triu_ = (_in_place(f) for f in (activation.sigmoid, shape.tril, shape.triu))
+    scatter_add_, index_put_ = _in_place(indexing.scatter_add), _in_place(indexing.index_put)
+    __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
+    __ipow__ = pow_
+
+    def __setitem__(self: Any, index: Any, value: Any) -> None:
+        if not (mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad))):
+            self.array[indexing._index_of(index)] = array_of(value)
+            self._counter[0] += 1
+        else:
+            self._become(indexing.assigned(self, index, value))
+
+    def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
+        """The elements of src, broadcast and cast, in place of these; returns the tensor."""
+        src = src if is_tensor(src) else wrap(np.asarray(src))
+        return self._become(elementwise.where(np.ones(self.shape, np.bool_), src.to(self.dtype), self))
+
+    def fill_(self: Any, value: Any) -> Any:
+        """The same value everywhere; returns the tensor."""
+        return self._become(wrap(np.full(self.shape, array_of(value), self.dtype)))
+
+    def zero_(self: Any) -> Any:
+        """0 everywhere; returns the tensor."""
+        return self.fill_(0)
+
+    def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
+        """Normally distributed values; returns the tensor."""
+        stream = (generator or default_generator).numpy_generator
+        return self._become(wrap(stream.normal(mean, std, self.shape).astype(self.dtype)))
+
+    def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
+        """Values uniform from from_ to to; returns the tensor."""
+        stream = (generator or default_generator).numpy_generator
+        return self._become(wrap(stream.uniform(from_, to, self.shape).astype(self.dtype)))
+
+    def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
+        """1 with probability p, else 0; returns the tensor."""
+        stream = (generator or default_generator).numpy_generator
+        return self._become(wrap((stream.random(self.shape) < p).astype(self.dtype)))
+
+    def _become(self: Any, result: Any) -> Any:
+        """Write a result into this tensor's memory, and make its history this tensor's."""
+        if mode.grad and self._requires_grad and self.grad_fn is None:
+            raise RuntimeError(
+                "a leaf Tensor that requires grad is being used in an in-place operation: do it under no_grad(), "
+                "or use the out-of-place operation"
+            )
+        if result.array.shape != self.array.shape:
+            raise RuntimeError(
+                f"an in-place operation cannot change shape {tuple(self.shape)} to the broadcast shape {tuple(result.shape)}"
+            )
+        if not np.can_cast(result.array.dtype, self.array.dtype, "same_kind"):
+            raise RuntimeError(f"result type {result.dtype} can't be cast to the desired output type {self.dtype}")
+        if result._requires_grad and self._view_version is not None:
+            raise RuntimeError(
+                "an in-place operation on a view would have to rewrite the history of its base: change the base "
+                "itself (base[index] = ...), or clone() the view first"
+            )
+        np.copyto(self.array, result.array, casting="same_kind")
+        self._counter[0] += 1
+        if result._requires_grad:
+            self._requires_grad, self.grad_fn, self.output_nr = True, result.grad_fn, result.output_nr
+        elif mode.grad and self.grad_fn is not None:
+            self.detach_()  # overwritten whole by something that has no history
+        return self
+
+
+def _is_matrix(other: Any) -> bool:
+    return is_tensor(other) or isinstance(other, np.ndarray)
+
+
+def _matrix(other: Any, like: Any) -> Any:
+    return other if is_tensor(other) else wrap(other.astype(like.dtype, copy=False))

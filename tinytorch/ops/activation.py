@@ -1,0 +1,223 @@
+"""Activation functions. The smooth ones that models use most are fused kernels."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dtypes import float32, float64
+from ..function import Function, FusedFunction
+from ..kernels import activation as kernels
+from .common import floating, quiet
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def _on_flat(kernel: Any, *arrays: Any, **params: Any) -> Any:
+    """Run a kernel on contiguous one-dimensional arrays; float16 and bfloat16 pass through float32."""
+    dtype, shape = arrays[0].dtype, arrays[0].shape
+    if dtype != float32 and dtype != float64:
+        result = kernel(*[np.ascontiguousarray(a, np.float32).reshape(-1) for a in arrays], **params)
+        result = tuple(r.astype(dtype) for r in result) if type(result) is tuple else result.astype(dtype)
+    else:
+        result = kernel(*[np.ascontiguousarray(a).reshape(-1) for a in arrays], **params)
+    return tuple([r.reshape(shape) for r in result]) if type(result) is tuple else result.reshape(shape)
+
+
+class Erf(Function):
+    """y = (2/sqrt(pi)) integral from 0 to x of e^(-s^2) ds"""
+
+    examples = ((lambda t, x: t.erf(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return _on_flat(kernels.erf, x)
+
+    # dy/dx = (2/sqrt(pi)) e^(-x^2)
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g * (2 / math.sqrt(math.pi)) * (-x * x).exp()
+
+
+class Tanh(Function):
+    """y = (e^x - e^-x) / (e^x + e^-x)"""
+
+    examples = ((lambda t, x: t.tanh(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return ctx.save(np.tanh(x))
+
+    # dy/dx = 1 - y^2
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return g * (1 - y * y)
+
+
+class Sigmoid(Function):
+    """y = 1 / (1 + e^-x)"""
+
+    examples = ((lambda t, x: t.sigmoid(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        with quiet():
+            return ctx.save(1 / (1 + np.exp(-x)))
+
+    # dy/dx = e^-x / (1 + e^-x)^2 = y (1 - y)
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return g * (y * (1 - y))
+
+
+class Relu(Function):
+    """y = max(x, 0)"""
+
+    examples = ((lambda t, x: t.relu(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return ctx.save(np.maximum(x, 0))
+
+    # dy/dx = [x > 0] = [y > 0]
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return g * (y > 0)
+
+
+class LeakyRelu(Function):
+    """y = x where x > 0, else a x"""
+
+    examples = ((lambda t, x: t.nn.functional.leaky_relu(x, 0.1), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, negative_slope: float) -> Any:
+        slope = np.where(x > 0, 1, negative_slope).astype(x.dtype)
+        ctx.save(slope)
+        return x * slope
+
+    # dy/dx = 1 where x > 0, else a
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (slope,) = ctx.saved
+        return g * slope
+
+
+class Softplus(Function):
+    """y = ln(1 + e^(b x)) / b; x itself where b x is above the threshold"""
+
+    examples = ((lambda t, x: t.nn.functional.softplus(x, beta=2.0), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, beta: float, threshold: float) -> Any:
+        ctx.beta, ctx.threshold = beta, threshold
+        ctx.save(x)
+        z = x * beta
+        # ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|), which cannot overflow
+        soft = (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))) / beta
+        return np.where(z > threshold, x, soft).astype(x.dtype)
+
+    # dy/dx = e^(b x) / (1 + e^(b x)) = sigmoid(b x); 1 above the threshold
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        z = x * ctx.beta
+        return g * z.sigmoid().masked_fill(z > ctx.threshold, 1.0)
+
+
+class Gelu(FusedFunction):
+    """y = x P(X <= x) for X ~ N(0, 1); or its approximation by tanh. Hendrycks and Gimpel 2016."""
+
+    examples = (
+        (lambda t, x: t.nn.functional.gelu(x), (3, 4)),
+        (lambda t, x: t.nn.functional.gelu(x, approximate="tanh"), (3, 4)),
+    )
+
+    @staticmethod
+    def composite(x: Any, tanh: bool) -> Any:
+        if tanh:
+            return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)).tanh())
+        return 0.5 * x * (1 + (x * math.sqrt(0.5)).erf())
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, tanh: bool) -> Any:
+        ctx.tanh = tanh
+        ctx.save(x)
+        return _on_flat(kernels.gelu, x, tanh=tanh)
+
+    # y = x F(x), so dy/dx = F(x) + x F'(x); with F the normal distribution, F'(x) = e^(-x^2/2) / sqrt(2 pi)
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return _on_flat(kernels.gelu_backward, g, x, tanh=ctx.tanh)
+
+
+class Silu(FusedFunction):
+    """y = x sigmoid(x)"""
+
+    examples = ((lambda t, x: t.nn.functional.silu(x), (3, 4)),)
+
+    @staticmethod
+    def composite(x: Any) -> Any:
+        return x * x.sigmoid()
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return _on_flat(kernels.silu, x)
+
+    # with s = sigmoid(x): dy/dx = s + x s (1 - s)
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return _on_flat(kernels.silu_backward, g, x)
+
+
+def erf(input: Tensor) -> Tensor:
+    """The error function."""
+    return Erf.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return Tanh.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))"""
+    return Sigmoid.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(input, 0); the gradient at 0 is 0."""
+    return Relu.apply(input)  # type: ignore[no-any-return]
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """input where positive, else negative_slope * input."""
+    return LeakyRelu.apply(input, negative_slope=negative_slope)  # type: ignore[no-any-return]
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as PyTorch's."""
+    return Softplus.apply(input, beta=beta, threshold=threshold)  # type: ignore[no-any-return]
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """input times the normal distribution's probability below it; approximate="tanh" for GPT-2's form."""
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return Gelu.apply(input, tanh=approximate == "tanh")  # type: ignore[no-any-return]
+
+
+def silu(input: Tensor) -> Tensor:
+    """input * sigmoid(input)"""
+    return Silu.apply(input)  # type: ignore[no-any-return]

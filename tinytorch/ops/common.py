@@ -1,0 +1,105 @@
+"""What the public functions of several families need: promotion, dimensions, wrapping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dtypes import DType, get_default_dtype, is_floating, result_type
+from ..function import Function
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+Dims = int | Sequence[int] | None
+
+
+def quiet() -> Any:
+    """log(0), 1/0 and overflow give infinities: inside, NumPy does not warn of them."""
+    return np.errstate(all="ignore")
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a Tensor."""
+    return isinstance(value, Function.make_tensor)  # type: ignore[arg-type]
+
+
+def wrap(array: Any) -> Tensor:
+    """A Tensor without history."""
+    return Function.make_tensor(array)
+
+
+def array_of(value: Any) -> Any:
+    """The array of a Tensor; anything else as it is."""
+    return value.array if is_tensor(value) else value
+
+
+def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Tensor, Tensor]:
+    """Both operands as Tensors of the dtype in which PyTorch combines them."""
+    if is_tensor(input) and is_tensor(other) and input.array.dtype == other.array.dtype:
+        dtype = input.array.dtype
+        if not true_division or is_floating(dtype):
+            return input, other
+    else:
+        input, other = _operand(input), _operand(other)
+        dtype = result_type(input, other)
+    if true_division and not is_floating(dtype):
+        dtype = get_default_dtype()
+    return _in_dtype(input, dtype), _in_dtype(other, dtype)
+
+
+def _operand(value: Any) -> Any:
+    if isinstance(value, (bool, int, float)) or is_tensor(value):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return wrap(np.asarray(value))
+    raise TypeError(f"expected a Tensor, an array or a number, got {type(value).__name__}")
+
+
+def _in_dtype(value: Any, dtype: DType) -> Tensor:
+    if is_tensor(value):
+        return value if value.array.dtype == dtype else value.to(dtype)  # type: ignore[no-any-return]
+    return wrap(np.asarray(value, dtype))
+
+
+def floating(input: Tensor) -> Tensor:
+    """The input itself, or in the default dtype if it holds integers or truth values."""
+    return input if is_floating(input.array.dtype) else input.to(get_default_dtype())
+
+
+def normalize_dim(dim: int, ndim: int) -> int:
+    """A dimension counted from the front. A tensor of no dimensions accepts 0 and -1."""
+    size = max(ndim, 1)
+    if not -size <= dim < size:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})")
+    return dim % size
+
+
+def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
+    """Dimensions counted from the front, without repetition; None means all of them."""
+    if dim is None:
+        return tuple(range(ndim))
+    dims = tuple(normalize_dim(int(d), ndim) for d in (dim if isinstance(dim, Sequence) else (dim,)))
+    if len(set(dims)) != len(dims):
+        raise RuntimeError(f"dim {dim} names a dimension twice")
+    return dims if ndim else ()
+
+
+def keyword_aliases(dim: Any, keepdim: bool, aliases: dict[str, Any]) -> tuple[Any, bool]:
+    """NumPy's `axis` and `keepdims` in place of `dim` and `keepdim`."""
+    if not aliases:
+        return dim, keepdim
+    unknown = set(aliases) - {"axis", "keepdims"}
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
+    return aliases.get("axis", dim), aliases.get("keepdims", keepdim)
+
+
+def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
+    """A shape given as one sequence or as separate integers."""
+    if len(args) == 1 and not isinstance(args[0], (int, np.integer)) and not is_tensor(args[0]):
+        args = tuple(args[0])
+    return tuple([int(size) for size in args])

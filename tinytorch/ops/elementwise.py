@@ -1,0 +1,551 @@
+"""Arithmetic and functions applied to each element.
+
+L is the loss, g = dL/dy the gradient of the output y. Backward is written in Tensor arithmetic, so
+it can be differentiated again. The walk sums over broadcast dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dtypes import is_floating
+from ..function import Function
+from .common import array_of, floating, promote, quiet, wrap
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class Add(Function):
+    """y = a + b"""
+
+    examples = ((lambda t, a, b: a + b, (3, 4), (4,)), (lambda t, a, b: t.add(a, b, alpha=2.5), (2, 1), (1, 3)))
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        return a + b
+
+    # dy/da = 1, dy/db = 1
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g, g
+
+
+class Sub(Function):
+    """y = a - b"""
+
+    examples = ((lambda t, a, b: a - b, (3, 4), (3, 1)), (lambda t, a: 1.5 - a, (3,)))
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        return a - b
+
+    # dy/da = 1, dy/db = -1
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g, -g if ctx.needs_input_grad[1] else None
+
+
+class Mul(Function):
+    """y = a b"""
+
+    examples = ((lambda t, a, b: a * b, (3, 4), (4,)), (lambda t, a: 2 * a * a, (3,)))
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        need_a, need_b = ctx.needs_input_grad
+        ctx.save(a if need_b else None, b if need_a else None)
+        return a * b
+
+    # dy/da = b, dy/db = a
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        a, b = ctx.saved
+        return None if b is None else g * b, None if a is None else g * a
+
+
+class Div(Function):
+    """y = a / b"""
+
+    examples = ((lambda t, a, b: a / (b.abs() + 0.5), (3, 4), (3, 1)), (lambda t, a: 2 / (a.abs() + 1), (3,)))
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(a if ctx.needs_input_grad[1] else None, b)
+        with quiet():
+            return a / b
+
+    # dy/da = 1/b, dy/db = -a/b^2
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        a, b = ctx.saved
+        da = g / b
+        return da if ctx.needs_input_grad[0] else None, None if a is None else -da * (a / b)
+
+
+class Pow(Function):
+    """y = a^b"""
+
+    examples = (
+        (lambda t, a: a**2, (3, 4)),
+        (lambda t, a: a**3.0, (3,)),
+        (lambda t, a, b: (a.abs() + 0.5) ** b, (3, 4), (4,)),
+        (lambda t, a: 2.0**a, (3,)),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(a, b)
+        with quiet():
+            return a * a if b.ndim == 0 and b == 2 else a**b
+
+    # dy/da = b a^(b-1), taken as 0 where b = 0, also at a = 0
+    # dy/db = a^b log a, taken as 0 where a = 0 and b >= 0
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        a, b = ctx.saved
+        need_a, need_b = ctx.needs_input_grad
+        da = db = None
+        if need_a:
+            da = (g * b * a ** (b - 1)).masked_fill(b == 0, 0.0)
+        if need_b:
+            flat = (a == 0) & (b >= 0)
+            db = (g * a**b * a.masked_fill(flat, 1.0).log()).masked_fill(flat, 0.0)
+        return da, db
+
+
+class Neg(Function):
+    """y = -x"""
+
+    examples = ((lambda t, x: -x, (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return -x
+
+    # dy/dx = -1
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return -g
+
+
+class Abs(Function):
+    """y = |x|"""
+
+    examples = ((lambda t, x: x.abs(), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return np.abs(x)
+
+    # dy/dx = sign x, and 0 at 0
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g * sign(x)
+
+
+class Exp(Function):
+    """y = e^x"""
+
+    examples = ((lambda t, x: t.exp(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        with quiet():
+            return ctx.save(np.exp(x))
+
+    # dy/dx = e^x = y
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return g * y
+
+
+class Expm1(Function):
+    """y = e^x - 1"""
+
+    examples = ((lambda t, x: t.expm1(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        with quiet():
+            return ctx.save(np.expm1(x))
+
+    # dy/dx = e^x = y + 1
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return g * (y + 1)
+
+
+class Log(Function):
+    """y = ln x"""
+
+    examples = ((lambda t, x: t.log(x.abs() + 0.5), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        with quiet():
+            return np.log(x)
+
+    # dy/dx = 1/x
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g / x
+
+
+class Log1p(Function):
+    """y = ln(1 + x)"""
+
+    examples = ((lambda t, x: t.log1p(x.abs()), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        with quiet():
+            return np.log1p(x)
+
+    # dy/dx = 1/(1 + x)
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g / (x + 1)
+
+
+class Sqrt(Function):
+    """y = x^(1/2)"""
+
+    examples = ((lambda t, x: t.sqrt(x.abs() + 0.5), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        with quiet():
+            return ctx.save(np.sqrt(x))
+
+    # dy/dx = 1/(2 y): infinite at 0
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return g / (2 * y)
+
+
+class Rsqrt(Function):
+    """y = x^(-1/2)"""
+
+    examples = ((lambda t, x: t.rsqrt(x.abs() + 0.5), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        with quiet():
+            return ctx.save(1 / np.sqrt(x))
+
+    # dy/dx = -x^(-3/2)/2 = -y^3/2
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return -0.5 * g * y * y * y
+
+
+class Sin(Function):
+    """y = sin x"""
+
+    examples = ((lambda t, x: t.sin(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        with quiet():
+            return np.sin(x)
+
+    # dy/dx = cos x
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g * x.cos()
+
+
+class Cos(Function):
+    """y = cos x"""
+
+    examples = ((lambda t, x: t.cos(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        with quiet():
+            return np.cos(x)
+
+    # dy/dx = -sin x
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return -g * x.sin()
+
+
+class Maximum(Function):
+    """y = max(a, b)"""
+
+    examples = ((lambda t, a, b: t.maximum(a, b), (3, 4), (4,)),)
+    pick = np.maximum
+
+    @classmethod
+    def _weight_of_first(cls, a: Any, b: Any) -> Any:
+        """1 where a was taken, 0 where b was, 1/2 where they are equal."""
+        won = a > b if cls.pick is np.maximum else a < b
+        return (won + 0.5 * (a == b)).astype(a.dtype)
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(ctx._weight_of_first(a, b))
+        return ctx.pick(a, b)
+
+    # dy/da = [a > b] + [a = b]/2, dy/db = 1 - dy/da
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (weight,) = ctx.saved
+        return g * weight, g * (1 - weight)
+
+
+class Minimum(Maximum):
+    """y = min(a, b)"""
+
+    examples = ((lambda t, a, b: t.minimum(a, b), (3, 1), (1, 4)),)
+    pick = np.minimum
+
+
+class Where(Function):
+    """y = a where the condition holds, else b"""
+
+    examples = ((lambda t, a, b: t.where(t.tensor([True, False, True, False]), a, b), (3, 4), (3, 1)),)
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any, condition: Any) -> Any:
+        ctx.condition = condition
+        return np.where(condition, a, b)
+
+    # dy/da = [condition], dy/db = [not condition]: chosen, not multiplied, so that a NaN on one side stays there
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        condition = wrap(ctx.condition)
+        zero = wrap(np.zeros((), g.dtype))
+        need_a, need_b = ctx.needs_input_grad
+        return where(condition, g, zero) if need_a else None, where(condition, zero, g) if need_b else None
+
+
+class Clamp(Function):
+    """y = x held between low and high (either may be None)"""
+
+    examples = ((lambda t, x: x.clamp(-0.5, 0.5), (3, 4)), (lambda t, x: x.clamp(min=0.1), (3,)))
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, low: Any, high: Any) -> Any:
+        inside = np.ones(x.shape, np.bool_)
+        if low is not None:
+            inside &= x >= low
+        if high is not None:
+            inside &= x <= high
+        ctx.save(inside)
+        # low first: where low > high, the result is high
+        return np.clip(x, low, high)
+
+    # dy/dx = [low <= x <= high]
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (inside,) = ctx.saved
+        return g * inside
+
+
+class To(Function):
+    """y = x in another dtype"""
+
+    examples = ((lambda t, x: x.to(t.float64) * 2, (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dtype: Any) -> Any:
+        return x.astype(dtype)
+
+    # dy/dx = 1; the walk casts g back to the dtype of x
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g
+
+
+class Clone(Function):
+    """y = x, in memory of its own"""
+
+    examples = ((lambda t, x: x.clone(), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x.copy()
+
+    # dy/dx = 1
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g
+
+
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input + alpha * other, broadcast."""
+    if alpha != 1:
+        other = mul(other, alpha)
+    return Add.apply(*promote(input, other))  # type: ignore[no-any-return]
+
+
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input - alpha * other, broadcast."""
+    if alpha != 1:
+        other = mul(other, alpha)
+    a, b = promote(input, other)
+    if a.dtype.kind == "b":
+        raise RuntimeError("Subtraction of bool tensors is not supported: use logical_xor or convert to an integer")
+    return Sub.apply(a, b)  # type: ignore[no-any-return]
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """input * other, broadcast."""
+    return Mul.apply(*promote(input, other))  # type: ignore[no-any-return]
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, broadcast. Integers divide to the default dtype.
+
+    rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero).
+    """
+    if rounding_mode is None:
+        return Div.apply(*promote(input, other, true_division=True))  # type: ignore[no-any-return]
+    a, b = promote(input, other)
+    with quiet():
+        if rounding_mode == "floor":
+            return wrap(np.floor_divide(a.array, b.array))
+        if rounding_mode == "trunc":
+            return wrap(np.trunc(a.array / b.array).astype(a.dtype))
+    raise RuntimeError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """The largest integer not above input / other; no gradient, as it is constant almost everywhere."""
+    return div(input, other, rounding_mode="floor")
+
+
+def remainder(input: Any, other: Any) -> Tensor:
+    """input - other * floor(input / other): the sign is the divisor's, as in Python's %."""
+    a, b = promote(input, other)
+    if not is_floating(a.dtype):
+        with quiet():
+            return wrap(np.remainder(a.array, b.array))
+    # The quotient is piecewise constant, so d/da = 1 and d/db = -floor(a/b).
+    return sub(a, mul(b, floor_divide(a, b)))
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """input ** exponent, broadcast."""
+    return Pow.apply(*promote(input, exponent))  # type: ignore[no-any-return]
+
+
+def neg(input: Tensor) -> Tensor:
+    """-input"""
+    return Neg.apply(input)  # type: ignore[no-any-return]
+
+
+def abs(input: Tensor) -> Tensor:
+    """|input|; the gradient at 0 is 0."""
+    return Abs.apply(input)  # type: ignore[no-any-return]
+
+
+def exp(input: Tensor) -> Tensor:
+    """e ** input"""
+    return Exp.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def expm1(input: Tensor) -> Tensor:
+    """e ** input - 1, exact also for small inputs."""
+    return Expm1.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def log(input: Tensor) -> Tensor:
+    """Natural logarithm; -inf at 0, NaN below."""
+    return Log.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def log1p(input: Tensor) -> Tensor:
+    """ln(1 + input), exact also for small inputs."""
+    return Log1p.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def sqrt(input: Tensor) -> Tensor:
+    """Square root; the gradient at 0 is infinite."""
+    return Sqrt.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / sqrt(input)"""
+    return Rsqrt.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def sin(input: Tensor) -> Tensor:
+    """Sine of radians."""
+    return Sin.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def cos(input: Tensor) -> Tensor:
+    """Cosine of radians."""
+    return Cos.apply(floating(input))  # type: ignore[no-any-return]
+
+
+def square(input: Tensor) -> Tensor:
+    """input * input"""
+    return mul(input, input)
+
+
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / input"""
+    return div(1.0, input)
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; no gradient."""
+    return wrap(np.sign(input.array))
+
+
+def maximum(input: Any, other: Any) -> Tensor:
+    """The larger of two, element by element; NaN if either is. Equal elements share the gradient."""
+    return Maximum.apply(*promote(input, other))  # type: ignore[no-any-return]
+
+
+def minimum(input: Any, other: Any) -> Tensor:
+    """The smaller of two, element by element; NaN if either is. Equal elements share the gradient."""
+    return Minimum.apply(*promote(input, other))  # type: ignore[no-any-return]
+
+
+def where(condition: Any, input: Any, other: Any) -> Tensor:
+    """input where the condition (bool, broadcast) holds, else other."""
+    condition = np.asarray(array_of(condition))
+    if condition.dtype.kind != "b":
+        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+    return Where.apply(*promote(input, other), condition=condition)  # type: ignore[no-any-return]
+
+
+def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
+    """input with `value` wherever the mask (bool, broadcastable to input) is True."""
+    mask = np.asarray(array_of(mask))
+    if mask.dtype.kind != "b":
+        raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
+    value = value.to(input.dtype) if hasattr(value, "array") else wrap(np.asarray(value, input.dtype))
+    return Where.apply(value, input, condition=mask)  # type: ignore[no-any-return]
+
+
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """input held between min and max, each a number, a Tensor or None. On a bound the gradient is 1."""
+    if min is None and max is None:
+        raise RuntimeError("clamp: at least one of min and max must not be None")
+    if hasattr(min, "array") or hasattr(max, "array"):
+        result = input if min is None else maximum(input, min)
+        return result if max is None else minimum(result, max)
+    return Clamp.apply(input, low=min, high=max)  # type: ignore[no-any-return]

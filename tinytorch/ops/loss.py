@@ -1,0 +1,197 @@
+"""Losses. Each reduces by "mean", "sum" or "none"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dtypes import float32, float64, is_floating
+from ..function import FusedFunction
+from ..kernels import loss as kernels
+from .activation import softplus
+from .common import array_of, wrap
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class CrossEntropy(FusedFunction):
+    """y = -sum_n w_n sum_c q_nc ln p_nc / sum_n w_n, p = softmax(x), q the target smoothed.
+
+    With target t_n and smoothing e: q_nc = (1 - e) [c = t_n] + e/C. Rows whose target is ignored have weight 0,
+    the others 1.
+    """
+
+    examples = (
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3])), (3, 4)),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, -100, 3]), label_smoothing=0.2), (3, 4)),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), reduction="none", ignore_index=0), (3, 4)),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([[1, 0], [3, 3]]), reduction="sum"), (2, 4, 2)),
+    )
+
+    @staticmethod
+    def composite(x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
+        kept = target != ignore_index
+        index = np.where(kept, target, 0)[:, None]
+        logp = x.log_softmax(1)
+        losses = -(1 - smoothing) * logp.gather(1, index).squeeze(1)
+        if smoothing:
+            losses = losses - smoothing * logp.mean(1)
+        losses = losses.masked_fill(~kept, 0.0)
+        if reduction == "none":
+            return losses
+        return losses.sum() / kept.sum() if reduction == "mean" else losses.sum()
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
+        losses, lse = kernels.cross_entropy(x, target, ignore_index, smoothing)
+        ctx.count = np.count_nonzero(target != ignore_index)
+        ctx.save(x, lse)
+        if reduction == "none":
+            return losses
+        total = losses.sum()
+        return total / total.dtype.type(ctx.count) if reduction == "mean" else total
+
+    # d(-ln p_c)/dx_j = p_j - [j = c], and sum_c q_c = 1, so dL/dx_nj = w_n (p_nj - q_nj)
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        x, lse = ctx.saved
+        options = ctx._params
+        if options["reduction"] == "mean":
+            g = g / g.dtype.type(ctx.count)
+        scale = np.ascontiguousarray(np.broadcast_to(g, lse.shape))
+        return kernels.cross_entropy_backward(
+            scale, x, lse, options["target"], options["ignore_index"], options["smoothing"]
+        )
+
+
+def _cross_entropy(t: Any) -> Any:
+    return t.nn.functional.cross_entropy
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction!r} is not a valid value for reduction: 'mean', 'sum' or 'none'")
+
+
+def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
+    """Scores (C,), (N, C) or (N, C, ...) as (rows, C), and class indices as (rows,)."""
+    index = np.asarray(array_of(target))
+    if index.dtype.kind not in "iu":
+        raise RuntimeError(f"{what}: expected class indices of an integer dtype as target, got {index.dtype}")
+    shape = tuple(x.shape)
+    if x.ndim == 0 or (shape[:1] + shape[2:] if x.ndim > 1 else ()) != index.shape:
+        raise ValueError(f"{what}: scores {shape} expect a target of shape {shape[:1] + shape[2:] if x.ndim > 1 else ()}, got {index.shape}")
+    if x.ndim != 2:
+        x = x.unsqueeze(0) if x.ndim == 1 else x.movedim(1, -1).reshape(-1, shape[1])
+    return x, np.ascontiguousarray(index.reshape(-1), np.int64)
+
+
+def _check_classes(what: str, target: Any, classes: int, ignore_index: int) -> None:
+    wrong = target[((target < 0) | (target >= classes)) & (target != ignore_index)]
+    if wrong.size:
+        raise IndexError(f"{what}: target {wrong[0]} is out of bounds for {classes} classes (ignore_index is {ignore_index})")
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Any,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-ln softmax(input)[target].
+
+    input: scores (C,), (N, C) or (N, C, d...); target: class indices (), (N,) or (N, d...), of an integer
+    dtype. Rows with ignore_index count for nothing; "mean" divides by the others, so it is NaN where there is
+    none. weight (C,) weighs rows by their class.
+    """
+    _check_reduction(reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"cross_entropy: expected floating-point scores, got {input.dtype}")
+    x, index = _rows("cross_entropy", input, target)
+    _check_classes("cross_entropy", index, x.shape[1], ignore_index)
+    if weight is not None:
+        y = _weighted_cross_entropy(x, index, weight, ignore_index, reduction, label_smoothing)
+    else:
+        options = {"target": index, "ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
+        fused = x.dtype in (float32, float64) and x.shape[1]
+        y = CrossEntropy.apply(x.contiguous(), **options) if fused else CrossEntropy.composite(x, **options)
+    return y.reshape(np.shape(array_of(target))) if reduction == "none" else y  # type: ignore[no-any-return]
+
+
+def _weighted_cross_entropy(x: Any, index: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
+    """Row n has loss (1 - e) w_t (-ln p_t) + (e/C) sum_c w_c (-ln p_c), and counts w_t in the mean."""
+    logp = x.log_softmax(1)
+    losses = (1 - smoothing) * nll_loss(logp, index, weight, ignore_index, "none")
+    if smoothing:
+        smooth = -(logp * weight).sum(1) * (smoothing / x.shape[1])
+        losses = losses + smooth.masked_fill(index == ignore_index, 0.0)
+    if reduction == "mean":
+        return losses.sum() / _row_weights(index, weight, ignore_index).sum()
+    return _reduced(losses, reduction)
+
+
+def _row_weights(index: Any, weight: Any, ignore_index: int) -> Any:
+    kept = index != ignore_index
+    return weight[np.where(kept, index, 0)].masked_fill(~kept, 0.0)
+
+
+def nll_loss(
+    input: Tensor, target: Any, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """-input[target] for log-probabilities (N, C) or (N, C, d...), weighted by class where weight (C,) is given."""
+    _check_reduction(reduction)
+    x, index = _rows("nll_loss", input, target)
+    _check_classes("nll_loss", index, x.shape[1], ignore_index)
+    kept = index != ignore_index
+    losses = -x.gather(1, np.where(kept, index, 0)[:, None]).squeeze(1)
+    row_weights = wrap(kept.astype(x.dtype)) if weight is None else _row_weights(index, weight, ignore_index)
+    losses = losses.masked_fill(~kept, 0.0) if weight is None else (losses * row_weights).masked_fill(~kept, 0.0)
+    if reduction == "mean":
+        return losses.sum() / row_weights.sum()
+    return _reduced(losses, reduction).reshape(np.shape(array_of(target)) if reduction == "none" else ())
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """(input - target)^2"""
+    _check_reduction(reduction)
+    difference = input - target
+    return _reduced(difference * difference, reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|input - target|"""
+    _check_reduction(reduction)
+    return _reduced((input - target).abs(), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """-[p t ln s(x) + (1 - t) ln(1 - s(x))] for scores x, targets t between 0 and 1, s the sigmoid, p the pos_weight.
+
+    As ln s(x) = -softplus(-x) and ln(1 - s(x)) = -softplus(x), nothing overflows.
+    """
+    _check_reduction(reduction)
+    if input.shape != target.shape:
+        raise ValueError(f"Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})")
+    positive = target * softplus(-input, threshold=np.inf)
+    if pos_weight is not None:
+        positive = positive * pos_weight
+    losses = positive + (1 - target) * softplus(input, threshold=np.inf)
+    return _reduced(losses if weight is None else losses * weight, reduction)

@@ -1,0 +1,126 @@
+"""Normalization over the last dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dtypes import finfo, float32, float64
+from ..function import FusedFunction
+from ..kernels import normalization as kernels
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def _rows(x: Any, width: int) -> Any:
+    """(..., C) as contiguous rows (N, C)."""
+    return np.ascontiguousarray(x.reshape(x.size // width if width else 0, width))
+
+
+class LayerNorm(FusedFunction):
+    """y_i = w_i (x_i - m) / sqrt(v + eps) + b_i, m and v the mean and variance of the row. Ba et al. 2016."""
+
+    examples = (
+        (lambda t, x, w, b: t.nn.functional.layer_norm(x, (4,), w, b), (2, 3, 4), (4,), (4,)),
+        (lambda t, x, w: t.nn.functional.layer_norm(x, (3, 4), w), (2, 3, 4), (3, 4)),
+        (lambda t, x: t.nn.functional.layer_norm(x, (4,), eps=0.1), (3, 4)),
+    )
+
+    @staticmethod
+    def composite(x: Any, w: Any, b: Any, ndim: int, eps: float) -> Any:
+        dims = tuple(range(-ndim, 0))
+        centred = x - x.mean(dims, keepdim=True)
+        y = centred * ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
+        y = y if w is None else y * w
+        return y if b is None else y + b
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, w: Any, b: Any, ndim: int, eps: float) -> Any:
+        width = math.prod(x.shape[x.ndim - ndim :])
+        flat_w, flat_b = [None if p is None else np.ascontiguousarray(p).reshape(width) for p in (w, b)]
+        y, mean, rstd = kernels.layer_norm(_rows(x, width), flat_w, flat_b, eps)
+        ctx.save(x, w, mean, rstd)
+        ctx.width = width
+        return y.reshape(x.shape)
+
+    # with r = 1/sqrt(v + eps), h_i = (x_i - m) r and u_i = g_i w_i, over a row of n:
+    #   dm/dx_j = 1/n, dr/dx_j = -r^2 h_j / n, so dh_i/dx_j = r ([i = j] - 1/n - h_i h_j / n)
+    #   dL/dx_j = r (u_j - (1/n) sum_i u_i - h_j (1/n) sum_i u_i h_i)
+    # dL/dw_i = sum over rows of g_i h_i, dL/db_i = sum over rows of g_i
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        x, w, mean, rstd = ctx.saved
+        flat_w = None if w is None else np.ascontiguousarray(w).reshape(ctx.width)
+        grads = kernels.layer_norm_backward(
+            _rows(g, ctx.width), _rows(x, ctx.width), flat_w, mean, rstd, *ctx.needs_input_grad
+        )
+        shapes = (x.shape, *[x.shape[x.ndim - ctx._params["ndim"] :]] * 2)
+        return tuple(None if d is None else d.reshape(s) for d, s in zip(grads, shapes, strict=True))
+
+
+class RMSNorm(FusedFunction):
+    """y_i = w_i x_i / sqrt(mean of x^2 + eps). Zhang and Sennrich 2019."""
+
+    examples = (
+        (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w, eps=1e-5), (2, 3, 4), (4,)),
+        (lambda t, x: t.nn.functional.rms_norm(x, (3, 4), eps=1e-5), (2, 3, 4)),
+    )
+
+    @staticmethod
+    def composite(x: Any, w: Any, ndim: int, eps: float) -> Any:
+        y = x * ((x * x).mean(tuple(range(-ndim, 0)), keepdim=True) + eps).rsqrt()
+        return y if w is None else y * w
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, w: Any, ndim: int, eps: float) -> Any:
+        width = math.prod(x.shape[x.ndim - ndim :])
+        flat_w = None if w is None else np.ascontiguousarray(w).reshape(width)
+        y, rstd = kernels.rms_norm(_rows(x, width), flat_w, eps)
+        ctx.save(x, w, rstd)
+        ctx.width = width
+        return y.reshape(x.shape)
+
+    # with r = 1/sqrt(mean x^2 + eps), h_i = x_i r and u_i = g_i w_i, over a row of n:
+    #   dr/dx_j = -r^2 h_j / n, so dL/dx_j = r (u_j - h_j (1/n) sum_i u_i h_i)
+    # dL/dw_i = sum over rows of g_i h_i
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        x, w, rstd = ctx.saved
+        flat_w = None if w is None else np.ascontiguousarray(w).reshape(ctx.width)
+        dx, dw = kernels.rms_norm_backward(_rows(g, ctx.width), _rows(x, ctx.width), flat_w, rstd, *ctx.needs_input_grad)
+        return None if dx is None else dx.reshape(x.shape), None if dw is None else dw.reshape(w.shape)
+
+
+def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tuple[int, ...]:
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (int(normalized_shape),)
+    if not shape or tuple(input.shape[max(input.ndim - len(shape), 0) :]) != shape:
+        raise RuntimeError(f"{what}: normalized_shape {shape} must be the last sizes of the input {tuple(input.shape)}")
+    for p in params:
+        if p is not None and tuple(p.shape) != shape:
+            raise RuntimeError(f"{what}: expected weight and bias of shape {shape}, got {tuple(p.shape)}")
+        if p is not None and p.dtype != input.dtype:
+            raise RuntimeError(f"{what}: expected weight and bias of the input's dtype {input.dtype}, got {p.dtype}")
+    return shape
+
+
+def layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias."""
+    shape = _check("layer_norm", input, normalized_shape, weight, bias)
+    if input.dtype not in (float32, float64):
+        return LayerNorm.composite(input, weight, bias, len(shape), eps)  # type: ignore[no-any-return]
+    return LayerNorm.apply(input, weight, bias, ndim=len(shape), eps=eps)  # type: ignore[no-any-return]
+
+
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
+    shape = _check("rms_norm", input, normalized_shape, weight)
+    eps = float(finfo(input.dtype).eps) if eps is None else eps
+    if input.dtype not in (float32, float64):
+        return RMSNorm.composite(input, weight, len(shape), eps)  # type: ignore[no-any-return]
+    return RMSNorm.apply(input, weight, ndim=len(shape), eps=eps)  # type: ignore[no-any-return]

@@ -1,0 +1,138 @@
+"""softmax and log_softmax along one dimension.
+
+Each saves its output, not its input, so its backward is a function of its own, `SoftmaxBackward`,
+whose inputs are what was saved: that is what makes the second derivative.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dtypes import float32, float64
+from ..function import Function, FusedFunction
+from ..kernels import softmax as kernels
+from .common import floating, normalize_dim
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
+    """Run a kernel on contiguous rows (N, C) that lie along `dim`; float16 and bfloat16 pass through float32."""
+    first = arrays[0]
+    if first.dtype not in (float32, float64):
+        return _on_rows(kernel, dim, *[a.astype(np.float32) for a in arrays]).astype(first.dtype)
+    if first.ndim == 0:
+        return _on_rows(kernel, 0, *[a.reshape(1) for a in arrays]).reshape(())
+    last = dim == first.ndim - 1
+    moved = arrays if last else [np.moveaxis(a, dim, -1) for a in arrays]
+    shape = moved[0].shape
+    rows = [np.ascontiguousarray(a).reshape(first.size // shape[-1] if first.size else 0, shape[-1]) for a in moved]
+    y = kernel(*rows).reshape(shape)
+    return y if last else np.moveaxis(y, -1, dim)
+
+
+class Softmax(Function):
+    """y_i = e^(x_i) / sum_k e^(x_k)"""
+
+    examples = ((lambda t, x: t.softmax(x, dim=-1), (3, 4)), (lambda t, x: x.softmax(0), (3, 4)))
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dim: int) -> Any:
+        ctx.dim = dim
+        return ctx.save(_on_rows(kernels.softmax, dim, x))
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return SoftmaxBackward.apply(g, y, dim=ctx.dim)
+
+
+# dy_i/dx_j = y_i ([i = j] - y_j), so
+# dL/dx_j = sum_i g_i y_i ([i = j] - y_j) = y_j (g_j - sum_i g_i y_i)
+class SoftmaxBackward(FusedFunction):
+    """dx_j = y_j (g_j - sum_i g_i y_i)"""
+
+    examples = ((lambda t, g, x: _gradient(t, x.softmax(1), x, g), (3, 4), (3, 4)),)
+
+    @staticmethod
+    def composite(g: Any, y: Any, dim: int) -> Any:
+        return y * (g - (g * y).sum(dim, keepdim=True))
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, y: Any, dim: int) -> Any:
+        ctx.dim = dim
+        ctx.save(g, y)
+        return _on_rows(kernels.softmax_backward, dim, g, y)
+
+    # with a the gradient of dx: dL/dg_j = y_j (a_j - sum_i a_i y_i)
+    # dL/dy_j = a_j (g_j - sum_i g_i y_i) - g_j sum_i a_i y_i
+    @staticmethod
+    def backward(ctx: Any, a: Any) -> Any:
+        g, y = ctx.saved
+        inner = (a * y).sum(axis=ctx.dim, keepdims=True)
+        return y * (a - inner), a * (g - (g * y).sum(axis=ctx.dim, keepdims=True)) - g * inner
+
+
+class LogSoftmax(Function):
+    """y_i = x_i - ln sum_k e^(x_k)"""
+
+    examples = ((lambda t, x: t.log_softmax(x, dim=-1), (3, 4)), (lambda t, x: x.log_softmax(0), (3, 4)))
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dim: int) -> Any:
+        ctx.dim = dim
+        return ctx.save(_on_rows(kernels.log_softmax, dim, x))
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (y,) = ctx.saved
+        return LogSoftmaxBackward.apply(g, y, dim=ctx.dim)
+
+
+# dy_i/dx_j = [i = j] - e^(y_j), so dL/dx_j = g_j - e^(y_j) sum_i g_i
+class LogSoftmaxBackward(FusedFunction):
+    """dx_j = g_j - e^(y_j) sum_i g_i"""
+
+    examples = ((lambda t, g, x: _gradient(t, x.log_softmax(1), x, g), (3, 4), (3, 4)),)
+
+    @staticmethod
+    def composite(g: Any, y: Any, dim: int) -> Any:
+        return g - y.exp() * g.sum(dim, keepdim=True)
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, y: Any, dim: int) -> Any:
+        ctx.dim = dim
+        ctx.save(g, y)
+        return _on_rows(kernels.log_softmax_backward, dim, g, y)
+
+    # with a the gradient of dx: dL/dg_j = a_j - sum_i a_i e^(y_i); dL/dy_j = -a_j e^(y_j) sum_i g_i
+    @staticmethod
+    def backward(ctx: Any, a: Any) -> Any:
+        g, y = ctx.saved
+        p = a * np.exp(y)
+        return a - p.sum(axis=ctx.dim, keepdims=True), -p * g.sum(axis=ctx.dim, keepdims=True)
+
+
+def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
+    """The gradient of y as a function of its cotangent, for the examples."""
+    return t.autograd.grad(y, x, cotangent, create_graph=True)[0]
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward."""
+    return _along(Softmax, input, dim, dtype)  # type: ignore[no-any-return]
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """The logarithm of softmax, in one step and without overflow."""
+    return _along(LogSoftmax, input, dim, dtype)  # type: ignore[no-any-return]
+
+
+def _along(function: Any, input: Tensor, dim: int | None, dtype: Any) -> Any:
+    if dim is None:
+        raise TypeError(f"{function.__name__.lower()}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
+    input = floating(input) if dtype is None else input.to(dtype)
+    return function.apply(input, dim=normalize_dim(dim, input.ndim))

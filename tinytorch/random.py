@@ -1,0 +1,86 @@
+"""Random numbers: generators whose state can be saved, and one default generator for all that is given none."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .ops.common import array_of, wrap
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+class Generator:
+    """A stream of random numbers (NumPy's PCG64), seeded afresh unless `manual_seed` is called."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self._seed = 0
+        self.seed()
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream that this integer stands for; negative ones count from 2**64 downwards."""
+        self._seed = int(seed)
+        self.numpy_generator = np.random.Generator(np.random.PCG64(self._seed % 2**64))
+        return self
+
+    def seed(self) -> int:
+        """Start a stream from the operating system's entropy; returns the seed."""
+        self.manual_seed(secrets.randbits(63))
+        return self._seed
+
+    def initial_seed(self) -> int:
+        """The seed of the stream."""
+        return self._seed
+
+    def seed_of_kernel(self) -> int:
+        """A seed for a kernel that makes its own random numbers."""
+        return int(self.numpy_generator.integers(0, 2**63))
+
+    def get_state(self) -> Tensor:
+        """The place in the stream, as a uint8 tensor (JSON text inside)."""
+        state = {"seed": self._seed, "stream": self.numpy_generator.bit_generator.state}
+        return wrap(np.frombuffer(json.dumps(state, sort_keys=True, default=int).encode(), np.uint8).copy())
+
+    def set_state(self, new_state: Any) -> Generator:
+        """Go on from a place that `get_state` returned; ValueError if it is not such a place."""
+        try:
+            state = json.loads(bytes(array_of(new_state)))
+            stream = np.random.PCG64(0)
+            stream.state = state["stream"]
+            self._seed = int(state["seed"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"not the state of a generator: {error}") from None
+        self.numpy_generator = np.random.Generator(stream)
+        return self
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator: the same seed gives the same numbers."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seed the default generator from the operating system's entropy; returns the seed."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The default generator's place in its stream."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Any) -> None:
+    """Put the default generator back to a place that `get_rng_state` returned."""
+    default_generator.set_state(new_state)

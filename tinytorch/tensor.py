@@ -1,0 +1,443 @@
+"""The Tensor: an array, whether it wants a gradient, and the node of the graph that made it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import dtypes
+from .dtypes import as_dtype, is_floating
+from .function import Function
+from .modes import mode
+from .methods import Methods
+from .ops import elementwise
+from .ops.common import array_of
+from .walk import Edge, is_exclusive
+
+Array = np.ndarray[Any, Any]
+Bool, Int = bool, int  # the methods float, int and bool hide the types of that name inside the class
+CPU = "cpu"
+
+
+class Size(tuple[int, ...]):
+    """A shape: a tuple of ints that prints as PyTorch's does."""
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self, dtype=np.int64))
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
+
+
+class RemovableHandle:
+    """What registering a hook returns: `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: list[Any], entry: Any) -> None:
+        self._hooks, self._entry = hooks, entry
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        if self._entry in self._hooks:
+            self._hooks.remove(self._entry)
+
+
+class Tensor(Methods):
+    """An n-dimensional array that remembers how it was computed.
+
+    `array` is the NumPy array underneath. A tensor made by the user is a leaf; with `requires_grad`
+    it collects gradients in `grad` when `backward()` is called on something computed from it. It is
+    made by `tinytorch.tensor`, `zeros`, `randn`, ...; `Tensor(data)` makes one of the default dtype.
+    """
+
+    # Defaults live on the class, so that making a tensor sets only what differs.
+    _requires_grad = False
+    _grad: Tensor | None = None
+    grad_fn: Function | None = None
+    output_nr = 0  # which output of grad_fn this is
+    hooks: list[tuple[Int, Callable[[Any], Any]]] | None = None
+    _view_version: Int | None = None  # of a view: the version of the shared memory when the view was taken
+    _retains_grad = False
+    edges: tuple[Edge | None, ...] = ()  # as a node of the graph, a leaf has no inputs
+
+    __array_priority__ = 1000  # so that array + tensor is a tensor
+
+    def __init__(self, data: Any, requires_grad: Bool = False) -> None:
+        if type(data) is not np.ndarray:
+            if isinstance(data, Tensor):
+                data = data.array
+            elif not isinstance(data, (np.ndarray, np.generic)):
+                data = np.asarray(data, dtypes.get_default_dtype())
+            data = np.asarray(data)
+        self.array: Array = data
+        self._counter = [0]  # the version of the memory, shared with views: in-place operations count it up
+        if requires_grad:
+            self.requires_grad_()
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the dimensions."""
+        return Size(self.array.shape)
+
+    @property
+    def ndim(self) -> Int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements: a NumPy dtype."""
+        return self.array.dtype
+
+    @property
+    def device(self) -> str:
+        """Always the CPU."""
+        return CPU
+
+    @property
+    def is_leaf(self) -> Bool:
+        """Whether it was not made by a recorded operation."""
+        return self.grad_fn is None
+
+    @property
+    def retains_grad(self) -> Bool:
+        """Whether it is not a leaf, and keeps its gradient all the same."""
+        return self._retains_grad
+
+    @property
+    def itemsize(self) -> Int:
+        """Bytes in an element."""
+        return self.array.itemsize
+
+    @property
+    def nbytes(self) -> Int:
+        """Bytes in all elements."""
+        return self.array.nbytes
+
+    def dim(self) -> Int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    def size(self, dim: Int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self.array.shape[dim]
+
+    def numel(self) -> Int:
+        """The number of elements."""
+        return self.array.size
+
+    def element_size(self) -> Int:
+        """Bytes in an element."""
+        return self.array.itemsize
+
+    def stride(self, dim: Int | None = None) -> Any:
+        """Elements from one index to the next, in each dimension or one."""
+        strides = tuple(step // self.array.itemsize for step in self.array.strides)
+        return strides if dim is None else strides[dim]
+
+    def is_contiguous(self) -> Bool:
+        """Whether the elements lie in C order without gaps."""
+        return bool(self.array.flags.c_contiguous)
+
+    def is_floating_point(self) -> Bool:
+        """Whether the elements are floating-point numbers."""
+        return is_floating(self.array.dtype)
+
+    def data_ptr(self) -> Int:
+        """The address of the first element."""
+        return int(self.array.ctypes.data)
+
+    def __len__(self) -> Int:
+        if not self.array.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.array.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    # ------------------------------------------------------------------ its place in the graph
+
+    @property
+    def requires_grad(self) -> Bool:
+        """Whether gradients flow to it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: Bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: Bool = True) -> Tensor:
+        """Ask for a gradient, or no longer; only leaves of a floating dtype can."""
+        if requires_grad and not is_floating(self.array.dtype):
+            raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
+        if not requires_grad and self.grad_fn is not None:
+            raise RuntimeError("you can only change requires_grad flags of leaf variables: use detach()")
+        self._requires_grad = requires_grad or self.grad_fn is not None
+        return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient collected so far, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}")
+            if value.array.shape != self.array.shape or value.dtype != self.dtype:
+                raise RuntimeError(
+                    f"grad must be {self.dtype} {tuple(self.shape)} like its tensor, got {value.dtype} {tuple(value.shape)}"
+                )
+        self._grad = value
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history. Assigning a Tensor swaps the memory."""
+        result = Tensor(self.array)
+        result._counter = self._counter
+        return result
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.array = value.array
+        self._counter = value._counter
+
+    @property
+    def edge(self) -> Edge:
+        """Its node and which output of it: where the walk begins, or a gradient is captured."""
+        return (self, 0) if self.grad_fn is None else (self.grad_fn, self.output_nr)
+
+    @property
+    def metadata(self) -> tuple[tuple[tuple[Int, ...], np.dtype[Any]], ...]:
+        """As a node of the graph: the shape and dtype of its only output."""
+        return ((self.array.shape, self.array.dtype),)
+
+    def name(self) -> str:
+        """As a node of the graph: what PyTorch calls a leaf's."""
+        return "AccumulateGrad"
+
+    def run_backward(self, grads: list[Any]) -> list[Any]:
+        """As a node of the graph: add what arrived to `.grad`. Recorded gradients are added out of place."""
+        grad, grads[0] = grads[0], None
+        if grad is None:
+            return []
+        if self._grad is None:
+            if not mode.grad and not (is_exclusive(grad) and grad.array.flags.c_contiguous):
+                grad = Tensor(np.array(grad.array, order="C"))
+            self._grad = grad
+        elif mode.grad:
+            self._grad = self._grad + grad
+        else:
+            np.add(self._grad.array, grad.array, out=self._grad.array)
+            self._grad._counter[0] += 1
+        return []
+
+    def release(self) -> None:
+        """As a node of the graph: nothing was saved."""
+
+    def backward(
+        self,
+        gradient: Any = None,
+        retain_graph: Bool | None = None,
+        create_graph: Bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Add to every leaf's `.grad` the derivative of this tensor, weighted by `gradient` (1 for a single number).
+
+        retain_graph keeps what was saved, for another walk; create_graph records the walk itself, for
+        derivatives of higher order; inputs limits the leaves to these.
+        """
+        from .autograd import backward
+
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory, without history and without gradient."""
+        return self.data
+
+    def detach_(self) -> Tensor:
+        """Drop the history of this tensor itself."""
+        self.grad_fn, self._requires_grad, self.output_nr = None, False, 0
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient in `.grad` although it is not a leaf."""
+        if not self._requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.grad_fn is None or self._retains_grad:
+            return
+        self._retains_grad = True
+        itself = weakref.ref(self)
+
+        def keep(grad: Tensor) -> None:
+            tensor = itself()
+            if tensor is not None:
+                tensor._grad = grad if tensor._grad is None else tensor._grad + grad
+
+        self.register_hook(keep)
+
+    def register_hook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `hook(grad)` when the gradient is complete; what it returns, unless None, takes its place."""
+        if not self._requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        node: Any = self if self.grad_fn is None else self.grad_fn
+        if node.hooks is None:
+            node.hooks = []
+        entry = (self.output_nr, hook)
+        node.hooks.append(entry)
+        return RemovableHandle(node.hooks, entry)
+
+    @property
+    def _version(self) -> Int:
+        return self._counter[0]
+
+    def _share_memory_of(self, base: Tensor) -> None:
+        """Note that this is a view of base, if its memory is."""
+        a, b = self.array, base.array
+        if a.base is not None and (a.base is b or a.base is b.base):
+            self._counter = base._counter
+            self._view_version = base._counter[0]
+
+    # ------------------------------------------------------------------ conversions
+
+    def numpy(self, *, force: Bool = False) -> Array:
+        """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
+        if self._requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: Bool | None = None) -> Array:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        if self.array.size != 1:
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+        return self.array.reshape(()).item() if self.dtype != dtypes.bfloat16 else float(self.array.reshape(()))
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return (self.array.astype(np.float32) if self.dtype == dtypes.bfloat16 else self.array).tolist()
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: Bool = False, non_blocking: Bool = False) -> Tensor:
+        """In another dtype, or as another tensor's; itself where nothing changes. The device can only be the CPU."""
+        for arg in args:
+            if isinstance(arg, Tensor):
+                dtype = arg.dtype
+            elif isinstance(arg, str) and not _is_dtype_name(arg):
+                device = arg
+            else:
+                dtype = arg
+        check_device(device)
+        dtype = self.dtype if dtype is None else as_dtype(dtype)
+        if dtype == self.array.dtype:
+            return self.clone() if copy else self
+        return elementwise.To.apply(self, dtype=dtype)  # type: ignore[no-any-return]
+
+    def type(self, dtype: Any = None) -> Any:
+        """In another dtype; without one, the name of the dtype."""
+        return f"torch.{self.dtype}" if dtype is None else self.to(as_dtype(dtype))
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """In the dtype of another tensor."""
+        return self.to(other.dtype)
+
+    def cpu(self) -> Tensor:
+        """Itself: there is no other device."""
+        return self
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return self.to(dtypes.float32)
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return self.to(dtypes.float64)
+
+    def half(self) -> Tensor:
+        """As float16."""
+        return self.to(dtypes.float16)
+
+    def bfloat16(self) -> Tensor:
+        """As bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    def long(self) -> Tensor:
+        """As int64."""
+        return self.to(dtypes.int64)
+
+    def int(self) -> Tensor:
+        """As int32."""
+        return self.to(dtypes.int32)
+
+    def bool(self) -> Tensor:
+        """As truth values: whether not 0."""
+        return self.to(dtypes.bool)
+
+    def clone(self) -> Tensor:
+        """A copy in memory of its own, in C order; gradients flow through."""
+        return elementwise.Clone.apply(self)  # type: ignore[no-any-return]
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
+        if self.grad_fn is not None:
+            raise RuntimeError("only leaf Tensors support deepcopy: use detach() or clone()")
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        copied.array, copied._counter = self.array.copy(), [0]
+        copied._requires_grad = self._requires_grad
+        copied._grad = None if self._grad is None else self._grad.detach().clone()
+        return copied
+
+    def __bool__(self) -> Any:
+        if self.array.size != 1:
+            raise RuntimeError(f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()")
+        return bool(self.array.reshape(()))
+
+    def __float__(self) -> Any:
+        return float(self.item())
+
+    def __int__(self) -> Any:
+        return int(self.item())
+
+    def __index__(self) -> Any:
+        if self.array.size != 1 or self.array.dtype.kind not in "biu":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
+
+    def __repr__(self) -> str:
+        from .printing import tensor_repr
+
+        return tensor_repr(self)
+
+    def __hash__(self) -> Any:
+        return id(self)
+
+    def __contains__(self, value: Any) -> Any:
+        return bool((self.array == array_of(value)).any())
+
+
+Function.make_tensor = Tensor
+
+
+def _is_dtype_name(name: str) -> Bool:
+    return name in vars(dtypes) and isinstance(vars(dtypes)[name], np.dtype)
+
+
+def check_device(device: Any) -> None:
+    """RuntimeError unless the device is None or the CPU."""
+    if device is not None and str(device).partition(":")[0] != CPU:
+        raise RuntimeError(f"device {str(device)!r} is not available: tinytorch computes on the CPU, device='cpu'")

@@ -1,0 +1,182 @@
+"""The backward walk: from the outputs to the leaves, each node once, when all its gradients are there.
+
+A node is a Function that ran, or a leaf Tensor, which is a node without edges. What a node offers:
+
+    edges         one per input: (node, output number) where a gradient is wanted, else None
+    metadata      one (shape, dtype) per output
+    hooks         None, or [(output number, function), ...]: called with the complete gradient
+    run_backward  gradients of the outputs -> gradients of the inputs, in the order of the edges
+    release       drop what was saved for backward
+
+The walk alone undoes broadcasting, checks shapes, casts dtypes and sums the gradients of a shared
+input, so no operation has to.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .modes import mode
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Edge = tuple[Any, int]
+
+
+def topological_order(roots: Iterable[Any], targets: frozenset[Any] | None = None) -> list[Any]:
+    """Every node that a gradient must pass through, inputs before the nodes that use them.
+
+    With `targets`, only the targets and the nodes that lead to one of them. Iterative, so the depth
+    of the graph is not limited by the interpreter's stack.
+    """
+    order: list[Any] = []
+    wanted: dict[Any, bool] = {}  # False while a node is on the stack, then whether it leads to a target
+    stack: list[tuple[Any, bool]] = [(root, False) for root in roots]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            if targets is None or node in targets or any(edge and wanted[edge[0]] for edge in node.edges):
+                wanted[node] = True
+                order.append(node)
+        elif node not in wanted:
+            wanted[node] = False
+            stack.append((node, True))
+            stack.extend([(edge[0], False) for edge in node.edges if edge is not None and edge[0] not in wanted])
+    return order
+
+
+def walk(
+    roots: Sequence[Edge],
+    gradients: Sequence[Tensor],
+    *,
+    captures: Sequence[Edge] | None = None,
+    retain_graph: bool,
+    create_graph: bool,
+) -> dict[Edge, Tensor]:
+    """Send gradients from the roots down the graph.
+
+    Without `captures`, leaves add what arrives to their `.grad`. With `captures`, nothing is added
+    anywhere: the gradients that arrive at those edges are returned, and no node is run that does
+    not lead to one of them.
+    """
+    captured: dict[Edge, Tensor] = {}
+    wanted_edges = frozenset(captures) if captures is not None else None
+    order = topological_order(
+        [node for node, _ in roots], None if captures is None else frozenset(node for node, _ in captures)
+    )
+    to_run = set(order)
+    arrived: dict[Any, list[Tensor | None]] = {}
+    recording, mode.grad = mode.grad, create_graph
+    try:
+        with np.errstate(all="ignore"):
+            for edge, gradient in zip(roots, gradients, strict=True):
+                if edge[0] in to_run:
+                    _arrive(arrived, edge, gradient)
+            while order:
+                node = order.pop()
+                grads = arrived.pop(node, None)
+                if grads is None:
+                    continue
+                if node.hooks:
+                    _run_hooks(node, grads)
+                if wanted_edges is not None:
+                    for number, grad in enumerate(grads):
+                        if grad is not None and (node, number) in wanted_edges:
+                            captured[(node, number)] = grad
+                    grad = None
+                    if not any(edge and edge[0] in to_run for edge in node.edges):
+                        continue
+                results = node.run_backward(grads)
+                grads = None
+                if len(results) != len(node.edges):
+                    raise RuntimeError(
+                        f"{node.name()} returned {len(results)} gradients for {len(node.edges)} inputs: "
+                        "backward returns one per input, None where there is none"
+                    )
+                for i, edge in enumerate(node.edges):
+                    # Dropped from the list, so that a gradient nobody else holds can be written into.
+                    result, results[i] = results[i], None
+                    if edge is not None and result is not None and edge[0] in to_run:
+                        _arrive(arrived, edge, _fit(result, edge, node))
+                    result = None
+                if not retain_graph:
+                    node.release()
+    finally:
+        mode.grad = recording
+    return captured
+
+
+def _fit(grad: Tensor, edge: Edge, node: Any) -> Tensor:
+    """The gradient in the shape and dtype of the input it belongs to."""
+    shape, dtype = edge[0].metadata[edge[1]]
+    if grad.array.shape != shape:
+        try:
+            grad = grad.sum_to_size(shape)
+        except RuntimeError:
+            raise RuntimeError(
+                f"{node.name()} returned a gradient of shape {tuple(grad.shape)} for an input of shape {shape}"
+            ) from None
+    return grad if grad.array.dtype == dtype else grad.to(dtype)
+
+
+def _arrive(arrived: dict[Any, list[Tensor | None]], edge: Edge, grad: Tensor) -> None:
+    """Add a gradient to those that already arrived at this output."""
+    node, number = edge
+    grads = arrived.get(node)
+    if grads is None:
+        grads = arrived[node] = [None] * len(node.metadata)
+    present, grads[number] = grads[number], None
+    if present is None:
+        grads[number] = grad
+    elif not mode.grad and is_exclusive(present):
+        np.add(present.array, grad.array, out=present.array)
+        grads[number] = present
+    else:
+        grads[number] = present + grad
+
+
+def _run_hooks(node: Any, grads: list[Tensor | None]) -> None:
+    for number, hook in list(node.hooks):
+        grad = grads[number]
+        if grad is not None:
+            replaced = hook(grad)
+            grads[number] = grad if replaced is None else replaced
+
+
+def _reference_counts(tensor: Any) -> tuple[int, int]:
+    """References to a tensor and to its array, seen from two calls below the variable that holds it."""
+    return sys.getrefcount(tensor), sys.getrefcount(tensor.array)
+
+
+def is_exclusive(tensor: Tensor) -> bool:
+    """Whether the caller's variable alone holds this tensor, its array and its memory.
+
+    Then it may be written into, or kept without a copy. A backward may hand on the gradient that
+    it got, a view of it, or the same tensor twice; each of these shows in a reference count. What
+    the counts are for a tensor held once is measured at import, as interpreters differ.
+    """
+    if tensor.array.base is not None or not tensor.array.flags.writeable:
+        return False
+    of_tensor, of_array = _reference_counts(tensor)
+    return of_tensor <= _HELD_ONCE[0] and of_array <= _HELD_ONCE[1]
+
+
+def _count_held_once() -> tuple[int, int]:
+    class Probe:
+        array = None
+
+    probe = Probe()
+    probe.array = np.zeros(1)  # type: ignore[assignment]
+    return _count_from_below(probe)
+
+
+def _count_from_below(probe: Any) -> tuple[int, int]:
+    return _reference_counts(probe)
+
+
+_HELD_ONCE = _count_held_once()
