@@ -1,0 +1,64 @@
+"""Adding rows to the rows that an index names: the backward of an embedding and of row indexing.
+
+Rows are added in their order, each block of columns by one thread, so duplicates are summed without
+a race and the bits do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler import serial
+from .threads import parallel_for
+
+Array = NDArray[np.floating]
+Index = NDArray[np.int64]
+
+_BLOCK = 64  # columns: whole cache lines, so threads do not share any
+_SERIAL_BELOW = 8192  # elements: less work than is worth a second thread
+
+
+@serial
+def _first_invalid(index: Index, rows: int) -> int:
+    for n in range(index.size):
+        if index[n] < 0 or index[n] >= rows:
+            return n
+    return -1
+
+
+@serial
+def _index_add_columns(start: int, stop: int, worker: int, out: Array, index: Index, source: Array) -> None:
+    first, last = np.uintp(start), np.uintp(stop)  # unsigned: a signed index might count from the end
+    for n in range(index.size):
+        row = np.uintp(index[n])
+        for c in range(first, last):
+            out[row, c] += source[n, c]
+
+
+@serial
+def _index_add(out: Array, index: Index, source: Array) -> None:
+    columns = out.shape[1]
+    grain = columns if source.size < _SERIAL_BELOW else _BLOCK
+    parallel_for(_index_add_columns, columns, grain, (out, index, source))
+
+
+def index_add(out: Array, index: Index, source: Array) -> None:
+    """out[index[n]] += source[n] for each n in turn, in place, duplicates included.
+
+    out (V, C) and source (N, C): C-contiguous, of one type, float32 or float64; index (N,) int64,
+    each in [0, V), else IndexError.
+    """
+    bad = _first_invalid(index, out.shape[0])
+    if bad >= 0:
+        raise IndexError(f"index[{bad}] is {index[bad]}, expected a row from 0 to {out.shape[0] - 1}")
+    if source.size:
+        _index_add(out, index, source)
+
+
+# y_nc = w[index_n, c], so dw_vc = sum_n delta(index_n, v) g_nc
+def embedding_backward(grad: Array, index: Index, rows: int) -> Array:
+    """The gradient (V, C) of an embedding's weight with V = rows, from that of weight[index], grad (N, C)."""
+    dweight = np.zeros((rows, grad.shape[1]), grad.dtype)
+    index_add(dweight, index, grad)
+    return dweight
