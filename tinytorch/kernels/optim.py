@@ -1,0 +1,242 @@
+"""One launch over all parameters: AdamW, the norm of all gradients, scaling and zeroing them.
+
+A model has many small parameters, and a call for each costs more than its arithmetic. An `ArrayList`
+holds the addresses and sizes of arrays of one type; the kernels see them as one long vector and cut
+it into equal pieces, wherever these fall, so threads share the work evenly whatever the sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from .compiler import serial
+from .threads import parallel_for
+
+Array = NDArray[np.floating]
+Addresses = NDArray[np.int64]
+
+_GRAIN = 16384  # elements: one thread's share at a time, and all that is not worth a second thread
+
+
+class ArrayList:
+    """Where several arrays lie in memory. It holds references to them, so the addresses stay good.
+
+    All are C-contiguous and of one type, float32 or float64, else ValueError.
+    """
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self.arrays = list(arrays)
+        dtypes = {array.dtype for array in self.arrays}
+        if len(dtypes) > 1:
+            raise ValueError(f"ArrayList: expected one dtype, got {sorted(map(str, dtypes))}")
+        for position, array in enumerate(self.arrays):
+            if not array.flags.c_contiguous:
+                raise ValueError(f"ArrayList: array {position}, shape {array.shape}, is not C-contiguous")
+        self.like = np.empty(0, dtypes.pop() if dtypes else np.float32)
+        self.addresses = np.array([a.__array_interface__["data"][0] for a in self.arrays], np.int64)
+        # offsets[k] is where array k starts in the vector of all elements
+        self.offsets = np.zeros(len(self.arrays) + 1, np.int64)
+        np.cumsum([a.size for a in self.arrays], out=self.offsets[1:])
+
+    def holds(self, arrays: Sequence[Array]) -> bool:
+        """Whether this is still the list of exactly these arrays."""
+        return len(arrays) == len(self.arrays) and all(map(_is, arrays, self.arrays))
+
+
+def _is(a: Any, b: Any) -> bool:
+    return a is b
+
+
+@intrinsic
+def _pointer(typing_context: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), codegen
+
+
+@serial
+def _piece(addresses: Addresses, offsets: Addresses, k: int, start: int, stop: int, like: Array) -> Array:
+    """Elements start to stop of the long vector, both within array k, as an array."""
+    address = addresses[k] + (start - offsets[k]) * like.itemsize
+    return carray(_pointer(address), (stop - start,), like.dtype)
+
+
+@serial
+def _adamw_range(
+    start: int,
+    stop: int,
+    worker: int,
+    offsets: Addresses,
+    params: Addresses,
+    grads: Addresses,
+    exp_avgs: Addresses,
+    exp_avg_sqs: Addresses,
+    coefficients: NDArray[np.float64],  # (parameters, 7), see adam_coefficients
+    grad_scale: float,
+    like: Array,
+) -> None:
+    real = like.dtype.type
+    scale = real(grad_scale)
+    k = np.searchsorted(offsets, start, side="right") - 1
+    while start < stop:
+        end = min(stop, offsets[k + 1])
+        p = _piece(params, offsets, k, start, end, like)
+        g = _piece(grads, offsets, k, start, end, like)
+        m = _piece(exp_avgs, offsets, k, start, end, like)
+        v = _piece(exp_avg_sqs, offsets, k, start, end, like)
+        keep, penalty = real(coefficients[k, 0]), real(coefficients[k, 1])
+        one_minus_beta1, beta2 = real(coefficients[k, 2]), real(coefficients[k, 3])
+        one_minus_beta2 = real(1.0 - coefficients[k, 3])
+        step_size, root, eps = real(coefficients[k, 4]), real(coefficients[k, 5]), real(coefficients[k, 6])
+        for i in range(p.size):
+            gradient = g[i] * scale + penalty * p[i]
+            m[i] += one_minus_beta1 * (gradient - m[i])
+            v[i] = beta2 * v[i] + one_minus_beta2 * gradient * gradient
+            p[i] = keep * p[i] - step_size * m[i] / (np.sqrt(v[i]) * root + eps)
+        start = end
+        k += 1
+
+
+@serial
+def _adamw(
+    offsets: Addresses,
+    params: Addresses,
+    grads: Addresses,
+    exp_avgs: Addresses,
+    exp_avg_sqs: Addresses,
+    coefficients: NDArray[np.float64],
+    grad_scale: float,
+    like: Array,
+) -> None:
+    args = (offsets, params, grads, exp_avgs, exp_avg_sqs, coefficients, grad_scale, like)
+    parallel_for(_adamw_range, offsets[-1], _GRAIN, args)
+
+
+@serial
+def _square_sum_range(
+    start: int,
+    stop: int,
+    worker: int,
+    offsets: Addresses,
+    addresses: Addresses,
+    sums: NDArray[np.float64],
+    like: Array,
+) -> None:
+    # One range is one chunk of _GRAIN elements: parallel_for cuts nowhere else.
+    chunk = start // _GRAIN
+    k = np.searchsorted(offsets, start, side="right") - 1
+    total = 0.0
+    while start < stop:
+        end = min(stop, offsets[k + 1])
+        piece = _piece(addresses, offsets, k, start, end, like)
+        for i in range(piece.size):
+            total += np.float64(piece[i]) * np.float64(piece[i])
+        start = end
+        k += 1
+    sums[chunk] = total
+
+
+@serial
+def _square_sum(offsets: Addresses, addresses: Addresses, sums: NDArray[np.float64], like: Array) -> None:
+    parallel_for(_square_sum_range, offsets[-1], _GRAIN, (offsets, addresses, sums, like))
+
+
+@serial
+def _scale_range(
+    start: int, stop: int, worker: int, offsets: Addresses, addresses: Addresses, factor: float, like: Array
+) -> None:
+    by = like.dtype.type(factor)
+    k = np.searchsorted(offsets, start, side="right") - 1
+    while start < stop:
+        end = min(stop, offsets[k + 1])
+        piece = _piece(addresses, offsets, k, start, end, like)
+        for i in range(piece.size):
+            piece[i] *= by
+        start = end
+        k += 1
+
+
+@serial
+def _scale(offsets: Addresses, addresses: Addresses, factor: float, like: Array) -> None:
+    parallel_for(_scale_range, offsets[-1], _GRAIN, (offsets, addresses, factor, like))
+
+
+def adam_coefficients(
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> tuple[float, ...]:
+    """What `adamw` needs to know of a parameter at its step 1, 2, ...: one row of its coefficients.
+
+    decoupled: AdamW's decay, of the parameter itself (I. Loshchilov, F. Hutter, arXiv:1711.05101);
+    otherwise Adam's, an L2 penalty in the gradient (D. Kingma, J. Ba, arXiv:1412.6980).
+    """
+    return (
+        1.0 - lr * weight_decay if decoupled else 1.0,
+        0.0 if decoupled else weight_decay,
+        1.0 - beta1,
+        beta2,
+        lr / (1.0 - beta1**step),
+        1.0 / math.sqrt(1.0 - beta2**step),
+        eps,
+    )
+
+
+def adamw(
+    params: ArrayList,
+    grads: ArrayList,
+    exp_avgs: ArrayList,
+    exp_avg_sqs: ArrayList,
+    coefficients: NDArray[np.float64],
+    grad_scale: float = 1.0,
+) -> None:
+    """One step of Adam or AdamW on all parameters, in place.
+
+    coefficients (number of parameters, 7) float64: a row of `adam_coefficients` for each parameter.
+    Gradients are multiplied by grad_scale (a clipping factor) on the way; they are not changed.
+    """
+    for name, other in (("grads", grads), ("exp_avgs", exp_avgs), ("exp_avg_sqs", exp_avg_sqs)):
+        if other.like.dtype != params.like.dtype or not np.array_equal(other.offsets, params.offsets):
+            raise ValueError(f"adamw: {name} differ from params in number, size or dtype")
+    if coefficients.shape != (len(params.arrays), 7):
+        raise ValueError(f"adamw: expected coefficients ({len(params.arrays)}, 7), got {coefficients.shape}")
+    _adamw(
+        params.offsets,
+        params.addresses,
+        grads.addresses,
+        exp_avgs.addresses,
+        exp_avg_sqs.addresses,
+        coefficients,
+        grad_scale,
+        params.like,
+    )
+
+
+def grad_norm(grads: ArrayList) -> float:
+    """The Euclidean norm of all elements, accumulated in float64 over fixed chunks."""
+    sums = np.zeros(-(-int(grads.offsets[-1]) // _GRAIN))
+    _square_sum(grads.offsets, grads.addresses, sums, grads.like)
+    return math.sqrt(sums.sum())
+
+
+def scale(arrays: ArrayList, factor: float) -> None:
+    """Multiply every element by factor, in place."""
+    _scale(arrays.offsets, arrays.addresses, factor, arrays.like)
+
+
+def zero(arrays: ArrayList) -> None:
+    """Set every element to zero, in place."""
+    for array in arrays.arrays:
+        array.fill(0)
