@@ -1,0 +1,81 @@
+"""How kernels are compiled: two decorators, one cache folder, one set of floating-point liberties.
+
+`serial` compiles a function that runs on the calling thread (also from inside other kernels);
+`parallel` compiles an entry point whose `prange` loops run on all threads. A parallel kernel is
+never called from another kernel, nor from a second Python thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What LLVM may assume. Not "nnan" or "ninf": masks hold infinities, and NaN must reach the user.
+# Not "afn": exp and its like are written out in math.py, with a known error.
+FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
+
+
+@cache
+def cache_folder() -> str:
+    """The folder of compiled kernels, named by a hash of every kernel's source.
+
+    Numba recompiles a function when its own file changes, but not when a function that it calls
+    in another file does. A new folder for each state of the sources closes that gap.
+    NUMBA_CACHE_DIR, where set, is the parent; else the user's cache folder; else the temporary one.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    for parent in _candidate_parents():
+        folder = parent / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    return tempfile.mkdtemp(prefix="tinytorch-")
+
+
+def _candidate_parents() -> list[Path]:
+    if numba.config.CACHE_DIR:
+        return [Path(numba.config.CACHE_DIR) / "tinytorch"]
+    home = Path.home()
+    if sys.platform == "win32":
+        user = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        user = home / "Library" / "Caches"
+    else:
+        user = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return [user / "tinytorch", Path(tempfile.gettempdir()) / "tinytorch"]
+
+
+def _compiled(function: F, **options: Any) -> F:
+    """njit with our cache folder, leaving the user's own Numba settings as they were."""
+    theirs = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = cache_folder() if not os.environ.get("NUMBA_DISABLE_JIT") else theirs
+    try:
+        return numba.njit(cache=True, error_model="numpy", fastmath=FASTMATH, **options)(function)  # type: ignore[no-any-return]
+    finally:
+        numba.config.CACHE_DIR = theirs
+
+
+def serial(function: F) -> F:
+    """Compile a kernel that runs on one thread."""
+    return _compiled(function)
+
+
+def parallel(function: F) -> F:
+    """Compile an entry point whose prange loops are shared between threads."""
+    return _compiled(function, parallel=True)

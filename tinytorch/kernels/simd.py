@@ -1,0 +1,315 @@
+"""Vector instructions for kernels, written as LLVM IR; widths and tile shapes come from the host.
+
+Numba's own loops reach about a third of a core's peak in a matrix product: they keep no tile of
+results in registers. The intrinsics here do; they work on typed pointers (`pointer`, `advance`) and
+count strides in elements. LLVM lowers the vectors to AVX-512, AVX2, SSE or NEON, whatever is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types as numba_types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+types: Any = numba_types  # their annotations leave some types out
+
+
+def _host() -> tuple[int, int]:
+    """Bytes in a vector register and the number of vector registers of this processor."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f") and features.get("avx512vl"):
+        return 64, 32
+    if features.get("avx2") and features.get("fma"):
+        return 32, 16
+    return 16, 32 if features.get("neon") or features.get("fullfp16") else 16
+
+
+VECTOR_BYTES, REGISTERS = _host()
+
+# A tile of results: ROWS x (2 vectors). With the two vectors of B and, on small machines, one for the
+# broadcast element of A, it fills the registers; in rows of ROW_STEP, so that edges waste little.
+ROWS = 12 if REGISTERS == 32 else 6
+ROW_STEP = ROWS // 3
+MOST_ROWS = 2 * ROW_STEP
+
+# LLVM may fuse a * b + c. NaN and infinities are kept, and sums are done in the order written.
+_FLAGS = ("contract",)
+
+
+def _element(pointer_type: Any) -> Any:
+    if not isinstance(pointer_type, types.CPointer):
+        raise TypingError(f"expected a typed pointer, got {pointer_type}")
+    return pointer_type.dtype
+
+
+def _literal(number: Any) -> int:
+    if not isinstance(number, types.IntegerLiteral):
+        raise TypingError(f"expected a constant, got {number}")
+    return int(number.literal_value)
+
+
+def _lanes(element: Any) -> int:
+    return int(VECTOR_BYTES // (element.bitwidth // 8))
+
+
+@intrinsic
+def pointer(typing_context: Any, array: Any) -> Any:
+    """A typed pointer to an array's first element."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, values[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def pointer_at(typing_context: Any, address: Any, like: Any) -> Any:
+    """A pointer of the type of `like` to the byte address, an integer."""
+    _element(like)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], context.get_value_type(like))
+
+    return like(types.intp, like), codegen
+
+
+@intrinsic
+def advance(typing_context: Any, start: Any, elements: Any) -> Any:
+    """start + elements, as in C."""
+    _element(start)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.gep(values[0], [values[1]])
+
+    return start(start, types.intp), codegen
+
+
+@intrinsic
+def lanes(typing_context: Any, start: Any) -> Any:
+    """How many of the pointer's elements fit in a vector register: a constant to the compiler."""
+    count = _lanes(_element(start))
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return context.get_constant(types.intp, count)
+
+    return types.intp(start), codegen
+
+
+def _load(builder: Any, start: Any, vector: Any) -> Any:
+    """A vector of consecutive elements at any address."""
+    value = builder.load(builder.bitcast(start, vector.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _store(builder: Any, value: Any, start: Any) -> None:
+    builder.store(value, builder.bitcast(start, value.type.as_pointer())).align = 4
+
+
+def _broadcast(builder: Any, scalar: Any, vector: Any) -> Any:
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return builder.fadd(builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
+
+
+@intrinsic(prefer_literal=True)
+def tile_product(
+    typing_context: Any, rows: Any, vectors: Any, depth: Any, a: Any, a_row: Any, a_col: Any,
+    b: Any, b_row: Any, c: Any, c_row: Any, addend: Any, addend_row: Any, add: Any,
+) -> Any:  # fmt: skip
+    """c[i, j] = sum over k < depth of a[i, k] * b[k, j], plus addend[i, j] where `add` is not 0.
+
+    i < rows, j < vectors * lanes (both constants). The columns of b, c and addend are adjacent; the
+    rows * vectors accumulators stay in registers throughout. An addend that is c itself accumulates;
+    one whose rows are 0 apart is a bias. The sum over k is taken in order.
+    """
+    row_count, vector_count, element = _literal(rows), _literal(vectors), _element(a)
+    lane_count = _lanes(element)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _, _, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add = values
+        intp = context.get_value_type(types.intp)
+        vector = ir.VectorType(context.get_value_type(element), lane_count)
+        entry = builder.block
+        loop, end, plain, added, done = (
+            builder.append_basic_block(f"tile.{name}") for name in ("loop", "end", "plain", "added", "done")
+        )
+        builder.branch(loop)
+
+        # Rows in groups of three, each behind one pointer: p, p + row, p + 2 * row are x86 addresses.
+        builder.position_at_end(loop)
+        k = builder.phi(intp)
+        a_starts = [builder.phi(a.type) for _ in range(0, row_count, 3)]
+        b_start = builder.phi(b.type)
+        sums = [[builder.phi(vector) for _ in range(vector_count)] for _ in range(row_count)]
+        b_now = [_load(builder, builder.gep(b_start, [intp(v * lane_count)]), vector) for v in range(vector_count)]
+        results = []
+        for i, row in enumerate(sums):
+            place = builder.gep(a_starts[i // 3], [builder.mul(a_row, intp(i % 3))])
+            a_now = _broadcast(builder, builder.load(place), vector)
+            results.append([_multiply_add(builder, a_now, b_now[v], row[v]) for v in range(vector_count)])
+        k_next = builder.add(k, intp(1))
+        builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, end)
+
+        def recur(phi: Any, first: Any, following: Any) -> None:
+            phi.add_incoming(first, entry)
+            phi.add_incoming(following, loop)
+
+        with builder.goto_block(loop):
+            a_nexts = [builder.gep(start, [a_col]) for start in a_starts]
+            b_next = builder.gep(b_start, [b_row])
+        with builder.goto_block(entry):
+            a_firsts = [builder.gep(a, [builder.mul(a_row, intp(i))]) for i in range(0, row_count, 3)]
+        recur(k, intp(0), k_next)
+        for start, first, following in zip(a_starts, a_firsts, a_nexts, strict=True):
+            recur(start, first, following)
+        recur(b_start, b, b_next)
+        for row, result in zip(sums, results, strict=True):
+            for phi, value in zip(row, result, strict=True):
+                recur(phi, ir.Constant(vector, None), value)
+
+        builder.position_at_end(end)
+        builder.cbranch(builder.icmp_signed("!=", add, intp(0)), added, plain)
+        for block, with_addend in ((plain, False), (added, True)):
+            builder.position_at_end(block)
+            for i, row in enumerate(results):
+                for v, value in enumerate(row):
+                    column = intp(v * lane_count)
+                    if with_addend:
+                        place = builder.gep(addend, [builder.add(builder.mul(addend_row, intp(i)), column)])
+                        value = builder.fadd(value, _load(builder, place, vector))
+                    _store(builder, value, builder.gep(c, [builder.add(builder.mul(c_row, intp(i)), column)]))
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(
+        rows, vectors, integer, a, integer, integer, b, integer, c, integer, addend, integer, integer
+    ), codegen
+
+
+def _count(number: Any, lane_count: int) -> int:
+    """A constant, or the number of lanes where it is None."""
+    return lane_count if isinstance(number, types.NoneType) else _literal(number)
+
+
+@intrinsic(prefer_literal=True)
+def copy(typing_context: Any, count: Any, source: Any, target: Any) -> Any:
+    """target[i] = source[i] for i < count, a constant, or None for the number of lanes."""
+    element = _element(source)
+    element_count = _count(count, _lanes(element))
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        vector = ir.VectorType(context.get_value_type(element), element_count)
+        _store(builder, _load(builder, values[1], vector), values[2])
+        return context.get_dummy_value()
+
+    return types.void(count, source, target), codegen
+
+
+@intrinsic(prefer_literal=True)
+def transpose(typing_context: Any, rows: Any, source: Any, source_row: Any, target: Any, target_row: Any) -> Any:
+    """target[k, i] = source[i, k] for k < lanes, i < rows, a constant, or None for the number of lanes."""
+    element = _element(source)
+    lane_count = _lanes(element)
+    row_count = _count(rows, lane_count)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _, source, source_row, target, target_row = values
+        intp, word = context.get_value_type(types.intp), ir.IntType(32)
+        vector = ir.VectorType(context.get_value_type(element), lane_count)
+        for first in range(0, row_count, lane_count):
+            count = min(lane_count, row_count - first)
+            block = [
+                _load(builder, builder.gep(source, [builder.mul(source_row, intp(first + i))]), vector)
+                for i in range(count)
+            ]
+            block += [ir.Constant(vector, ir.Undefined)] * (lane_count - count)
+            _transpose_square(builder, block)
+            keep = ir.Constant(ir.VectorType(word, count), list(range(count)))
+            for k, value in enumerate(block):
+                place = builder.gep(target, [builder.add(builder.mul(target_row, intp(k)), intp(first))])
+                _store(builder, builder.shuffle_vector(value, value, keep), place)
+        return context.get_dummy_value()
+
+    return types.void(rows, source, types.intp, target, types.intp), codegen
+
+
+def _transpose_square(builder: Any, block: list[Any]) -> None:
+    """Transpose n vectors of n lanes in place: rows i and i + size swap quadrants, for size = n/2, n/4, ... 1."""
+    count = len(block)
+    size = count // 2
+    while size:
+        low = [lane if not lane & size else count + lane - size for lane in range(count)]
+        high = [lane + size if not lane & size else count + lane for lane in range(count)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), count), order) for order in (low, high)]
+        for i in range(count):
+            if not i & size:
+                pair = block[i], block[i + size]
+                block[i], block[i + size] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        size //= 2
+
+
+@intrinsic(prefer_literal=True)
+def dot_products(
+    typing_context: Any, rows: Any, columns: Any, blocks: Any, a: Any, a_row: Any, b: Any, b_col: Any, c: Any
+) -> Any:
+    """c[i * columns + j] = sum over k < blocks * lanes of a[i, k] * b[k, j], k adjacent in a and in b.
+
+    i < rows, j < columns (both constants). One vector of partial sums for each result, added up by
+    halves at the end.
+    """
+    row_count, column_count, element = _literal(rows), _literal(columns), _element(a)
+    lane_count = _lanes(element)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _, _, blocks, a, a_row, b, b_col, c = values
+        intp = context.get_value_type(types.intp)
+        vector = ir.VectorType(context.get_value_type(element), lane_count)
+        zero = ir.Constant(vector, None)
+        sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(column_count)] for _ in range(row_count)]
+        for slot in (slot for row in sums for slot in row):
+            builder.store(zero, slot)
+        with cgutils.for_range(builder, blocks) as block:
+            k = builder.mul(block.index, intp(lane_count))
+            b_now = [
+                _load(builder, builder.gep(b, [builder.add(k, builder.mul(b_col, intp(j)))]), vector)
+                for j in range(column_count)
+            ]
+            for i, row in enumerate(sums):
+                a_now = _load(builder, builder.gep(a, [builder.add(k, builder.mul(a_row, intp(i)))]), vector)
+                for j, slot in enumerate(row):
+                    builder.store(_multiply_add(builder, a_now, b_now[j], builder.load(slot)), slot)
+        for i, row in enumerate(sums):
+            for j, slot in enumerate(row):
+                total = _add_up(builder, builder.load(slot), lane_count)
+                builder.store(total, builder.gep(c, [intp(i * column_count + j)]))
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(rows, columns, integer, a, integer, b, integer, c), codegen
+
+
+def _add_up(builder: Any, value: Any, count: int) -> Any:
+    """The sum of a vector's elements: lower half plus upper half, until one is left."""
+    word = ir.IntType(32)
+    while count > 1:
+        count //= 2
+        halves = [
+            builder.shuffle_vector(
+                value, value, ir.Constant(ir.VectorType(word, count), list(range(first, first + count)))
+            )
+            for first in (0, count)
+        ]
+        value = builder.fadd(*halves)
+    return builder.extract_element(value, word(0))
