@@ -13,29 +13,137 @@ import numpy
 from . import autograd, cuda, nn, optim, safetensors
 from .autograd import Function, grad
 from .creation import (
-    arange, as_tensor, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, multinomial, normal,
-    ones, ones_like, rand, rand_like, randint, randn, randn_like, randperm, tensor, zeros, zeros_like,
+    arange,
+    as_tensor,
+    bernoulli,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    multinomial,
+    normal,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
 )  # fmt: skip
 from .dtypes import (
-    bfloat16, bool, double, finfo, float, float16, float32, float64, get_default_dtype, half, iinfo, int, int8, int16,
-    int32, int64, long, promote_types, result_type, set_default_dtype, short, uint8,
+    bfloat16,
+    bool,
+    double,
+    finfo,
+    float,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    short,
+    uint8,
 )  # fmt: skip
 from .kernels.gemm import get_matmul_backend, set_matmul_backend
 from .kernels.threads import get_num_threads, set_num_threads
 from .modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh
 from .ops.elementwise import (
-    abs, add, clamp, cos, div, exp, expm1, floor_divide, log, log1p, masked_fill, maximum, minimum, mul, neg, pow,
-    reciprocal, remainder, rsqrt, sign, sin, sqrt, square, sub, where,
+    abs,
+    add,
+    clamp,
+    cos,
+    div,
+    exp,
+    expm1,
+    floor_divide,
+    log,
+    log1p,
+    masked_fill,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    reciprocal,
+    remainder,
+    rsqrt,
+    sign,
+    sin,
+    sqrt,
+    square,
+    sub,
+    where,
 )  # fmt: skip
-from .ops.indexing import argsort, gather, index_select, masked_select, narrow, nonzero, scatter_add, sort, take_along_dim, topk
+from .ops.indexing import (
+    argsort,
+    gather,
+    index_select,
+    masked_select,
+    narrow,
+    nonzero,
+    scatter_add,
+    sort,
+    take_along_dim,
+    topk,
+)
 from .ops.linalg import bmm, dot, einsum, matmul, mm, mv, outer
 from .ops.reduction import (
-    all, amax, amin, any, argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var,
+    all,
+    amax,
+    amin,
+    any,
+    argmax,
+    argmin,
+    cumsum,
+    logsumexp,
+    max,
+    mean,
+    min,
+    prod,
+    std,
+    sum,
+    var,
 )  # fmt: skip
 from .ops.shape import (
-    broadcast_to, cat, chunk, flatten, flip, meshgrid, movedim, permute, repeat_interleave, reshape, roll, split,
-    squeeze, stack, t, tile, transpose, tril, triu, unbind, unsqueeze,
+    broadcast_to,
+    cat,
+    chunk,
+    flatten,
+    flip,
+    meshgrid,
+    movedim,
+    permute,
+    repeat_interleave,
+    reshape,
+    roll,
+    split,
+    squeeze,
+    stack,
+    t,
+    tile,
+    transpose,
+    tril,
+    triu,
+    unbind,
+    unsqueeze,
 )  # fmt: skip
 from .ops.softmax import log_softmax, softmax
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
@@ -59,7 +167,13 @@ def numel(input: Tensor) -> builtins.int:
     return input.numel()
 
 
-def allclose(input: Tensor, other: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> builtins.bool:
+def allclose(
+    input: Tensor,
+    other: Tensor,
+    rtol: builtins.float = 1e-05,
+    atol: builtins.float = 1e-08,
+    equal_nan: builtins.bool = False,
+) -> builtins.bool:
     """Whether |input - other| <= atol + rtol |other| everywhere."""
     return builtins.bool(numpy.allclose(input.array, other.array, rtol, atol, equal_nan))
 

@@ -31,14 +31,16 @@ def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
         if gradient is None:
             if output.numel() != 1:
                 raise RuntimeError(
-                    f"grad can be implicitly created only for scalar outputs, this one has shape {tuple(output.shape)}: "
+                    f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
                     "pass gradient=, of that shape"
                 )
             gradient = wrap(np.ones(output.shape, output.dtype))
         elif not is_tensor(gradient):
             gradient = wrap(np.asarray(gradient, output.dtype))
         if gradient.shape != output.shape:
-            raise RuntimeError(f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree")
+            raise RuntimeError(
+                f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
+            )
         seeds.append(gradient.to(output.dtype))
     return seeds
 
@@ -50,7 +52,7 @@ def backward(
     create_graph: bool = False,
     inputs: Any = None,
 ) -> None:
-    """Add to the leaves' `.grad` the derivatives of `tensors`, each weighted by its `grad_tensors` (1 for a single number)."""
+    """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
     outputs = _sequence(tensors)
     seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else _sequence(grad_tensors))
     roots = [output.edge for output in outputs]
@@ -94,8 +96,9 @@ def grad(
     if materialize_grads:
         results = [wrap(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
     elif not allow_unused and None in results:
+        unused = results.index(None)
         raise RuntimeError(
-            f"input {results.index(None)} was not used in the graph of the outputs. Set allow_unused=True if this is intended"
+            f"input {unused} was not used in the graph of the outputs: set allow_unused=True if that is meant"
         )
     return tuple(results)
 

@@ -26,10 +26,14 @@ def _array(data: Any) -> Any:
         return data.array
     if isinstance(data, (np.ndarray, np.generic)):
         return np.asarray(data)
-    if isinstance(data, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, np.generic, list, tuple)) for item in data):
+    if isinstance(data, (list, tuple)) and any(
+        isinstance(item, (Tensor, np.ndarray, np.generic, list, tuple)) for item in data
+    ):
         parts = [_array(item) for item in data]
         if len({part.shape for part in parts}) > 1:
-            raise ValueError(f"tensor: expected sequences of equal length, got shapes {sorted({p.shape for p in parts})}")
+            raise ValueError(
+                f"tensor: expected sequences of equal length, got shapes {sorted({p.shape for p in parts})}"
+            )
         dtype = parts[0].dtype
         for part in parts[1:]:
             dtype = dtypes.promote_types(dtype, part.dtype)
@@ -104,7 +108,9 @@ def arange(
     return _finish(array, dtype, device, requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """So many values at equal distances from start to end, both included."""
     return _finish(np.linspace(start, end, steps), _or_default(dtype), device, requires_grad)
 
@@ -133,7 +139,9 @@ def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
     return empty(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """One value everywhere, in the shape and dtype of a tensor."""
     return full(input.shape, fill_value, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
@@ -155,7 +163,9 @@ def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Normally distributed, mean 0 and variance 1."""
-    return _finish(np.asarray(_stream(generator).standard_normal(sizes(size))), _or_default(dtype), device, requires_grad)
+    return _finish(
+        np.asarray(_stream(generator).standard_normal(sizes(size))), _or_default(dtype), device, requires_grad
+    )
 
 
 def randint(
@@ -209,18 +219,22 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
-    """Indices drawn with probability proportional to the rows of input (C,) or (N, C): int64 (num_samples,) or (N, num_samples).
+    """Indices drawn with probability proportional to the rows of input, (C,) or (N, C): int64 (..., num_samples).
 
     Raises RuntimeError for negative, infinite or NaN weights, rows without weight, and more samples
     than there are weights when drawing without replacement.
     """
     if input.ndim not in (1, 2) or not is_floating(input.dtype):
-        raise RuntimeError(f"multinomial expects floating-point weights of 1 or 2 dimensions, got {input.dtype} {tuple(input.shape)}")
+        raise RuntimeError(
+            f"multinomial expects floating-point weights of 1 or 2 dimensions, got {input.dtype} {tuple(input.shape)}"
+        )
     weights = np.atleast_2d(input.array).astype(np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if num_samples < 1 or (not replacement and num_samples > (weights > 0).sum(axis=1).min(initial=num_samples)):
-        raise RuntimeError(f"multinomial: cannot draw {num_samples} samples from {weights.shape[1]} weights without replacement")
+        raise RuntimeError(
+            f"multinomial: cannot draw {num_samples} samples from {weights.shape[1]} weights without replacement"
+        )
     total = weights.sum(axis=1, keepdims=True)
     if (total <= 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
@@ -228,7 +242,11 @@ def multinomial(
         # The first place where the running sum exceeds a uniform number: a weight of 0 is never drawn.
         draws = _stream(generator).random((len(weights), num_samples)) * total
         running = np.cumsum(weights, axis=1)
-        indices = np.stack([np.searchsorted(row, draw, side="right") for row, draw in zip(running, draws, strict=True)]) if len(weights) else np.zeros((0, num_samples), np.int64)
+        indices = (
+            np.stack([np.searchsorted(row, draw, side="right") for row, draw in zip(running, draws, strict=True)])
+            if len(weights)
+            else np.zeros((0, num_samples), np.int64)
+        )
         last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
         indices = np.minimum(indices, last[:, None])
     else:

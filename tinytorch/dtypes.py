@@ -13,20 +13,20 @@ import numpy as np
 
 DType = np.dtype[Any]
 
-bool = np.dtype("bool")  # noqa: A001 - PyTorch's name
+bool = np.dtype("bool")
 uint8 = np.dtype("uint8")
 int8 = np.dtype("int8")
 int16 = short = np.dtype("int16")
-int32 = int = np.dtype("int32")  # noqa: A001 - PyTorch's name
+int32 = int = np.dtype("int32")
 int64 = long = np.dtype("int64")
 float16 = half = np.dtype("float16")
 bfloat16 = np.dtype(ml_dtypes.bfloat16)
-float32 = float = np.dtype("float32")  # noqa: A001 - PyTorch's name
+float32 = float = np.dtype("float32")
 float64 = double = np.dtype("float64")
 
-_FLOATS = frozenset({float16, bfloat16, float32, float64})
+_FLOATS: frozenset[DType] = frozenset({float16, bfloat16, float32, float64})
 _PYTHON = {builtins.bool: bool, builtins.int: int64}
-_default = float32
+_default: DType = float32
 
 
 def get_default_dtype() -> DType:
@@ -49,7 +49,8 @@ def as_dtype(dtype: Any) -> DType:
         return _default
     if isinstance(dtype, type) and dtype in _PYTHON:
         return _PYTHON[dtype]
-    return np.dtype(dtype)
+    result: DType = np.dtype(dtype)
+    return result
 
 
 def is_floating(dtype: DType) -> builtins.bool:
@@ -87,7 +88,8 @@ def result_type(tensor: Any, other: Any) -> DType:
     if a == b or (tensor.ndim == 0) == (other.ndim == 0):
         return promote_types(a, b)
     strong, weak = (a, b) if other.ndim == 0 else (b, a)
-    return strong if _category(strong) >= _category(weak) else weak
+    chosen: DType = strong if _category(strong) >= _category(weak) else weak
+    return chosen
 
 
 def _with_number(dtype: DType, number: Any) -> DType:
@@ -99,7 +101,7 @@ def _with_number(dtype: DType, number: Any) -> DType:
 
 def finfo(dtype: Any) -> Any:
     """Limits of a floating-point dtype: eps, max, min, tiny."""
-    return ml_dtypes.finfo(as_dtype(dtype))
+    return ml_dtypes.finfo(as_dtype(dtype))  # type: ignore[no-untyped-call]
 
 
 def iinfo(dtype: Any) -> np.iinfo[Any]:

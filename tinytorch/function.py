@@ -55,8 +55,8 @@ class Function:
     backward: ClassVar[Callable[..., Any]]
 
     @classmethod
-    def apply(cls, *tensors: Any, **params: Any) -> Any:
-        """Run the operation on Tensors; the result is a Tensor, or a tuple of them."""
+    def apply(cls, *tensors: Any, **params: Any) -> Tensor:
+        """Run the operation on Tensors; the result is a Tensor, or a tuple of them where forward gives a tuple."""
         node = cls()
         arrays = [None if t is None else t.array for t in tensors]
         recording = False
@@ -80,7 +80,7 @@ class Function:
                 output._share_memory_of(tensors[0])
         if recording:
             node._link(tensors, arrays, outputs, params)
-        return outputs if type(result) is tuple else outputs[0]
+        return outputs if type(result) is tuple else outputs[0]  # type: ignore[return-value]
 
     def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         """Make this node the history of its outputs."""
@@ -129,8 +129,8 @@ class Function:
             if counter is not None and counter[0] != version:
                 what = f"output {source}" if isinstance(source, int) else "an input"
                 raise RuntimeError(
-                    f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation after it was "
-                    f"saved for backward: it is at version {counter[0]}, expected version {version}. Use the "
+                    f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation after it "
+                    f"was saved for backward: it is at version {counter[0]}, expected version {version}. Use the "
                     "out-of-place operation, or clone() before the change"
                 )
         return records
@@ -201,10 +201,11 @@ class FusedFunction(Function):
     _inputs: tuple[tuple[tuple[int, ...], np.dtype[Any]] | None, ...] = ()
 
     @classmethod
-    def apply(cls, *tensors: Any, **params: Any) -> Any:
+    def apply(cls, *tensors: Any, **params: Any) -> Tensor:
         """Run the kernels, or in study mode the composite."""
         if mode.unfold:
-            return cls.composite(*tensors, **params)
+            unfolded: Tensor = cls.composite(*tensors, **params)
+            return unfolded
         return super().apply(*tensors, **params)
 
     def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _OPERANDS = (int, float, np.ndarray, np.generic)
 
 
-def _operator(function: Any, reflected: bool = False) -> Any:
+def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Tensor]:
     """A method for a Python operator: other types get their turn, as NotImplemented asks."""
 
     def method(self: Any, other: Any) -> Any:
@@ -28,7 +29,7 @@ def _operator(function: Any, reflected: bool = False) -> Any:
     return method
 
 
-def _comparison(ufunc: Any) -> Any:
+def _comparison(ufunc: Any) -> Callable[[Any, Any], Tensor]:
     def method(self: Any, other: Any) -> Any:
         if not (is_tensor(other) or isinstance(other, _OPERANDS)):
             return NotImplemented
@@ -72,7 +73,13 @@ class Methods:
     )  # fmt: skip
     subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
     floor_divide, remainder = elementwise.floor_divide, elementwise.remainder
-    abs, exp, expm1, log, log1p = elementwise.abs, elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
+    abs, exp, expm1, log, log1p = (
+        elementwise.abs,
+        elementwise.exp,
+        elementwise.expm1,
+        elementwise.log,
+        elementwise.log1p,
+    )
     sqrt, rsqrt, square, reciprocal = elementwise.sqrt, elementwise.rsqrt, elementwise.square, elementwise.reciprocal
     sin, cos, sign = elementwise.sin, elementwise.cos, elementwise.sign
     maximum, minimum, clamp, clip = elementwise.maximum, elementwise.minimum, elementwise.clamp, elementwise.clamp
@@ -110,7 +117,8 @@ class Methods:
     eq, ne, lt = _comparison(np.equal), _comparison(np.not_equal), _comparison(np.less)
     le, gt, ge = _comparison(np.less_equal), _comparison(np.greater), _comparison(np.greater_equal)
     logical_and, logical_or, logical_xor = (_bitwise(np.logical_and), _bitwise(np.logical_or), _bitwise(np.logical_xor))
-    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = eq, ne, lt, le, gt, ge
+    __eq__, __ne__ = eq, ne  # type: ignore[assignment]
+    __lt__, __le__, __gt__, __ge__ = lt, le, gt, ge
     __and__ = __rand__ = _bitwise(np.bitwise_and)
     __or__ = __ror__ = _bitwise(np.bitwise_or)
     __xor__ = __rxor__ = _bitwise(np.bitwise_xor)
@@ -134,12 +142,12 @@ class Methods:
         return linalg.matmul(_matrix(other, self), self) if _is_matrix(other) else NotImplemented
 
     @property
-    def T(self: Any) -> Tensor:  # noqa: N802 - PyTorch's name
+    def T(self: Any) -> Tensor:
         """The dimensions in reverse order."""
         return shape.permute(self, tuple(reversed(range(self.array.ndim))))
 
     @property
-    def mT(self: Any) -> Tensor:  # noqa: N802 - PyTorch's name
+    def mT(self: Any) -> Tensor:
         """The last two dimensions swapped."""
         if self.array.ndim < 2:
             raise RuntimeError(f"mT needs a tensor of at least 2 dimensions, got shape {tuple(self.shape)}")
@@ -147,8 +155,12 @@ class Methods:
 
     # ------------------------------------------------------------------ in place
 
-    add_, sub_, mul_, div_ = (_in_place(f) for f in (elementwise.add, elementwise.sub, elementwise.mul, elementwise.div))
-    pow_, neg_, abs_, exp_ = (_in_place(f) for f in (elementwise.pow, elementwise.neg, elementwise.abs, elementwise.exp))
+    add_, sub_, mul_, div_ = (
+        _in_place(f) for f in (elementwise.add, elementwise.sub, elementwise.mul, elementwise.div)
+    )
+    pow_, neg_, abs_, exp_ = (
+        _in_place(f) for f in (elementwise.pow, elementwise.neg, elementwise.abs, elementwise.exp)
+    )
     sqrt_, log_, clamp_ = (_in_place(f) for f in (elementwise.sqrt, elementwise.log, elementwise.clamp))
     masked_fill_, relu_, tanh_ = (_in_place(f) for f in (elementwise.masked_fill, activation.relu, activation.tanh))
     sigmoid_, tril_, triu_ = (_in_place(f) for f in (activation.sigmoid, shape.tril, shape.triu))
@@ -200,7 +212,8 @@ class Methods:
             )
         if result.array.shape != self.array.shape:
             raise RuntimeError(
-                f"an in-place operation cannot change shape {tuple(self.shape)} to the broadcast shape {tuple(result.shape)}"
+                f"an in-place operation cannot change shape {tuple(self.shape)} to the broadcast "
+                f"shape {tuple(result.shape)}"
             )
         if not np.can_cast(result.array.dtype, self.array.dtype, "same_kind"):
             raise RuntimeError(f"result type {result.dtype} can't be cast to the desired output type {self.dtype}")

@@ -35,7 +35,7 @@ class _Switch(ContextDecorator):
         setattr(mode, self._name, self._previous.pop())
 
 
-class no_grad(_Switch):  # noqa: N801 - PyTorch's name
+class no_grad(_Switch):
     """Nothing is recorded inside: results do not require grad. Context manager and decorator."""
 
     _value = False
@@ -52,11 +52,11 @@ class no_grad(_Switch):  # noqa: N801 - PyTorch's name
         super().__init__()
 
 
-class enable_grad(_Switch):  # noqa: N801 - PyTorch's name
+class enable_grad(_Switch):
     """Recording is on again inside, also within `no_grad`."""
 
 
-class set_grad_enabled(_Switch):  # noqa: N801 - PyTorch's name
+class set_grad_enabled(_Switch):
     """Recording on or off: from the call on, or for the length of a with block."""
 
     def __init__(self, enabled: bool) -> None:

@@ -15,7 +15,7 @@ _PRECISION = 4
 _THRESHOLD = 1000  # elements above which the middle is left out
 
 
-def _formatter(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _formatter(array: np.ndarray[Any, Any]) -> Any:
     """Four decimals; none where all are whole numbers; powers of ten where the sizes differ too much."""
     finite = np.abs(array[np.isfinite(array) & (array != 0)].astype(np.float64))
     whole = bool((finite == np.floor(finite)).all())
@@ -44,7 +44,9 @@ def tensor_repr(tensor: Tensor) -> str:
     else:
         body = np.array2string(array, **options)
     notes = [f"size={tuple(array.shape)}"] if array.size == 0 and array.ndim > 1 else []
-    if array.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool) or (array.size == 0 and not tensor.is_floating_point()):
+    if array.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool) or (
+        array.size == 0 and not tensor.is_floating_point()
+    ):
         notes.append(f"dtype=torch.{array.dtype}")
     if tensor.grad_fn is not None:
         notes.append(f"grad_fn={tensor.grad_fn!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins  # the methods float, int and bool hide the types of that name inside the class
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,14 +12,13 @@ import numpy as np
 from . import dtypes
 from .dtypes import as_dtype, is_floating
 from .function import Function
-from .modes import mode
 from .methods import Methods
+from .modes import mode
 from .ops import elementwise
 from .ops.common import array_of
 from .walk import Edge, is_exclusive
 
 Array = np.ndarray[Any, Any]
-Bool, Int = bool, int  # the methods float, int and bool hide the types of that name inside the class
 CPU = "cpu"
 
 
@@ -58,14 +58,14 @@ class Tensor(Methods):
     _grad: Tensor | None = None
     grad_fn: Function | None = None
     output_nr = 0  # which output of grad_fn this is
-    hooks: list[tuple[Int, Callable[[Any], Any]]] | None = None
-    _view_version: Int | None = None  # of a view: the version of the shared memory when the view was taken
+    hooks: list[tuple[builtins.int, Callable[[Any], Any]]] | None = None
+    _view_version: builtins.int | None = None  # of a view: the version of the shared memory when the view was taken
     _retains_grad = False
     edges: tuple[Edge | None, ...] = ()  # as a node of the graph, a leaf has no inputs
 
     __array_priority__ = 1000  # so that array + tensor is a tensor
 
-    def __init__(self, data: Any, requires_grad: Bool = False) -> None:
+    def __init__(self, data: Any, requires_grad: builtins.bool = False) -> None:
         if type(data) is not np.ndarray:
             if isinstance(data, Tensor):
                 data = data.array
@@ -85,14 +85,15 @@ class Tensor(Methods):
         return Size(self.array.shape)
 
     @property
-    def ndim(self) -> Int:
+    def ndim(self) -> builtins.int:
         """The number of dimensions."""
         return self.array.ndim
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> dtypes.DType:
         """The type of the elements: a NumPy dtype."""
-        return self.array.dtype
+        dtype: dtypes.DType = self.array.dtype
+        return dtype
 
     @property
     def device(self) -> str:
@@ -100,59 +101,59 @@ class Tensor(Methods):
         return CPU
 
     @property
-    def is_leaf(self) -> Bool:
+    def is_leaf(self) -> builtins.bool:
         """Whether it was not made by a recorded operation."""
         return self.grad_fn is None
 
     @property
-    def retains_grad(self) -> Bool:
+    def retains_grad(self) -> builtins.bool:
         """Whether it is not a leaf, and keeps its gradient all the same."""
         return self._retains_grad
 
     @property
-    def itemsize(self) -> Int:
+    def itemsize(self) -> builtins.int:
         """Bytes in an element."""
         return self.array.itemsize
 
     @property
-    def nbytes(self) -> Int:
+    def nbytes(self) -> builtins.int:
         """Bytes in all elements."""
         return self.array.nbytes
 
-    def dim(self) -> Int:
+    def dim(self) -> builtins.int:
         """The number of dimensions."""
         return self.array.ndim
 
-    def size(self, dim: Int | None = None) -> Any:
+    def size(self, dim: builtins.int | None = None) -> Any:
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self.array.shape[dim]
 
-    def numel(self) -> Int:
+    def numel(self) -> builtins.int:
         """The number of elements."""
         return self.array.size
 
-    def element_size(self) -> Int:
+    def element_size(self) -> builtins.int:
         """Bytes in an element."""
         return self.array.itemsize
 
-    def stride(self, dim: Int | None = None) -> Any:
+    def stride(self, dim: builtins.int | None = None) -> Any:
         """Elements from one index to the next, in each dimension or one."""
         strides = tuple(step // self.array.itemsize for step in self.array.strides)
         return strides if dim is None else strides[dim]
 
-    def is_contiguous(self) -> Bool:
+    def is_contiguous(self) -> builtins.bool:
         """Whether the elements lie in C order without gaps."""
         return bool(self.array.flags.c_contiguous)
 
-    def is_floating_point(self) -> Bool:
+    def is_floating_point(self) -> builtins.bool:
         """Whether the elements are floating-point numbers."""
         return is_floating(self.array.dtype)
 
-    def data_ptr(self) -> Int:
+    def data_ptr(self) -> builtins.int:
         """The address of the first element."""
         return int(self.array.ctypes.data)
 
-    def __len__(self) -> Int:
+    def __len__(self) -> builtins.int:
         if not self.array.ndim:
             raise TypeError("len() of a 0-d tensor")
         return len(self.array)
@@ -165,15 +166,15 @@ class Tensor(Methods):
     # ------------------------------------------------------------------ its place in the graph
 
     @property
-    def requires_grad(self) -> Bool:
+    def requires_grad(self) -> builtins.bool:
         """Whether gradients flow to it."""
         return self._requires_grad
 
     @requires_grad.setter
-    def requires_grad(self, value: Bool) -> None:
+    def requires_grad(self, value: builtins.bool) -> None:
         self.requires_grad_(value)
 
-    def requires_grad_(self, requires_grad: Bool = True) -> Tensor:
+    def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Ask for a gradient, or no longer; only leaves of a floating dtype can."""
         if requires_grad and not is_floating(self.array.dtype):
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
@@ -194,7 +195,8 @@ class Tensor(Methods):
                 raise TypeError(f"grad must be a Tensor or None, got {type(value).__name__}")
             if value.array.shape != self.array.shape or value.dtype != self.dtype:
                 raise RuntimeError(
-                    f"grad must be {self.dtype} {tuple(self.shape)} like its tensor, got {value.dtype} {tuple(value.shape)}"
+                    f"grad must be {self.dtype} {tuple(self.shape)} like its tensor, got {value.dtype} "
+                    f"{tuple(value.shape)}"
                 )
         self._grad = value
 
@@ -216,7 +218,7 @@ class Tensor(Methods):
         return (self, 0) if self.grad_fn is None else (self.grad_fn, self.output_nr)
 
     @property
-    def metadata(self) -> tuple[tuple[tuple[Int, ...], np.dtype[Any]], ...]:
+    def metadata(self) -> tuple[tuple[tuple[builtins.int, ...], np.dtype[Any]], ...]:
         """As a node of the graph: the shape and dtype of its only output."""
         return ((self.array.shape, self.array.dtype),)
 
@@ -246,8 +248,8 @@ class Tensor(Methods):
     def backward(
         self,
         gradient: Any = None,
-        retain_graph: Bool | None = None,
-        create_graph: Bool = False,
+        retain_graph: builtins.bool | None = None,
+        create_graph: builtins.bool = False,
         inputs: Any = None,
     ) -> None:
         """Add to every leaf's `.grad` the derivative of this tensor, weighted by `gradient` (1 for a single number).
@@ -296,7 +298,7 @@ class Tensor(Methods):
         return RemovableHandle(node.hooks, entry)
 
     @property
-    def _version(self) -> Int:
+    def _version(self) -> builtins.int:
         return self._counter[0]
 
     def _share_memory_of(self, base: Tensor) -> None:
@@ -308,13 +310,13 @@ class Tensor(Methods):
 
     # ------------------------------------------------------------------ conversions
 
-    def numpy(self, *, force: Bool = False) -> Array:
+    def numpy(self, *, force: builtins.bool = False) -> Array:
         """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
         if self._requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.array
 
-    def __array__(self, dtype: Any = None, copy: Bool | None = None) -> Array:
+    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
@@ -330,7 +332,14 @@ class Tensor(Methods):
         """The elements as nested lists of Python numbers."""
         return (self.array.astype(np.float32) if self.dtype == dtypes.bfloat16 else self.array).tolist()
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: Bool = False, non_blocking: Bool = False) -> Tensor:
+    def to(
+        self,
+        *args: Any,
+        dtype: Any = None,
+        device: Any = None,
+        copy: builtins.bool = False,
+        non_blocking: builtins.bool = False,
+    ) -> Tensor:
         """In another dtype, or as another tensor's; itself where nothing changes. The device can only be the CPU."""
         for arg in args:
             if isinstance(arg, Tensor):
@@ -343,7 +352,7 @@ class Tensor(Methods):
         dtype = self.dtype if dtype is None else as_dtype(dtype)
         if dtype == self.array.dtype:
             return self.clone() if copy else self
-        return elementwise.To.apply(self, dtype=dtype)  # type: ignore[no-any-return]
+        return elementwise.To.apply(self, dtype=dtype)
 
     def type(self, dtype: Any = None) -> Any:
         """In another dtype; without one, the name of the dtype."""
@@ -387,7 +396,7 @@ class Tensor(Methods):
 
     def clone(self) -> Tensor:
         """A copy in memory of its own, in C order; gradients flow through."""
-        return elementwise.Clone.apply(self)  # type: ignore[no-any-return]
+        return elementwise.Clone.apply(self)
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
         if self.grad_fn is not None:
@@ -401,7 +410,9 @@ class Tensor(Methods):
 
     def __bool__(self) -> Any:
         if self.array.size != 1:
-            raise RuntimeError(f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()")
+            raise RuntimeError(
+                f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()"
+            )
         return bool(self.array.reshape(()))
 
     def __float__(self) -> Any:
@@ -433,7 +444,7 @@ class Tensor(Methods):
 Function.make_tensor = Tensor
 
 
-def _is_dtype_name(name: str) -> Bool:
+def _is_dtype_name(name: str) -> builtins.bool:
     return name in vars(dtypes) and isinstance(vars(dtypes)[name], np.dtype)
 
 

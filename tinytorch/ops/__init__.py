@@ -1,1 +1,1 @@
-"""The operations. One class each: forward, derivation, backward; beside it the public function with PyTorch's signature."""
+"""The operations: one class each, with forward, derivation and backward; then functions with PyTorch's signatures."""

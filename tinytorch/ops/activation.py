@@ -183,41 +183,41 @@ class Silu(FusedFunction):
 
 def erf(input: Tensor) -> Tensor:
     """The error function."""
-    return Erf.apply(floating(input))  # type: ignore[no-any-return]
+    return Erf.apply(floating(input))
 
 
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent."""
-    return Tanh.apply(floating(input))  # type: ignore[no-any-return]
+    return Tanh.apply(floating(input))
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-input))"""
-    return Sigmoid.apply(floating(input))  # type: ignore[no-any-return]
+    return Sigmoid.apply(floating(input))
 
 
 def relu(input: Tensor) -> Tensor:
     """max(input, 0); the gradient at 0 is 0."""
-    return Relu.apply(input)  # type: ignore[no-any-return]
+    return Relu.apply(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """input where positive, else negative_slope * input."""
-    return LeakyRelu.apply(input, negative_slope=negative_slope)  # type: ignore[no-any-return]
+    return LeakyRelu.apply(input, negative_slope=negative_slope)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as PyTorch's."""
-    return Softplus.apply(input, beta=beta, threshold=threshold)  # type: ignore[no-any-return]
+    return Softplus.apply(input, beta=beta, threshold=threshold)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """input times the normal distribution's probability below it; approximate="tanh" for GPT-2's form."""
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return Gelu.apply(input, tanh=approximate == "tanh")  # type: ignore[no-any-return]
+    return Gelu.apply(input, tanh=approximate == "tanh")
 
 
 def silu(input: Tensor) -> Tensor:
     """input * sigmoid(input)"""
-    return Silu.apply(input)  # type: ignore[no-any-return]
+    return Silu.apply(input)

@@ -23,7 +23,12 @@ class Attention(FusedFunction):
     examples = (
         (lambda t, q, k, v: _sdpa(t)(q, k, v, is_causal=True), (2, 2, 5, 4), (2, 2, 5, 4), (2, 2, 5, 3)),
         (lambda t, q, k, v: _sdpa(t)(q, k, v, scale=0.7), (1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4)),
-        (lambda t, q, k, v: _sdpa(t)(q, k, v, is_causal=True, enable_gqa=True), (1, 4, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4)),
+        (
+            lambda t, q, k, v: _sdpa(t)(q, k, v, is_causal=True, enable_gqa=True),
+            (1, 4, 3, 4),
+            (1, 2, 3, 4),
+            (1, 2, 3, 4),
+        ),
         (lambda t, q, k, v: _sdpa(t)(q, k, v, attn_mask=_mask(t)), (1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4)),
         (lambda t, q, m: _sdpa(t)(q, q, q, attn_mask=m), (2, 3, 4), (3, 3)),
     )
@@ -66,7 +71,9 @@ def _sdpa(t: Any) -> Any:
 
 
 def _mask(t: Any) -> Any:
-    return t.tensor([[True, False, True, False, True], [True, True, True, True, True], [False, False, False, True, False]])
+    return t.tensor(
+        [[True, False, True, False, True], [True, True, True, True, True], [False, False, False, True, False]]
+    )
 
 
 def scaled_dot_product_attention(
@@ -103,12 +110,12 @@ def scaled_dot_product_attention(
     if dropout_p:
         options.update(dropout=dropout_p, seed=default_generator.seed_of_kernel())
     if q.dtype not in (float32, float64) or (mask is not None and mask.requires_grad):
-        y = Attention.composite(q, k, v, mask, **options)  # the kernel has no gradient for the mask
+        y: Tensor = Attention.composite(q, k, v, mask, **options)  # the kernel has no gradient for the mask
     else:
         y = Attention.apply(q, k, v, mask, **options)
     if query.ndim == 4:
-        return y  # type: ignore[no-any-return]
-    return y.reshape(*lead, *y.shape[1:]) if query.ndim > 3 else y.reshape(*query.shape[:-1], value.shape[-1])  # type: ignore[no-any-return]
+        return y
+    return y.reshape(*lead, *y.shape[1:]) if query.ndim > 3 else y.reshape(*query.shape[:-1], value.shape[-1])
 
 
 def _four(x: Tensor) -> Tensor:

@@ -60,9 +60,10 @@ def _operand(value: Any) -> Any:
 
 
 def _in_dtype(value: Any, dtype: DType) -> Tensor:
-    if is_tensor(value):
-        return value if value.array.dtype == dtype else value.to(dtype)  # type: ignore[no-any-return]
-    return wrap(np.asarray(value, dtype))
+    if not is_tensor(value):
+        return wrap(np.asarray(value, dtype))
+    tensor: Tensor = value
+    return tensor if tensor.array.dtype == dtype else tensor.to(dtype)
 
 
 def floating(input: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ it can be differentiated again. The walk sums over broadcast dimensions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -291,8 +291,8 @@ class Cos(Function):
 class Maximum(Function):
     """y = max(a, b)"""
 
-    examples = ((lambda t, a, b: t.maximum(a, b), (3, 4), (4,)),)
-    pick = np.maximum
+    examples: ClassVar[Any] = ((lambda t, a, b: t.maximum(a, b), (3, 4), (4,)),)
+    pick: ClassVar[np.ufunc] = np.maximum
 
     @classmethod
     def _weight_of_first(cls, a: Any, b: Any) -> Any:
@@ -395,7 +395,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, broadcast."""
     if alpha != 1:
         other = mul(other, alpha)
-    return Add.apply(*promote(input, other))  # type: ignore[no-any-return]
+    return Add.apply(*promote(input, other))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
@@ -405,12 +405,12 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     a, b = promote(input, other)
     if a.dtype.kind == "b":
         raise RuntimeError("Subtraction of bool tensors is not supported: use logical_xor or convert to an integer")
-    return Sub.apply(a, b)  # type: ignore[no-any-return]
+    return Sub.apply(a, b)
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other, broadcast."""
-    return Mul.apply(*promote(input, other))  # type: ignore[no-any-return]
+    return Mul.apply(*promote(input, other))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -419,7 +419,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero).
     """
     if rounding_mode is None:
-        return Div.apply(*promote(input, other, true_division=True))  # type: ignore[no-any-return]
+        return Div.apply(*promote(input, other, true_division=True))
     a, b = promote(input, other)
     with quiet():
         if rounding_mode == "floor":
@@ -446,57 +446,57 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent, broadcast."""
-    return Pow.apply(*promote(input, exponent))  # type: ignore[no-any-return]
+    return Pow.apply(*promote(input, exponent))
 
 
 def neg(input: Tensor) -> Tensor:
     """-input"""
-    return Neg.apply(input)  # type: ignore[no-any-return]
+    return Neg.apply(input)
 
 
 def abs(input: Tensor) -> Tensor:
     """|input|; the gradient at 0 is 0."""
-    return Abs.apply(input)  # type: ignore[no-any-return]
+    return Abs.apply(input)
 
 
 def exp(input: Tensor) -> Tensor:
     """e ** input"""
-    return Exp.apply(floating(input))  # type: ignore[no-any-return]
+    return Exp.apply(floating(input))
 
 
 def expm1(input: Tensor) -> Tensor:
     """e ** input - 1, exact also for small inputs."""
-    return Expm1.apply(floating(input))  # type: ignore[no-any-return]
+    return Expm1.apply(floating(input))
 
 
 def log(input: Tensor) -> Tensor:
     """Natural logarithm; -inf at 0, NaN below."""
-    return Log.apply(floating(input))  # type: ignore[no-any-return]
+    return Log.apply(floating(input))
 
 
 def log1p(input: Tensor) -> Tensor:
     """ln(1 + input), exact also for small inputs."""
-    return Log1p.apply(floating(input))  # type: ignore[no-any-return]
+    return Log1p.apply(floating(input))
 
 
 def sqrt(input: Tensor) -> Tensor:
     """Square root; the gradient at 0 is infinite."""
-    return Sqrt.apply(floating(input))  # type: ignore[no-any-return]
+    return Sqrt.apply(floating(input))
 
 
 def rsqrt(input: Tensor) -> Tensor:
     """1 / sqrt(input)"""
-    return Rsqrt.apply(floating(input))  # type: ignore[no-any-return]
+    return Rsqrt.apply(floating(input))
 
 
 def sin(input: Tensor) -> Tensor:
     """Sine of radians."""
-    return Sin.apply(floating(input))  # type: ignore[no-any-return]
+    return Sin.apply(floating(input))
 
 
 def cos(input: Tensor) -> Tensor:
     """Cosine of radians."""
-    return Cos.apply(floating(input))  # type: ignore[no-any-return]
+    return Cos.apply(floating(input))
 
 
 def square(input: Tensor) -> Tensor:
@@ -516,20 +516,22 @@ def sign(input: Tensor) -> Tensor:
 
 def maximum(input: Any, other: Any) -> Tensor:
     """The larger of two, element by element; NaN if either is. Equal elements share the gradient."""
-    return Maximum.apply(*promote(input, other))  # type: ignore[no-any-return]
+    return Maximum.apply(*promote(input, other))
 
 
 def minimum(input: Any, other: Any) -> Tensor:
     """The smaller of two, element by element; NaN if either is. Equal elements share the gradient."""
-    return Minimum.apply(*promote(input, other))  # type: ignore[no-any-return]
+    return Minimum.apply(*promote(input, other))
 
 
 def where(condition: Any, input: Any, other: Any) -> Tensor:
     """input where the condition (bool, broadcast) holds, else other."""
     condition = np.asarray(array_of(condition))
     if condition.dtype.kind != "b":
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
-    return Where.apply(*promote(input, other), condition=condition)  # type: ignore[no-any-return]
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
+    return Where.apply(*promote(input, other), condition=condition)
 
 
 def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
@@ -538,7 +540,7 @@ def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
     if mask.dtype.kind != "b":
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
     value = value.to(input.dtype) if hasattr(value, "array") else wrap(np.asarray(value, input.dtype))
-    return Where.apply(value, input, condition=mask)  # type: ignore[no-any-return]
+    return Where.apply(value, input, condition=mask)
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -548,4 +550,4 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if hasattr(min, "array") or hasattr(max, "array"):
         result = input if min is None else maximum(input, min)
         return result if max is None else minimum(result, max)
-    return Clamp.apply(input, low=min, high=max)  # type: ignore[no-any-return]
+    return Clamp.apply(input, low=min, high=max)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +67,9 @@ class Index(Function):
 class Scatter(Function):
     """y = zeros, to which x is added at an index: the transpose of Index"""
 
-    examples = ((lambda t, x: t.zeros(3, 4, dtype=x.dtype).index_put((t.tensor([0, 2, 0]),), x, accumulate=True), (3, 4)),)
+    examples = (
+        (lambda t, x: t.zeros(3, 4, dtype=x.dtype).index_put((t.tensor([0, 2, 0]),), x, accumulate=True), (3, 4)),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, shape: tuple[int, ...]) -> Any:
@@ -213,15 +214,20 @@ def _checked(index: Any, input: Tensor, dim: int, what: str, limit: Tensor | Non
         raise RuntimeError(f"{what}: index has {index.ndim} dimensions, the input {input.ndim}: they must agree")
     for d, size in enumerate(index.shape):
         if (d != dim and size > input.shape[d]) or (limit is not None and size > limit.shape[d]):
-            raise RuntimeError(f"{what}: index of shape {index.shape} reaches beyond shape {tuple(input.shape)} in dimension {d}")
+            raise RuntimeError(
+                f"{what}: index of shape {index.shape} reaches beyond shape {tuple(input.shape)} in dimension {d}"
+            )
     if index.size and input.ndim and (index.min() < 0 or index.max() >= input.shape[dim]):
-        raise IndexError(f"{what}: index {index.min()}..{index.max()} is out of bounds for dimension {dim} with size {input.shape[dim]}")
+        raise IndexError(
+            f"{what}: index {index.min()}..{index.max()} is out of bounds for dimension {dim} of size "
+            f"{input.shape[dim]}"
+        )
     return index
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
     """input[index], with NumPy's rules: a view for slices and integers, a copy for arrays, lists and masks."""
-    return Index.apply(input, index=_index_of(index))  # type: ignore[no-any-return]
+    return Index.apply(input, index=_index_of(index))
 
 
 def index_put(input: Tensor, indices: tuple[Any, ...], values: Tensor, accumulate: bool = False) -> Tensor:
@@ -229,26 +235,26 @@ def index_put(input: Tensor, indices: tuple[Any, ...], values: Tensor, accumulat
     index = _index_of(tuple(indices))
     if accumulate:
         return input + Scatter.apply(values.expand(input.array[index].shape), index=index, shape=tuple(input.shape))
-    return IndexAssign.apply(input, values.to(input.dtype), index=index)  # type: ignore[no-any-return]
+    return IndexAssign.apply(input, values.to(input.dtype), index=index)
 
 
 def assigned(input: Tensor, index: Any, value: Any) -> Tensor:
     """A copy of input with value in place of input[index]."""
     value = value if is_tensor(value) else wrap(np.asarray(value, input.dtype))
-    return IndexAssign.apply(input, value, index=_index_of(index))  # type: ignore[no-any-return]
+    return IndexAssign.apply(input, value, index=_index_of(index))
 
 
 def gather(input: Tensor, dim: int, index: Any) -> Tensor:
     """Elements along dim picked by an index (int64) of as many dimensions as input; the result has its shape."""
     dim = normalize_dim(dim, input.ndim)
-    return Gather.apply(input, index=_checked(index, input, dim, "gather"), dim=dim)  # type: ignore[no-any-return]
+    return Gather.apply(input, index=_checked(index, input, dim, "gather"), dim=dim)
 
 
 def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     """A copy of input with each src element added at the place along dim that the index names."""
     dim = normalize_dim(dim, input.ndim)
     checked = _checked(index, input, dim, "scatter_add", src)
-    return ScatterAdd.apply(input, src.to(input.dtype), index=checked, dim=dim)  # type: ignore[no-any-return]
+    return ScatterAdd.apply(input, src.to(input.dtype), index=checked, dim=dim)
 
 
 def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
@@ -258,14 +264,16 @@ def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
         raise IndexError(f"index_select: index is supposed to be a vector, got shape {index.shape}")
     dim = normalize_dim(dim, input.ndim)
     if index.size and (index.min() < 0 or index.max() >= input.shape[dim]):
-        raise IndexError(f"index_select: index {index.min()}..{index.max()} is out of range for size {input.shape[dim]}")
-    return Index.apply(input, index=(slice(None),) * dim + (index.reshape(-1),))  # type: ignore[no-any-return]
+        raise IndexError(
+            f"index_select: index {index.min()}..{index.max()} is out of range for size {input.shape[dim]}"
+        )
+    return Index.apply(input, index=(slice(None),) * dim + (index.reshape(-1),))
 
 
 def masked_select(input: Tensor, mask: Any) -> Tensor:
     """The elements where the mask (bool, broadcast) holds, as a vector."""
     mask = np.broadcast_to(array_of(mask), np.broadcast_shapes(array_of(mask).shape, input.shape))
-    return Index.apply(input.expand(mask.shape), index=mask)  # type: ignore[no-any-return]
+    return Index.apply(input.expand(mask.shape), index=mask)
 
 
 def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -278,10 +286,12 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
         raise RuntimeError(f"embedding: expected integer indices, got {index.dtype}")
     rows = weight.shape[0]
     if index.size and (index.min() < 0 or index.max() >= rows):
-        raise IndexError(f"embedding: index {index.min()}..{index.max()} is out of range for weight {tuple(weight.shape)}")
+        raise IndexError(
+            f"embedding: index {index.min()}..{index.max()} is out of range for weight {tuple(weight.shape)}"
+        )
     if padding_idx is not None:
         padding_idx = normalize_dim(padding_idx, rows)
-    return Embedding.apply(weight, index=index, padding_idx=padding_idx)  # type: ignore[no-any-return]
+    return Embedding.apply(weight, index=index, padding_idx=padding_idx)
 
 
 def one_hot(input: Any, num_classes: int = -1) -> Tensor:
@@ -353,9 +363,9 @@ def take_along_dim(input: Tensor, indices: Any, dim: int) -> Tensor:
     """As gather, with index and input broadcast against each other in the other dimensions."""
     index = np.asarray(array_of(indices))
     dim = normalize_dim(dim, input.ndim)
-    shape = list(np.broadcast_shapes(*[tuple(1 if d == dim else n for d, n in enumerate(s)) for s in (index.shape, input.shape)]))
+    shape = list(
+        np.broadcast_shapes(*[tuple(1 if d == dim else n for d, n in enumerate(s)) for s in (index.shape, input.shape)])
+    )
     wide = [*shape[:dim], index.shape[dim], *shape[dim + 1 :]]
     source = [*shape[:dim], input.shape[dim], *shape[dim + 1 :]]
     return gather(input.expand(source), dim, np.broadcast_to(index, wide))
-
-

@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import float32, float64
 from ..function import Function, FusedFunction
 from ..kernels import gemm
-from .common import promote
+from .common import is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -84,8 +84,8 @@ class Linear(FusedFunction):
         return dx, dw, db
 
 
-def matmul(input: Any, other: Any) -> Tensor:
-    """Matrix product with PyTorch's rules: (..., M, K) @ (..., K, N), a vector is a row on the left, a column on the right.
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """Matrix product by PyTorch's rules: (..., M, K) @ (..., K, N); a vector is a row on the left, a column on the right.
 
     Raises RuntimeError where the inner sizes differ or an operand has no dimensions.
     """
@@ -93,9 +93,13 @@ def matmul(input: Any, other: Any) -> Tensor:
     if a.array.ndim == 0 or b.array.ndim == 0:
         raise RuntimeError("both arguments to matmul need to be at least 1D: use * for a number")
     if a.array.dtype != b.array.dtype:
-        raise RuntimeError(f"matmul: expected both to have the same dtype, but got {a.dtype} and {b.dtype}: convert one with .to()")
+        raise RuntimeError(
+            f"matmul: expected both to have the same dtype, but got {a.dtype} and {b.dtype}: convert one with .to()"
+        )
     if a.array.shape[-1] != b.array.shape[-2 if b.array.ndim > 1 else 0]:
-        raise RuntimeError(f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied: inner sizes must agree")
+        raise RuntimeError(
+            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied: inner sizes must agree"
+        )
     if a.array.ndim == 1 or b.array.ndim == 1:
         row, column = a.array.ndim == 1, b.array.ndim == 1
         y = matmul(a.unsqueeze(0) if row else a, b.unsqueeze(1) if column else b)
@@ -103,20 +107,25 @@ def matmul(input: Any, other: Any) -> Tensor:
         return y.squeeze(-1 if column else -2) if row else y
     if b.array.ndim == 2 and a.array.ndim > 2:
         # One product of (rows, K) by (K, N), so that the gradient of b is one product too.
-        return Matmul.apply(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])  # type: ignore[no-any-return]
-    return Matmul.apply(a, b)  # type: ignore[no-any-return]
+        return Matmul.apply(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+    return Matmul.apply(a, b)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input (..., in) times weight (out, in) transposed, plus bias (out,): (..., out)."""
     if input.array.ndim == 0 or weight.array.ndim != 2 or input.array.shape[-1] != weight.array.shape[1]:
-        raise RuntimeError(f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: expected (..., in) and (out, in)")
+        raise RuntimeError(
+            f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: expected (..., in) and "
+            "(out, in)"
+        )
     if bias is not None and bias.array.shape != weight.array.shape[:1]:
-        raise RuntimeError(f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected (out,)")
+        raise RuntimeError(
+            f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected (out,)"
+        )
     dtypes = {str(x.array.dtype) for x in (input, weight, bias) if x is not None}
     if len(dtypes) > 1:
         raise RuntimeError(f"linear: input, weight and bias must have one dtype, got {' and '.join(sorted(dtypes))}")
-    return Linear.apply(input, weight, bias)  # type: ignore[no-any-return]
+    return Linear.apply(input, weight, bias)
 
 
 def _of_dims(what: str, *pairs: tuple[Any, int]) -> None:
@@ -167,11 +176,13 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     """
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
+    for operand in operands:
+        if not is_tensor(operand):
+            raise TypeError(f"einsum: expected Tensors, got {type(operand).__name__}")
     terms, output, sizes = _parse(equation, operands)
-    names, result = terms[0], _aligned(operands[0], terms[0])
-    names, result = _without_repeats(names, result)
+    names, result = _without_repeats(terms[0], operands[0])
     for i, (term, operand) in enumerate(zip(terms[1:], operands[1:], strict=True), start=1):
-        term, operand = _without_repeats(term, _aligned(operand, term))
+        term, operand = _without_repeats(term, operand)
         needed = set(output).union(*terms[i + 1 :])
         names, result = _contract(names, result, term, operand, needed)
     kept = [n for n in names if n in output]
@@ -179,7 +190,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     if gone:
         result = result.sum(gone)
     result = result.permute([kept.index(n) for n in output if n in kept]) if kept else result
-    return result.expand([sizes[n] for n in output]) if output else result
+    expanded: Tensor = result.expand([sizes[n] for n in output]) if output else result
+    return expanded
 
 
 def _parse(equation: str, operands: Any) -> tuple[list[list[str]], list[str], dict[str, int]]:
@@ -188,7 +200,9 @@ def _parse(equation: str, operands: Any) -> tuple[list[list[str]], list[str], di
     written = inputs.split(",")
     if len(written) != len(operands):
         raise RuntimeError(f"einsum: {equation!r} names {len(written)} operands, but {len(operands)} were given")
-    terms, sizes, dots = [], {}, 0
+    terms: list[list[str]] = []
+    sizes: dict[str, int] = {}
+    dots = 0
     for text, operand in zip(written, operands, strict=True):
         head, ellipsis, tail = text.partition("...")
         spare = operand.ndim - len(head) - len(tail)
@@ -210,12 +224,6 @@ def _parse(equation: str, operands: Any) -> tuple[list[list[str]], list[str], di
     if len(set(output)) != len(output) or not set(output) <= set(sizes):
         raise RuntimeError(f"einsum: the output of {equation!r} must name dimensions of the operands, each once")
     return terms, output, sizes
-
-
-def _aligned(operand: Any, names: list[str]) -> Any:
-    if not hasattr(operand, "array"):
-        raise TypeError(f"einsum: expected Tensors, got {type(operand).__name__}")
-    return operand
 
 
 def _without_repeats(names: list[str], x: Any) -> tuple[list[str], Any]:

@@ -87,8 +87,9 @@ def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"{what}: expected class indices of an integer dtype as target, got {index.dtype}")
     shape = tuple(x.shape)
-    if x.ndim == 0 or (shape[:1] + shape[2:] if x.ndim > 1 else ()) != index.shape:
-        raise ValueError(f"{what}: scores {shape} expect a target of shape {shape[:1] + shape[2:] if x.ndim > 1 else ()}, got {index.shape}")
+    expected = shape[:1] + shape[2:] if x.ndim > 1 else ()
+    if x.ndim == 0 or expected != index.shape:
+        raise ValueError(f"{what}: scores {shape} expect a target of shape {expected}, got {index.shape}")
     if x.ndim != 2:
         x = x.unsqueeze(0) if x.ndim == 1 else x.movedim(1, -1).reshape(-1, shape[1])
     return x, np.ascontiguousarray(index.reshape(-1), np.int64)
@@ -97,7 +98,9 @@ def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
 def _check_classes(what: str, target: Any, classes: int, ignore_index: int) -> None:
     wrong = target[((target < 0) | (target >= classes)) & (target != ignore_index)]
     if wrong.size:
-        raise IndexError(f"{what}: target {wrong[0]} is out of bounds for {classes} classes (ignore_index is {ignore_index})")
+        raise IndexError(
+            f"{what}: target {wrong[0]} is out of bounds for {classes} classes (ignore_index is {ignore_index})"
+        )
 
 
 def cross_entropy(
@@ -127,10 +130,12 @@ def cross_entropy(
         options = {"target": index, "ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
         fused = x.dtype in (float32, float64) and x.shape[1]
         y = CrossEntropy.apply(x.contiguous(), **options) if fused else CrossEntropy.composite(x, **options)
-    return y.reshape(np.shape(array_of(target))) if reduction == "none" else y  # type: ignore[no-any-return]
+    return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
 
 
-def _weighted_cross_entropy(x: Any, index: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
+def _weighted_cross_entropy(
+    x: Any, index: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
     """Row n has loss (1 - e) w_t (-ln p_t) + (e/C) sum_c w_c (-ln p_c), and counts w_t in the mean."""
     logp = x.log_softmax(1)
     losses = (1 - smoothing) * nll_loss(logp, index, weight, ignore_index, "none")
@@ -142,7 +147,7 @@ def _weighted_cross_entropy(x: Any, index: Any, weight: Any, ignore_index: int, 
     return _reduced(losses, reduction)
 
 
-def _row_weights(index: Any, weight: Any, ignore_index: int) -> Any:
+def _row_weights(index: Any, weight: Tensor, ignore_index: int) -> Tensor:
     kept = index != ignore_index
     return weight[np.where(kept, index, 0)].masked_fill(~kept, 0.0)
 

@@ -91,7 +91,9 @@ class RMSNorm(FusedFunction):
     def backward(ctx: Any, g: Any) -> Any:
         x, w, rstd = ctx.saved
         flat_w = None if w is None else np.ascontiguousarray(w).reshape(ctx.width)
-        dx, dw = kernels.rms_norm_backward(_rows(g, ctx.width), _rows(x, ctx.width), flat_w, rstd, *ctx.needs_input_grad)
+        dx, dw = kernels.rms_norm_backward(
+            _rows(g, ctx.width), _rows(x, ctx.width), flat_w, rstd, *ctx.needs_input_grad
+        )
         return None if dx is None else dx.reshape(x.shape), None if dw is None else dw.reshape(w.shape)
 
 
@@ -113,8 +115,9 @@ def layer_norm(
     """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias."""
     shape = _check("layer_norm", input, normalized_shape, weight, bias)
     if input.dtype not in (float32, float64):
-        return LayerNorm.composite(input, weight, bias, len(shape), eps)  # type: ignore[no-any-return]
-    return LayerNorm.apply(input, weight, bias, ndim=len(shape), eps=eps)  # type: ignore[no-any-return]
+        composite: Tensor = LayerNorm.composite(input, weight, bias, len(shape), eps)
+        return composite
+    return LayerNorm.apply(input, weight, bias, ndim=len(shape), eps=eps)
 
 
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
@@ -122,5 +125,6 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     shape = _check("rms_norm", input, normalized_shape, weight)
     eps = float(finfo(input.dtype).eps) if eps is None else eps
     if input.dtype not in (float32, float64):
-        return RMSNorm.composite(input, weight, len(shape), eps)  # type: ignore[no-any-return]
-    return RMSNorm.apply(input, weight, ndim=len(shape), eps=eps)  # type: ignore[no-any-return]
+        composite: Tensor = RMSNorm.composite(input, weight, len(shape), eps)
+        return composite
+    return RMSNorm.apply(input, weight, ndim=len(shape), eps=eps)

@@ -7,11 +7,11 @@ NumPy's `axis` and `keepdims` are accepted in their place.
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..dtypes import as_dtype, int64, is_floating
+from ..dtypes import int64, is_floating
 from ..function import Function
 from .common import Dims, floating, keyword_aliases, normalize_dim, normalize_dims, quiet, wrap
 
@@ -141,14 +141,16 @@ class Std(Function):
 class Amax(Function):
     """y = max_i x_i"""
 
-    examples = ((lambda t, x: x.amax(dim=1), (3, 4)), (lambda t, x: x.max(), (3, 4)))
+    examples: ClassVar[Any] = ((lambda t, x: x.amax(dim=1), (3, 4)), (lambda t, x: x.max(), (3, 4)))
     pick = np.max
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim = dims, keepdim
         if x.size == 0 and (not dims or 0 in [x.shape[d] for d in dims]):
-            raise IndexError(f"{type(ctx).__name__.lower()}: the reduced dimensions of shape {x.shape} must not be empty")
+            raise IndexError(
+                f"{type(ctx).__name__.lower()}: the reduced dimensions of shape {x.shape} must not be empty"
+            )
         y = np.asarray(type(ctx).pick(x, axis=dims, keepdims=True))
         if True in ctx.needs_input_grad:
             ties = x == y
@@ -177,7 +179,9 @@ class CumSum(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
         ctx.dim = dim
-        return np.cumsum(x, axis=dim if x.ndim else None, dtype=int64 if x.dtype.kind in "biu" else None).reshape(x.shape)
+        return np.cumsum(x, axis=dim if x.ndim else None, dtype=int64 if x.dtype.kind in "biu" else None).reshape(
+            x.shape
+        )
 
     # dL/dx_j = sum_{i >= j} g_i: the running sum from the other end
     @staticmethod
@@ -224,7 +228,9 @@ def _variance(x: Any, dims: Any, keepdim: bool, freedom: float) -> Any:
         return ((centred * centred).sum(axis=dims, keepdims=keepdim) / np.float64(freedom)).astype(x.dtype)
 
 
-def _reduction(function: Any, input: Tensor, dim: Any, keepdim: bool, aliases: dict[str, Any], **params: Any) -> Any:
+def _reduction(
+    function: type[Function], input: Tensor, dim: Any, keepdim: bool, aliases: dict[str, Any], **params: Any
+) -> Tensor:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     if dim == ():  # PyTorch's reductions read no dimensions as all of them
         dim = None
@@ -235,7 +241,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
     """Sum of the elements; integers and truth values add up in int64."""
     if dtype is not None:
         input = input.to(dtype)
-    return _reduction(Sum, input, dim, keepdim, aliases)  # type: ignore[no-any-return]
+    return _reduction(Sum, input, dim, keepdim, aliases)
 
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
@@ -244,17 +250,25 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
         input = input.to(dtype)
     if not is_floating(input.dtype):
         raise RuntimeError(f"mean(): the input must be floating point, got {input.dtype}: convert it with .float()")
-    return _reduction(Mean, input, dim, keepdim, aliases)  # type: ignore[no-any-return]
+    return _reduction(Mean, input, dim, keepdim, aliases)
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Any) -> Tensor:
     """Product of the elements, over one dimension or all."""
     if dim is None and "axis" not in aliases:
         input, dim = input.reshape(-1), 0
-    return _reduction(Prod, input, dim, keepdim, aliases)  # type: ignore[no-any-return]
+    return _reduction(Prod, input, dim, keepdim, aliases)
 
 
-def _spreads(function: Any, input: Tensor, dim: Any, unbiased: bool | None, correction: float | None, keepdim: bool, aliases: Any) -> Any:
+def _spreads(
+    function: type[Function],
+    input: Tensor,
+    dim: Any,
+    unbiased: bool | None,
+    correction: float | None,
+    keepdim: bool,
+    aliases: Any,
+) -> Tensor:
     if isinstance(dim, bool):  # PyTorch's overload var(unbiased)
         dim, unbiased = None, dim
     if correction is None:
@@ -274,7 +288,7 @@ def var(
     **aliases: Any,
 ) -> Tensor:
     """Variance with n - correction in the denominator; the correction is 1 unless given or unbiased=False."""
-    return _spreads(Var, input, dim, unbiased, correction, keepdim, aliases)  # type: ignore[no-any-return]
+    return _spreads(Var, input, dim, unbiased, correction, keepdim, aliases)
 
 
 def std(
@@ -287,17 +301,17 @@ def std(
     **aliases: Any,
 ) -> Tensor:
     """Standard deviation, as `var`. Where it is 0 the gradient is 0."""
-    return _spreads(Std, input, dim, unbiased, correction, keepdim, aliases)  # type: ignore[no-any-return]
+    return _spreads(Std, input, dim, unbiased, correction, keepdim, aliases)
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
     """The largest element; equal ones share the gradient."""
-    return _reduction(Amax, input, dim, keepdim, aliases)  # type: ignore[no-any-return]
+    return _reduction(Amax, input, dim, keepdim, aliases)
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
     """The smallest element; equal ones share the gradient."""
-    return _reduction(Amin, input, dim, keepdim, aliases)  # type: ignore[no-any-return]
+    return _reduction(Amin, input, dim, keepdim, aliases)
 
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, arg: Any, elementwise: str) -> Any:
@@ -314,12 +328,12 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, 
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
-    """The largest element: of all (a Tensor), or along one dimension (values, indices), where the gradient goes to the index."""
+    """The largest element: of all, or along one dimension with its indices, to which the gradient then goes."""
     return _extreme(input, dim, keepdim, aliases, amax, argmax, "maximum")
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
-    """The smallest element: of all (a Tensor), or along one dimension (values, indices), where the gradient goes to the index."""
+    """The smallest element: of all, or along one dimension with its indices, to which the gradient then goes."""
     return _extreme(input, dim, keepdim, aliases, amin, argmin, "minimum")
 
 
@@ -364,9 +378,9 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sum along a dimension."""
     if dtype is not None:
         input = input.to(dtype)
-    return CumSum.apply(input, dim=normalize_dim(dim, input.ndim))  # type: ignore[no-any-return]
+    return CumSum.apply(input, dim=normalize_dim(dim, input.ndim))
 
 
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Any) -> Tensor:
     """ln of the sum of exponentials, without overflow; -inf of a row of -inf, with gradient 0."""
-    return _reduction(LogSumExp, floating(input), dim, keepdim, aliases)  # type: ignore[no-any-return]
+    return _reduction(LogSumExp, floating(input), dim, keepdim, aliases)

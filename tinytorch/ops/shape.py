@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..dtypes import promote_types
 from ..function import Function
 from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
 
@@ -161,7 +162,7 @@ class Split(Function):
 class Tril(Function):
     """x on and below a diagonal, else 0; the diagonal is so many above the main one"""
 
-    examples = ((lambda t, x: t.tril(x), (3, 4)), (lambda t, x: x.tril(-1), (2, 3, 3)))
+    examples: ClassVar[Any] = ((lambda t, x: t.tril(x), (3, 4)), (lambda t, x: x.tril(-1), (2, 3, 3)))
     part = staticmethod(np.tril)
 
     @staticmethod
@@ -237,7 +238,7 @@ class Pad(Function):
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape; one size may be -1. A view where the strides allow it, else a copy."""
-    return Reshape.apply(input, shape=sizes(shape))  # type: ignore[no-any-return]
+    return Reshape.apply(input, shape=sizes(shape))
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
@@ -250,7 +251,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
             f"view: shape {tuple(result.shape)} does not fit the strides {input.array.strides} (bytes) of shape "
             f"{tuple(input.shape)}. Use reshape, which copies where it must"
         )
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def view_as(input: Tensor, other: Tensor) -> Tensor:
@@ -260,7 +261,7 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
 
 def alias(input: Tensor) -> Tensor:
     """The same tensor as a new node of the graph."""
-    return Alias.apply(input)  # type: ignore[no-any-return]
+    return Alias.apply(input)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -297,8 +298,10 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     """Dimensions in another order."""
     order = tuple(normalize_dim(d, input.ndim) for d in sizes(dims))
     if sorted(order) != list(range(input.ndim)):
-        raise RuntimeError(f"permute: dims {sizes(dims)} are not a permutation of the {input.ndim} dimensions of the input")
-    return Permute.apply(input, dims=order)  # type: ignore[no-any-return]
+        raise RuntimeError(
+            f"permute: dims {sizes(dims)} are not a permutation of the {input.ndim} dimensions of the input"
+        )
+    return Permute.apply(input, dims=order)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -307,7 +310,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     a, b = normalize_dim(dim0, input.ndim), normalize_dim(dim1, input.ndim)
     if order:
         order[a], order[b] = b, a
-    return Permute.apply(input, dims=tuple(order))  # type: ignore[no-any-return]
+    return Permute.apply(input, dims=tuple(order))
 
 
 def t(input: Tensor) -> Tensor:
@@ -321,7 +324,7 @@ def movedim(input: Tensor, source: int, destination: int) -> Tensor:
     """One dimension moved to another place."""
     order = [i for i in range(input.ndim) if i != normalize_dim(source, input.ndim)]
     order.insert(normalize_dim(destination, input.ndim), normalize_dim(source, input.ndim))
-    return Permute.apply(input, dims=tuple(order))  # type: ignore[no-any-return]
+    return Permute.apply(input, dims=tuple(order))
 
 
 def expand(input: Tensor, *shape: Any) -> Tensor:
@@ -331,7 +334,7 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     target = tuple(input.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
     if extra < 0 or any(old not in (1, new) for old, new in zip(input.shape, target[extra:], strict=True)):
         raise RuntimeError(f"expand: shape {tuple(input.shape)} cannot be expanded to {wanted}")
-    return Expand.apply(input, shape=target)  # type: ignore[no-any-return]
+    return Expand.apply(input, shape=target)
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
@@ -346,7 +349,7 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     """The sum over broadcast dimensions that gives this size."""
-    return SumToSize.apply(input, shape=sizes(size))  # type: ignore[no-any-return]
+    return SumToSize.apply(input, shape=sizes(size))
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -356,7 +359,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
     if len({x.ndim for x in tensors}) > 1:  # PyTorch passes over empty vectors
         tensors = [x for x in tensors if tuple(x.shape) != (0,)] or tensors
-    return Cat.apply(*tensors, dim=normalize_dim(dim, tensors[0].ndim))  # type: ignore[no-any-return]
+    return Cat.apply(*tensors, dim=normalize_dim(dim, tensors[0].ndim))
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -366,12 +369,10 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if len(shapes) > 1:
         raise RuntimeError(f"stack expects each tensor to be equal size, but got {sorted(shapes)}")
     dim = normalize_dim(dim, tensors[0].ndim + 1)
-    return Cat.apply(*[unsqueeze(x, dim) for x in tensors], dim=dim)  # type: ignore[no-any-return]
+    return Cat.apply(*[unsqueeze(x, dim) for x in tensors], dim=dim)
 
 
 def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
-    from ..dtypes import promote_types
-
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError(f"{what}: expected a non-empty list of Tensors")
@@ -397,7 +398,7 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
         pieces = [int(n) for n in split_size]
         if sum(pieces) != total or min(pieces, default=0) < 0:
             raise RuntimeError(f"split: sizes {pieces} must add up to {total}, the size of dimension {dim}")
-    return Split.apply(input, sizes=pieces, dim=dim)  # type: ignore[no-any-return]
+    return Split.apply(input, sizes=pieces, dim=dim)  # type: ignore[return-value]
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -417,12 +418,12 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The lower triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
-    return Tril.apply(input, diagonal=diagonal)  # type: ignore[no-any-return]
+    return Tril.apply(input, diagonal=diagonal)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The upper triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
-    return Triu.apply(input, diagonal=diagonal)  # type: ignore[no-any-return]
+    return Triu.apply(input, diagonal=diagonal)
 
 
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
@@ -455,7 +456,7 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
 
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """The order of elements reversed along dimensions."""
-    return Flip.apply(input, dims=normalize_dims(sizes(dims), input.ndim))  # type: ignore[no-any-return]
+    return Flip.apply(input, dims=normalize_dims(sizes(dims), input.ndim))
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
@@ -465,7 +466,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         shifts = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
         if len(shifts) != len(dims):
             raise RuntimeError(f"roll: shifts {shifts} and dims {dims} must be of one length")
-    return Roll.apply(input, shifts=shifts, dims=dims)  # type: ignore[no-any-return]
+    return Roll.apply(input, shifts=shifts, dims=dims)
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -476,7 +477,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise RuntimeError(f"pad: expected pairs for at most {input.ndim} dimensions, got {tuple(pad)}")
     pairs = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
     widths = ((0, 0),) * (input.ndim - len(pairs)) + tuple(reversed(pairs))
-    return Pad.apply(input, widths=widths, value=0.0 if value is None else value)  # type: ignore[no-any-return]
+    return Pad.apply(input, widths=widths, value=0.0 if value is None else value)
 
 
 def contiguous(input: Tensor) -> Tensor:

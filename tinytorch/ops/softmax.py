@@ -123,16 +123,18 @@ def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
 
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward."""
-    return _along(Softmax, input, dim, dtype)  # type: ignore[no-any-return]
+    return _along(Softmax, input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """The logarithm of softmax, in one step and without overflow."""
-    return _along(LogSoftmax, input, dim, dtype)  # type: ignore[no-any-return]
+    return _along(LogSoftmax, input, dim, dtype)
 
 
-def _along(function: Any, input: Tensor, dim: int | None, dtype: Any) -> Any:
+def _along(function: type[Function], input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     if dim is None:
-        raise TypeError(f"{function.__name__.lower()}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
+        raise TypeError(
+            f"{function.__name__.lower()}: give the dimension, as dim=-1: an implicit one is easily the wrong one"
+        )
     input = floating(input) if dtype is None else input.to(dtype)
     return function.apply(input, dim=normalize_dim(dim, input.ndim))
