@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 
-class UserError(ValueError):
-    """Something the user gave is wrong. The message says what, and what to do about it."""
+class UserError(Exception):
+    """Something the user gave is wrong. The message says what, and what to do about it.
+
+    Not a ValueError: tyro would take that for a mistake in how an option is spelled and draw a box around it.
+    """

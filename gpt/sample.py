@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
 import tyro
 
@@ -42,15 +42,15 @@ class SampleConfig:
             raise UserError(f"max_new_tokens is {self.max_new_tokens}: it must not be negative")
 
 
-def sample(config: SampleConfig, stream: TextIO = sys.stdout) -> None:
-    """Write the prompt and what follows it to `stream`."""
+def sample(config: SampleConfig) -> None:
+    """Print the prompt and what follows it."""
     model, tokenizer = load_model(config.out, config.checkpoint)
     fresh_line = "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
     idx = tinytorch.tensor([tokenizer.encode(config.prompt or fresh_line)])  # (1, T)
     generator = tinytorch.Generator()
     generator.manual_seed(config.seed)
-    stream.write(config.prompt)
+    sys.stdout.write(config.prompt)
     for token in model.stream(idx, config.max_new_tokens, config.sampling, generator):
-        stream.write(tokenizer.decode([int(token.item())]))
-        stream.flush()
-    stream.write("\n")
+        sys.stdout.write(tokenizer.decode([int(token.item())]))
+        sys.stdout.flush()
+    sys.stdout.write("\n")

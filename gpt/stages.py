@@ -34,6 +34,8 @@ class Head(nn.Module):
     the keys and values come from there (cross-attention), which has no order in common with x, so no mask.
     """
 
+    tril: Tensor  # (block_size, block_size), of a causal head only
+
     def __init__(self, n_embd: int, head_size: int, block_size: int, dropout: float = 0.0, causal: bool = True) -> None:
         super().__init__()
         self.key = nn.Linear(n_embd, head_size, bias=False)

@@ -63,7 +63,6 @@ class CharTokenizer:
     def load(path: str | Path) -> CharTokenizer:
         """Read what `save` wrote; UserError where the file is something else."""
         try:
-            vocabulary = json.loads(Path(path).read_text(encoding="utf-8"))["vocabulary"]
+            return CharTokenizer(json.loads(Path(path).read_text(encoding="utf-8"))["vocabulary"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no tokenizer file ({error}): write one with CharTokenizer.save") from None
-        return CharTokenizer(vocabulary)

@@ -11,13 +11,13 @@ from types import FrameType
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tinytorch.nn.utils import clip_grad_norm_
 
 import tinytorch
 from gpt.config import TrainConfig
 from gpt.errors import UserError
 from gpt.metrics import MetricsLog, plot
 from gpt.run import Run
+from tinytorch.nn.utils import clip_grad_norm_
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpt.__main__ import main
+from gpt.config import TrainConfig
+from gpt.corpora import SHAKESPEARE
+from gpt.presets import PRESETS
+from gpt.stage_table import SMALL_STAGES, _table
+from gpt.trainer import Result
+
+TINY = ["--block-size=8", "--n-layer=1", "--n-head=2", "--n-embd=8", "--batch-size=2", "--eval-iters=1"]
+
+
+def test_presets_write_to_folders_of_their_own() -> None:
+    assert [str(config.out) for config in PRESETS.values()] == [f"runs/{name}" for name in PRESETS]
+    assert PRESETS["nano-cpu"] == TrainConfig()
+    assert PRESETS["nano-cpu"].data == "pydoc"
+
+
+@pytest.fixture
+def trained(tmp_path: Path, text_file: Path) -> Path:
+    out = tmp_path / "trained"
+    assert main(["train", "--data", str(text_file), "--out", str(out), "--max-iters=3", *TINY]) == 0
+    return out
+
+
+def test_train_then_resume_then_sample(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", "--out", str(trained), "--max-iters=5"]) == 0  # the rest from the checkpoint
+    values = json.loads((trained / "last.json").read_text())
+    assert values["iteration"] == 5
+    assert values["config"]["model"]["n_embd"] == 8
+    capsys.readouterr()
+    command = ["sample", "--out", str(trained), "--prompt", "The ", "--max-new-tokens=20", "--top-k=5"]
+    texts = []
+    for seed in ("1", "1", "2"):
+        assert main([*command, "--seed", seed]) == 0
+        texts.append(capsys.readouterr().out)
+    assert re.fullmatch(r"The (.|\n){20}\n", texts[0])
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_sample_without_prompt(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["sample", "--out", str(trained), "--checkpoint=last", "--max-new-tokens=7", "--greedy"]) == 0
+    assert len(capsys.readouterr().out) == 8
+
+
+def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that the command prints on its way out with code 2."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(r"error: .+\n", captured.err)
+    return captured.err
+
+
+def test_errors_before_training(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    base = ["train", "--data", str(text_file), "--out", str(out)]
+    assert "did you mean nano-cpu?" in fails(["train", "--preset=nano-cpo"], capsys)
+    assert "choose one of nano-cpu, nano-gpu, bigram" in fails(["train", "--preset=zzz"], capsys)
+    assert "no file" in fails(["train", "--data", str(tmp_path / "missing"), "--out", str(out)], capsys)
+    assert "no checkpoint" in fails(["train", "--resume", "--out", str(out)], capsys)
+    assert "n_embd (10) is not a multiple" in fails([*base, "--n-embd=10"], capsys)
+    assert "dropout is 1.0" in fails([*base, "--dropout=1"], capsys)
+    assert "batch_size is 0" in fails([*base, "--batch-size=0"], capsys)
+    assert "min_lr (0.1) is above" in fails([*base, "--min-lr=0.1"], capsys)
+    assert "too few" in fails([*base, "--block-size=200"], capsys)
+    assert str(text_file) in fails(["train", "--data", str(text_file), "--out", str(text_file / "x"), *TINY], capsys)
+    assert not out.exists()
+
+
+def test_errors_about_runs(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(trained)]
+    assert "already holds a run" in fails(["train", *out], capsys)
+    assert "--n-layer 1, not 2" in fails(["train", "--resume", *out, "--n-layer=2"], capsys)
+    assert "'Ω' (U+03A9" in fails(["sample", *out, "--prompt=Ω"], capsys)
+    assert "temperature is 0.0" in fails(["sample", *out, "--temperature=0"], capsys)
+    assert "top_k is 0" in fails(["sample", *out, "--top-k=0"], capsys)
+    assert "max_new_tokens is -1" in fails(["sample", *out, "--max-new-tokens=-1"], capsys)
+    assert "no checkpoint" in fails(["sample", "--out", str(trained / "nothing")], capsys)
+    (trained / "best.json").write_text("{")
+    assert "best.json is damaged" in fails(["sample", *out], capsys)
+    values = json.loads((trained / "last.json").read_text())
+    del values["config"]["model"]
+    (trained / "last.json").write_text(json.dumps(values))
+    assert "cannot be read" in fails(["train", "--resume", *out], capsys)
+
+
+def test_other_errors(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "at least two" in fails(["examples", "x"], capsys)
+    assert "block_size is 0" in fails(["examples", "xy", "--block-size=0"], capsys)
+    assert "no stage is called 'gpt'" in fails(["stages", "--stages", "gpt"], capsys)
+    assert "names no stage" in fails(["stages", "--stages"], capsys)
+
+
+@pytest.mark.parametrize("arguments", [["train", "--no-such-option"], ["train", "--preset"], ["fly"]])
+def test_unknown_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["stages"], ["examples"]])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--help"])
+    assert exit_.value.code == 0
+    assert "python -m gpt" in capsys.readouterr().out
+
+
+def test_help_shows_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--preset", "nano-gpu", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(default: 384)" in shown
+    assert "(default: runs/nano-gpu)" in shown
+
+
+def test_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["examples", "Your name is GPT-3", "--batch-size=2", "--block-size=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "vocabulary: 16 characters ' -3GPTYaeimnorsu'",
+        "sequence: 18 characters, 17 examples",
+        "  [6] -> 12   'Y' -> 'o'",
+    ]
+    assert lines[5] == "  [6, 12, 15, 13] -> 0   'Your' -> ' '"
+    assert lines[18].endswith("'Your name is GPT-' -> '3'")
+    assert lines[19] == "batch: inputs and targets of shape (2, 3), 6 examples"
+    assert len(lines) == 20 + 2 * (1 + 3)
+    for row in (lines[20:24], lines[24:28]):
+        window = row[0].split("'")[1]
+        contexts = [line.split("'")[1] for line in row[1:]]
+        assert contexts == [window[:1], window[:2], window[:3]]
+        assert window + row[3].split("'")[3] in "Your name is GPT-3"
+
+
+def test_stages(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["stages", "--data", str(text_file), "--out", str(tmp_path / "stages"), "--max-iters=2"]
+    command += ["--stages", "bigram", "blocks"]
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert re.search(r"bigram .* 961 ", table)  # 31 x 31
+    assert "loss expected" not in table  # those figures are for another text
+    assert "already holds runs" in fails(command, capsys)
+    assert main([*command, "--resume"]) == 0
+    assert "resuming at iteration 2" in capsys.readouterr().out
+
+
+def test_the_table_has_the_expected_losses_of_tiny_shakespeare(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    result = Result(parameters=7553, train_loss=2.1, val_loss=2.2, seconds=3.0, interrupted=False)
+    Console(width=100).print(_table({name: result for name in SMALL_STAGES}, is_shakespeare=True))
+    shown = capsys.readouterr().out
+    assert "loss expected" in shown
+    assert re.search(r"feed-forward .*7,553 .*2.200 .*2.27 .*3 s", shown)
+    assert SHAKESPEARE.sha256 is not None
+
+
+def test_ctrl_c_saves_and_exits(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "gpt", "train", "--data", str(text_file), "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, "--max-iters=1000000", "--eval-interval=1000000", *TINY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "COLUMNS": "120"},
+    )
+    try:
+        for _ in range(1200):
+            if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text().count("\n") > 20:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    iteration = json.loads((out / "last.json").read_text())["iteration"]
+    assert iteration > 0
+    assert f"stopped at iteration {iteration}; go on with --resume" in stdout
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert main(["train", "--resume", "--out", str(out), f"--max-iters={iteration + 2}"]) == 0
+    assert f"resuming at iteration {iteration}" in capsys.readouterr().out

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import tinytorch
+from gpt.config import GPTConfig
+from gpt.errors import UserError
+from gpt.model import GPT
+
+TINY = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=16)
+
+
+def names(bias: bool) -> set[str]:
+    weights = ["ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"]
+    kinds = ["weight", "bias"] if bias else ["weight"]
+    blocks = {f"transformer.h.{i}.{name}.{kind}" for i in range(2) for name in weights for kind in kinds}
+    ends = {f"transformer.ln_f.{kind}" for kind in kinds}
+    return blocks | ends | {"transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight"}
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_parameter_names_are_nanogpts(bias: bool) -> None:
+    assert set(GPT(GPTConfig(n_layer=2, bias=bias)).state_dict()) == names(bias)
+
+
+def test_the_tied_head_is_the_token_embedding() -> None:
+    tied, untied = GPT(TINY), GPT(GPTConfig(**{**vars(TINY), "tied_head": False}))
+    assert tied.lm_head.weight is tied.transformer["wte"].weight
+    assert untied.num_parameters() - tied.num_parameters() == 11 * 16
+
+
+def test_residual_projections_start_smaller() -> None:
+    tinytorch.manual_seed(0)
+    for name, parameter in GPT(GPTConfig(bias=True)).named_parameters():
+        values = parameter.detach().numpy()
+        if name.endswith("c_proj.weight"):
+            assert values.std() == pytest.approx(0.02 / math.sqrt(8), rel=0.05), name
+        elif values.ndim == 2:
+            assert values.std() == pytest.approx(0.02, rel=0.05), name
+        elif name.endswith("bias"):
+            assert not values.any(), name
+
+
+def test_too_long_a_context_is_refused() -> None:
+    with pytest.raises(ValueError, match="9 tokens do not fit in a context of 8"):
+        GPT(TINY)(tinytorch.zeros(1, 9, dtype=tinytorch.int64))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model = GPT(GPTConfig(**{**vars(TINY), "dropout": 0.5}))
+    idx = tinytorch.tensor([[1, 2, 3]])
+    assert not np.array_equal(model(idx)[0].detach().numpy(), model(idx)[0].detach().numpy())
+    model.eval()
+    assert np.array_equal(model(idx)[0].detach().numpy(), model(idx)[0].detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_head": 3}, r"n_embd \(16\) is not a multiple of n_head \(3\)"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"n_layer": 0}, "n_layer is 0"),
+    ],
+)
+def test_impossible_shapes_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        GPTConfig(**{**vars(TINY), **change})

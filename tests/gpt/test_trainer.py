@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gpt import checkpoint, metrics, trainer
+from gpt.config import TrainConfig
+from gpt.errors import UserError
+from gpt.run import Run, load_model
+from gpt.trainer import Result, get_lr
+
+MakeConfig = Callable[..., TrainConfig]
+
+
+def train(config: TrainConfig) -> Result:
+    return trainer.train(config, Console(quiet=True))
+
+
+def tensors_of(config: TrainConfig) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in checkpoint.load(config.out, "last")[0].items()}
+
+
+def losses_of(config: TrainConfig) -> list[dict[str, Any]]:
+    records = metrics.read(config.out / "metrics.jsonl")
+    return [{key: value for key, value in record.items() if key != "tokens_per_s"} for record in records]
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
+    """Press Ctrl-C in the middle of that step."""
+    whole_step = trainer.step
+
+    def step(run: Run) -> tuple[float, float, float]:
+        if run.iteration == iteration:
+            signal.raise_signal(signal.SIGINT)
+        return whole_step(run)
+
+    monkeypatch.setattr(trainer, "step", step)
+
+
+def test_a_run_learns_and_leaves_what_it_says(tiny_config: MakeConfig) -> None:
+    config = tiny_config(max_iters=60, eval_interval=20, learning_rate=1e-2, min_lr=1e-3)
+    result = train(config)
+    assert not result.interrupted
+    assert {path.suffix for path in config.out.iterdir()} == {".json", ".safetensors", ".jsonl", ".png"}
+    assert (config.out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    records = losses_of(config)
+    evaluations = [record for record in records if "val_loss" in record]
+    assert [record["iter"] for record in evaluations] == [0, 20, 40, 60]
+    assert evaluations[0]["val_loss"] == pytest.approx(math.log(31), abs=0.2)
+    assert result.val_loss == evaluations[-1]["val_loss"] < 2.9
+    assert [record["iter"] for record in records if "loss" in record] == list(range(60))
+    best = json.loads((config.out / "best.json").read_text())
+    assert best["best_val_loss"] == min(record["val_loss"] for record in evaluations)
+    model, tokenizer = load_model(config.out, "best")
+    assert tokenizer.vocab_size == model.config.vocab_size == 31
+    assert not model.training
+
+
+@pytest.mark.parametrize("architecture", ["gpt", "layer-norm"])
+@pytest.mark.parametrize("stop", [3, 4])
+def test_a_resumed_run_has_the_same_bits(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, architecture: str, stop: int
+) -> None:
+    whole, cut = (tiny_config(name, architecture=architecture, grad_accum=2) for name in ("whole", "cut"))
+    train(whole)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, stop)
+        assert train(cut).interrupted
+    assert checkpoint.load(cut.out, "last")[1]["iteration"] == stop + 1
+    assert tensors_of(cut) != tensors_of(whole)
+    assert not train(dataclasses.replace(cut, resume=True)).interrupted
+    assert tensors_of(cut) == tensors_of(whole)
+    assert losses_of(cut) == losses_of(whole)
+
+
+def test_resuming_from_before_the_last_metrics_forgets_them(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tiny_config("whole"), tiny_config("killed")
+    train(whole)
+
+    def die(*arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        whole_step = trainer.step
+        patch.setattr(trainer, "step", lambda run: whole_step(run) if run.iteration < 5 else die())
+        with pytest.raises(MemoryError):
+            train(killed)
+    with open(killed.out / "metrics.jsonl", "a") as file:
+        file.write('{"iter": 5, "lo')
+    assert checkpoint.load(killed.out, "last")[1]["iteration"] == 3
+    train(dataclasses.replace(killed, resume=True))
+    assert losses_of(killed) == losses_of(whole)
+    assert tensors_of(killed) == tensors_of(whole)
+
+
+def test_resuming_a_finished_run_repeats_its_result(tiny_config: MakeConfig) -> None:
+    config = tiny_config()
+    first = train(config)
+    before = tensors_of(config)
+    again = train(dataclasses.replace(config, resume=True))
+    assert (again.train_loss, again.val_loss) == (first.train_loss, first.val_loss)
+    assert tensors_of(config) == before
+
+
+def test_the_second_ctrl_c_interrupts_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), trainer.StopSignal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_accumulated_gradients_are_those_of_the_mean_loss(tiny_config: MakeConfig) -> None:
+    config = tiny_config(grad_accum=3, grad_clip=0.0, model={"dropout": 0.0})
+    run, twin = Run(config), Run(config)
+    loss, norm, _ = trainer.step(run)
+    total = 0.0
+    for _ in range(3):
+        total = total + twin.model(*next(twin.batches))[1] / 3
+    total.backward()
+    assert loss == pytest.approx(total.item(), rel=1e-6)
+    squares = 0.0
+    for parameter, expected in zip(run.model.parameters(), twin.model.parameters(), strict=True):
+        np.testing.assert_allclose(parameter.grad.numpy(), expected.grad.numpy(), rtol=1e-4, atol=1e-7)
+        squares += float((expected.grad.numpy().astype(np.float64) ** 2).sum())
+    assert norm == pytest.approx(math.sqrt(squares), rel=1e-4)
+
+
+def test_clipping_bounds_the_gradient(tiny_config: MakeConfig) -> None:
+    run = Run(tiny_config(grad_clip=0.01))
+    _, norm, _ = trainer.step(run)
+    clipped = math.sqrt(sum(float((p.grad.numpy() ** 2).sum()) for p in run.model.parameters()))
+    assert norm > 0.1
+    assert clipped == pytest.approx(0.01, rel=1e-3)
+
+
+def test_only_matrices_decay(tiny_config: MakeConfig) -> None:
+    decayed, plain = Run(tiny_config(model={"bias": True})).optimizer.param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert {p.dim() for p in decayed["params"]} == {2}
+    assert {p.dim() for p in plain["params"]} == {1}
+
+
+def test_evaluation_leaves_the_run_alone(tiny_config: MakeConfig) -> None:
+    run = Run(tiny_config())
+    with trainer.StopSignal() as stop:
+        first, again = (trainer.evaluate(run, run.val_tokens, stop) for _ in range(2))
+    assert first == again
+    assert run.model.training
+    inputs, _ = next(run.batches)
+    assert np.array_equal(inputs.numpy(), next(Run(run.config).batches)[0].numpy())
+
+
+def test_the_schedule_is_nanogpts() -> None:
+    config = TrainConfig(learning_rate=1e-3, min_lr=1e-4, warmup_iters=100, max_iters=2000)
+    assert get_lr(0, config) == pytest.approx(1e-3 / 101)
+    assert get_lr(99, config) == pytest.approx(1e-3 * 100 / 101)
+    assert get_lr(100, config) == pytest.approx(1e-3)
+    assert get_lr(1050, config) == pytest.approx((1e-3 + 1e-4) / 2)
+    assert get_lr(575, config) == pytest.approx(1e-4 + 0.5 * (1 + math.cos(math.pi / 4)) * 9e-4)
+    assert get_lr(2000, config) == pytest.approx(1e-4)
+    assert get_lr(99_999, config) == pytest.approx(1e-4)
+
+
+def test_a_diverging_run_says_so_and_keeps_its_checkpoint(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config()
+    whole_step = trainer.step
+    monkeypatch.setattr(trainer, "step", lambda run: (math.nan if run.iteration == 4 else 1.0, *whole_step(run)[1:]))
+    with pytest.raises(UserError, match="the loss is nan at iteration 4: lower --learning-rate"):
+        train(config)
+    assert checkpoint.load(config.out, "last")[1]["iteration"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resume": False}, "already holds a run: --resume continues it"),
+        ({"seed": 2}, "was trained with --seed 1337, not 2"),
+        ({"model": {"n_layer": 1}}, "was trained with --n-layer 2, not 1"),
+        ({"data": "pydoc"}, "was trained on another text than pydoc"),
+        ({"max_iters": 8}, "is at iteration 9: give a --max-iters of at least that"),
+    ],
+)
+def test_what_a_run_cannot_change(tiny_config: MakeConfig, changes: dict[str, Any], message: str) -> None:
+    config = tiny_config()
+    train(config)
+    before = sorted((path.name, path.read_bytes()) for path in config.out.iterdir())
+    with pytest.raises(UserError, match=message):
+        train(tiny_config(**{"resume": True, **changes}))
+    assert sorted((path.name, path.read_bytes()) for path in config.out.iterdir()) == before
+
+
+def test_a_text_too_short_writes_nothing(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("too short a text" * 5)
+    with pytest.raises(UserError, match="too few"):
+        train(tiny_config(data=str(tmp_path / "short.txt")))
+    assert not tiny_config().out.exists()
