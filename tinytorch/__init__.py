@@ -65,33 +65,8 @@ from .kernels.gemm import get_matmul_backend, set_matmul_backend
 from .kernels.threads import get_num_threads, set_num_threads
 from .modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh
-from .ops.elementwise import (
-    abs,
-    add,
-    clamp,
-    cos,
-    div,
-    exp,
-    expm1,
-    floor_divide,
-    log,
-    log1p,
-    masked_fill,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    pow,
-    reciprocal,
-    remainder,
-    rsqrt,
-    sign,
-    sin,
-    sqrt,
-    square,
-    sub,
-    where,
-)  # fmt: skip
+from .ops.arithmetic import abs, add, div, floor_divide, mul, neg, pow, reciprocal, remainder, sign, square, sub
+from .ops.elementwise import clamp, cos, exp, expm1, log, log1p, masked_fill, maximum, minimum, rsqrt, sin, sqrt, where
 from .ops.indexing import (
     argsort,
     gather,
@@ -104,6 +79,7 @@ from .ops.indexing import (
     take_along_dim,
     topk,
 )
+from .ops.joining import cat, chunk, flip, meshgrid, repeat_interleave, roll, split, stack, tile, tril, triu, unbind
 from .ops.linalg import bmm, dot, einsum, matmul, mm, mv, outer
 from .ops.reduction import (
     all,
@@ -122,29 +98,7 @@ from .ops.reduction import (
     sum,
     var,
 )  # fmt: skip
-from .ops.shape import (
-    broadcast_to,
-    cat,
-    chunk,
-    flatten,
-    flip,
-    meshgrid,
-    movedim,
-    permute,
-    repeat_interleave,
-    reshape,
-    roll,
-    split,
-    squeeze,
-    stack,
-    t,
-    tile,
-    transpose,
-    tril,
-    triu,
-    unbind,
-    unsqueeze,
-)  # fmt: skip
+from .ops.shape import broadcast_to, flatten, movedim, permute, reshape, squeeze, t, transpose, unsqueeze
 from .ops.softmax import log_softmax, softmax
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .tensor import Size, Tensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .modes import mode
-from .ops import activation, elementwise, indexing, linalg, reduction, shape, softmax
+from .ops import activation, arithmetic, elementwise, indexing, joining, linalg, reduction, shape, softmax
 from .ops.common import array_of, is_tensor, wrap
 from .random import Generator, default_generator
 
@@ -67,21 +67,16 @@ class Methods:
     array: np.ndarray[Any, Any]
     _counter: list[int]
 
+    # arithmetic
+    add, sub, mul, div, pow = arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div, arithmetic.pow
+    subtract, multiply, divide, true_divide = sub, mul, div, div
+    neg, negative, abs, sign = arithmetic.neg, arithmetic.neg, arithmetic.abs, arithmetic.sign
+    square, reciprocal = arithmetic.square, arithmetic.reciprocal
+    floor_divide, remainder = arithmetic.floor_divide, arithmetic.remainder
+
     # elementwise
-    add, sub, mul, div, pow, neg = (
-        elementwise.add, elementwise.sub, elementwise.mul, elementwise.div, elementwise.pow, elementwise.neg,
-    )  # fmt: skip
-    subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
-    floor_divide, remainder = elementwise.floor_divide, elementwise.remainder
-    abs, exp, expm1, log, log1p = (
-        elementwise.abs,
-        elementwise.exp,
-        elementwise.expm1,
-        elementwise.log,
-        elementwise.log1p,
-    )
-    sqrt, rsqrt, square, reciprocal = elementwise.sqrt, elementwise.rsqrt, elementwise.square, elementwise.reciprocal
-    sin, cos, sign = elementwise.sin, elementwise.cos, elementwise.sign
+    exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
+    sqrt, rsqrt, sin, cos = elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos
     maximum, minimum, clamp, clip = elementwise.maximum, elementwise.minimum, elementwise.clamp, elementwise.clamp
     masked_fill = elementwise.masked_fill
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
@@ -98,9 +93,9 @@ class Methods:
     flatten, unflatten, squeeze, unsqueeze = shape.flatten, shape.unflatten, shape.squeeze, shape.unsqueeze
     permute, transpose, t, movedim, swapaxes = shape.permute, shape.transpose, shape.t, shape.movedim, shape.transpose
     expand, broadcast_to, expand_as, sum_to_size = shape.expand, shape.broadcast_to, shape.expand_as, shape.sum_to_size
-    split, chunk, unbind, tril, triu = shape.split, shape.chunk, shape.unbind, shape.tril, shape.triu
-    repeat, tile, repeat_interleave = shape.repeat, shape.tile, shape.repeat_interleave
-    flip, roll, contiguous = shape.flip, shape.roll, shape.contiguous
+    split, chunk, unbind, tril, triu = joining.split, joining.chunk, joining.unbind, joining.tril, joining.triu
+    repeat, tile, repeat_interleave = joining.repeat, joining.tile, joining.repeat_interleave
+    flip, roll, contiguous = joining.flip, joining.roll, shape.contiguous
 
     # indexing
     gather, scatter_add, index_select = indexing.gather, indexing.scatter_add, indexing.index_select
@@ -125,15 +120,15 @@ class Methods:
     __invert__ = _test(np.invert)
 
     # operators
-    __add__, __radd__ = _operator(elementwise.add), _operator(elementwise.add, reflected=True)
-    __sub__, __rsub__ = _operator(elementwise.sub), _operator(elementwise.sub, reflected=True)
-    __mul__, __rmul__ = _operator(elementwise.mul), _operator(elementwise.mul, reflected=True)
-    __truediv__, __rtruediv__ = _operator(elementwise.div), _operator(elementwise.div, reflected=True)
-    __pow__, __rpow__ = _operator(elementwise.pow), _operator(elementwise.pow, reflected=True)
-    __mod__, __rmod__ = _operator(elementwise.remainder), _operator(elementwise.remainder, reflected=True)
-    __floordiv__ = _operator(elementwise.floor_divide)
-    __rfloordiv__ = _operator(elementwise.floor_divide, reflected=True)
-    __neg__, __abs__ = elementwise.neg, elementwise.abs
+    __add__, __radd__ = _operator(arithmetic.add), _operator(arithmetic.add, reflected=True)
+    __sub__, __rsub__ = _operator(arithmetic.sub), _operator(arithmetic.sub, reflected=True)
+    __mul__, __rmul__ = _operator(arithmetic.mul), _operator(arithmetic.mul, reflected=True)
+    __truediv__, __rtruediv__ = _operator(arithmetic.div), _operator(arithmetic.div, reflected=True)
+    __pow__, __rpow__ = _operator(arithmetic.pow), _operator(arithmetic.pow, reflected=True)
+    __mod__, __rmod__ = _operator(arithmetic.remainder), _operator(arithmetic.remainder, reflected=True)
+    __floordiv__ = _operator(arithmetic.floor_divide)
+    __rfloordiv__ = _operator(arithmetic.floor_divide, reflected=True)
+    __neg__, __abs__ = arithmetic.neg, arithmetic.abs
 
     def __matmul__(self: Any, other: Any) -> Any:
         return linalg.matmul(self, _matrix(other, self)) if _is_matrix(other) else NotImplemented
@@ -155,15 +150,11 @@ class Methods:
 
     # ------------------------------------------------------------------ in place
 
-    add_, sub_, mul_, div_ = (
-        _in_place(f) for f in (elementwise.add, elementwise.sub, elementwise.mul, elementwise.div)
-    )
-    pow_, neg_, abs_, exp_ = (
-        _in_place(f) for f in (elementwise.pow, elementwise.neg, elementwise.abs, elementwise.exp)
-    )
+    add_, sub_, mul_, div_ = (_in_place(f) for f in (arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div))
+    pow_, neg_, abs_, exp_ = (_in_place(f) for f in (arithmetic.pow, arithmetic.neg, arithmetic.abs, elementwise.exp))
     sqrt_, log_, clamp_ = (_in_place(f) for f in (elementwise.sqrt, elementwise.log, elementwise.clamp))
     masked_fill_, relu_, tanh_ = (_in_place(f) for f in (elementwise.masked_fill, activation.relu, activation.tanh))
-    sigmoid_, tril_, triu_ = (_in_place(f) for f in (activation.sigmoid, shape.tril, shape.triu))
+    sigmoid_, tril_, triu_ = (_in_place(f) for f in (activation.sigmoid, joining.tril, joining.triu))
     scatter_add_, index_put_ = _in_place(indexing.scatter_add), _in_place(indexing.index_put)
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ipow__ = pow_

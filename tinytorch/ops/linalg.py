@@ -85,7 +85,7 @@ class Linear(FusedFunction):
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """Matrix product by PyTorch's rules: (..., M, K) @ (..., K, N); a vector is a row on the left, a column on the right.
+    """Matrix product by (..., M, K) @ (..., K, N); a vector is a row on the left, a column on the right.
 
     Raises RuntimeError where the inner sizes differ or an operand has no dimensions.
     """

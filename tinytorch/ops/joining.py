@@ -1,0 +1,272 @@
+"""Operations that put tensors together, take them apart, and move or blank out their elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..dtypes import promote_types
+from ..function import Function
+from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
+from .shape import expand, reshape, squeeze, unsqueeze
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class Cat(Function):
+    """Tensors one after another along a dimension"""
+
+    examples = (
+        (lambda t, a, b: t.cat([a, b], dim=1), (3, 2), (3, 4)),
+        (lambda t, a, b: t.stack((a, b, a), dim=-1), (3, 4), (3, 4)),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, *xs: Any, dim: int) -> Any:
+        ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
+        return np.concatenate(xs, axis=dim)
+
+    # each input gets its own stretch of g
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
+
+
+class Split(Function):
+    """Consecutive stretches of a dimension, as views"""
+
+    view = True
+    examples = (
+        (lambda t, x: x.split(2, dim=1), (3, 5)),
+        (lambda t, x: x.split([1, 3], dim=1)[1], (3, 4)),
+        (lambda t, x: x.chunk(3), (7, 2)),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, sizes: Sequence[int], dim: int) -> Any:
+        ctx.dim = dim
+        pieces, start = [], 0
+        lead = (slice(None),) * dim
+        for size in sizes:
+            pieces.append(x[(*lead, slice(start, start + size))])
+            start += size
+        return tuple(pieces)
+
+    # the stretches' gradients, put together again
+    @staticmethod
+    def backward(ctx: Any, *gs: Any) -> Any:
+        return Cat.apply(*gs, dim=ctx.dim)
+
+
+class Tril(Function):
+    """x on and below a diagonal, else 0; the diagonal is so many above the main one"""
+
+    examples: ClassVar[Any] = ((lambda t, x: t.tril(x), (3, 4)), (lambda t, x: x.tril(-1), (2, 3, 3)))
+    part = staticmethod(np.tril)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, diagonal: int) -> Any:
+        ctx.diagonal = diagonal
+        return ctx.part(x, diagonal)
+
+    # what was kept is kept of the gradient
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return type(ctx).apply(g, diagonal=ctx.diagonal)
+
+
+class Triu(Tril):
+    """x on and above a diagonal, else 0"""
+
+    examples = ((lambda t, x: t.triu(x, diagonal=1), (3, 4)),)
+    part = staticmethod(np.triu)
+
+
+class Flip(Function):
+    """The order of some dimensions reversed"""
+
+    examples = ((lambda t, x: x.flip(0, -1), (2, 3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dims: tuple[int, ...]) -> Any:
+        ctx.dims = dims
+        return np.flip(x, dims).copy()
+
+    # reversed again
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Flip.apply(g, dims=ctx.dims)
+
+
+class Roll(Function):
+    """Elements shifted along dimensions; what falls off one end comes in at the other"""
+
+    examples = ((lambda t, x: x.roll(2), (3, 4)), (lambda t, x: t.roll(x, (1, -2), (0, 1)), (3, 4)))
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, shifts: Any, dims: Any) -> Any:
+        ctx.shifts, ctx.dims = shifts, dims
+        return np.roll(x, shifts, dims)
+
+    # shifted back
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        back = tuple(-s for s in ctx.shifts) if isinstance(ctx.shifts, tuple) else -ctx.shifts
+        return Roll.apply(g, shifts=back, dims=ctx.dims)
+
+
+class Pad(Function):
+    """A constant put around x: (before, after) for each dimension; a negative number crops"""
+
+    examples = (
+        (lambda t, x: t.nn.functional.pad(x, (1, 2)), (3, 4)),
+        (lambda t, x: t.nn.functional.pad(x, (0, 1, -1, 2), value=3.0), (3, 4)),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, widths: tuple[tuple[int, int], ...], value: float) -> Any:
+        ctx.widths = widths
+        cropped = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True))]
+        return np.pad(cropped, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
+
+    # the gradient with what was added cropped, and zeros where x was cropped
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Pad.apply(g, widths=tuple((-a, -b) for a, b in ctx.widths), value=0.0)
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one after another along a dimension; their other sizes must agree."""
+    tensors = _same_dtype(tensors, "cat")
+    if any(x.ndim == 0 for x in tensors):
+        raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
+    if len({x.ndim for x in tensors}) > 1:  # PyTorch passes over empty vectors
+        tensors = [x for x in tensors if tuple(x.shape) != (0,)] or tensors
+    return Cat.apply(*tensors, dim=normalize_dim(dim, tensors[0].ndim))
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new dimension."""
+    tensors = _same_dtype(tensors, "stack")
+    shapes = {tuple(x.shape) for x in tensors}
+    if len(shapes) > 1:
+        raise RuntimeError(f"stack expects each tensor to be equal size, but got {sorted(shapes)}")
+    dim = normalize_dim(dim, tensors[0].ndim + 1)
+    return Cat.apply(*[unsqueeze(x, dim) for x in tensors], dim=dim)
+
+
+def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
+    tensors = list(tensors)
+    if not tensors:
+        raise RuntimeError(f"{what}: expected a non-empty list of Tensors")
+    for x in tensors:
+        if not hasattr(x, "array"):
+            raise TypeError(f"{what}: expected Tensors, got {type(x).__name__}")
+    dtype = tensors[0].dtype
+    for x in tensors[1:]:
+        dtype = promote_types(dtype, x.dtype)
+    return [x if x.dtype == dtype else x.to(dtype) for x in tensors]
+
+
+def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Stretches of a dimension, each of one size (the last may be smaller), or of the sizes in a list."""
+    dim = normalize_dim(dim, input.ndim)
+    total = input.shape[dim]
+    if isinstance(split_size, int):
+        if split_size < 0 or (split_size == 0 and total):
+            raise RuntimeError(f"split expects split_size to be positive, got {split_size}")
+        step = max(split_size, 1)
+        pieces = [min(step, total - start) for start in range(0, total, step)] or [0]
+    else:
+        pieces = [int(n) for n in split_size]
+        if sum(pieces) != total or min(pieces, default=0) < 0:
+            raise RuntimeError(f"split: sizes {pieces} must add up to {total}, the size of dimension {dim}")
+    return Split.apply(input, sizes=pieces, dim=dim)  # type: ignore[return-value]
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most so many stretches of equal size; the last may be smaller."""
+    if chunks < 1:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
+
+
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices of a dimension, without it."""
+    dim = normalize_dim(dim, input.ndim)
+    if not input.shape[dim]:
+        return ()
+    return tuple([squeeze(x, dim) for x in split(input, 1, dim)])
+
+
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The lower triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
+    return Tril.apply(input, diagonal=diagonal)
+
+
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The upper triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
+    return Triu.apply(input, diagonal=diagonal)
+
+
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    """Copies side by side: so many along each dimension, new ones in front."""
+    times = sizes(repeats)
+    extra = len(times) - input.ndim
+    if extra < 0:
+        raise RuntimeError(f"repeat: {len(times)} repeats for a tensor of {input.ndim} dimensions: give one for each")
+    shape = (1,) * extra + tuple(input.shape)
+    between = tuple(n for size in shape for n in (1, size))
+    wide = tuple(n for k, size in zip(times, shape, strict=True) for n in (k, size))
+    return reshape(expand(reshape(input, between), wide), tuple(k * n for k, n in zip(times, shape, strict=True)))
+
+
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """As repeat, but fewer repeats than dimensions count from the last."""
+    times = sizes(dims)
+    return repeat(input, (1,) * (input.ndim - len(times)) + times)
+
+
+def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
+    """Each element (or each slice of a dimension) so many times in a row."""
+    if dim is None:
+        input, dim = reshape(input, -1), 0
+    dim = normalize_dim(dim, input.ndim)
+    shape = tuple(input.shape)
+    wide = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
+    return reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+
+
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """The order of elements reversed along dimensions."""
+    return Flip.apply(input, dims=normalize_dims(sizes(dims), input.ndim))
+
+
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Elements shifted along dimensions, round the end; without dims, in the flattened tensor."""
+    if dims is not None:
+        dims = tuple(normalize_dim(d, input.ndim) for d in (dims if isinstance(dims, Sequence) else (dims,)))
+        shifts = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
+        if len(shifts) != len(dims):
+            raise RuntimeError(f"roll: shifts {shifts} and dims {dims} must be of one length")
+    return Roll.apply(input, shifts=shifts, dims=dims)
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """A constant around the input: pad = (before, after) of the last dimension, then of the one before it, ..."""
+    if mode != "constant":
+        raise NotImplementedError(f"pad: mode {mode!r} is not offered, only 'constant'")
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise RuntimeError(f"pad: expected pairs for at most {input.ndim} dimensions, got {tuple(pad)}")
+    pairs = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
+    widths = ((0, 0),) * (input.ndim - len(pairs)) + tuple(reversed(pairs))
+    return Pad.apply(input, widths=widths, value=0.0 if value is None else value)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Coordinate grids of one-dimensional tensors."""
+    arrays = [array_of(x) for x in (tensors[0] if len(tensors) == 1 and isinstance(tensors[0], Sequence) else tensors)]
+    return tuple(wrap(grid) for grid in np.meshgrid(*arrays, indexing="ij" if indexing == "ij" else "xy"))
