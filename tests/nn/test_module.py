@@ -1,0 +1,295 @@
+"""Module: registration, listing, state, modes, hooks."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinytorch
+from tinytorch import nn
+from tinytorch.nn import functional as F
+
+
+class Net(nn.Module):
+    """A bit of everything: a shared weight, buffers, a list, a missing submodule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(tinytorch.tensor([2.0]))
+        self.embed = nn.Embedding(5, 4)
+        self.layers = nn.ModuleList([nn.Linear(4, 4) for _ in range(2)])
+        self.head = nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embed.weight
+        self.register_buffer("mask", tinytorch.ones(3))
+        self.register_buffer("cache", tinytorch.zeros(2), persistent=False)
+        self.register_module("absent", None)
+
+    def forward(self, tokens: Any) -> Any:
+        x = self.embed(tokens) * self.scale
+        for layer in self.layers:
+            x = F.relu(layer(x))
+        return self.head(x)
+
+
+NAMES = ["scale", "embed.weight", "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "head.weight"]
+
+
+def test_listing_counts_what_is_shared_once() -> None:
+    net = Net()
+    assert [name for name, _ in net.named_parameters()] == NAMES[:-1]
+    assert [name for name, _ in net.named_parameters(remove_duplicate=False)] == NAMES
+    assert [name for name, _ in net.named_parameters("net", recurse=False)] == ["net.scale"]
+    assert len(list(net.parameters())) == 6
+    assert [name for name, _ in net.named_buffers()] == ["mask", "cache"]
+    assert [name for name, _ in net.named_children()] == ["embed", "layers", "head"]
+    assert [name for name, _ in net.named_modules()] == ["", "embed", "layers", "layers.0", "layers.1", "head"]
+    assert next(iter(net.modules())) is net
+    same = nn.ReLU()
+    twice = nn.Sequential(same, same)
+    assert [name for name, _ in twice.named_modules()] == ["", "0"]
+    assert [name for name, _ in twice.named_modules(remove_duplicate=False)] == ["", "0", "1"]
+    assert len(list(twice.children())) == 1
+
+
+def test_attributes_are_plain_and_registries_follow() -> None:
+    layer = nn.Linear(2, 3)
+    assert layer.__dict__["weight"] is layer._parameters["weight"]
+    new = nn.Parameter(tinytorch.zeros(3, 2))
+    layer.weight = new
+    assert layer.weight is new and dict(layer.named_parameters())["weight"] is new
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    del layer.weight
+    assert not hasattr(layer, "weight") and not list(layer.parameters())
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'weight'"):
+        _ = layer.weight
+    layer.x = nn.Parameter(tinytorch.ones(1))
+    layer.x = nn.ReLU()
+    assert not layer._parameters.get("x") and [name for name, _ in layer.named_children()] == ["x"]
+    assert "x" in dir(layer) and "0" not in dir(nn.Sequential(layer))
+
+
+def test_wrong_assignments_are_refused() -> None:
+    net = Net()
+    with pytest.raises(TypeError, match=r"cannot assign 'Tensor' as parameter 'scale' \(Parameter or None expected\)"):
+        net.scale = tinytorch.ones(1)
+    with pytest.raises(TypeError, match="cannot assign 'int' as buffer 'mask'"):
+        net.mask = 3
+    with pytest.raises(TypeError, match="cannot assign 'str' as module 'head'"):
+        net.head = "head"
+    with pytest.raises(TypeError, match="cannot assign 'Tensor' to parameter 'w'"):
+        net.register_parameter("w", tinytorch.ones(1))
+    with pytest.raises(TypeError, match="cannot assign 'list' to buffer 'b'"):
+        net.register_buffer("b", [1])
+    with pytest.raises(TypeError, match="int is not a Module subclass"):
+        net.add_module("m", 3)
+    with pytest.raises(KeyError, match="'mask' already exists"):
+        net.register_parameter("mask", nn.Parameter(tinytorch.ones(1)))
+    with pytest.raises(KeyError, match="must not contain a dot"):
+        net.register_parameter("a.b", None)
+    with pytest.raises(KeyError, match="must not be empty"):
+        net.register_module("", nn.ReLU())
+    net.mask = tinytorch.zeros(3)
+    assert net.get_buffer("mask") is net.mask
+
+    class Early(nn.Module):
+        def __init__(self) -> None:
+            self.layer = nn.ReLU()
+
+    with pytest.raises(AttributeError, match="cannot assign module before Module"):
+        Early()
+    with pytest.raises(NotImplementedError, match=r'\[Module\] is missing the required "forward"'):
+        nn.Module()(1)
+
+
+def test_paths() -> None:
+    net = Net()
+    assert net.get_submodule("layers.1") is net.layers[1]
+    assert net.get_submodule("") is net
+    assert net.get_parameter("layers.0.bias") is net.layers[0].bias
+    with pytest.raises(AttributeError, match="ModuleList has no attribute `2`"):
+        net.get_submodule("layers.2.x")
+    with pytest.raises(AttributeError, match="`scale` is not an nn"):
+        net.get_submodule("scale")
+    with pytest.raises(AttributeError, match="`mask` is not a parameter"):
+        net.get_parameter("mask")
+    with pytest.raises(AttributeError, match="Net has no attribute `nothing`"):
+        net.get_buffer("nothing")
+
+
+def test_state_dict_shares_storage_and_round_trips() -> None:
+    net, other = Net(), Net()
+    state = net.state_dict()
+    assert list(state) == ["scale", "mask", *NAMES[1:]]
+    assert not any(tensor.requires_grad for tensor in state.values())
+    assert np.shares_memory(state["layers.0.bias"].numpy(), net.layers[0].bias.detach().numpy())
+    assert next(iter(net.state_dict(prefix="net."))) == "net.scale"
+    assert repr(other.load_state_dict(state)) == "<All keys matched successfully>"
+    tokens = tinytorch.tensor([[0, 3, 4]])
+    np.testing.assert_array_equal(other(tokens).detach().numpy(), net(tokens).detach().numpy())
+    arrays = {name: tensor.numpy().astype(np.float64) for name, tensor in state.items()}
+    other.load_state_dict(arrays)
+    assert other.scale.dtype == np.float32
+    assert other.head.weight is other.embed.weight
+
+
+def test_load_state_dict_lists_every_error_and_loads_nothing() -> None:
+    net = Net()
+    before = {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
+    state: dict[str, Any] = {name: np.full_like(array, 7) for name, array in before.items()}
+    del state["scale"], state["layers.1.bias"]
+    state |= {"extra": np.zeros(1), "more.extra": np.zeros(1), "mask": np.zeros(4), "layers.0.bias": 3}
+    state["head.weight"] = np.zeros((4, 5))
+    with pytest.raises(RuntimeError) as caught:
+        net.load_state_dict(state)
+    message = str(caught.value)
+    assert message.startswith("Error(s) in loading state_dict for Net:\n\t")
+    assert 'Missing key(s) in state_dict: "scale", "layers.1.bias".' in message
+    assert 'Unexpected key(s) in state_dict: "extra", "more.extra".' in message
+    assert "size mismatch for mask: copying a param with shape (4,) from checkpoint" in message
+    assert "size mismatch for head.weight" in message and "is (5, 4)." in message
+    assert "layers.0.bias: expected a Tensor or ndarray, got int" in message
+    with pytest.raises(RuntimeError, match="size mismatch") as caught:
+        net.load_state_dict(state, strict=False)
+    assert "Missing" not in str(caught.value)
+    for name, tensor in net.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), before[name])
+    with pytest.raises(TypeError, match="dict-like"):
+        net.load_state_dict([1])
+
+    result = net.load_state_dict({"scale": np.array([5.0]), "extra": np.zeros(1)}, strict=False)
+    assert result.unexpected_keys == ["extra"] and "scale" not in result.missing_keys and len(result.missing_keys) == 7
+    assert net.scale.item() == 5.0
+
+
+def test_modes_and_apply() -> None:
+    net = Net()
+    assert net.eval() is net and not any(module.training for module in net.modules())
+    assert all(module.training for module in net.train().modules())
+    with pytest.raises(ValueError, match="boolean"):
+        net.train("yes")
+    order: list[Any] = []
+    net.apply(order.append)
+    assert order[-1] is net and order[0] is net.embed and len(order) == 6
+    net.requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_gradients_are_dropped_or_zeroed() -> None:
+    net = Net()
+    net(tinytorch.tensor([0, 1])).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    net.zero_grad(set_to_none=False)
+    assert not any(parameter.grad.numpy().any() for parameter in net.parameters())
+    net.zero_grad()
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_conversion_keeps_identity_and_integers() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    parameters = list(net.parameters())
+    net(tinytorch.ones(4, 2)).square().mean().backward()
+    assert net.double() is net
+    assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
+    assert {p.dtype for p in parameters} == {np.dtype("float64")} == {p.grad.dtype for p in parameters}
+    assert all(p.requires_grad and p.is_leaf for p in parameters)
+    assert net[1].running_mean.dtype == np.float64 and net[1].num_batches_tracked.dtype == np.int64
+    assert net[1].running_mean is net[1]._buffers["running_mean"]
+    assert net(tinytorch.ones(4, 2, dtype=tinytorch.float64)).dtype == np.float64
+    assert net.to(tinytorch.float32)[0].weight.dtype == np.float32
+    assert net.to("cpu").to(device="cpu", dtype=tinytorch.float64)[0].weight.dtype == np.float64
+    assert net.to("cpu")[0].weight.dtype == np.float64
+    assert net.to(tinytorch.zeros(1))[0].weight.dtype == np.float32
+    with pytest.raises(TypeError, match="only accepts floating point"):
+        net.to(tinytorch.int64)
+
+
+def test_tied_weights_stay_tied_through_conversion_and_copies() -> None:
+    net = Net().double()
+    assert net.head.weight is net.embed.weight and net.head.weight.dtype == np.float64
+    twin = copy.deepcopy(net)
+    assert twin.head.weight is twin.embed.weight and twin.head.weight is not net.head.weight
+    assert twin.head.weight is twin.head._parameters["weight"]
+    with tinytorch.no_grad():
+        twin.scale.fill_(9.0)
+    assert net.scale.item() == 2.0
+
+
+def test_forward_hooks() -> None:
+    layer = nn.Linear(2, 2)
+    x = tinytorch.ones(1, 2)
+    plain = layer(x).detach().numpy()
+    calls: list[Any] = []
+    pre = layer.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
+    post = layer.register_forward_hook(lambda module, args, output: calls.append((args[0], output)))
+    doubled = layer(x).detach().numpy()
+    np.testing.assert_allclose(doubled - layer.bias.detach().numpy(), 2 * (plain - layer.bias.detach().numpy()), 1e-5)
+    np.testing.assert_array_equal(calls[0][0].numpy(), [[2.0, 2.0]])
+    pre.remove()
+    add = layer.register_forward_hook(lambda module, args, output: output + 100)
+    np.testing.assert_allclose(layer(x).detach().numpy(), plain + 100, 1e-6)
+    add.remove()
+    assert len(calls) == 2
+    post.remove(), post.remove()
+    assert not layer._hooks
+    np.testing.assert_array_equal(layer(x).detach().numpy(), plain)
+
+
+def test_hooks_with_keyword_arguments() -> None:
+    class Scale(nn.Module):
+        def forward(self, x: Any, *, factor: float) -> Any:
+            return x * factor
+
+    module = Scale()
+    seen: list[Any] = []
+    module.register_forward_pre_hook(lambda m, args, kwargs: (args, {"factor": 3.0}), with_kwargs=True)
+    module.register_forward_hook(lambda m, args, kwargs, output: seen.append(kwargs), with_kwargs=True)
+    assert module(tinytorch.ones(1), factor=2.0).item() == 3.0
+    assert seen == [{"factor": 3.0}]
+
+
+def test_backward_hook_without_gradient_for_the_input() -> None:
+    """A first layer: the input needs no gradient, the hook still sees grad_output, once."""
+    layer = nn.Linear(2, 2)
+    seen: list[Any] = []
+    handle = layer.register_full_backward_hook(lambda module, grads_in, grads_out: seen.append((grads_in, grads_out)))
+    cotangent = tinytorch.tensor([[1.5, -2.0]])
+    layer(tinytorch.ones(1, 2)).backward(cotangent)
+    ((grads_in, grads_out),) = seen
+    assert grads_in == (None,)
+    np.testing.assert_array_equal(grads_out[0].numpy(), cotangent.numpy())
+    np.testing.assert_array_equal(layer.bias.grad.numpy(), [1.5, -2.0])
+    with tinytorch.no_grad():
+        layer(tinytorch.ones(1, 2))
+    handle.remove()
+    layer(tinytorch.ones(1, 2)).backward(cotangent)
+    assert len(seen) == 1
+
+
+def test_backward_hook_must_return_a_gradient_per_input() -> None:
+    layer = nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda module, grads_in, grads_out: (None, None))
+    with pytest.raises(RuntimeError, match="returned 2 gradients for 1 inputs"):
+        layer(tinytorch.ones(1, 2, requires_grad=True)).backward(tinytorch.ones(1, 2))
+
+
+def test_parameter() -> None:
+    data = tinytorch.tensor([1.0, 2.0])
+    parameter = nn.Parameter(data)
+    assert isinstance(parameter, tinytorch.Tensor) and parameter.requires_grad and parameter.is_leaf
+    assert np.shares_memory(parameter.detach().numpy(), data.numpy())
+    assert repr(parameter) == "Parameter containing:\ntensor([1., 2.], requires_grad=True)"
+    assert repr(nn.Parameter(data, requires_grad=False)) == "Parameter containing:\ntensor([1., 2.])"
+    assert type(parameter * 2) is tinytorch.Tensor and type(parameter.detach()) is tinytorch.Tensor
+    assert type(copy.deepcopy(parameter)) is nn.Parameter
+
+
+def test_extra_repr_over_several_lines() -> None:
+    class Two(nn.Module):
+        def extra_repr(self) -> str:
+            return "a=1\nb=2"
+
+    assert repr(Two()) == "Two(\n  a=1\n  b=2\n)"

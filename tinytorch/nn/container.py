@@ -1,0 +1,169 @@
+"""Modules that hold modules: Sequential, ModuleList, ModuleDict."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, TypeVar, overload
+
+from .module import Module, _indent
+
+S = TypeVar("S", bound="_ModuleSequence")
+
+
+class _ModuleSequence(Module):
+    """Submodules named "0", "1", ... with the behaviour of a list."""
+
+    _modules: dict[str, Module]  # type: ignore[assignment]
+
+    def _name(self, index: int) -> str:
+        length = len(self._modules)
+        if not -length <= index < length:
+            raise IndexError(f"index {index} is out of range for {length} modules")
+        return list(self._modules)[index]
+
+    def _assign(self, modules: Iterable[Module]) -> None:
+        """Make these the members, numbered from 0."""
+        modules = list(modules)
+        for name in list(self._modules):
+            delattr(self, name)
+        for module in modules:
+            self.append(module)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self: S, index: slice) -> S: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            part = type(self)()
+            part._assign(list(self)[index])
+            return part
+        return self._modules[self._name(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self._name(index), module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index]
+        self._assign(modules)
+
+    def append(self: S, module: Module) -> S:
+        self.register_module(str(len(self)), module)
+        return self
+
+    def extend(self: S, modules: Iterable[Module]) -> S:
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self: S, index: int, module: Module) -> S:
+        modules = list(self)
+        modules.insert(index, module)
+        self._assign(modules)
+        return self
+
+    def pop(self, index: int) -> Module:
+        module: Module = self[index]
+        del self[index]
+        return module
+
+
+class Sequential(_ModuleSequence):
+    """Calls its modules in turn, each on the output of the one before.
+
+    Takes the modules, or one mapping from names to modules.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__()
+        if len(args) == 1 and isinstance(args[0], Mapping):
+            for name, module in args[0].items():
+                self.register_module(name, module)
+        else:
+            self.extend(args)
+
+    def forward(self, input: Any) -> Any:
+        for module in self._modules.values():
+            input = module(input)
+        return input
+
+
+class ModuleList(_ModuleSequence):
+    """A list of modules; it is the owner's forward that calls them."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    __iadd__ = _ModuleSequence.extend
+
+    def _child_lines(self) -> list[str]:
+        """Neighbours that print the same share a line: `(0-3): 4 x Linear(...)`."""
+        runs: list[tuple[int, int, str]] = []
+        for i, module in enumerate(self):
+            text = repr(module)
+            if runs and runs[-1][2] == text:
+                runs[-1] = (runs[-1][0], i, text)
+            else:
+                runs.append((i, i, text))
+        return [
+            f"({first}): {_indent(text)}"
+            if first == last
+            else f"({first}-{last}): {last - first + 1} x {_indent(text)}"
+            for first, last, text in runs
+        ]
+
+
+class ModuleDict(Module):
+    """A dictionary of modules, in the order in which they were added."""
+
+    _modules: dict[str, Module]  # type: ignore[assignment]
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._modules[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.register_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self._modules:
+            raise KeyError(key)
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._modules
+
+    def keys(self) -> KeysView[str]:
+        return self._modules.keys()
+
+    def items(self) -> ItemsView[str, Module]:
+        return self._modules.items()
+
+    def values(self) -> ValuesView[Module]:
+        return self._modules.values()
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        for key, module in dict(modules).items():
+            self[key] = module
+
+    def pop(self, key: str) -> Module:
+        module = self._modules[key]
+        del self[key]
+        return module

@@ -1,0 +1,95 @@
+"""The functions behind the layers, under PyTorch's names.
+
+Most are operations, defined with their derivations in `tinytorch/ops/`; dropout and batch_norm,
+which draw random numbers and move running statistics, are composed of operations here.
+"""
+
+from __future__ import annotations
+
+from ..dtypes import float32, float64
+from ..modes import no_grad
+from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from ..ops.attention import scaled_dot_product_attention
+from ..ops.indexing import embedding, one_hot
+from ..ops.joining import pad
+from ..ops.linalg import linear
+from ..ops.loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
+from ..ops.normalization import layer_norm, rms_norm
+from ..ops.softmax import log_softmax, softmax
+from ..random import default_generator
+from ..tensor import Tensor
+
+__all__ = [
+    "relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax",
+    "linear", "embedding", "one_hot", "pad", "dropout",
+    "layer_norm", "rms_norm", "batch_norm",
+    "scaled_dot_product_attention",
+    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits",
+]  # fmt: skip
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Each element is zero with probability p, else divided by 1 - p (Srivastava et al. 2014).
+
+    Without training, or with p = 0, the input itself. Draws from the default generator.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0.0:
+        return input
+    dtype = float64 if input.dtype == float64 else float32
+    kept = default_generator.numpy_generator.random(tuple(input.shape), dtype) >= p
+    # p = 1 keeps nothing: any finite factor will do.
+    mask = Tensor((kept * dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0)).astype(input.dtype))
+    return input.mul_(mask) if inplace else input * mask
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias for each channel (Ioffe and Szegedy 2015).
+
+    input (B, C) or (B, C, ...), the rest (C,). In training the statistics are the batch's, over all
+    dimensions but C, with the biased variance; and the running ones, where given, are moved in place:
+    running += momentum * (batch's - running), with the unbiased variance.
+    """
+    channels = input.shape[1]
+    for name, tensor in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        if tensor is not None and tuple(tensor.shape) != (channels,):
+            raise RuntimeError(f"{name} should contain {channels} elements, got shape {tuple(tensor.shape)}")
+    shape = (1, channels) + (1,) * (input.ndim - 2)
+    if training:
+        count = input.numel() // channels
+        if count <= 1:
+            raise ValueError(
+                f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}"
+            )
+        dims = (0, *range(2, input.ndim))
+        mean = input.mean(dims, keepdim=True)
+        centred = input - mean
+        var = (centred * centred).mean(dims, keepdim=True)
+        if running_mean is not None and running_var is not None:
+            with no_grad():
+                running_mean.add_(mean.reshape(-1) - running_mean, alpha=momentum)
+                running_var.add_(var.reshape(-1) * (count / (count - 1)) - running_var, alpha=momentum)
+    else:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm needs running_mean and running_var when training is False")
+        centred = input - running_mean.reshape(shape)
+        var = running_var.reshape(shape)
+    y = centred * (var + eps).rsqrt()
+    if weight is not None:
+        y = y * weight.reshape(shape)
+    return y if bias is None else y + bias.reshape(shape)

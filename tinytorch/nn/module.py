@@ -1,0 +1,399 @@
+"""Module: the base class of everything that holds parameters.
+
+A parameter, buffer or submodule is kept twice: as a plain instance attribute, so that
+`self.weight` costs what any attribute costs, and in the registry of its kind (`_parameters`,
+`_buffers`, `_modules`), which fixes the order in which they are listed. Only `_register`,
+`_replace` and `__delattr__` write to the registries, which keeps the two the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..modes import no_grad
+from ..tensor import RemovableHandle, Tensor
+from .hooks import Hook, call_with_hooks
+from .parameter import Parameter
+from .state import IncompatibleKeys, check_fit
+
+M = TypeVar("M", bound="Module")
+
+_KINDS = {"_parameters": "parameter", "_buffers": "buffer", "_modules": "module"}
+
+
+def _forward_missing(self: Module, *args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+
+class Module:
+    """Base class of all layers and models. A subclass calls `super().__init__()` first, then
+    assigns its parameters and submodules as attributes, and defines `forward`.
+
+    `training` is True until `eval()` is called; it switches dropout and batch statistics.
+    """
+
+    training: bool
+    forward: Callable[..., Any] = _forward_missing
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _non_persistent_buffers: set[str]
+    _hooks: list[Hook]
+
+    def __init__(self) -> None:
+        own = self.__dict__
+        own["training"] = True
+        own["_parameters"] = {}
+        own["_buffers"] = {}
+        own["_modules"] = {}
+        own["_non_persistent_buffers"] = set()
+        own["_hooks"] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks:
+            return call_with_hooks(self, args, kwargs)
+        return self.forward(*args, **kwargs)
+
+    # Registration
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._register("_parameters", name, value)
+        elif isinstance(value, Module):
+            self._register("_modules", name, value)
+        else:
+            self._replace(name, value)
+
+    def _register(self, registry: str, name: str, value: Any) -> None:
+        own = self.__dict__
+        if registry not in own:
+            raise AttributeError(f"cannot assign {_KINDS[registry]} before Module.__init__() call")
+        for other in _KINDS:
+            if other != registry:
+                own[other].pop(name, None)
+        self._non_persistent_buffers.discard(name)
+        own[registry][name] = own[name] = value
+
+    def _replace(self, name: str, value: Any) -> None:
+        """Assign a value that is neither a Parameter nor a Module."""
+        own = self.__dict__
+        for registry, kind in _KINDS.items():
+            if name in own.get(registry, ()):
+                if value is not None and not (kind == "buffer" and isinstance(value, Tensor)):
+                    expected = {"parameter": "Parameter", "buffer": "Tensor", "module": "Module"}[kind]
+                    raise TypeError(
+                        f"cannot assign '{type(value).__name__}' as {kind} '{name}' ({expected} or None expected)"
+                    )
+                own[registry][name] = own[name] = value
+                return
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        for registry in _KINDS:
+            self.__dict__[registry].pop(name, None)
+        self._non_persistent_buffers.discard(name)
+
+    def _check_new_name(self, registry: str, name: str) -> None:
+        kind = _KINDS[registry]
+        if registry not in self.__dict__:
+            raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name should be a string, got {type(name).__name__}")
+        if "." in name:
+            raise KeyError(f"{kind} name must not contain a dot, got '{name}'")
+        if not name:
+            raise KeyError(f"{kind} name must not be empty")
+        if hasattr(self, name) and name not in self.__dict__[registry]:
+            raise KeyError(f"attribute '{name}' already exists")
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Add a parameter; None keeps a place for one that the module does without."""
+        self._check_new_name("_parameters", name)
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(
+                f"cannot assign '{type(param).__name__}' to parameter '{name}' (Parameter or None required)"
+            )
+        self._register("_parameters", name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that moves and is saved with the module but is not trained.
+
+        A buffer with persistent=False is left out of `state_dict`.
+        """
+        self._check_new_name("_buffers", name)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"cannot assign '{type(tensor).__name__}' to buffer '{name}' (Tensor or None required)")
+        self._register("_buffers", name, tensor)
+        if not persistent:
+            self._non_persistent_buffers.add(name)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Add a submodule under a name that need not be an identifier."""
+        self._check_new_name("_modules", name)
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        self._register("_modules", name, module)
+
+    add_module = register_module
+
+    # Listing
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        seen: set[Module] = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        for _, module in self.named_children():
+            yield module
+
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module (named `prefix`), then all below it, depth first, each once."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module.named_modules(memo, _join(prefix, name), remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        for _, module in self.named_modules():
+            yield module
+
+    def _named_members(
+        self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
+            for name, member in module.__dict__[registry].items():
+                if member is None or id(member) in seen:
+                    continue
+                if remove_duplicate:
+                    seen.add(id(member))
+                yield _join(path, name), member
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Names and parameters; one shared by several modules comes once, under its first name."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a dotted path; the empty path is this module.
+
+        Raises AttributeError naming the first part of the path that does not exist.
+        """
+        module = self
+        for part in target.split(".") if target else ():
+            child = getattr(module, part, None)
+            if child is None:
+                raise AttributeError(f"{type(module).__name__} has no attribute `{part}` (looking for '{target}')")
+            if not isinstance(child, Module):
+                raise AttributeError(f"`{part}` is not an nn.Module (looking for '{target}')")
+            module = child
+        return module
+
+    def _get_member(self, target: str, registry: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        if not hasattr(module, name):
+            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
+        if module.__dict__[registry].get(name) is None:
+            raise AttributeError(f"`{name}` is not a {_KINDS[registry]}")
+        return module.__dict__[registry][name]
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a dotted path. Raises AttributeError where there is none."""
+        return self._get_member(target, "_parameters")  # type: ignore[no-any-return]
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted path. Raises AttributeError where there is none."""
+        return self._get_member(target, "_buffers")  # type: ignore[no-any-return]
+
+    # Saving and loading
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Every parameter and persistent buffer by its dotted name, detached, sharing storage.
+
+        A parameter under two names appears under both.
+        """
+        state: dict[str, Tensor] = {}
+        for path, module in self.named_modules(remove_duplicate=False):
+            for name, tensor in module._parameters.items():
+                if tensor is not None:
+                    state[prefix + _join(path, name)] = tensor.detach()
+            for name, buffer in module._buffers.items():
+                if buffer is not None and name not in module._non_persistent_buffers:
+                    state[prefix + _join(path, name)] = buffer.detach()
+        return state
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor | np.ndarray[Any, Any]], strict: bool = True
+    ) -> IncompatibleKeys:
+        """Copy values into this module's parameters and buffers, cast to their dtypes.
+
+        Values are Tensors or ndarrays. Raises RuntimeError, and loads nothing, if a shape differs,
+        or, when strict, if a name is missing or unexpected; the message lists every such name.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        own = self.state_dict()
+        keys = check_fit(type(self).__name__, own, state_dict, strict)
+        with no_grad():
+            for name, tensor in own.items():
+                if name in state_dict:
+                    value = state_dict[name]
+                    tensor.copy_(value)
+        return keys
+
+    # Modes and conversions
+
+    def train(self: M, mode: bool = True) -> M:
+        """Set training mode, here and below."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"training mode is expected to be boolean, got {type(mode).__name__}")
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: M) -> M:
+        """Set evaluation mode, here and below."""
+        return self.train(False)
+
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Call `fn` on every module below, children first, then on this one."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Freeze (False) or unfreeze every parameter."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop every gradient, or fill it with zeros."""
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad = parameter.grad.detach().zero_()
+
+    def _convert(self: M, fn: Callable[[Tensor], Tensor]) -> M:
+        """Replace the storage of every tensor by fn's result; parameters keep their identity,
+        so optimizers that hold them go on working."""
+        with no_grad():
+            for parameter in self.parameters():
+                parameter.data = fn(parameter.data)
+                if parameter.grad is not None:
+                    parameter.grad = fn(parameter.grad)
+            for module in self.modules():
+                for name, buffer in module._buffers.items():
+                    if buffer is not None:
+                        module._buffers[name] = module.__dict__[name] = fn(buffer)
+        return self
+
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Convert floating-point parameters and buffers: to(dtype), to(device), to(device, dtype),
+        to(other_tensor). The only device is "cpu"."""
+        probe = Tensor(np.zeros((), np.float32)).to(*args, **kwargs)
+        given = [*args, *kwargs.values()]
+        if not any(isinstance(argument, (np.dtype, type, Tensor)) for argument in given):
+            return self
+        if not probe.is_floating_point():
+            raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={probe.dtype}")
+        return self._cast(probe.dtype)
+
+    def _cast(self: M, dtype: Any) -> M:
+        return self._convert(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
+
+    def float(self: M) -> M:
+        return self._cast(np.dtype("float32"))
+
+    def double(self: M) -> M:
+        return self._cast(np.dtype("float64"))
+
+    def cpu(self: M) -> M:
+        return self
+
+    # Hooks
+
+    def _add_hook(self, hook: Hook) -> RemovableHandle:
+        self._hooks.append(hook)
+        return RemovableHandle(self._hooks, hook)
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
+        """Call hook(module, args) before forward; what it returns, unless None, replaces args.
+
+        With with_kwargs the hook is called as hook(module, args, kwargs) and returns both or None.
+        """
+        return self._add_hook(Hook("forward_pre", hook, with_kwargs))
+
+    def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
+        """Call hook(module, args, output) after forward; what it returns, unless None, replaces output.
+
+        With with_kwargs the hook is called as hook(module, args, kwargs, output).
+        """
+        return self._add_hook(Hook("forward", hook, with_kwargs))
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call hook(module, grad_input, grad_output) when the gradients of the module's inputs are
+        known; what it returns, unless None, replaces grad_input. Both are tuples of Tensors or None,
+        one for each positional input and each output."""
+        return self._add_hook(Hook("backward", hook, False))
+
+    # Printing
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets in the module's repr."""
+        return ""
+
+    def _child_lines(self) -> list[str]:
+        return [f"({name}): {_indent(repr(module))}" for name, module in self._modules.items()]
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        children = self._child_lines()
+        if not children and "\n" not in extra:
+            return f"{type(self).__name__}({extra})"
+        lines = (extra.split("\n") if extra else []) + children
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+    def __dir__(self) -> list[str]:
+        # The members of a Sequential are attributes "0", "1", ...: no use in completion.
+        return [name for name in super().__dir__() if not name[0].isdigit()]
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _indent(text: str) -> str:
+    return text.replace("\n", "\n  ")

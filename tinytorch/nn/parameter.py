@@ -1,0 +1,28 @@
+"""Parameter: a Tensor that a Module trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..creation import empty
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that a Module registers when it is assigned as an attribute; it requires grad.
+
+    It shares the memory of `data`. What is computed from it is a plain Tensor.
+    """
+
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        super().__init__(data)
+        self._counter = data._counter
+        self.requires_grad_(requires_grad)
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+
+def new_parameter(shape: tuple[int, ...], device: Any, dtype: Any) -> Parameter:
+    """A parameter whose values are not set yet."""
+    return Parameter(empty(shape, device=device, dtype=dtype))

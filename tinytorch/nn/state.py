@@ -1,0 +1,45 @@
+"""Comparing what a module holds with what it is given to load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` found in the module only, and in the loaded dictionary only."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
+
+def check_fit(owner: str, own: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
+    """The names that only one side has. Raises RuntimeError listing everything that keeps it from loading."""
+    missing = [name for name in own if name not in given]
+    unexpected = [name for name in given if name not in own]
+    errors = []
+    if strict:
+        for what, names in (("Missing", missing), ("Unexpected", unexpected)):
+            if names:
+                errors.append(f"{what} key(s) in state_dict: " + ", ".join(f'"{name}"' for name in names) + ".")
+    for name, tensor in own.items():
+        value = given.get(name, tensor)
+        if not isinstance(value, (Tensor, np.ndarray)):
+            errors.append(f"{name}: expected a Tensor or ndarray, got {type(value).__name__}.")
+        elif tuple(value.shape) != tuple(tensor.shape):
+            errors.append(
+                f"size mismatch for {name}: copying a param with shape {tuple(value.shape)} from checkpoint, "
+                f"the shape in current model is {tuple(tensor.shape)}."
+            )
+    if errors:
+        raise RuntimeError(f"Error(s) in loading state_dict for {owner}:\n\t" + "\n\t".join(errors))
+    return IncompatibleKeys(missing, unexpected)
