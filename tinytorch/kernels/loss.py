@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
-from .math import exp, maximum
+from .math import exp, maximum, subtract
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -70,7 +70,7 @@ def _cross_entropy_rows(
             total += exp(logits[n, j] - largest)
         log_total = math.log(np.float64(total))
         # -log p_j = log_total - (logits_j - largest): the difference first, it is nearly exact
-        loss = (1.0 - smoothing) * weight[t] * (log_total - np.float64(logits[n, t] - largest))
+        loss = (1.0 - smoothing) * weight[t] * subtract(log_total, np.float64(subtract(logits[n, t], largest)))
         if smoothing > 0.0:
             sum_weight, sum_weighted = zero, zero
             for j in range(classes):

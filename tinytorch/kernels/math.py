@@ -66,7 +66,7 @@ def maximum(typingctx: Any, a: Any, b: Any) -> Any:
 
 @register_jitable(**_OPTIONS)
 def subtract(a: Any, b: Any) -> Any:
-    """a - b, rounded here: callers that allow "reassoc" may not fold it into another sum."""
+    """a - b as written. Of two in a row both must be this one, or a kernel's "reassoc" makes a - (b + c) of them."""
     return a - b
 
 
@@ -75,7 +75,7 @@ def _make(
 ) -> SimpleNamespace:
     """The functions for one floating-point type. tail(r) is the polynomial for (exp(r) - 1 - r) / r^2."""
     info = np.finfo(floating)
-    integer = {np.float32: np.int32, np.float64: np.int64}[floating]
+    integer: Any = {np.float32: np.int32, np.float64: np.int64}[floating]
     mantissa, bias = integer(info.nmant), integer(info.maxexp - 1)
     sign_bit, other_bits = integer(np.iinfo(integer).min), integer(np.iinfo(integer).max)
     # Adding 1.5 * 2^mantissa leaves no bits for a fraction: the low bits of the sum are the nearest

@@ -194,7 +194,8 @@ def _rms_norm_backward(
 
 def _chunks(x: Array) -> int:
     """Into how many chunks of rows a backward is divided: a matter of the shape alone."""
-    return max(1, min(x.shape[0], x.size // _GRAIN, _MAX_CHUNKS))
+    rows: int = x.shape[0]
+    return max(1, min(rows, x.size // _GRAIN, _MAX_CHUNKS))
 
 
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:

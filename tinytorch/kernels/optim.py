@@ -63,7 +63,7 @@ def _pointer(typing_context: Any, address: Any) -> Any:
 
 
 @serial
-def _piece(addresses: Addresses, offsets: Addresses, k: int, start: int, stop: int, like: Array) -> Array:
+def _piece(addresses: Addresses, offsets: Addresses, k: Any, start: int, stop: int, like: Array) -> Any:
     """Elements start to stop of the long vector, both within array k, as an array."""
     address = addresses[k] + (start - offsets[k]) * like.itemsize
     return carray(_pointer(address), (stop - start,), like.dtype)

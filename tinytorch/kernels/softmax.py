@@ -72,7 +72,7 @@ def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) ->
         log_total = x.dtype.type(math.log(total))
         for c in range(columns):
             # In this order: where the logits are large, largest + log_total would lose log_total.
-            y[n, c] = subtract(x[n, c], largest) - log_total
+            y[n, c] = subtract(subtract(x[n, c], largest), log_total)
 
 
 # y_i = x_i - log sum_k e^x_k, so dy_i/dx_j = delta_ij - e^y_j and
