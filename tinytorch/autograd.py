@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 
 from . import function
+from .gradcheck import GradcheckError, KinkError, gradcheck, gradgradcheck
 from .modes import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
 from .ops.common import is_tensor, wrap
 from .tensor import Tensor
 from .walk import walk
 
-__all__ = ["Function", "backward", "enable_grad", "grad", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "Function", "backward", "grad",
+    "GradcheckError", "KinkError", "gradcheck", "gradgradcheck",
+    "enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled",
+]  # fmt: skip
 
 
 def _sequence(value: Any) -> list[Any]:
