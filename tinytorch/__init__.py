@@ -63,7 +63,7 @@ from .dtypes import (
 )  # fmt: skip
 from .kernels.gemm import get_matmul_backend, set_matmul_backend
 from .kernels.threads import get_num_threads, set_num_threads
-from .modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled, unfold
+from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh
 from .ops.arithmetic import abs, add, div, floor_divide, mul, neg, pow, reciprocal, remainder, sign, square, sub
 from .ops.elementwise import clamp, cos, exp, expm1, log, log1p, masked_fill, maximum, minimum, rsqrt, sin, sqrt, where
@@ -108,7 +108,6 @@ __version__ = "0.1.0"
 clip, concat, concatenate, swapaxes = clamp, cat, cat, transpose
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
-inference_mode = no_grad
 
 
 def is_tensor(obj: object) -> builtins.bool:
