@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from .compiler import serial
 from .math import erf as scalar_erf
 from .math import exp, sigmoid
-from .math import tanh as scalar_tanh
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -22,33 +21,33 @@ _GRAIN = 8192  # elements: one thread's share at a time, and all that is not wor
 
 _SQRT_HALF = math.sqrt(0.5)
 _ONE_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
-_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+_TANH_SCALE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 # Beyond this the derivative of GELU is 0 or 1 in either type; going further would give inf * 0.
 _SATURATED = 50.0
 
 
 # gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
-# P(x) = (1 + erf(x / sqrt 2)) / 2, or with tanh for its approximation (1 + tanh(s)) / 2,
-# s = sqrt(2 / pi) (x + 0.044715 x^3).
+# P(x) = (1 + erf(x / sqrt 2)) / 2, or approximately (1 + tanh(u / 2)) / 2 = sigmoid(u),
+# u = 2 sqrt(2 / pi) (x + 0.044715 x^3). As a sigmoid it has no difference of near equals where x < 0.
 @serial
 def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     real = x.dtype.type
     half, one = real(0.5), real(1)
     if approximate:
-        a, b = real(_SQRT_2_OVER_PI), real(_SQRT_2_OVER_PI * _CUBIC)
+        a, b = real(_TANH_SCALE), real(_TANH_SCALE * _CUBIC)
         for i in range(x.size):
             v = x[i]
-            y[i] = half * v * (one + scalar_tanh(v * (a + b * v * v)))
+            y[i] = v * sigmoid(v * (a + b * v * v))
     else:
         scale = real(_SQRT_HALF)
         for i in range(x.size):
             y[i] = half * x[i] * (one + scalar_erf(x[i] * scale))
 
 
-# dx_i = g_i (P(x_i) + x_i P'(x_i)), with P'(x) = e^(-x^2 / 2) / sqrt(2 pi), or with tanh
-# P'(x) = (1 - tanh(s)^2) / 2 ds/dx,  ds/dx = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
+# dx_i = g_i (P(x_i) + x_i P'(x_i)), with P'(x) = e^(-x^2 / 2) / sqrt(2 pi), or approximately
+# P'(x) = P (1 - P) du/dx,  du/dx = 2 sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
 @serial
 def _gelu_backward_range(
     start: int, stop: int, worker: int, grad: Array, x: Array, approximate: bool, dx: Array
@@ -57,14 +56,14 @@ def _gelu_backward_range(
     real = x.dtype.type
     half, one, limit = real(0.5), real(1), real(_SATURATED)
     if approximate:
-        a, b, b3 = real(_SQRT_2_OVER_PI), real(_SQRT_2_OVER_PI * _CUBIC), real(3 * _SQRT_2_OVER_PI * _CUBIC)
+        a, b, b3 = real(_TANH_SCALE), real(_TANH_SCALE * _CUBIC), real(3 * _TANH_SCALE * _CUBIC)
         for i in range(grad.size):
             v = x[i]
             v = limit if v > limit else v
             v = -limit if v < -limit else v
-            t = scalar_tanh(v * (a + b * v * v))
-            # y[i] = half * v * (one + t)
-            dx[i] = grad[i] * half * (one + t + v * (one - t * t) * (a + b3 * v * v))
+            s = sigmoid(v * (a + b * v * v))
+            # y[i] = v * s
+            dx[i] = grad[i] * s * (one + v * (one - s) * (a + b3 * v * v))
     else:
         scale, density = real(_SQRT_HALF), real(_ONE_OVER_SQRT_2PI)
         for i in range(grad.size):

@@ -204,7 +204,7 @@ def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
     y, mean, rstd = np.empty_like(x), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
     w = np.ones(columns, x.dtype) if weight is None else weight
     b = np.zeros(columns, x.dtype) if bias is None else bias
-    _layer_norm(x, w, b, eps, y, mean, rstd)
+    _layer_norm(x, w, b, float(eps), y, mean, rstd)
     return y, mean, rstd
 
 
@@ -234,7 +234,7 @@ def rms_norm(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     rows, columns = x.shape
     y, rstd = np.empty_like(x), np.empty(rows, x.dtype)
     w = np.ones(columns, x.dtype) if weight is None else weight
-    _rms_norm(x, w, eps, y, rstd)
+    _rms_norm(x, w, float(eps), y, rstd)
     return y, rstd
 
 

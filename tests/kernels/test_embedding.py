@@ -1,0 +1,65 @@
+"""index_add and embedding_backward against np.add.at: duplicates, shapes, errors, exact bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinytorch.kernels.embedding import embedding_backward, index_add
+from tinytorch.kernels.threads import get_num_threads, set_num_threads
+
+dtypes = st.sampled_from([np.float32, np.float64])
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    threads = get_num_threads()
+    yield
+    set_num_threads(threads)
+
+
+@given(
+    st.one_of(st.integers(0, 30), st.just(500)),
+    st.one_of(st.integers(0, 70), st.sampled_from([127, 128, 200])),
+    st.sampled_from([1, 2, 65, 3000]),
+    dtypes,
+    st.integers(0, 2**32 - 1),
+)
+def test_against_numpy(count: int, columns: int, rows: int, dtype: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    grad = rng.standard_normal((count, columns)).astype(dtype)
+    index = rng.integers(0, rows, count)
+    expected = np.zeros((rows, columns))
+    np.add.at(expected, index, grad.astype(np.float64))
+    got = embedding_backward(grad, index, rows)
+    assert got.dtype == dtype
+    tolerance = 1e-4 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+    start = rng.standard_normal((rows, columns)).astype(dtype)
+    into = start.copy()
+    index_add(into, index, grad)
+    np.testing.assert_allclose(into, start + expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("bad", [-1, 4, 2**40])
+def test_index_outside_the_rows(bad: int) -> None:
+    out = np.zeros((4, 3))
+    with pytest.raises(IndexError, match=rf"index\[2\] is {bad}, expected a row from 0 to 3"):
+        index_add(out, np.array([0, 3, bad]), np.ones((3, 3)))
+    np.testing.assert_array_equal(out, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bits_do_not_depend_on_threads(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    grad, index = rng.standard_normal((999, 333)).astype(dtype), rng.integers(0, 7, 999)
+    results = []
+    for threads in (1, 2):
+        set_num_threads(threads)
+        results.append(embedding_backward(grad, index, 7))
+    np.testing.assert_array_equal(*results)
