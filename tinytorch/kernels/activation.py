@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .math import erf as scalar_erf
-from .math import exp, sigmoid
+from .math import normal, sigmoid
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
 
 _GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 
-_SQRT_HALF = math.sqrt(0.5)
 _ONE_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 _TANH_SCALE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
-# Beyond this the derivative of GELU is 0 or 1 in either type; going further would give inf * 0.
+# Beyond this the derivative of GELU is 0 or 1 in either type; going further, u' would overflow: 0 * inf.
 _SATURATED = 50.0
 
 
@@ -34,16 +33,14 @@ _SATURATED = 50.0
 def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     real = x.dtype.type
-    half, one = real(0.5), real(1)
     if approximate:
         a, b = real(_TANH_SCALE), real(_TANH_SCALE * _CUBIC)
         for i in range(x.size):
             v = x[i]
             y[i] = v * sigmoid(v * (a + b * v * v))
     else:
-        scale = real(_SQRT_HALF)
         for i in range(x.size):
-            y[i] = half * x[i] * (one + scalar_erf(x[i] * scale))
+            y[i] = x[i] * normal(x[i])[0]
 
 
 # dx_i = g_i (P(x_i) + x_i P'(x_i)), with P'(x) = e^(-x^2 / 2) / sqrt(2 pi), or approximately
@@ -54,7 +51,7 @@ def _gelu_backward_range(
 ) -> None:
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
     real = x.dtype.type
-    half, one, limit = real(0.5), real(1), real(_SATURATED)
+    one, limit = real(1), real(_SATURATED)
     if approximate:
         a, b, b3 = real(_TANH_SCALE), real(_TANH_SCALE * _CUBIC), real(3 * _TANH_SCALE * _CUBIC)
         for i in range(grad.size):
@@ -65,13 +62,10 @@ def _gelu_backward_range(
             # y[i] = v * s
             dx[i] = grad[i] * s * (one + v * (one - s) * (a + b3 * v * v))
     else:
-        scale, density = real(_SQRT_HALF), real(_ONE_OVER_SQRT_2PI)
+        scale = real(_ONE_OVER_SQRT_2PI)
         for i in range(grad.size):
-            v = x[i]
-            v = limit if v > limit else v
-            v = -limit if v < -limit else v
-            # y[i] = half * v * (one + erf(v * scale))
-            dx[i] = grad[i] * (half * (one + scalar_erf(v * scale)) + v * density * exp(-half * v * v))
+            p, e = normal(x[i])
+            dx[i] = grad[i] * (p + x[i] * scale * e)  # y[i] = x[i] * p
 
 
 # silu(x) = x s(x), s the logistic sigmoid, s' = s (1 - s)

@@ -10,20 +10,24 @@ NumPy does. tests/kernels/test_math.py asserts the largest error over the whole 
 the last place.
 
 Range reduction and reconstruction are the classic ones (W. J. Cody and W. Waite, Software Manual for
-the Elementary Functions, 1980): exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2. The
-polynomials interpolate at Chebyshev nodes and were computed to 60 digits.
+the Elementary Functions, 1980): exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2; for the
+error function erfc(a) = exp(-a^2) p((a - k) / (a + k)) (J. L. Schonfelder, Chebyshev expansions for
+the error and related functions, 1978). The polynomials interpolate at Chebyshev nodes and were
+computed to 50 digits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 Scalar = Callable[[Any], Any]
@@ -64,29 +68,105 @@ def maximum(typingctx: Any, a: Any, b: Any) -> Any:
     return a(a, a), codegen
 
 
+@intrinsic
+def _polynomial(typingctx: Any, coefficients: Any, x: Any) -> Any:
+    """coefficients[0] + coefficients[1] x + ... by Horner's rule, written out."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        *rest, y = cgutils.unpack_tuple(builder, args[0])
+        for coefficient in reversed(rest):
+            y = builder.fadd(builder.fmul(y, args[1]), coefficient)
+        return y
+
+    return x(coefficients, x), codegen
+
+
 @register_jitable(**_OPTIONS)
 def subtract(a: Any, b: Any) -> Any:
     """a - b as written. Of two in a row both must be this one, or a kernel's "reassoc" makes a - (b + c) of them."""
     return a - b
 
 
-def _make(
-    floating: Any, ln2: tuple[float, float], exp_range: tuple[float, float], tanh_max: float, tail: Scalar
-) -> SimpleNamespace:
-    """The functions for one floating-point type. tail(r) is the polynomial for (exp(r) - 1 - r) / r^2."""
+@dataclass(frozen=True)
+class _Constants:
+    """What differs between float32 and float64."""
+
+    floating: Any
+    integer: Any
+    # ln 2 in two parts; the first has so few bits that n times it is exact.
+    ln2: tuple[float, float]
+    # exp(x) is 0 below the first, half of the least denormal, and inf above the second.
+    exp_range: tuple[float, float]
+    tanh_max: float  # from here on tanh(x) rounds to 1
+    erfc_max: float  # from here on erfc(x) rounds to 0
+    exp: tuple[float, ...]  # (exp(r) - 1 - r) / r^2, |r| <= ln(2) / 2
+    erf: tuple[float, ...]  # erf(a) / a of a^2, 0 <= a <= 1
+    erfcx_at: float  # k
+    erfcx: tuple[float, ...]  # exp(a^2) erfc(a) of (a - k) / (a + k), 0 <= a <= erfc_max
+
+
+_FLOAT32 = _Constants(
+    floating=np.float32,
+    integer=np.int32,
+    ln2=(0.693359375, -0.00021219444005469058),
+    exp_range=(-104.0, 89.0),
+    tanh_max=9.1,
+    erfc_max=10.1,
+    exp=(0.5, 0.16666576, 0.041666552, 0.008363233, 0.001392625),
+    erf=(1.1283791, -0.37612626, 0.112835944, -0.026854211, 0.0051890872, -0.00080168643, 7.8758749e-05),
+    erfcx_at=2.0,
+    erfcx=(
+        0.25539568, -0.42718598, 0.24165856, -0.078975424, 0.0037289937, 0.0069745211, -0.00083650544,
+        -0.00091415217, 4.516953e-05, 9.2931521e-05,
+    ),
+)  # fmt: skip
+
+_FLOAT64 = _Constants(
+    floating=np.float64,
+    integer=np.int64,
+    ln2=(0.6931471803691238, 1.9082149292705878e-10),
+    exp_range=(-746.0, 710.0),
+    tanh_max=19.1,
+    erfc_max=27.3,
+    exp=(
+        0.5000000000000001, 0.16666666666666669, 0.041666666666623824, 0.008333333333330039,
+        0.0013888888917367081, 0.00019841269863171557, 2.4801521057868204e-05, 2.7557268276905696e-06,
+        2.7620201591031547e-07, 2.5100472505694996e-08,
+    ),
+    erf=(
+        1.1283791670955126, -0.37612638903183543, 0.11283791670945006, -0.02686617064323777,
+        0.0052239776071164225, -0.0008548325975389692, 0.00012055294904839707, -1.492473690741966e-05,
+        1.6447424703317362e-06, -1.6208483801871705e-07, 1.3720064546777686e-08, -7.795898827002142e-10,
+    ),
+    erfcx_at=4.0,
+    erfcx=(
+        0.13699945762506138, -0.25906804876017114, 0.218719678918266, -0.1642578166973601,
+        0.10896317739880554, -0.06310781563828442, 0.03129905652165753, -0.012843946049820134,
+        0.00406026358253592, -0.0007991266913849132, -2.176140653292762e-05, 7.898274555380487e-05,
+        -2.255744361856697e-05, -1.9024803515175837e-06, 2.9483460756375263e-06, -4.086703915477836e-07,
+        -2.901405345177877e-07, 9.386247303920106e-08, 3.0484721185308804e-08, -1.1692407665648523e-08,
+        -3.958581742223494e-09,
+    ),
+)  # fmt: skip
+
+
+def _make(constants: _Constants) -> SimpleNamespace:
+    """The functions for one floating-point type."""
+    floating, integer = constants.floating, constants.integer
     info = np.finfo(floating)
-    integer: Any = {np.float32: np.int32, np.float64: np.int64}[floating]
     mantissa, bias = integer(info.nmant), integer(info.maxexp - 1)
     sign_bit, other_bits = integer(np.iinfo(integer).min), integer(np.iinfo(integer).max)
     # Adding 1.5 * 2^mantissa leaves no bits for a fraction: the low bits of the sum are the nearest
     # integer, and a shift by `mantissa` moves them into the exponent and all else out.
     shifter = floating(1.5 * 2.0**info.nmant)
     log2_e, half_log2_e = floating(math.log2(math.e)), floating(math.log2(math.e) / 2)
-    # ln 2 in two parts; the first has so few bits that n * ln2_high is exact.
-    ln2_high, ln2_low = floating(ln2[0]), floating(ln2[1])
-    exp_min, exp_max = floating(exp_range[0]), floating(exp_range[1])
-    tanh_max = floating(tanh_max)
-    one, two = floating(1), floating(2)
+    ln2_high, ln2_low = map(floating, constants.ln2)
+    exp_min, exp_max = map(floating, constants.exp_range)
+    tanh_max, erfc_max, erfcx_at = map(floating, (constants.tanh_max, constants.erfc_max, constants.erfcx_at))
+    half, one, two, sqrt_half = map(floating, (0.5, 1, 2, math.sqrt(0.5)))
+    exp_coefficients = tuple(map(floating, constants.exp))
+    erf_coefficients = tuple(map(floating, constants.erf))
+    erfcx_coefficients = tuple(map(floating, constants.erfcx))
 
     @register_jitable(**_OPTIONS)
     def power_of_two(n_bits: Any) -> Any:
@@ -105,7 +185,7 @@ def _make(
         # 2^n itself may be infinite or denormal where the result is not: multiply by its two halves.
         half = float_to_bits(x * half_log2_e + shifter)
         other_half = integer(float_to_bits(n) - half)
-        return ((r * r) * tail(r) + r + one) * power_of_two(half) * power_of_two(other_half)
+        return ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(half) * power_of_two(other_half)
 
     @register_jitable(**_OPTIONS)
     def expm1(x: Any) -> Any:
@@ -113,66 +193,48 @@ def _make(
         n = x * log2_e + shifter
         r = reduce(x, n - shifter)
         power = power_of_two(float_to_bits(n))
-        return power * ((r * r) * tail(r) + r) + (power - one)
+        return power * ((r * r) * _polynomial(exp_coefficients, r) + r) + (power - one)
+
+    @register_jitable(**_OPTIONS)
+    def magnitude(x: Any) -> Any:
+        return bits_to_float(integer(float_to_bits(x) & other_bits))
+
+    @register_jitable(**_OPTIONS)
+    def with_sign_of(x: Any, a: Any) -> Any:
+        return bits_to_float(integer(float_to_bits(a) | (float_to_bits(x) & sign_bit)))
 
     def tanh(x: Any) -> Any:
-        # tanh(a) = (exp(2a) - 1) / (exp(2a) + 1), and the sign of x put back
-        bits = float_to_bits(x)
-        a = bits_to_float(integer(bits & other_bits))
+        # tanh(a) = (exp(2a) - 1) / (exp(2a) + 1)
+        a = magnitude(x)
         a = tanh_max if a > tanh_max else a
         e = expm1(two * a)
-        return bits_to_float(integer(float_to_bits(e / (e + two)) | (bits & sign_bit)))
+        return with_sign_of(x, e / (e + two))
+
+    exp_jitted = register_jitable(**_OPTIONS)(exp)
 
     def sigmoid(x: Any) -> Any:
         return one / (one + exp_jitted(-x))
 
-    exp_jitted = register_jitable(**_OPTIONS)(exp)
-    return SimpleNamespace(exp=exp, expm1=expm1, tanh=tanh, sigmoid=sigmoid)
+    @register_jitable(**_OPTIONS)
+    def erfcx(a: Any) -> Any:
+        """exp(a^2) erfc(a), 0 <= a"""
+        a = erfc_max if a > erfc_max else a
+        return _polynomial(erfcx_coefficients, (a - erfcx_at) / (a + erfcx_at))
 
+    def erf(x: Any) -> Any:
+        a = magnitude(x)
+        square = a * a
+        near = a * _polynomial(erf_coefficients, square)
+        far = one - exp_jitted(-square) * erfcx(a)
+        return with_sign_of(x, near if a < one else far)
 
-@register_jitable(**_OPTIONS)
-def _tail32(r: Any) -> Any:
-    return _f32(0.5) + r * (
-        _f32(0.16666576) + r * (_f32(0.041666552) + r * (_f32(0.008363233) + r * _f32(0.001392625)))
-    )
+    def normal(x: Any) -> Any:
+        a = magnitude(x) * sqrt_half
+        e = exp_jitted(-half * (x * x))
+        tail = half * e * erfcx(a)
+        return (tail if x < floating(0) else one - tail), e
 
-
-@register_jitable(**_OPTIONS)
-def _tail64(r: Any) -> Any:
-    high = 2.7557268276905696e-06 + r * (2.7620201591031547e-07 + r * 2.5100472505694996e-08)
-    high = 0.0013888888917367081 + r * (0.00019841269863171557 + r * (2.4801521057868204e-05 + r * high))
-    return 0.5 + r * (0.16666666666666669 + r * (0.041666666666623824 + r * (0.008333333333330039 + r * high)))
-
-
-_f32, _i32 = np.float32, np.int32
-_float32 = _make(np.float32, (0.693359375, -0.00021219444005469058), (-104.0, 89.0), 9.1, _tail32)
-_float64 = _make(np.float64, (0.6931471803691238, 1.9082149292705878e-10), (-746.0, 710.0), 19.1, _tail64)
-
-_ERF_MAX = _f32(3.95)  # erf rounds to 1 from here on
-_SCALE = _f32(2 / 3.95)
-_SIGN_BIT, _OTHER_BITS = _i32(-0x80000000), _i32(0x7FFFFFFF)
-_expm1 = _float32.expm1
-
-
-def _erf32(x: Any) -> Any:
-    # erf(a) = 1 - exp(-a q(a)), q(a) = -log(erfc(a)) / a: a smooth function that one polynomial in
-    # u = 2a / 3.95 - 1 covers from 0 to 3.95. The relative error stays small at 0 because of expm1.
-    bits = float_to_bits(x)
-    a = bits_to_float(_i32(bits & _OTHER_BITS))
-    a = _ERF_MAX if a > _ERF_MAX else a
-    u = a * _SCALE - _f32(1)
-    q = _f32(-5.411120582721196e-05) + u * (
-        _f32(-0.00023875634360592812) + u * (_f32(0.0002529392368160188) + u * _f32(-9.439319546800107e-05))
-    )
-    q = _f32(0.016870960593223572) + u * (_f32(-0.0053883884102106094) + u * (_f32(0.0012425987515598536) + u * q))
-    q = _f32(2.660792112350464) + u * (
-        _f32(1.7112125158309937) + u * (_f32(0.11073008924722672) + u * (_f32(-0.045099567621946335) + u * q))
-    )
-    return bits_to_float(_i32(float_to_bits(-_expm1(-a * q)) | (bits & _SIGN_BIT)))
-
-
-def _erf64(x: Any) -> Any:
-    return math.erf(x)
+    return SimpleNamespace(exp=exp, tanh=tanh, sigmoid=sigmoid, erf=erf, normal=normal)
 
 
 def exp(x: Any) -> Any:
@@ -191,19 +253,23 @@ def sigmoid(x: Any) -> Any:
 
 
 def erf(x: Any) -> Any:
-    """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x. SIMD in float32; float64 calls the C library."""
+    """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x."""
     raise NotImplementedError("for use in compiled code only: call tinytorch.kernels.activation.erf")
 
 
-def _publish(stub: Scalar, float32: Scalar, float64: Scalar) -> None:
-    implementations = {types.float32: float32, types.float64: float64}
+def normal(x: Any) -> Any:
+    """The normal distribution function at x, accurate in its lower tail, and exp(-x^2 / 2)."""
+    raise NotImplementedError("for use in compiled code only")
+
+
+def _publish(stub: Scalar) -> None:
+    implementations = {types.float32: getattr(_float32, stub.__name__), types.float64: getattr(_float64, stub.__name__)}
 
     @overload(stub, jit_options=_OPTIONS)
     def choose(x: Any) -> Any:
         return implementations.get(x)
 
 
-_publish(exp, _float32.exp, _float64.exp)
-_publish(tanh, _float32.tanh, _float64.tanh)
-_publish(sigmoid, _float32.sigmoid, _float64.sigmoid)
-_publish(erf, _erf32, _erf64)
+_float32, _float64 = _make(_FLOAT32), _make(_FLOAT64)
+for _function in (exp, tanh, sigmoid, erf, normal):
+    _publish(_function)
