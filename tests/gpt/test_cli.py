@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -147,7 +148,11 @@ def test_examples(capsys: pytest.CaptureFixture[str]) -> None:
         assert window + row[3].split("'")[3] in "Your name is GPT-3"
 
 
-def test_stages(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stages(
+    tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bigram", "blocks"):
+        monkeypatch.setitem(PRESETS, name, dataclasses.replace(PRESETS[name], eval_iters=2))
     command = ["stages", "--data", str(text_file), "--out", str(tmp_path / "stages"), "--max-iters=2"]
     command += ["--stages", "bigram", "blocks"]
     assert main(command) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,17 @@ class Twin:
 def batches(config: GPTConfig, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(0)
     return [tuple(rng.integers(0, config.vocab_size, (2, 2, config.block_size))) for _ in range(n)]  # type: ignore[misc]
+
+
+@pytest.fixture(autouse=True)
+def one_thread_for_torch() -> Iterator[None]:
+    """Two pools of threads that spin on the same few cores would only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(
