@@ -1,0 +1,105 @@
+"""python -m bench: measure this machine, then ours against others, in one run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from bench import report
+from bench.machine import describe, peak_bandwidth, peak_flops
+from bench.timing import Row
+
+Section = Literal["kernels", "train", "memory", "startup", "generate", "scaling"]
+SECTIONS: tuple[Section, ...] = ("kernels", "train", "memory", "startup", "generate", "scaling")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Time tinytorch against other libraries, in turn, in one run, and write what was found.
+
+    Writes bench.json, bench.md and plots to the folder OUT. Figures are medians; a ratio is another library's time
+    divided by ours, turn by turn. Leave the machine alone meanwhile.
+    """
+
+    sections: tyro.conf.Positional[tuple[Section, ...]] = ()
+    """What to measure; everything if left out."""
+
+    against: str = "torch,numpy"
+    """Libraries to compare with, by commas: torch, numpy, jax. One that is not installed is left out."""
+
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Small shapes and few turns: a look, not a measurement."""
+
+    out: Path = Path("bench/results")
+    """Folder for the results."""
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    settings = tyro.cli(Settings, prog="python -m bench")
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    against = []
+    for name in filter(None, settings.against.split(",")):
+        if name not in ("torch", "numpy", "jax"):
+            console.print(f"[red]error:[/red] --against knows torch, numpy and jax, not {name!r}", highlight=False)
+            return 2
+        if importlib.util.find_spec(name) is None:
+            console.print(f"[yellow]{name} is not installed and is left out[/yellow]: pip install {name}")
+        else:
+            against.append(name)
+    if "torch" in against:
+        import torch
+
+        import tinytorch
+
+        torch.set_num_threads(tinytorch.get_num_threads())
+    facts = describe()
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
+    peaks = report.Peaks(peak_flops(), peak_flops(np.float64), peak_bandwidth())
+    console.print(
+        f"peak {peaks.float32 / 1e9:.0f} GFLOP/s float32, {peaks.float64 / 1e9:.0f} float64, "
+        f"{peaks.bandwidth / 1e9:.1f} GB/s",
+        highlight=False,
+    )
+    turns = 5 if settings.quick else 15
+    rows: list[Row] = []
+    settings.out.mkdir(parents=True, exist_ok=True)
+    try:
+        for section in settings.sections or SECTIONS:
+            module = importlib.import_module(f"bench.{section}")
+            found = module.run(against, turns, settings.quick)
+            own = list(track(found, description=section, console=console, transient=True))
+            rows += own
+            report.show(console, section, own, peaks)
+    except KeyboardInterrupt:
+        console.print("stopped; what was measured so far is kept")
+    report.show_verdicts(console, rows)
+    _save(settings.out, facts, peaks, rows)
+    console.print(f"written to {settings.out}/", highlight=False)
+    return 0
+
+
+def _save(out: Path, facts: dict[str, str], peaks: report.Peaks, rows: list[Row]) -> None:
+    from bench import plots
+
+    command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+    report.save_json(out / "bench.json", facts, peaks, rows)
+    report.save_markdown(out / "bench.md", facts, peaks, rows, command)
+    for section in dict.fromkeys(row.section for row in rows):
+        plots.ratios(out / f"{section}.png", [row for row in rows if row.section == section])
+    plots.roofline(out / "roofline.png", rows, peaks)
+    plots.growth(out, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

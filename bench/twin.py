@@ -1,0 +1,27 @@
+"""The code of gpt/ itself, run on PyTorch: what a model costs there, with nothing else changed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+
+def gpt_on_torch(module: str) -> ModuleType:
+    """A second copy of `gpt.<module>` in which `import tinytorch` has imported torch."""
+    import torch
+
+    aliases = {
+        "tinytorch": torch,
+        "tinytorch.nn": torch.nn,
+        "tinytorch.nn.functional": torch.nn.functional,
+        "tinytorch.optim": torch.optim,
+    }
+    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in ("tinytorch", "gpt")}
+    sys.modules.update(aliases)
+    try:
+        return importlib.import_module(f"gpt.{module}")
+    finally:
+        for name in [name for name in sys.modules if name in aliases or name.partition(".")[0] == "gpt"]:
+            del sys.modules[name]
+        sys.modules.update(ours)
