@@ -163,7 +163,8 @@ def _make(constants: _Constants) -> SimpleNamespace:
     ln2_high, ln2_low = map(floating, constants.ln2)
     exp_min, exp_max = map(floating, constants.exp_range)
     tanh_max, erfc_max, erfcx_at = map(floating, (constants.tanh_max, constants.erfc_max, constants.erfcx_at))
-    half, one, two, sqrt_half = map(floating, (0.5, 1, 2, math.sqrt(0.5)))
+    zero, half, one, two, sqrt_half = map(floating, (0, 0.5, 1, 2, math.sqrt(0.5)))
+    exp_normal_min = floating(math.log(info.tiny))
     exp_coefficients = tuple(map(floating, constants.exp))
     erf_coefficients = tuple(map(floating, constants.erf))
     erfcx_coefficients = tuple(map(floating, constants.erfcx))
@@ -216,6 +217,15 @@ def _make(constants: _Constants) -> SimpleNamespace:
         return one / (one + exp_jitted(-x))
 
     @register_jitable(**_OPTIONS)
+    def exp_of_negative(x: Any) -> Any:
+        """exp(x), x <= 0, without denormals: there 2^n is in range, and no halves are needed."""
+        clamped = exp_normal_min if x < exp_normal_min else x
+        n = clamped * log2_e + shifter
+        r = reduce(clamped, n - shifter)
+        y = ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(float_to_bits(n))
+        return zero if x < exp_normal_min else y
+
+    @register_jitable(**_OPTIONS)
     def erfcx(a: Any) -> Any:
         """exp(a^2) erfc(a), 0 <= a"""
         a = erfc_max if a > erfc_max else a
@@ -225,14 +235,14 @@ def _make(constants: _Constants) -> SimpleNamespace:
         a = magnitude(x)
         square = a * a
         near = a * _polynomial(erf_coefficients, square)
-        far = one - exp_jitted(-square) * erfcx(a)
+        far = one - exp_of_negative(-square) * erfcx(a)
         return with_sign_of(x, near if a < one else far)
 
     def normal(x: Any) -> Any:
         a = magnitude(x) * sqrt_half
-        e = exp_jitted(-half * (x * x))
+        e = exp_of_negative(-half * (x * x))
         tail = half * e * erfcx(a)
-        return (tail if x < floating(0) else one - tail), e
+        return (tail if x < zero else one - tail), e
 
     return SimpleNamespace(exp=exp, tanh=tanh, sigmoid=sigmoid, erf=erf, normal=normal)
 
