@@ -49,15 +49,15 @@ def attention(
     Returns out (B, H, T, Dv), laid out in memory as (B, T, H, Dv), and lse (B, H, T). A row that may
     attend to nothing gives zeros, and lse -inf.
     """
-    B, H, T, D = q.shape
-    S, Dv = v.shape[2:]
     _check(q, k, v, dropout)
+    B, H, T, _ = q.shape
+    S, Dv = v.shape[2:]
     out = np.empty((B, T, H, Dv), q.dtype)
     lse = np.empty((B, H, T), q.dtype)
     if S == 0:
         out[...] = 0
         lse[...] = -np.inf
-    elif out.size or lse.size:
+    elif lse.size:
         options = _options(q, k, v, mask, causal, scale, dropout, seed)
         (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
         forward(out, lse, (*q_at, *k_at, *v_at, *options))
@@ -81,14 +81,14 @@ def attention_backward(
 
     dq (B, H, T, D) is laid out in memory as (B, T, H, D), dk and dv likewise.
     """
+    _check(q, k, v, dropout)
     B, H, T, D = q.shape
     kv_heads, S, Dv = v.shape[1:]
-    _check(q, k, v, dropout)
     if grad.shape != out.shape or grad.dtype != q.dtype:
         raise ValueError(f"grad is {grad.dtype} {grad.shape} where the output is {q.dtype} {out.shape}")
     dk = np.empty((B, S, kv_heads, D), q.dtype)
     dv = np.empty((B, S, kv_heads, Dv), q.dtype)
-    if S == 0 or grad.size == 0:
+    if k.size == 0 or grad.size == 0:
         dk[...] = 0
         dv[...] = 0
         return np.zeros((B, T, H, D), q.dtype).transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
@@ -123,14 +123,17 @@ def _fill_dropout_mask(kept: Any, seed: int, threshold: int) -> None:
 
 
 def _check(q: Array, k: Array, v: Array, dropout: float) -> None:
+    shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
     if not (q.ndim == k.ndim == v.ndim == 4):
-        raise ValueError(f"attention takes (batch, heads, positions, size); got q {q.shape}, k {k.shape}, v {v.shape}")
+        raise ValueError(f"q, k and v need four axes, (batch, heads, positions, size of a head); got {shapes}")
     if q.dtype not in _NO_FLOATS or not (q.dtype == k.dtype == v.dtype):
         raise TypeError(f"q, k and v must be all float32 or all float64; got {q.dtype}, {k.dtype}, {v.dtype}")
     if k.shape[:3] != v.shape[:3] or q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
-        raise ValueError(f"shapes do not fit together: q {q.shape}, k {k.shape}, v {v.shape}")
+        raise ValueError(f"batch, key heads, key positions or head sizes do not fit together: {shapes}")
+    if q.shape[3] == 0:
+        raise ValueError(f"the size of a head of q and k must be positive: {shapes}")
     if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
-        raise ValueError(f"{q.shape[1]} query heads are not a multiple of {k.shape[1]} key heads")
+        raise ValueError(f"{q.shape[1]} query heads are not a multiple of {k.shape[1]} key heads: {shapes}")
     if not 0.0 <= dropout <= 1.0:
         raise ValueError(f"dropout must lie between 0 and 1, got {dropout}")
 
@@ -175,7 +178,11 @@ def _located(x: Array) -> tuple[Array, tuple[int, tuple[int, int, int]]]:
 
 
 def _flat_mask(mask: Array, shape: tuple[int, int, int, int]) -> tuple[Array, tuple[int, int, int, int]]:
-    mask = np.array(mask, order="C", ndmin=1)
-    wide = np.broadcast_to(mask, shape)
+    """The elements of mask, and the strides that make them the given shape: 0 where it is broadcast."""
+    flat = np.array(mask, order="C")
+    try:
+        wide = np.broadcast_to(flat, shape)
+    except ValueError:
+        raise ValueError(f"a mask of shape {mask.shape} does not broadcast to (B, H, T, S) = {shape}") from None
     b, h, t, s = (step // mask.itemsize for step in wide.strides)
-    return mask.reshape(-1), (b, h, t, s)
+    return flat.reshape(-1), (b, h, t, s)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tinytorch.kernels.attention_tiles import (
+    FAR,
     ROWS,
     dropout_key,
     fill,
@@ -20,7 +22,7 @@ from tinytorch.kernels.attention_tiles import (
     round_up,
     scratch,
 )
-from tinytorch.kernels.compiler import serial
+from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.math import exp, maximum
 from tinytorch.kernels.simd import advance, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
@@ -29,7 +31,7 @@ KEYS = 64  # keys in a tile
 PANELS = 4  # panels of queries that share a packed tile of keys
 
 
-@serial
+@inner
 def _softmax_step(s: Any, rows: int, top: Any, total: Any, shrink: Any, work: Any) -> None:
     """Turn a tile of scores s (rows, width) into exp(s - top), top being the running maximum.
 
@@ -65,7 +67,17 @@ def _softmax_step(s: Any, rows: int, top: Any, total: Any, shrink: Any, work: An
         total[i] = total[i] * shrink[i] + added[i]
 
 
-@serial
+@inner
+def _scale_rows(o: Any, factors: Any, rows: int, step: int) -> None:
+    """o[r, :] *= factors[r]. After some tiles most factors are 1."""
+    for r in range(rows):
+        factor = factors[r]
+        if factor != 1:
+            for e in range(r * step, (r + 1) * step):
+                o[e] *= factor
+
+
+@inner
 def _drop(p: Any, keys: int, key0: int, query0: int, key: Any, threshold: int) -> None:
     """Set the dropped probabilities of one panel (keys, width) to zero."""
     width = 2 * lanes(p)
@@ -75,96 +87,90 @@ def _drop(p: Any, keys: int, key0: int, query0: int, key: Any, threshold: int) -
             p[j * width + i] = p[j * width + i] if keeps(hashed, query0 + i, threshold) else 0.0
 
 
-@serial
-def _query_tile(
-    memory: Any, out: Any, lse: Any, b: int, h: int, query0: int, q: Any, q_step: int, k: Any, k_step: int,
-    v: Any, v_step: int, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
-    mask_steps: Any, seed: int, threshold: int, kept: float,
-) -> None:  # fmt: skip
-    """Rows query0 .. query0 + PANELS * width of out (B, T, H, Dv) and lse (B, H, T).
-
-    q (T, D), k (S, D) and v (S, Dv) are those of head h.
-    """
-    _, _, T, S, D, Dv = shape
-    width = 2 * lanes(q)
-    queries = min(PANELS * width, T - query0)
-    wide = round_up(Dv, width)
-    q_panels = first_line(memory)  # (PANELS, D, width): scale q^T
-    k_tile = advance(q_panels, PANELS * D * width)  # (KEYS, D)
-    v_tile = advance(k_tile, KEYS * D)  # (KEYS, wide)
-    p = advance(v_tile, KEYS * wide)  # (KEYS, width): scores, then probabilities, transposed
-    o = advance(p, KEYS * width)  # (PANELS * width, wide): sum_j p_ji v_jd
-    top = advance(o, PANELS * width * wide)  # (PANELS * width): the largest score so far
-    total = advance(top, PANELS * width)  # (PANELS * width): sum_j p_ji
-    shrink = advance(total, PANELS * width)  # (width)
-    work = advance(shrink, width)  # (2 * width)
-    fill(o, 0, PANELS * width * wide, 0)
-    fill(top, 0, PANELS * width, -np.inf)
-    fill(total, 0, PANELS * width, 0)
-    key = dropout_key(seed, b, h)
-
-    for i in range(0, queries, width):
-        pack_panel(advance(q_panels, i * D), advance(q, (query0 + i) * q_step), q_step, min(width, queries - i), D)
-    for e in range(round_up(queries, width) * D):
-        q_panels[e] *= out.dtype.type(scale)
-
-    for key0 in range(0, min(S, query0 + queries) if causal else S, KEYS):
-        tile = min(KEYS, S - key0)
-        pack_rows(k_tile, D, round_up(tile, ROWS), advance(k, key0 * k_step), k_step, tile, D)
-        pack_rows(v_tile, wide, tile, advance(v, key0 * v_step), v_step, tile, Dv)
-        for i in range(0, queries, width):
-            keys = min(tile, query0 + i + width - key0) if causal else tile
-            if keys <= 0:
-                continue
-            rows, seen = round_up(keys, ROWS), min(width, queries - i)
-            product(p, width, k_tile, D, 1, advance(q_panels, i * D), width, p, width, rows, width, D, 0)
-            hide(p, keys, seen, key0, query0 + i, b, h, causal, mask_kind, allowed, bias, mask_steps)
-            fill(p, keys * width, rows * width, -np.inf)
-            _softmax_step(p, rows, advance(top, i), advance(total, i), shrink, work)
-            if threshold > 0:
-                _drop(p, keys, key0, query0 + i, key, threshold)
-            o_panel = advance(o, i * wide)
-            for r in range(seen):
-                if shrink[r] != 1:
-                    for d in range(wide):
-                        o_panel[r * wide + d] *= shrink[r]
-            seen = round_up(seen, ROWS)
-            product(o_panel, wide, p, 1, width, v_tile, wide, o_panel, wide, seen, wide, keys, 1)
-
+@inner
+def _finish(
+    out: Any, out_step: int, lse: Any, queries: int, Dv: int, o: Any, wide: int, top: Any, total: Any, kept: Any
+) -> None:
+    """out (queries, Dv) = o / (total kept), lse = top + log(total); 0 and -inf for a row that saw no key."""
     for r in range(queries):
-        row = out[b, query0 + r, h]
-        if total[r] == 0:
-            row[:] = 0
-            lse[b, h, query0 + r] = -np.inf
-            continue
-        factor = out.dtype.type(1 / (total[r] * kept) if kept > 0 else 0)
+        empty = total[r] == 0
+        factor = kept * 0 if empty or kept == 0 else 1 / (total[r] * kept)
         for d in range(Dv):
-            row[d] = o[r * wide + d] * factor
-        lse[b, h, query0 + r] = top[r] + np.log(total[r])
+            out[r * out_step + d] = o[r * wide + d] * factor
+        lse[r] = -np.inf if empty else top[r] + math.log(total[r])
 
 
-@serial
+@inner
 def _query_tiles(
     start: int, stop: int, worker: int, out: Any, lse: Any, q: int, q_steps: Any, k: int, k_steps: Any,
-    v: int, v_steps: Any, shape: Any, scale: Any, causal: bool, mask_kind: int, allowed: Any, bias: Any,
+    v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: int, threshold: int, kept: float,
 ) -> None:  # fmt: skip
+    """Tasks start .. stop of `forward`; the last queries of a head first, as they see the most keys."""
     H, kv_heads, T, S, D, Dv = shape
     like = pointer(out)
     width = 2 * lanes(like)
     wide = round_up(Dv, width)
-    memory = scratch(PANELS * width * (D + wide + 2) + KEYS * (D + wide + width) + 3 * width, out)
-    tiles = (T + PANELS * width - 1) // (PANELS * width)
+    step = PANELS * width
+    tiles = (T + step - 1) // step
+    memory = scratch(step * (D + wide + 2) + KEYS * (D + wide + width) + 3 * width, out)
+    q_panels = first_line(memory)  # (PANELS, D, width): scale q^T
+    k_tile = advance(q_panels, step * D)  # (KEYS, D)
+    v_tile = advance(k_tile, KEYS * D)  # (KEYS, wide)
+    p = advance(v_tile, KEYS * wide)  # (KEYS, width): scores, then probabilities, transposed
+    o = advance(p, KEYS * width)  # (PANELS * width, wide): sum_j p_ji v_jd
+    top = advance(o, step * wide)  # (PANELS * width): the largest score so far
+    total = advance(top, step)  # (PANELS * width): sum_j p_ji
+    shrink = advance(total, step)  # (width)
+    work = advance(shrink, width)  # (2 * width)
+    none: Any = np.int64(0)  # the bare literals 0, 1 and FAR would each compile the functions they go to once more
+    one: Any = np.int64(1)
+    far: Any = np.int64(FAR)
+
     for task in range(start, stop):
-        b, h, t = task // tiles // H, task // tiles % H, tiles - 1 - task % tiles
+        b, h, query0 = task // tiles // H, task // tiles % H, (tiles - 1 - task % tiles) * step
+        queries = min(step, T - query0)
         kv_head = h // (H // kv_heads)
-        _query_tile(
-            memory, out, lse, b, h, t * PANELS * width,
-            advance(pointer_at(q, like), b * q_steps[0] + h * q_steps[1]), q_steps[2],
-            advance(pointer_at(k, like), b * k_steps[0] + kv_head * k_steps[1]), k_steps[2],
-            advance(pointer_at(v, like), b * v_steps[0] + kv_head * v_steps[1]), v_steps[2],
-            shape, scale, causal, mask_kind, allowed, bias, mask_steps, seed, threshold, kept,
-        )  # fmt: skip
+        q_tile = advance(pointer_at(q, like), b * q_steps[0] + h * q_steps[1] + query0 * q_steps[2])
+        k_head = advance(pointer_at(k, like), b * k_steps[0] + kv_head * k_steps[1])
+        v_head = advance(pointer_at(v, like), b * v_steps[0] + kv_head * v_steps[1])
+        key = dropout_key(seed, b, h)
+        for i in range(0, queries, width):
+            seen = min(width, queries - i)
+            pack_panel(advance(q_panels, i * D), advance(q_tile, i * q_steps[2]), q_steps[2], seen, D)
+        for e in range(round_up(queries, width) * D):
+            q_panels[e] *= out.dtype.type(scale)
+        fill(o, none, queries * wide, 0.0)
+        fill(top, none, step, -np.inf)
+        fill(total, none, step, 0.0)
+        for key0 in range(0, min(S, query0 + queries) if causal else S, KEYS):
+            tile = min(KEYS, S - key0)
+            pack_rows(k_tile, D, round_up(tile, ROWS), advance(k_head, key0 * k_steps[2]), k_steps[2], tile, D)
+            pack_rows(v_tile, wide, tile, advance(v_head, key0 * v_steps[2]), v_steps[2], tile, Dv)
+            for i in range(0, queries, width):
+                ahead = query0 + i - key0 if causal else far  # query r of the panel sees keys up to r + ahead
+                keys = min(tile, ahead + width)
+                if keys <= 0:
+                    continue
+                rows, seen = round_up(keys, ROWS), min(width, queries - i)
+                product(
+                    p, width, k_tile, D, one, advance(q_panels, i * D), width, p, width, rows, width, D, none, -far, far
+                )
+                hide(p, keys, seen, key0, query0 + i, b, h, causal, mask_kind, allowed, bias, mask_steps)
+                fill(p, keys * width, rows * width, -np.inf)
+                _softmax_step(p, rows, advance(top, i), advance(total, i), shrink, work)
+                if threshold > 0:
+                    _drop(p, keys, key0, query0 + i, key, threshold)
+                o_panel = advance(o, i * wide)
+                if key0 > 0:
+                    _scale_rows(o_panel, shrink, seen, wide)
+                seen = round_up(seen, ROWS)
+                product(
+                    o_panel, wide, p, one, width, v_tile, wide, o_panel, wide, seen, wide, keys, one, -far, ahead
+                )
+        out_tile = advance(like, ((b * T + query0) * H + h) * Dv)
+        lse_tile = advance(pointer(lse), (b * H + h) * T + query0)
+        _finish(out_tile, H * Dv, lse_tile, queries, Dv, o, wide, top, total, out.dtype.type(kept))
 
 
 @serial

@@ -16,75 +16,85 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.kernels.compiler import serial
-from tinytorch.kernels.simd import REGISTERS, advance, lanes, pointer, pointer_at, tile_product, transpose
+from tinytorch.kernels.compiler import inner
+from tinytorch.kernels.simd import REGISTERS, advance, copy, lanes, pointer, pointer_at, tile_product, transpose
 
 ROWS = 8 if REGISTERS == 32 else 4  # rows of a register tile; tiles are filled up to a multiple of it
 NO_MASK, BOOL_MASK, FLOAT_MASK = 0, 1, 2
+FAR = 1 << 40  # more than any position
 _LINE = 64  # bytes in a cache line, and the longest vector
 
 
-@serial
+@inner
 def round_up(n: int, multiple: int) -> int:
     return (n + multiple - 1) // multiple * multiple
 
 
-@serial
+@inner
 def scratch(size: int, like: Any) -> Any:
     """Uninitialised memory for `size` elements from the start of a cache line on; see first_line."""
     return np.empty(size + _LINE // like.itemsize, like.dtype)
 
 
-@serial
+@inner
 def first_line(memory: Any) -> Any:
     """The first cache line in scratch memory, so that no vector straddles two. The caller keeps it alive."""
     return pointer_at(round_up(memory.ctypes.data, _LINE), pointer(memory))
 
 
-@serial
+@inner
 def product(
     c: Any, c_step: int, a: Any, a_row: int, a_column: int, b: Any, b_step: int, addend: Any, addend_step: int,
-    rows: int, columns: int, depth: int, add: int,
+    rows: int, columns: int, depth: int, add: int, skip: int, reach: int,
 ) -> None:  # fmt: skip
     """c (rows, columns) = a (rows, depth) b (depth, columns) + addend where `add` is 1.
 
-    rows is a multiple of ROWS, columns of the width of a panel.
+    rows is a multiple of ROWS, columns of the width of a panel. Of row r of a, only the elements
+    r + skip .. r + reach matter, the others being zero: a block of rows leaves out what is outside
+    for all of them. Where a block has nothing to add, c is the addend already.
     """
     width = 2 * lanes(c)
-    for r in range(0, rows, ROWS):
-        for w in range(0, columns, width):
-            tile_product(
-                ROWS, 2, depth, advance(a, r * a_row), a_row, a_column, advance(b, w), b_step,
-                advance(c, r * c_step + w), c_step, advance(addend, r * addend_step + w), addend_step, add,
-            )  # fmt: skip
+    for w in range(0, columns, width):
+        for r in range(0, rows, ROWS):
+            first, last = max(0, r + skip), min(depth, r + reach + ROWS)
+            if first < last:
+                tile_product(
+                    ROWS, 2, last - first, advance(a, r * a_row + first * a_column), a_row, a_column,
+                    advance(b, first * b_step + w), b_step, advance(c, r * c_step + w), c_step,
+                    advance(addend, r * addend_step + w), addend_step, add,
+                )  # fmt: skip
 
 
-@serial
+@inner
 def fill(target: Any, start: int, stop: int, value: float) -> None:
     for e in range(start, stop):
         target[e] = value
 
 
-@serial
+@inner
 def pack_rows(
     target: Any, target_step: int, padded_rows: int, source: Any, source_step: int, rows: int, columns: int
 ) -> None:
     """target (padded_rows, target_step) = source (rows, columns), filled up with zeros."""
+    count = lanes(target)
+    whole = columns // count * count
+    if columns < target_step or rows < padded_rows:
+        fill(target, 0, padded_rows * target_step, 0.0)
     for r in range(rows):
         to, row = advance(target, r * target_step), advance(source, r * source_step)
-        for d in range(columns):
+        for d in range(0, whole, count):
+            copy(None, advance(row, d), advance(to, d))
+        for d in range(whole, columns):
             to[d] = row[d]
-        fill(to, columns, target_step, 0)
-    fill(target, rows * target_step, padded_rows * target_step, 0)
 
 
-@serial
+@inner
 def pack_panel(target: Any, source: Any, source_step: int, rows: int, columns: int) -> None:
     """target (columns, width) = source (rows, columns) transposed, filled up with zeros."""
     side = lanes(target)
     width = 2 * side
     if rows < width:
-        fill(target, 0, columns * width, 0)
+        fill(target, 0, columns * width, 0.0)
     whole_rows, whole_columns = rows // side * side, columns // side * side
     for r in range(0, whole_rows, side):
         for d in range(0, whole_columns, side):
@@ -94,7 +104,7 @@ def pack_panel(target: Any, source: Any, source_step: int, rows: int, columns: i
             target[d * width + r] = source[r * source_step + d]
 
 
-@serial
+@inner
 def hide(
     scores: Any, keys: int, queries: int, key0: int, query0: int, batch: int, head: int,
     causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
@@ -106,7 +116,8 @@ def hide(
     width = 2 * lanes(scores)
     if causal:
         for j in range(max(0, query0 + 1 - key0), keys):
-            fill(scores, j * width, j * width + min(width, key0 + j - query0), -np.inf)
+            for i in range(width):
+                scores[j * width + i] = -np.inf if query0 + i < key0 + j else scores[j * width + i]
     if mask_kind == NO_MASK:
         return
     start = batch * mask_steps[0] + head * mask_steps[1] + query0 * mask_steps[2] + key0 * mask_steps[3]
@@ -119,7 +130,7 @@ def hide(
                 scores[j * width + i] = -np.inf
 
 
-@serial
+@inner
 def dropout_key(seed: int, batch: int, head: int) -> Any:
     """Two 32-bit words for one head: the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
     x = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(batch + 1) * np.uint64(0xD1B54A32D192ED03)
@@ -130,7 +141,7 @@ def dropout_key(seed: int, batch: int, head: int) -> Any:
     return np.uint32(x), np.uint32(x >> np.uint64(32))
 
 
-@serial
+@inner
 def _mix(x: Any) -> Any:
     """A permutation of 32 bits without a visible pattern (C. Wellons, "hash prospector", lowbias32)."""
     x = np.uint32(x ^ (x >> np.uint32(16)))
@@ -140,14 +151,14 @@ def _mix(x: Any) -> Any:
     return np.uint32(x ^ (x >> np.uint32(16)))
 
 
-@serial
+@inner
 def key_hash(key: Any, j: int) -> Any:
     """What all queries share of the hash of key position j."""
     return np.uint32(_mix(np.uint32(np.uint32(j) ^ key[1])) ^ key[0])
 
 
-@serial
+@inner
 def keeps(hashed_key: Any, i: int, threshold: int) -> bool:
     """Whether query i keeps its probability; threshold is the dropout probability times 2^24."""
     h = _mix(np.uint32(np.uint32(np.uint32(i) * np.uint32(0x9E3779B1)) ^ hashed_key))
-    return np.int32(h >> np.uint32(8)) >= np.int32(threshold)
+    return bool(np.int32(h >> np.uint32(8)) >= np.int32(threshold))
