@@ -32,7 +32,7 @@ def save(folder: Path, name: str, tensors: dict[str, np.ndarray], values: dict[s
     values = {"format": FORMAT, "tensors": path.name, "sha256": digest, **values}
     with atomic_write(folder / f"{name}.json") as file:
         file.write(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode())
-    for old in folder.glob(f"{name}-*.safetensors"):
+    for old in folder.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"):
         if old != path:
             old.unlink()
 

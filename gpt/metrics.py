@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gpt.errors import UserError
 from tinytorch.files import atomic_write
 
 
@@ -36,7 +37,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics file; none where it does not exist. A last line without its end is left out."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): repair it or move it away") from None
 
 
 def plot(metrics: Path, png: Path, title: str) -> None:

@@ -37,10 +37,11 @@ def train(config: TrainConfig, console: Console) -> Result:
     config = run.config
     config.out.mkdir(parents=True, exist_ok=True)
     console.print(
-        f"[bold]{config.preset}[/]: {run.model.num_parameters():,} parameters; {config.data}: "
+        f"{config.preset}: {run.model.num_parameters():,} parameters; {config.data}: "
         f"{len(run.train_tokens) + len(run.val_tokens):,} characters, {run.tokenizer.vocab_size} different; "
         f"writing to {config.out}",
         soft_wrap=True,
+        markup=False,
     )
     if run.iteration:
         console.print(f"resuming at iteration {run.iteration}")
@@ -56,6 +57,7 @@ def train(config: TrainConfig, console: Console) -> Result:
                 if stop.requested:
                     break
                 train_loss, val_loss = losses
+                _check_finite(val_loss, run)
                 run.seconds = time.perf_counter() - started
                 log.write({"iter": run.iteration, "train_loss": train_loss, "val_loss": val_loss})
                 bar.console.print(
@@ -71,18 +73,17 @@ def train(config: TrainConfig, console: Console) -> Result:
             step_started = time.perf_counter()
             loss, norm, lr = step(run)
             speed = tokens_a_step / (time.perf_counter() - step_started)
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} at iteration {run.iteration}: lower --learning-rate "
-                    f"({config.out} keeps the checkpoints from before)"
-                )
+            _check_finite(loss, run)
             log.write({"iter": run.iteration, "loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_s": round(speed)})
             run.iteration += 1
             bar.update(task, completed=run.iteration, loss=loss, speed=speed)
     if stop.requested:
         run.seconds = time.perf_counter() - started
         run.save("last")
-        console.print(f"stopped at iteration {run.iteration}; go on with --resume --out {config.out}", soft_wrap=True)
+        message = f"stopped at iteration {run.iteration}; go on with --resume --out {config.out}"
+    else:
+        message = f"best validation loss {run.best_val_loss:.4f}; let it write: python -m gpt sample --out {config.out}"
+    console.print(message, soft_wrap=True, markup=False)
     plot(metrics, config.out / "loss.png", f"{config.preset} on {config.data}")
     return Result(run.model.num_parameters(), train_loss, val_loss, run.seconds, stop.requested)
 
@@ -127,6 +128,14 @@ def evaluate(run: Run, tokens: np.ndarray, stop: StopSignal) -> float:
                 break
     run.model.train()
     return sum(losses) / len(losses)
+
+
+def _check_finite(loss: float, run: Run) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} at iteration {run.iteration}: lower --learning-rate "
+            f"({run.config.out} keeps the checkpoints from before)"
+        )
 
 
 class StopSignal:

@@ -185,6 +185,43 @@ def test_a_diverging_run_says_so_and_keeps_its_checkpoint(
     assert checkpoint.load(config.out, "last")[1]["iteration"] == 3
 
 
+def test_a_run_that_evaluates_to_nan_does_not_save_it(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()
+    whole = trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", lambda run, *rest: math.inf if run.iteration == 6 else whole(run, *rest))
+    with pytest.raises(UserError, match="the loss is inf at iteration 6"):
+        train(config)
+    assert checkpoint.load(config.out, "last")[1]["iteration"] == 3
+
+
+def test_damaged_metrics_are_an_error_on_one_line(tiny_config: MakeConfig) -> None:
+    config = tiny_config()
+    train(config)
+    (config.out / "metrics.jsonl").write_text('{"iter": 0}\n{"iter"\n{"iter": 1}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
+        train(dataclasses.replace(config, resume=True))
+
+
+def test_ctrl_c_before_the_first_evaluation(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = tiny_config("whole"), tiny_config("cut")
+    train(whole)
+    evaluate = trainer.evaluate
+
+    def interrupted(run: Run, tokens: np.ndarray, stop: trainer.StopSignal) -> float:
+        if not stop.requested:
+            signal.raise_signal(signal.SIGINT)
+        return evaluate(run, tokens, stop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "evaluate", interrupted)
+        result = train(cut)
+    assert result.interrupted
+    assert math.isnan(result.val_loss)
+    train(dataclasses.replace(cut, resume=True))
+    assert tensors_of(cut) == tensors_of(whole)
+    assert losses_of(cut) == losses_of(whole)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
