@@ -259,3 +259,37 @@ def test_own_optimizer() -> None:
     p = _parameter([1.0], [-4.0])
     Sign([p], 0.5).step()
     assert p.item() == 1.5
+
+
+def test_state_that_is_cleared_starts_again() -> None:
+    value, grad = [1.0, 2.0], [0.5, -3.0]
+    fresh, cleared = _parameter(value, grad), _parameter(value, grad)
+    optimizer = optim.AdamW([cleared], lr=0.1)
+    optimizer.step()
+    optimizer.state.clear()
+    cleared.data = tinytorch.tensor(np.asarray(value))
+    optimizer.step()
+    optim.AdamW([fresh], lr=0.1).step()
+    assert optimizer.state[cleared]["step"].item() == 1
+    np.testing.assert_array_equal(cleared.detach().numpy(), fresh.detach().numpy())
+
+
+def test_memory_that_adam_cannot_train() -> None:
+    array = np.ones(3, np.float32)
+    array.flags.writeable = False
+    p = nn.Parameter(tinytorch.from_numpy(array))
+    p.grad = tinytorch.ones(3)
+    with pytest.raises(ValueError, match=r"shape \(3,\) lies in read-only memory"):
+        optim.AdamW([p]).step()
+    p = nn.Parameter(tinytorch.ones(3, dtype=tinytorch.float16))
+    p.grad = tinytorch.ones(3, dtype=tinytorch.float16)
+    with pytest.raises(TypeError, match="float32 and float64 parameters, not float16"):
+        optim.Adam([p]).step()
+
+
+def test_gradient_of_another_size_is_refused() -> None:
+    """Swapping the memory below a gradient must not let the kernel read past its end."""
+    p = _parameter([1.0, 2.0], [1.0, 1.0])
+    p.data = tinytorch.zeros(5, dtype=tinytorch.float64)
+    with pytest.raises(ValueError, match="differ from params in number, size or dtype"):
+        optim.AdamW([p]).step()

@@ -17,19 +17,20 @@ from ..tensor import Tensor
 Generator = random.Generator
 
 
-@no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """U(a, b)."""
-    return tensor.uniform_(a, b, generator=generator)  # type: ignore[no-any-return]
+    with no_grad():
+        tensor.uniform_(a, b, generator=generator)
+    return tensor
 
 
-@no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """N(mean, std^2)."""
-    return tensor.normal_(mean, std, generator=generator)  # type: ignore[no-any-return]
+    with no_grad():
+        tensor.normal_(mean, std, generator=generator)
+    return tensor
 
 
-@no_grad()
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -49,17 +50,20 @@ def trunc_normal_(
             f"[a, b] = [{a}, {b}] holds only {inside:.2g} of N({mean}, {std}^2): choose a and b nearer to the mean"
         )
     draw = (generator or random.default_generator).numpy_generator
-    values = draw.normal(mean, std, tensor.shape)
+    values = np.asarray(draw.normal(mean, std, tensor.shape))
     while (outside := (values < a) | (values > b)).any():
         values[outside] = draw.normal(mean, std, int(outside.sum()))
     # A value just inside may round to just outside in a narrower dtype.
-    return tensor.copy_(values).clamp_(a, b)  # type: ignore[no-any-return]
+    with no_grad():
+        tensor.copy_(values).clamp_(a, b)
+    return tensor
 
 
-@no_grad()
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Every element is val."""
-    return tensor.fill_(val)  # type: ignore[no-any-return]
+    with no_grad():
+        tensor.fill_(val)
+    return tensor
 
 
 def zeros_(tensor: Tensor) -> Tensor:
@@ -72,12 +76,13 @@ def ones_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 1.0)
 
 
-@no_grad()
 def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix, cut or padded with zeros to the shape of a 2-D tensor."""
     if tensor.ndim != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
-    return tensor.copy_(np.eye(*tensor.shape))  # type: ignore[no-any-return]
+    with no_grad():
+        tensor.copy_(np.eye(*tensor.shape))
+    return tensor
 
 
 def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
@@ -152,7 +157,6 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
-@no_grad()
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """gain times a random (semi-)orthogonal matrix, dimensions after the first taken as columns.
 
@@ -168,4 +172,6 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     draw = (generator or random.default_generator).numpy_generator
     q, r = np.linalg.qr(draw.standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
-    return tensor.copy_(gain * (q if rows >= columns else q.T).reshape(tensor.shape))  # type: ignore[no-any-return]
+    with no_grad():
+        tensor.copy_(gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+    return tensor

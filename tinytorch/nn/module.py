@@ -264,11 +264,11 @@ class Module:
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         own = self.state_dict()
         keys = check_fit(type(self).__name__, own, state_dict, strict)
-        with no_grad():
-            for name, tensor in own.items():
-                if name in state_dict:
-                    value = state_dict[name]
-                    tensor.copy_(value)
+        for name, tensor in own.items():
+            if name in state_dict:
+                value = state_dict[name]
+                np.copyto(tensor.array, value.array if isinstance(value, Tensor) else value, casting="unsafe")
+                tensor._counter[0] += 1
         return keys
 
     # Modes and conversions
@@ -323,13 +323,13 @@ class Module:
     def to(self: M, *args: Any, **kwargs: Any) -> M:
         """Convert floating-point parameters and buffers: to(dtype), to(device), to(device, dtype),
         to(other_tensor). The only device is "cpu"."""
-        probe = Tensor(np.zeros((), np.float32)).to(*args, **kwargs)
-        given = [*args, *kwargs.values()]
-        if not any(isinstance(argument, (np.dtype, type, Tensor)) for argument in given):
+        # Tensor.to reads the arguments; what it does to two dtypes tells whether they name one.
+        single, double = (Tensor(np.zeros((), dtype)).to(*args, **kwargs) for dtype in (np.float32, np.float64))
+        if single.dtype != double.dtype:
             return self
-        if not probe.is_floating_point():
-            raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={probe.dtype}")
-        return self._cast(probe.dtype)
+        if not single.is_floating_point():
+            raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={single.dtype}")
+        return self._cast(single.dtype)
 
     def _cast(self: M, dtype: Any) -> M:
         return self._convert(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)

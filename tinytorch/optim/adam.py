@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,10 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self._batches: dict[Any, _Batch] = {}
+        self._batches: list[_Batch] = []
+        self._memory: list[Any] = []  # of the parameters in the batches, in the order of the groups
+        self._gathered: Any = None  # the state that the batches refer to, and its length then
+        self._states = 0
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     def _check_group(self, group: dict[str, Any]) -> None:
@@ -49,17 +53,31 @@ class Adam(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
         loss = self._evaluate(closure)
-        members: dict[Any, list[Member]] = {}
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    members.setdefault(param.array.dtype, []).append((param, group))
-        for dtype, batch_members in members.items():
-            batch = self._batches.get(dtype)
-            if batch is None or not batch.is_current(batch_members, self.state):
-                batch = self._batches[dtype] = _Batch(batch_members, self.state)
+        members = [(p, group) for group in self.param_groups for p in group["params"] if p._grad is not None]
+        memory = [param.array for param, _ in members]
+        if not self._is_current(memory):
+            self._gather(members, memory)
+        for batch in self._batches:
             batch.step(self._decoupled)
         return loss
+
+    def _is_current(self, memory: list[Any]) -> bool:
+        """Whether the batches hold exactly the parameters with this memory, and the present state."""
+        return (
+            self._gathered is self.state
+            and len(self.state) == self._states
+            and len(memory) == len(self._memory)
+            and all(map(is_, memory, self._memory))
+        )
+
+    def _gather(self, members: list[Member], memory: list[Any]) -> None:
+        """Put the parameters that have gradients into a batch for each dtype."""
+        by_dtype: dict[Any, list[Member]] = {}
+        for (param, group), array in zip(members, memory, strict=True):
+            by_dtype.setdefault(array.dtype, []).append((param, group))
+        self._batches = [_Batch(batch, self.state) for batch in by_dtype.values()]
+        self._memory = memory
+        self._gathered, self._states = self.state, len(self.state)
 
 
 class AdamW(Adam):
@@ -81,30 +99,28 @@ class AdamW(Adam):
 class _Batch:
     """The parameters of one dtype that have gradients, with their state, as the kernel wants them.
 
-    It is made again when a parameter joins, leaves or changes its memory, or the state is replaced.
-    Between such events a step looks at nothing but the gradients and the groups' hyperparameters.
+    A step looks at nothing but the gradients and the groups' hyperparameters: batches are made
+    again when a parameter joins, leaves or changes its memory, or the state is replaced.
     """
 
     def __init__(self, members: list[Member], state: dict[Tensor, dict[str, Any]]) -> None:
         self.params = [param for param, _ in members]
-        self.memory: list[Any] = [param.array for param in self.params]
+        memory: list[Any] = [param.array for param in self.params]
         for param in self.params:
             _prepare(param, state[param])
-        self.state = state
-        self.state_size = len(state)
         # The kernel needs C order. Memory in another order is copied to such a place and back at every step.
-        self.values = ArrayList([a if a.flags.c_contiguous else np.array(a, order="C") for a in self.memory])
+        self.values = ArrayList([a if a.flags.c_contiguous else np.array(a, order="C") for a in memory])
         self.exp_avgs = ArrayList([state[param]["exp_avg"].array for param in self.params])
         self.exp_avg_sqs = ArrayList([state[param]["exp_avg_sq"].array for param in self.params])
         self.copied = [
-            (value, array) for value, array in zip(self.values.arrays, self.memory, strict=True) if value is not array
+            (value, array) for value, array in zip(self.values.arrays, memory, strict=True) if value is not array
         ]
-        self._gather_steps(members)
+        self._gather_steps(members, state)
 
-    def _gather_steps(self, members: list[Member]) -> None:
+    def _gather_steps(self, members: list[Member], state: dict[Tensor, dict[str, Any]]) -> None:
         """Put all step counts in one array, of which the state holds views, and find which parameters
         share a row of coefficients: those of one group that have taken as many steps."""
-        states = [self.state[param] for param in self.params]
+        states = [state[param] for param in self.params]
         self.steps = np.array([values["step"].item() for values in states], np.float32)
         self.rows: dict[tuple[int, int], tuple[dict[str, Any], int]] = {}
         row_of = []
@@ -115,15 +131,6 @@ class _Batch:
             row_of.append(list(self.rows).index(key))
         self.row_of = np.array(row_of)
         self.taken = 0
-
-    def is_current(self, members: list[Member], state: dict[Tensor, dict[str, Any]]) -> bool:
-        """Whether it still stands for exactly these parameters, their memory and this state."""
-        return (
-            self.state is state
-            and self.state_size == len(state)
-            and len(self.params) == len(members)
-            and all([param.array is array for (param, _), array in zip(members, self.memory)])  # noqa: B905
-        )
 
     def step(self, decoupled: bool) -> None:
         """One step of every parameter."""
@@ -136,10 +143,8 @@ class _Batch:
             rows.append(adam_coefficients(start + self.taken, *options))
         for value, array in self.copied:
             value[...] = array
-        gradients = []
-        for param in self.params:
-            gradient = param.grad.array  # type: ignore[union-attr]
-            gradients.append(gradient if gradient.flags.c_contiguous else np.ascontiguousarray(gradient))
+        gradients: list[Any] = [param._grad.array for param in self.params]  # type: ignore[union-attr]
+        gradients = [g if g.flags.c_contiguous else np.ascontiguousarray(g) for g in gradients]
         adamw(self.values, ArrayList(gradients), self.exp_avgs, self.exp_avg_sqs, np.array(rows)[self.row_of])
         for value, array in self.copied:
             array[...] = value

@@ -70,7 +70,7 @@ class SGD(Optimizer):
                 else:
                     buffer = state["momentum_buffer"].array
                     buffer *= momentum
-                    buffer += (1 - dampening) * grad
+                    buffer += (1 - dampening) * grad if dampening else grad
                 buffer = state["momentum_buffer"].array
                 grad = grad + momentum * buffer if nesterov else buffer
             value -= lr * grad
