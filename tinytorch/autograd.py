@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from .gradcheck import GradcheckError, KinkError, gradcheck, gradgradcheck
 from .modes import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
 from .ops.common import is_tensor, wrap
 from .tensor import Tensor
-from .walk import walk
+from .walk import Edge, walk
 
 __all__ = [
     "Function", "backward", "grad",
@@ -22,7 +22,8 @@ __all__ = [
 
 
 def _sequence(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    """A Tensor, a number or None alone, or any iterable of them, such as `model.parameters()`."""
+    return list(value) if isinstance(value, Iterable) and not is_tensor(value) else [value]
 
 
 def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
@@ -68,11 +69,20 @@ def backward(
     wanted = _sequence(inputs)
     if not wanted:
         raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
-    found = walk(roots, seeds, captures=[t.edge for t in wanted], retain_graph=retain, create_graph=create_graph)
-    for tensor in wanted:
-        if tensor.edge in found:
-            gradient = found[tensor.edge]
-            tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
+    wanted = list({id(tensor): tensor for tensor in wanted}.values())
+    found = walk(roots, seeds, captures=_edges(wanted), retain_graph=retain, create_graph=create_graph)
+    with set_grad_enabled(create_graph):
+        for tensor in wanted:
+            if tensor.edge in found:
+                tensor.accumulate_grad(found[tensor.edge])
+
+
+def _edges(inputs: list[Tensor]) -> list[Edge]:
+    """Where the gradients of the inputs arrive."""
+    for i, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(f"input {i} of shape {tuple(tensor.shape)} does not require grad")
+    return [tensor.edge for tensor in inputs]
 
 
 def grad(
@@ -91,11 +101,10 @@ def grad(
     """
     outs, wanted = _sequence(outputs), _sequence(inputs)
     seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else _sequence(grad_outputs))
-    for tensor in wanted:
-        if not tensor.requires_grad:
-            raise RuntimeError("one of the differentiated Tensors does not require grad")
+    if materialize_grads and allow_unused is False:
+        raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
     retain = create_graph if retain_graph is None else retain_graph
-    edges = [t.edge for t in wanted]
+    edges = _edges(wanted)
     found = walk([o.edge for o in outs], seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
     results = [found.get(edge) for edge in edges]
     if materialize_grads:
@@ -138,12 +147,13 @@ class Function(function.Function):
         node.needs_input_grad = tuple([recording and t is not None and t.requires_grad for t in tensors])
         with no_grad():
             result = cls.forward(node, *args)
-        outputs = tuple([o.detach() if any(o is t for t in tensors) else o for o in _sequence(result)])
+            # An input that is returned is a view of itself: the result has a history of its own.
+            outputs = tuple([o.alias() if any(o is t for t in tensors) else o for o in _sequence(result)])
         if recording:
             node._link(tensors, [None if t is None else t.array for t in tensors], outputs, {})
             for output in outputs:
                 if id(output.array) in node._non_differentiable:
-                    output.detach_()
+                    output._requires_grad, output.grad_fn = False, None
         return outputs if isinstance(result, (tuple, list)) else outputs[0]
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:

@@ -63,6 +63,9 @@ class Function:
         if mode.grad:
             node.needs_input_grad = needs = tuple([t is not None and t._requires_grad for t in tensors])
             recording = True in needs
+            for t in tensors:
+                if t is not None and t._view_version is not None:
+                    t._check_fresh()
         else:
             node.needs_input_grad = (False,) * len(arrays)
         try:
@@ -99,15 +102,20 @@ class Function:
         if self._saved:
             self._saved = [self._keep(array, tensors, arrays, outputs) for array in self._saved]
 
-    @staticmethod
-    def _keep(array: Any, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """(array, where it came from, version counter, version): an input's Tensor, or an output's number."""
-        for tensor, candidate in zip(tensors, arrays, strict=True):
+    def _keep(self, array: Any, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """(array, where it came from, version counter, version): the edge of an input, or an output's number.
+
+        The edge, not the Tensor: in-place operations and detach_() give a Tensor another history.
+        """
+        for tensor, candidate, edge in zip(tensors, arrays, self.edges, strict=True):
             if candidate is array and tensor is not None:
-                return array, tensor, tensor._counter, tensor._counter[0]
+                return array, edge, tensor._counter, tensor._counter[0]
         for number, output in enumerate(outputs):
             if output.array is array:
                 return array, number, output._counter, output._counter[0]
+        for tensor in (*tensors, *outputs):  # a view of one of them: a change of its memory counts all the same
+            if tensor is not None and array is not None and shares_memory(array, tensor.array):
+                return array, None, tensor._counter, tensor._counter[0]
         return array, None, None, 0
 
     def save(self, *arrays: Any) -> Any:
@@ -115,7 +123,8 @@ class Function:
 
         Returns the first, so that `return ctx.save(y)` reads well.
         """
-        self._saved = arrays
+        # NumPy returns a scalar where an array of no dimensions is meant.
+        self._saved = arrays = tuple([a if a is None or type(a) is np.ndarray else np.asarray(a) for a in arrays])
         return arrays[0]
 
     def _saved_records(self) -> list[tuple[Any, ...]]:
@@ -138,17 +147,26 @@ class Function:
     @property
     def saved(self) -> tuple[Any, ...]:
         """What `save` kept, as Tensors that still have their place in the graph."""
-        return tuple([self._as_tensor(array, source) for array, source, _, _ in self._saved_records()])
+        return tuple([self._as_tensor(*record) for record in self._saved_records()])
 
-    def _as_tensor(self, array: Any, source: Any) -> Any:
+    def _as_tensor(self, array: Any, source: Any, counter: Any, version: int) -> Any:
         if array is None:
             return None
-        if source is not None and not isinstance(source, int) and source.array is array:
-            return source
         tensor = self.make_tensor(array)
-        if mode.grad and isinstance(source, int):
-            tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, self, source
+        if counter is not None:
+            tensor._counter = counter
+        if mode.grad and source is not None:
+            node, number = (self, source) if isinstance(source, int) else source
+            if not isinstance(node, Function):
+                return self._leaf(node, array)
+            tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, node, number
         return tensor
+
+    def _leaf(self, leaf: Any, array: Any) -> Any:
+        """The leaf that was saved. What it holds must still be what was saved."""
+        if leaf.array is not array:
+            raise RuntimeError(f"the data of an input of {self.name()}, {_describe([array])}, was replaced after the forward")
+        return leaf
 
     def release(self) -> None:
         """Drop what was saved."""
@@ -241,7 +259,7 @@ class FusedFunction(Function):
                 inputs.append(None)
             elif place is not None:
                 # An alias, so that the walk below ends here even where one input depends on another.
-                inputs.append(self._as_tensor(*records[place][:2]).alias())
+                inputs.append(self._as_tensor(*records[place]).alias())
             else:
                 inputs.append(self.make_tensor(np.broadcast_to(np.zeros((), meta[1]), meta[0])))
         for tensor, needs in zip(inputs, self.needs_input_grad, strict=True):
@@ -259,6 +277,11 @@ class FusedFunction(Function):
             create_graph=True,
         )
         return [None if edge is None else found.get(edge) for edge in wanted]
+
+
+def shares_memory(view: Array, base: Array) -> bool:
+    """Whether one array is a view of the other, or both are of a third."""
+    return view.base is not None and (view.base is base or view.base is base.base)
 
 
 def _describe(arrays: Sequence[Any]) -> str:

@@ -160,11 +160,15 @@ class Methods:
     __ipow__ = pow_
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
-        if not (mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad))):
-            self.array[indexing._index_of(index)] = array_of(value)
-            self._counter[0] += 1
-        else:
+        if mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad)):
             self._become(indexing.assigned(self, index, value))
+            return
+        self._check_writable()
+        try:
+            self.array[indexing._index_of(index)] = array_of(value)
+        except ValueError as error:
+            raise RuntimeError(f"cannot assign: {error}") from None
+        self._counter[0] += 1
 
     def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         """The elements of src, broadcast and cast, in place of these; returns the tensor."""
@@ -173,7 +177,7 @@ class Methods:
 
     def fill_(self: Any, value: Any) -> Any:
         """The same value everywhere; returns the tensor."""
-        return self._become(wrap(np.full(self.shape, array_of(value), self.dtype)))
+        return self._become(elementwise.masked_fill(self, np.True_, value))
 
     def zero_(self: Any) -> Any:
         """0 everywhere; returns the tensor."""
@@ -196,6 +200,8 @@ class Methods:
 
     def _become(self: Any, result: Any) -> Any:
         """Write a result into this tensor's memory, and make its history this tensor's."""
+        self._check_writable()
+        recording = mode.grad and (self._requires_grad or result._requires_grad)
         if mode.grad and self._requires_grad and self.grad_fn is None:
             raise RuntimeError(
                 "a leaf Tensor that requires grad is being used in an in-place operation: do it under no_grad(), "
@@ -208,18 +214,29 @@ class Methods:
             )
         if not np.can_cast(result.array.dtype, self.array.dtype, "same_kind"):
             raise RuntimeError(f"result type {result.dtype} can't be cast to the desired output type {self.dtype}")
-        if result._requires_grad and self._view_version is not None:
+        if recording and self._view_version is not None:
             raise RuntimeError(
                 "an in-place operation on a view would have to rewrite the history of its base: change the base "
                 "itself (base[index] = ...), or clone() the view first"
             )
         np.copyto(self.array, result.array, casting="same_kind")
         self._counter[0] += 1
-        if result._requires_grad:
-            self._requires_grad, self.grad_fn, self.output_nr = True, result.grad_fn, result.output_nr
-        elif mode.grad and self.grad_fn is not None:
-            self.detach_()  # overwritten whole by something that has no history
+        if recording:
+            self._counter[1] = self._counter[0]
+            self._requires_grad, self.grad_fn, self.output_nr = result._requires_grad, result.grad_fn, result.output_nr
+            if self._retains_grad and self._requires_grad:
+                self._keep_arriving_grad()
         return self
+
+    def _check_writable(self: Any) -> None:
+        """RuntimeError where an in-place operation would write what it must not."""
+        if mode.grad:
+            self._check_fresh()
+        if not self.array.flags.writeable:
+            raise RuntimeError(
+                "an in-place operation cannot write to this memory: it is read-only, or expanded, so that several "
+                "elements lie in one place. clone() the tensor first"
+            )
 
 
 def _is_matrix(other: Any) -> bool:

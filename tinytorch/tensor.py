@@ -11,7 +11,7 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import as_dtype, is_floating
-from .function import Function
+from .function import Function, shares_memory
 from .methods import Methods
 from .modes import mode
 from .ops import elementwise
@@ -68,12 +68,14 @@ class Tensor(Methods):
     def __init__(self, data: Any, requires_grad: builtins.bool = False) -> None:
         if type(data) is not np.ndarray:
             if isinstance(data, Tensor):
-                data = data.array
+                data = data.array.view()
             elif not isinstance(data, (np.ndarray, np.generic)):
                 data = np.asarray(data, dtypes.get_default_dtype())
             data = np.asarray(data)
         self.array: Array = data
-        self._counter = [0]  # the version of the memory, shared with views: in-place operations count it up
+        # Shared with views. The version of the memory, which in-place operations count up, and the
+        # version that the last one of them to be recorded made.
+        self._counter = [0, 0]
         if requires_grad:
             self.requires_grad_()
 
@@ -203,18 +205,20 @@ class Tensor(Methods):
     @property
     def data(self) -> Tensor:
         """The same memory without history. Assigning a Tensor swaps the memory."""
-        result = Tensor(self.array)
+        # A view, as everywhere: no two Tensors hold one array object, which is what a saved input is known by.
+        result = Tensor(self.array.view())
         result._counter = self._counter
         return result
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        self.array = value.array
+        self.array = value.array.view()
         self._counter = value._counter
 
     @property
     def edge(self) -> Edge:
         """Its node and which output of it: where the walk begins, or a gradient is captured."""
+        self._check_fresh()
         return (self, 0) if self.grad_fn is None else (self.grad_fn, self.output_nr)
 
     @property
@@ -227,20 +231,25 @@ class Tensor(Methods):
         return "AccumulateGrad"
 
     def run_backward(self, grads: list[Any]) -> list[Any]:
-        """As a node of the graph: add what arrived to `.grad`. Recorded gradients are added out of place."""
+        """As a node of the graph: add what arrived to `.grad`."""
         grad, grads[0] = grads[0], None
-        if grad is None:
+        if grad is None or not self._requires_grad:  # requires_grad_(False) since the forward
             return []
-        if self._grad is None:
-            if not mode.grad and not (is_exclusive(grad) and grad.array.flags.c_contiguous):
-                grad = Tensor(np.array(grad.array, order="C"))
+        if self._grad is None and is_exclusive(grad) and grad.array.flags.c_contiguous:
             self._grad = grad
-        elif mode.grad:
+        else:
+            self.accumulate_grad(grad)
+        return []
+
+    def accumulate_grad(self, grad: Tensor) -> None:
+        """Add to `.grad`, which shares no memory with what is added. Recorded gradients are added out of place."""
+        if self._grad is None:
+            self._grad = grad.clone()
+        elif mode.grad or not self._grad.array.flags.writeable:
             self._grad = self._grad + grad
         else:
             np.add(self._grad.array, grad.array, out=self._grad.array)
             self._grad._counter[0] += 1
-        return []
 
     def release(self) -> None:
         """As a node of the graph: nothing was saved."""
@@ -267,6 +276,8 @@ class Tensor(Methods):
 
     def detach_(self) -> Tensor:
         """Drop the history of this tensor itself."""
+        if self._view_version is not None and self._requires_grad:
+            raise RuntimeError("can't detach a view in place, its base would keep the history: use detach()")
         self.grad_fn, self._requires_grad, self.output_nr = None, False, 0
         return self
 
@@ -277,12 +288,16 @@ class Tensor(Methods):
         if self.grad_fn is None or self._retains_grad:
             return
         self._retains_grad = True
-        itself = weakref.ref(self)
+        self._keep_arriving_grad()
+
+    def _keep_arriving_grad(self) -> None:
+        """Keep what arrives at the present node. An in-place operation gives the tensor another one."""
+        itself, node = weakref.ref(self), id(self.grad_fn)
 
         def keep(grad: Tensor) -> None:
             tensor = itself()
-            if tensor is not None:
-                tensor._grad = grad if tensor._grad is None else tensor._grad + grad
+            if tensor is not None and id(tensor.grad_fn) == node:
+                tensor.accumulate_grad(grad)
 
         self.register_hook(keep)
 
@@ -303,10 +318,18 @@ class Tensor(Methods):
 
     def _share_memory_of(self, base: Tensor) -> None:
         """Note that this is a view of base, if its memory is."""
-        a, b = self.array, base.array
-        if a.base is not None and (a.base is b or a.base is b.base):
+        if shares_memory(self.array, base.array):
             self._counter = base._counter
             self._view_version = base._counter[0]
+
+    def _check_fresh(self) -> None:
+        """RuntimeError for a view whose memory was written with a history that the view does not have."""
+        if self._view_version is not None and self._view_version < self._counter[1]:
+            raise RuntimeError(
+                f"a view of shape {tuple(self.shape)} was taken before its base was modified by a recorded in-place "
+                f"operation: the memory is at version {self._counter[1]}, the view's history at version "
+                f"{self._view_version}. Take the view again"
+            )
 
     # ------------------------------------------------------------------ conversions
 
@@ -314,7 +337,7 @@ class Tensor(Methods):
         """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
         if self._requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        return self.array
+        return self.array.view()
 
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
         array = self.numpy()
@@ -403,7 +426,7 @@ class Tensor(Methods):
             raise RuntimeError("only leaf Tensors support deepcopy: use detach() or clone()")
         copied = self.__class__.__new__(self.__class__)
         memo[id(self)] = copied
-        copied.array, copied._counter = self.array.copy(), [0]
+        copied.array, copied._counter = self.array.copy(), [0, 0]
         copied._requires_grad = self._requires_grad
         copied._grad = None if self._grad is None else self._grad.detach().clone()
         return copied

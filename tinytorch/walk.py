@@ -143,9 +143,18 @@ def _arrive(arrived: dict[Any, list[Tensor | None]], edge: Edge, grad: Tensor) -
 def _run_hooks(node: Any, grads: list[Tensor | None]) -> None:
     for number, hook in list(node.hooks):
         grad = grads[number]
-        if grad is not None:
-            replaced = hook(grad)
-            grads[number] = grad if replaced is None else replaced
+        if grad is None:
+            continue
+        replaced = hook(grad)
+        if replaced is None:
+            continue
+        if not isinstance(replaced, type(grad)):
+            raise TypeError(f"a hook must return a Tensor or None, not {type(replaced).__name__}")
+        if replaced.array.shape != grad.array.shape:
+            raise RuntimeError(
+                f"a hook replaced a gradient of shape {tuple(grad.shape)} by one of shape {tuple(replaced.shape)}"
+            )
+        grads[number] = replaced.to(grad.dtype)
 
 
 def _reference_counts(tensor: Any) -> tuple[int, int]:

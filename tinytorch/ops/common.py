@@ -37,6 +37,13 @@ def array_of(value: Any) -> Any:
     return value.array if is_tensor(value) else value
 
 
+def owned(ctx: Any, index: Any) -> Any:
+    """An index or a mask for backward to read: copied where a graph is recorded, as the caller may write into theirs."""
+    if isinstance(index, tuple):
+        return tuple([owned(ctx, part) for part in index])
+    return index.copy() if isinstance(index, np.ndarray) and True in ctx.needs_input_grad else index
+
+
 def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Tensor, Tensor]:
     """Both operands as Tensors of the dtype in which PyTorch combines them."""
     if is_tensor(input) and is_tensor(other) and input.array.dtype == other.array.dtype:

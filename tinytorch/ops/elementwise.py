@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..function import Function
-from .common import array_of, floating, promote, quiet, wrap
+from .common import array_of, floating, owned, promote, quiet, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -195,7 +195,7 @@ class Where(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any, condition: Any) -> Any:
-        ctx.condition = condition
+        ctx.condition = owned(ctx, condition)
         return np.where(condition, a, b)
 
     # dy/da = [condition], dy/db = [not condition]: chosen, not multiplied, so that a NaN on one side stays there

@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import int64
 from ..function import Function
 from ..kernels.embedding import embedding_backward
-from .common import array_of, is_tensor, normalize_dim, wrap
+from .common import array_of, is_tensor, normalize_dim, owned, wrap
 from .reduction import ValuesIndices
 
 if TYPE_CHECKING:
@@ -55,8 +55,11 @@ class Index(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any) -> Any:
-        ctx.index, ctx.shape = index, x.shape
-        return x[index]
+        ctx.index, ctx.shape = owned(ctx, index), x.shape
+        y = x[index]
+        if type(y) is not np.ndarray:  # one element, which NumPy copies out; with an ellipsis it is a view
+            y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return y
 
     # dL/dx_i = the sum of g over the places of y that were read from x_i
     @staticmethod
@@ -73,7 +76,7 @@ class Scatter(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, shape: tuple[int, ...]) -> Any:
-        ctx.index = index
+        ctx.index = owned(ctx, index)
         y = np.zeros(shape, x.dtype)
         if _basic(index):
             y[index] = x
@@ -94,7 +97,7 @@ class IndexAssign(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, v: Any, index: Any) -> Any:
-        ctx.index = index
+        ctx.index = owned(ctx, index)
         y = x.copy()
         y[index] = v
         return y
@@ -121,7 +124,7 @@ class Gather(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, dim: int) -> Any:
-        ctx.index, ctx.dim, ctx.shape = index, dim, x.shape
+        ctx.index, ctx.dim, ctx.shape = owned(ctx, index), dim, x.shape
         return x[_grid(index, dim)]
 
     # dL/dx = g added at the places that were read
@@ -137,7 +140,7 @@ class ScatterAdd(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, src: Any, index: Any, dim: int) -> Any:
-        ctx.index, ctx.dim, ctx.shape = index, dim, src.shape
+        ctx.index, ctx.dim, ctx.shape = owned(ctx, index), dim, src.shape
         y = x.copy()
         np.add.at(y, _grid(index, dim), src[tuple(slice(n) for n in index.shape)])
         return y
@@ -159,7 +162,7 @@ class Embedding(Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Any, index: Any, padding_idx: int | None) -> Any:
-        ctx.index, ctx.padding_idx, ctx.rows = index, padding_idx, weight.shape[0]
+        ctx.index, ctx.padding_idx, ctx.rows = owned(ctx, index), padding_idx, weight.shape[0]
         return weight[index]
 
     # dL/dweight[v] = sum of g over the places with index v; no gradient for the padding row
@@ -175,7 +178,7 @@ class EmbeddingBackward(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, padding_idx: int | None, rows: int) -> Any:
-        ctx.index, ctx.padding_idx = index, padding_idx
+        ctx.index, ctx.padding_idx = owned(ctx, index), padding_idx
         flat = np.ascontiguousarray(x.reshape(index.size, x.shape[-1]))
         y = embedding_backward(flat, np.ascontiguousarray(index.reshape(-1), np.int64), rows)
         if padding_idx is not None:

@@ -83,7 +83,7 @@ def _check_reduction(reduction: str) -> None:
 
 def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
     """Scores (C,), (N, C) or (N, C, ...) as (rows, C), and class indices as (rows,)."""
-    index = np.asarray(array_of(target))
+    index = np.array(array_of(target))  # a copy, which backward reads
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"{what}: expected class indices of an integer dtype as target, got {index.dtype}")
     shape = tuple(x.shape)
