@@ -18,6 +18,7 @@ their mean. That is told apart from a wrong backward, and named.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,16 @@ class _Point:
     """A function at a point, as a map between vectors: the outputs that require grad, one after another."""
 
     def __init__(
-        self, check: str, func: Callable[..., Any], inputs: Any, tolerances: Tolerances, first: int | None = None
+        self,
+        check: str,
+        func: Callable[..., Any],
+        inputs: Any,
+        tolerances: Tolerances,
+        values: Callable[..., Any] | None = None,
+        first: int | None = None,
     ) -> None:
         self.check = check
-        self.func = func
+        self.values = func if values is None else values  # what the differences are taken of
         self.tolerances = tolerances
         self.inputs = _list(inputs)
         self.first = first  # in gradgradcheck, how many inputs the function itself has: cotangents follow
@@ -81,7 +88,7 @@ class _Point:
                     f"{check}: output {k} is {y.dtype}, too coarse for finite differences: something inside the "
                     "function leaves float64. Keep all of it there: call .double() on constants and parameters"
                 )
-        self.value = self._vector(results)
+        self.value = self()
 
     def name(self, i: int) -> str:
         """input 0, ...; in gradgradcheck also grad_output 0, ..."""
@@ -93,7 +100,7 @@ class _Point:
 
     def __call__(self) -> Array:
         """y at whatever the inputs hold now."""
-        return self._vector(_list(self.func(*self.inputs)))
+        return self._vector(_list(self.values(*self.inputs)))
 
     def at(self, x: Tensor, step: Array) -> Array:
         """y with one input moved: in its own memory, as the function may have got hold of it by another way."""
@@ -156,7 +163,9 @@ class _Point:
                     f"{what} must be float64: in {x.dtype} the rounding error of finite differences drowns the "
                     "derivative. Call .double() on it before requires_grad_() (and on a model: model.double())"
                 )
-            if any(stride == 0 and size > 1 for stride, size in zip(x.array.strides, x.shape, strict=True)):
+            if x.numel() and any(
+                stride == 0 and size > 1 for stride, size in zip(x.array.strides, x.shape, strict=True)
+            ):
                 raise GradcheckInputError(
                     f"{what} has elements that overlap in memory (from expand or broadcast_to), so one cannot be moved "
                     "alone. Call .clone() on it"
@@ -360,15 +369,15 @@ def gradgradcheck(
         n = len(first.inputs)
         places = [i for i, x in enumerate(first.inputs) if is_tensor(x) and x.requires_grad]
 
-        def backward_of_func(*args: Any) -> tuple[Any, ...]:
+        def backward_of_func(*args: Any, create_graph: bool) -> tuple[Any, ...]:
             results = _list(func(*args[:n]))
             outputs = [results[k] for k in first.numbers]
-            grads = dict(
-                zip(places, _vjp(outputs, args[n:], [args[i] for i in places], create_graph=True), strict=True)
-            )
+            grads = dict(zip(places, _vjp(outputs, args[n:], [args[i] for i in places], create_graph), strict=True))
             return tuple(grads.get(i) for i in range(n))
 
-        return _Point("gradgradcheck", backward_of_func, (*first.inputs, *cotangents), tolerances, first=n)
+        # Differences are taken of the backward that training runs, unrecorded: a fused operation has two.
+        recorded, plain = partial(backward_of_func, create_graph=True), partial(backward_of_func, create_graph=False)
+        return _Point("gradgradcheck", recorded, (*first.inputs, *cotangents), tolerances, values=plain, first=n)
 
     tolerances = Tolerances(eps, atol, rtol, nondet_tol)
     return _run(point, raise_exception, check_undefined_grad, fast_mode)

@@ -1,0 +1,271 @@
+"""What every operation must satisfy. Each check is given an example and raises AssertionError or RuntimeError."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import tinytorch
+from tinytorch.autograd import gradcheck, gradgradcheck
+from tinytorch.function import Function, FusedFunction
+from tinytorch.walk import topological_order
+
+TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
+WIDENS_ON_PURPOSE = {"To"}
+
+
+class Example:
+    """One example of an operation: a call that runs under tinytorch and torch alike, and the shapes it takes."""
+
+    def __init__(self, cls: Any, number: int, call: Callable[..., Any], shapes: Sequence[tuple[int, ...]]) -> None:
+        self.cls, self.call, self.shapes = cls, call, tuple(shapes)
+        self.id = f"{cls.__name__}-{number}"
+
+    def with_shapes(self, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Example:
+        other = Example(self.cls, 0, self.call, [change(shape) for shape in self.shapes])
+        other.id = self.id
+        return other
+
+    def arrays(self, dtype: Any = np.float64, strided: bool = False) -> list[Any]:
+        """Normally distributed, the same ones each time; strided ones are transposed and have gaps."""
+        rng = np.random.default_rng(zlib.crc32(self.id.encode()))
+        drawn = [rng.standard_normal(shape) for shape in self.shapes]
+        if strided:
+            drawn = [np.repeat(a.T[..., None], 2, -1)[..., 0].T for a in drawn]
+        return [a.astype(dtype, order="K") if not strided else _strided(a, dtype) for a in drawn]
+
+
+def _strided(a: Any, dtype: Any) -> Any:
+    wide = np.empty((*reversed(a.shape), 2), dtype)
+    wide[..., 0] = a.T
+    return wide[..., 0].T
+
+
+def operations(package: str = "tinytorch") -> list[Any]:
+    """Every operation that a package defines, wherever it is in the tree of classes; `_Names` are machinery."""
+
+    def below(cls: Any) -> Iterator[Any]:
+        for sub in cls.__subclasses__():
+            yield sub
+            yield from below(sub)
+
+    bases = {"tinytorch.function", "tinytorch.autograd"}
+    found = {cls for cls in below(Function) if cls.__module__.startswith(package) and cls.__module__ not in bases}
+    found = {cls for cls in found if not cls.__name__.startswith("_")}
+    return sorted(found, key=lambda cls: (cls.__module__, cls.__name__))
+
+
+def examples_of(cls: Any) -> list[Example]:
+    """The examples of an operation, which must be its own and not its base class's."""
+    assert vars(cls).get("examples"), f"{cls.__module__}.{cls.__name__} has no examples: see docs/operations.md"
+    return [Example(cls, i, call, shapes) for i, (call, *shapes) in enumerate(cls.examples)]
+
+
+def listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def tensors(arrays: Sequence[Any]) -> list[Any]:
+    return [tinytorch.from_numpy(a).requires_grad_() for a in arrays]
+
+
+def nodes_of(outputs: Sequence[Any]) -> list[Any]:
+    """The nodes of the graph behind some outputs, without the leaves."""
+    nodes = topological_order([y.grad_fn for y in outputs if y.grad_fn is not None])
+    return [node for node in nodes if isinstance(node, Function)]
+
+
+def cotangents(outputs: Sequence[Any], seed: int = 0) -> list[Any]:
+    """Random arrays in the shapes and dtypes of the outputs."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.asarray(rng.standard_normal(tuple(y.shape))).astype(str(y.dtype).removeprefix("torch.")) for y in outputs
+    ]
+
+
+def assert_close(actual: Any, expected: Any, what: str, tolerance: float) -> None:
+    """Equal up to a part of the largest element; shapes, NaN and infinities must agree."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
+    a, b = actual.astype(np.float64), expected.astype(np.float64)
+    finite = b[np.isfinite(b)]
+    scale = max(1.0, float(np.abs(finite).max(initial=0)))
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+
+
+def gradients(outputs: Sequence[Any], inputs: Sequence[Any], seeds: Sequence[Any]) -> list[Any]:
+    """Arrays: J^T c for each input, zeros where nothing flows."""
+    pairs = [(y, tinytorch.from_numpy(c)) for y, c in zip(outputs, seeds, strict=True) if y.requires_grad]
+    grads = tinytorch.autograd.grad(
+        [y for y, _ in pairs], inputs, [c for _, c in pairs], retain_graph=True, materialize_grads=True
+    )
+    return [g.array for g in grads]
+
+
+# ---------------------------------------------------------------------- the checks
+
+
+def check_some_example_runs_it(cls: Any) -> None:
+    """The graph of an example holds the operation: else its tests would test another one."""
+    for example in examples_of(cls):
+        outputs = listed(example.call(tinytorch, *tensors(example.arrays(np.float32))))
+        if any(type(node) is cls for node in nodes_of(outputs)):
+            return
+    raise AssertionError(f"no example of {cls.__name__} runs it")
+
+
+def check_gradients(example: Example, strided: bool = False) -> None:
+    inputs = tuple(tensors(example.arrays(strided=strided)))
+    assert gradcheck(lambda *xs: example.call(tinytorch, *xs), inputs, rtol=1e-5, atol=1e-7)
+
+
+def check_second_derivatives(example: Example, strided: bool = False) -> None:
+    inputs = tuple(tensors(example.arrays(strided=strided)))
+    assert gradgradcheck(
+        lambda *xs: example.call(tinytorch, *xs),
+        inputs,
+        rtol=1e-5,
+        atol=1e-7,
+        gen_non_contig_grad_outputs=strided,
+        fast_mode=sum(x.numel() for x in inputs) > 60,
+    )
+
+
+def check_dtypes(example: Example, dtype: Any = np.float32) -> None:
+    """Nothing widens in silence: neither outputs nor what backward itself returns, before the walk casts it."""
+    inputs = tensors(example.arrays(dtype))
+    outputs = listed(example.call(tinytorch, *inputs))
+    for y in outputs:
+        assert y.dtype == dtype or y.dtype.kind in "iub" or example.cls.__name__ in WIDENS_ON_PURPOSE, (
+            f"{y.dtype} output"
+        )
+    for node in nodes_of(outputs):
+        if type(node) is example.cls:
+            seeds = [tinytorch.from_numpy(np.ones(shape, meta)) for shape, meta in node.metadata]
+            for grad, edge in zip(node.run_backward(seeds), node.edges, strict=True):
+                if grad is not None and edge is not None and example.cls.__name__ not in WIDENS_ON_PURPOSE:
+                    assert grad.dtype == dtype, (
+                        f"{node.name()} returns a {grad.dtype} gradient for a {np.dtype(dtype)} input"
+                    )
+    for grad in gradients(outputs, inputs, cotangents(outputs)):
+        assert grad.dtype == dtype, f"{grad.dtype} gradient"
+
+
+def check_composite(example: Example, dtype: Any) -> None:
+    """Kernels and composite agree, in value and gradient; and `unfold` leaves no node of the operation."""
+    tolerance = TOLERANCE[np.dtype(dtype).name]
+    arrays = example.arrays(dtype)
+    inputs = tensors(arrays)
+    outputs = listed(example.call(tinytorch, *inputs))
+    with tinytorch.unfold():
+        steps = tensors(arrays)
+        unfolded = listed(example.call(tinytorch, *steps))
+    if issubclass(example.cls, FusedFunction):
+        assert not any(type(node) is example.cls for node in nodes_of(unfolded)), "not unfolded"
+    seeds = cotangents(outputs)
+    for y, z in zip(outputs, unfolded, strict=True):
+        assert y.dtype == z.dtype, f"fused {y.dtype}, composite {z.dtype}"
+        assert_close(y.array, z.array, "value", tolerance)
+    fused, composite = gradients(outputs, inputs, seeds), gradients(unfolded, steps, seeds)
+    for i, (a, b) in enumerate(zip(fused, composite, strict=True)):
+        assert_close(a, b, f"gradient of input {i}", tolerance)
+
+
+def check_second_walk(example: Example) -> None:
+    """A second backward raises if something was saved, and gives the same again with retain_graph."""
+    inputs = tensors(example.arrays())
+    outputs = [y for y in listed(example.call(tinytorch, *inputs)) if y.requires_grad]
+    seeds = [tinytorch.from_numpy(c) for c in cotangents(outputs)]
+    saved = any(node._saved for node in nodes_of(outputs))
+    tinytorch.autograd.backward(outputs, seeds, retain_graph=True)
+    first = [x.grad.array.copy() for x in inputs]
+    tinytorch.autograd.backward(outputs, seeds)
+    for x, grad in zip(inputs, first, strict=True):
+        np.testing.assert_array_equal(x.grad.array, 2 * grad)
+    try:
+        tinytorch.autograd.backward(outputs, seeds)
+    except RuntimeError as error:
+        assert saved and "retain_graph" in str(error), error
+    else:
+        assert not saved, "a second walk over freed arrays must raise"
+
+
+# ---------------------------------------------------------------------- against PyTorch
+
+
+def check_oracle(example: Example, dtype: Any, second: bool = True) -> None:
+    """Value, dtype, gradient and second derivative are PyTorch's."""
+    compare_with_torch(example.call, example.arrays(dtype), second=second)
+
+
+def compare_with_torch(
+    call: Callable[..., Any], arrays: Sequence[Any], second: bool = False, tolerance: float | None = None
+) -> None:
+    """Run a call under both, where floating arrays require grad: outputs, dtypes and gradients must agree."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    def theirs(a: Any) -> Any:
+        if not isinstance(a, np.ndarray):
+            return a
+        if a.dtype.name == "bfloat16":
+            return torch.from_numpy(a.astype(np.float32)).bfloat16()
+        return torch.from_numpy(a.copy())
+
+    ours_in = [tinytorch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arrays]
+    theirs_in = [theirs(a) for a in arrays]
+    places = [
+        i for i, a in enumerate(arrays) if isinstance(a, np.ndarray) and tinytorch.from_numpy(a).is_floating_point()
+    ]
+    for i in places:
+        ours_in[i].requires_grad_()
+        theirs_in[i].requires_grad_()
+    with sdpa_kernel(SDPBackend.MATH):
+        ours, expected = listed(call(tinytorch, *ours_in)), listed(call(torch, *theirs_in))
+        assert len(ours) == len(expected), f"{len(ours)} outputs, PyTorch has {len(expected)}"
+        for k, (y, z) in enumerate(zip(ours, expected, strict=True)):
+            if not isinstance(z, torch.Tensor):
+                assert y == z, f"output {k} is {y!r}, PyTorch's {z!r}"
+                continue
+            assert f"torch.{y.dtype}" == str(z.dtype), f"output {k} is {y.dtype}, PyTorch's {z.dtype}"
+            assert y.requires_grad == z.requires_grad, f"output {k} requires_grad {y.requires_grad}, PyTorch's not"
+            assert_close(y.array, array_of(z), f"output {k}", tolerance or TOLERANCE.get(str(y.dtype), 0))
+        pairs = [(y, z) for y, z in zip(ours, expected, strict=True) if isinstance(z, torch.Tensor) and z.requires_grad]
+        if not pairs:
+            return
+        seeds = cotangents([y for y, _ in pairs])
+        our_seeds = [tinytorch.from_numpy(c).requires_grad_() for c in seeds]
+        their_seeds = [theirs(c).requires_grad_() for c in seeds]
+        our_x, their_x = [ours_in[i] for i in places], [theirs_in[i] for i in places]
+        options = {"create_graph": second, "materialize_grads": True}
+        our_grads = tinytorch.autograd.grad([y for y, _ in pairs], our_x, our_seeds, **options)
+        their_grads = torch.autograd.grad([z for _, z in pairs], their_x, their_seeds, **options)
+        _compare(our_grads, their_grads, "gradient", tolerance)
+        chosen = [i for i, g in enumerate(their_grads) if g.requires_grad] if second else []
+        if not chosen:
+            return
+        curvature = cotangents([our_grads[i] for i in chosen], seed=1)
+        options = {"materialize_grads": True}
+        ours_2 = [our_grads[i] for i in chosen], [*our_x, *our_seeds], [tinytorch.from_numpy(c) for c in curvature]
+        theirs_2 = [their_grads[i] for i in chosen], [*their_x, *their_seeds], [theirs(c) for c in curvature]
+        _compare(
+            tinytorch.autograd.grad(*ours_2, **options),
+            torch.autograd.grad(*theirs_2, **options),
+            "second derivative",
+            tolerance,
+        )
+
+
+def _compare(ours: Any, theirs: Any, what: str, tolerance: float | None) -> None:
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        assert f"torch.{a.dtype}" == str(b.dtype), f"{what} of input {i} is {a.dtype}, PyTorch's {b.dtype}"
+        assert_close(a.array, array_of(b), f"{what} of input {i}", tolerance or TOLERANCE[str(a.dtype)])
+
+
+def array_of(z: Any) -> Any:
+    """A torch tensor's array."""
+    z = z.detach()
+    return (z.float() if str(z.dtype) == "torch.bfloat16" else z).numpy(force=True)

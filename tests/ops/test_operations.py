@@ -1,0 +1,291 @@
+"""Every operation in tinytorch, found by itself, with every example it gives: see docs/operations.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinytorch
+from tests.ops import checks
+from tests.ops.checks import Example
+from tinytorch.function import Function, FusedFunction
+
+OPERATIONS = checks.operations()
+EXAMPLES = [example for cls in OPERATIONS if vars(cls).get("examples") for example in checks.examples_of(cls)]
+
+# What PyTorch does at the edges and we refuse, on purpose.
+REFUSED_HERE = {
+    ("Attention", "no_4"): "a head of size 0 has no scale",
+    ("Permute", "0d"): "mT of a number is deprecated in PyTorch",
+}
+
+every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.id)
+layouts = pytest.mark.parametrize("strided", [False, True], ids=["contiguous", "strided"])
+both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+
+def test_the_search_finds_operations() -> None:
+    names = {cls.__name__ for cls in OPERATIONS}
+    assert {"Add", "Triu", "Softmax", "SoftmaxBackward", "Attention", "Embedding"} <= names
+
+
+@pytest.mark.parametrize("cls", OPERATIONS, ids=lambda cls: cls.__name__)
+def test_has_examples_and_says_what_it_is(cls: Any) -> None:
+    checks.examples_of(cls)
+    assert cls.__doc__
+
+
+@pytest.mark.parametrize("cls", OPERATIONS, ids=lambda cls: cls.__name__)
+def test_an_example_runs_the_operation(cls: Any) -> None:
+    checks.check_some_example_runs_it(cls)
+
+
+@layouts
+@every_example
+def test_gradients(example: Example, strided: bool) -> None:
+    checks.check_gradients(example, strided)
+
+
+@layouts
+@every_example
+def test_second_derivatives(example: Example, strided: bool) -> None:
+    checks.check_second_derivatives(example, strided)
+
+
+@every_example
+def test_float32_stays_float32(example: Example) -> None:
+    checks.check_dtypes(example)
+
+
+SHAPES = {
+    "0d": lambda shape: (),
+    "no_3": lambda shape: tuple(0 if n == 3 else n for n in shape),
+    "no_4": lambda shape: tuple(0 if n == 4 else n for n in shape),
+}
+
+
+@pytest.mark.parametrize("edge", SHAPES)
+@every_example
+def test_float32_stays_float32_at_the_edges(example: Example, edge: str) -> None:
+    """Without dimensions, NumPy's operators return scalars, whose rules for dtypes differ."""
+    example = example.with_shapes(SHAPES[edge])
+    try:
+        example.call(tinytorch, *checks.tensors(example.arrays(np.float32)))
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        assert str(error), "an error must say what was wrong"
+        return
+    checks.check_dtypes(example)
+
+
+@both_dtypes
+@every_example
+def test_unfold_changes_nothing(example: Example, dtype: Any) -> None:
+    """Kernels and composite agree, also where the operation is a step inside another one."""
+    checks.check_composite(example, dtype)
+
+
+@every_example
+def test_second_walk_raises_unless_retained(example: Example) -> None:
+    checks.check_second_walk(example)
+
+
+@pytest.mark.oracle
+@both_dtypes
+@every_example
+def test_as_pytorch(example: Example, dtype: Any) -> None:
+    checks.check_oracle(example, dtype)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("edge", SHAPES)
+@every_example
+def test_as_pytorch_at_the_edges(example: Example, edge: str) -> None:
+    """Shapes without dimensions or elements: the same result, or both refuse."""
+    import torch
+
+    example = example.with_shapes(SHAPES[edge])
+    arrays = example.arrays(np.float32)
+    try:
+        example.call(torch, *[torch.from_numpy(a) for a in arrays])
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        if "does not require grad" in str(error):
+            return  # PyTorch's gradients of nothing are cut off from the graph, ours are not
+        with pytest.raises((RuntimeError, IndexError, ValueError, TypeError)):
+            example.call(tinytorch, *checks.tensors(arrays))
+        return
+    if (example.cls.__name__, edge) in REFUSED_HERE:
+        try:
+            example.call(tinytorch, *checks.tensors(arrays))
+        except RuntimeError:
+            return
+    checks.check_oracle(example, np.float32, second=False)
+
+
+# ---------------------------------------------------------------------- these tests can fail
+
+
+class _WrongFactor(Function):
+    """y = x^2, with half its derivative"""
+
+    examples = ((lambda t, x: _WrongFactor.apply(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g * x
+
+
+class _Zeros(_WrongFactor):
+    """y = x^2, without gradient"""
+
+    examples = ((lambda t, x: _Zeros.apply(x), (3, 4)),)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 0
+
+
+class _NotDifferentiable(_WrongFactor):
+    """y = x^2, with a gradient cut off from the graph"""
+
+    examples = ((lambda t, x: _NotDifferentiable.apply(x), (3, 4)),)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g * (2 * x.detach())
+
+
+class _IgnoresStrides(_WrongFactor):
+    """y = x^2, read in the order of memory"""
+
+    examples = ((lambda t, x: _IgnoresStrides.apply(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return (x * x).ravel(order="K").reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g * (2 * x)
+
+
+class _WideForward(_WrongFactor):
+    """y = x^2 in float64"""
+
+    examples = ((lambda t, x: _WideForward.apply(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return x * x * np.float64(1)
+
+
+class _WideBackward(_WrongFactor):
+    """y = x^2, with a float64 gradient, which the walk would cast in silence"""
+
+    examples = ((lambda t, x: _WideBackward.apply(x), (3, 4)),)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g.double() * (2 * x)
+
+
+class _WrongComposite(FusedFunction):
+    """y = x^2, but its composite is x^3"""
+
+    examples = ((lambda t, x: _WrongComposite.apply(x), (3, 4)),)
+
+    @staticmethod
+    def composite(x: Any) -> Any:
+        return x * x * x
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g * 2 * x
+
+
+class _Elsewhere(_WrongFactor):
+    """Its example is of another operation"""
+
+    examples = ((lambda t, x: x.exp(), (3, 4)),)
+
+
+class _NoExamples(_WrongFactor):
+    """Inherits those of its base"""
+
+
+def _only(cls: Any) -> Example:
+    (example,) = checks.examples_of(cls)
+    return example
+
+
+@pytest.mark.parametrize("cls", [_WrongFactor, _Zeros], ids=lambda cls: cls.__name__)
+def test_a_wrong_backward_is_caught(cls: Any) -> None:
+    with pytest.raises(RuntimeError, match="gradcheck: backward is wrong"):
+        checks.check_gradients(_only(cls))
+
+
+def test_a_backward_that_is_cut_off_is_caught_in_the_second_derivative() -> None:
+    checks.check_gradients(_only(_NotDifferentiable))
+    with pytest.raises(RuntimeError, match="gradgradcheck: backward is wrong"):
+        checks.check_second_derivatives(_only(_NotDifferentiable))
+
+
+def test_a_forward_that_ignores_strides_is_caught() -> None:
+    checks.check_gradients(_only(_IgnoresStrides))
+    with pytest.raises(RuntimeError, match="gradcheck: backward is wrong"):
+        checks.check_gradients(_only(_IgnoresStrides), strided=True)
+
+
+@pytest.mark.parametrize("cls", [_WideForward, _WideBackward], ids=lambda cls: cls.__name__)
+def test_silent_widening_is_caught(cls: Any) -> None:
+    with pytest.raises(AssertionError, match="float64"):
+        checks.check_dtypes(_only(cls))
+
+
+def test_a_wrong_composite_is_caught() -> None:
+    with pytest.raises(AssertionError, match="value"):
+        checks.check_composite(_only(_WrongComposite), np.float64)
+    checks.check_gradients(_only(_WrongComposite))
+    with pytest.raises(RuntimeError, match="gradgradcheck: backward is wrong"):
+        checks.check_second_derivatives(_only(_WrongComposite))
+
+
+def test_missing_examples_are_caught() -> None:
+    with pytest.raises(AssertionError, match="_NoExamples has no examples"):
+        checks.examples_of(_NoExamples)
+
+
+def test_an_example_of_something_else_is_caught() -> None:
+    with pytest.raises(AssertionError, match="no example of _Elsewhere runs it"):
+        checks.check_some_example_runs_it(_Elsewhere)
+
+
+def test_operations_are_found_below_other_operations() -> None:
+    assert any(cls.__mro__[1] is not Function and cls.__mro__[1] is not FusedFunction for cls in OPERATIONS)
+
+
+@pytest.mark.oracle
+def test_a_difference_from_pytorch_is_caught() -> None:
+    def call(t: Any, x: Any) -> Any:
+        return x * x if t is not tinytorch else _Zeros.apply(x)
+
+    with pytest.raises(AssertionError, match="gradient of input 0"):
+        checks.compare_with_torch(call, [np.ones(3)])
