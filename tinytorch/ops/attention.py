@@ -125,6 +125,10 @@ def _four(x: Tensor) -> Tensor:
     return x.reshape((1,) * (4 - x.ndim) + tuple(x.shape)) if x.ndim < 4 else x.reshape(-1, *x.shape[-3:])
 
 
+def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False))
+
+
 def _check(q: Any, k: Any, v: Any, mask: Any, causal: bool, dropout: float, grouped: bool) -> None:
     shapes = f"query {q.dtype} {tuple(q.shape)}, key {k.dtype} {tuple(k.shape)}, value {v.dtype} {tuple(v.shape)}"
     what = "scaled_dot_product_attention: "
@@ -134,10 +138,15 @@ def _check(q: Any, k: Any, v: Any, mask: Any, causal: bool, dropout: float, grou
         raise RuntimeError(f"{what}expected one dtype, got {shapes}")
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise RuntimeError(f"{what}query and key must have one head size, key and value one length, got {shapes}")
+    if not q.shape[-1]:
+        raise RuntimeError(f"{what}the head size must not be 0, got {shapes}")
     heads = (1, 1, 1) if q.ndim == 2 else (q.shape[-3], k.shape[-3], v.shape[-3])
     fits = heads[1] == heads[2] and (heads[0] == heads[1] or (grouped and heads[1] and heads[0] % heads[1] == 0))
     if not fits or not tuple(q.shape[:-3]) == tuple(k.shape[:-3]) == tuple(v.shape[:-3]):
         raise RuntimeError(f"{what}batch and heads must agree (with enable_gqa, H a multiple of Hkv), got {shapes}")
+    scores, masked = (*q.shape[:-1], k.shape[-2]), np.shape(array_of(mask))
+    if mask is not None and not _broadcasts(masked, scores):
+        raise RuntimeError(f"{what}attn_mask {masked} does not broadcast to the scores {scores}, got {shapes}")
     if causal and mask is not None:
         raise RuntimeError(f"{what}give either attn_mask or is_causal=True, not both")
     if not 0 <= dropout < 1:

@@ -263,6 +263,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise RuntimeError(f"pad: expected pairs for at most {input.ndim} dimensions, got {tuple(pad)}")
     pairs = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
     widths = ((0, 0),) * (input.ndim - len(pairs)) + tuple(reversed(pairs))
+    if any(min(a, 0) + min(b, 0) + n < 0 for n, (a, b) in zip(input.shape, widths, strict=True)):
+        raise RuntimeError(f"pad: {tuple(pad)} crops more than there is of shape {tuple(input.shape)}")
     return Pad.apply(input, widths=widths, value=0.0 if value is None else value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,11 @@ def _product(a: Any, b: Any) -> Any:
     if a.dtype == float32 or a.dtype == float64:
         return gemm.matmul(a, b)
     return np.matmul(a, b)
+
+
+def _rows(x: Any) -> Any:
+    """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class Matmul(Function):
@@ -70,16 +76,16 @@ class Linear(FusedFunction):
         if x.dtype not in (float32, float64):
             y = x @ w.T
             return y if b is None else y + b
-        y = gemm.matmul(x.reshape(-1, x.shape[-1]), w.T, bias=b)
+        y = gemm.matmul(_rows(x), w.T, bias=b)
         return y.reshape(*x.shape[:-1], w.shape[0])
 
     # dL/dx_ni = sum_o g_no w_oi; dL/dw_oi = sum_n g_no x_ni; dL/db_o = sum_n g_no
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, w = ctx.saved
-        rows = g.reshape(-1, g.shape[-1])
+        rows = _rows(g)
         dx = None if w is None else _product(rows, w).reshape(*g.shape[:-1], w.shape[1])
-        dw = None if x is None else _product(rows.T, x.reshape(-1, x.shape[-1]))
+        dw = None if x is None else _product(rows.T, _rows(x))
         db = rows.sum(axis=0) if ctx.needs_input_grad[2] else None
         return dx, dw, db
 
@@ -107,7 +113,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return y.squeeze(-1 if column else -2) if row else y
     if b.array.ndim == 2 and a.array.ndim > 2:
         # One product of (rows, K) by (K, N), so that the gradient of b is one product too.
-        return Matmul.apply(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        return Matmul.apply(_rows(a), b).reshape(*a.shape[:-1], b.shape[-1])
     return Matmul.apply(a, b)
 
 
