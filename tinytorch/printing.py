@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,55 +12,80 @@ from . import dtypes
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-_PRECISION = 4
-_THRESHOLD = 1000  # elements above which the middle is left out
-
-
-def _formatter(array: np.ndarray[Any, Any]) -> Any:
-    """Four decimals; none where all are whole numbers; powers of ten where the sizes differ too much."""
-    finite = np.abs(array[np.isfinite(array) & (array != 0)].astype(np.float64))
-    whole = bool((finite == np.floor(finite)).all())
-    spread = finite.size and (finite.max() / finite.min() > 1e3 or finite.max() > 1e8 or finite.min() < 1e-4)
-    if finite.size and (finite.max() > 1e8 or (spread and not whole)):
-        form = f"{{:.{_PRECISION}e}}"
-    else:
-        form = "{:.0f}." if whole else f"{{:.{_PRECISION}f}}"
-    texts = [_number(value, form) for value in array.reshape(-1).tolist()]
-    width = max(map(len, texts), default=0)
-    return {"float_kind": lambda value: _number(float(value), form).rjust(width)}
-
-
-def _number(value: float, form: str) -> str:
-    return form.format(value) if np.isfinite(value) else str(value)
+PREFIX = "tensor("
+DECIMALS = 4
+LINE = 80  # characters
+THRESHOLD = 1000  # elements above which the middle of long dimensions is left out,
+EDGE = 3  # and how many stay at either end
 
 
 def tensor_repr(tensor: Tensor) -> str:
     """tensor([...], dtype, grad_fn): what repr(tensor) shows."""
     array = tensor.array
-    prefix = "tensor("
-    options: dict[str, Any] = {"separator": ", ", "prefix": prefix, "threshold": _THRESHOLD, "edgeitems": 3}
-    if tensor.is_floating_point():
-        shown = array.astype(np.float32) if array.dtype.itemsize < 4 else array
-        body = np.array2string(shown, formatter=_formatter(_corners(shown)), **options)
-    else:
-        body = np.array2string(array, **options)
+    shown = array.astype(np.float64) if tensor.is_floating_point() else array
+    shorten = array.size > THRESHOLD
+    text = _text(shown, *_formatter(_corners(shown)), len(PREFIX), shorten) if array.size else "[]"
     notes = [f"size={tuple(array.shape)}"] if array.size == 0 and array.ndim > 1 else []
-    if array.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool) or (
-        array.size == 0 and not tensor.is_floating_point()
-    ):
+    implied = (dtypes.int64, dtypes.bool) if array.size else ()
+    if array.dtype not in (dtypes.get_default_dtype(), *implied):
         notes.append(f"dtype=torch.{array.dtype}")
     if tensor.grad_fn is not None:
         notes.append(f"grad_fn={tensor.grad_fn!r}")
     elif tensor.requires_grad:
         notes.append("requires_grad=True")
-    return prefix + ", ".join([body, *notes]) + ")"
+    text = PREFIX + text
+    for note in notes:
+        last_line = len(text) - text.rfind("\n") - 1
+        # room for a comma, a space, and the bracket or comma after it
+        text += (", " if last_line + len(note) + 3 < LINE else ",\n" + " " * len(PREFIX)) + note
+    return text + ")"
+
+
+def _formatter(values: np.ndarray[Any, Any]) -> tuple[Callable[[Any], str], int]:
+    """One format for all, and its width, that of the widest number: zeros, infinities and NaN do not count.
+
+    Four decimals; none where all are whole; powers of ten where the sizes differ too much.
+    """
+    if values.dtype.kind != "f":
+        texts = [str(value) for value in values.reshape(-1).tolist()]
+        width = max(map(len, texts)) if values.ndim else 0
+        return lambda value: str(value).rjust(width), width
+    counted = values[np.isfinite(values) & (values != 0)]
+    sizes = np.abs(counted)
+    whole = bool((values == np.ceil(values))[np.isfinite(values)].all())
+    low, high = (sizes.min(), sizes.max()) if counted.size else (1.0, 1.0)
+    powers = high > 1000 * low or high > 1e8 or (not whole and low < 1e-4)
+    form, point = (f".{DECIMALS}e", "") if powers else (".0f", ".") if whole else (f".{DECIMALS}f", "")
+    width = max((len(format(value, form) + point) for value in counted.tolist()), default=1) if values.ndim else 0
+
+    def one(value: float) -> str:
+        return (format(value, form) + (point if np.isfinite(value) else "")).rjust(width)
+
+    return one, width
+
+
+def _text(array: np.ndarray[Any, Any], one: Callable[[Any], str], width: int, indent: int, shorten: bool) -> str:
+    """Nested brackets; a line is filled with elements, a row of a matrix begins a new one."""
+    if array.ndim == 0:
+        return one(array.item())
+    cut = shorten and len(array) > 2 * EDGE
+    parts = (array[:EDGE], array[-EDGE:]) if cut else (array,)
+    indent += 1
+    if array.ndim > 1:
+        pieces = [[_text(row, one, width, indent, shorten) for row in part] for part in parts]
+        rows = [*pieces[0], "...", *pieces[1]] if cut else pieces[0]
+        return "[" + ("," + "\n" * (array.ndim - 1) + " " * indent).join(rows) + "]"
+    numbers = [[one(value) for value in part.tolist()] for part in parts]
+    words = [*numbers[0], " ...", *numbers[1]] if cut else numbers[0]
+    a_line = max(1, (LINE - indent + 1) // (width + 2))
+    lines = [", ".join(words[i : i + a_line]) for i in range(0, len(words), a_line)]
+    return "[" + (",\n" + " " * indent).join(lines) + "]"
 
 
 def _corners(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The elements that are shown: all, or the ends of each dimension."""
-    if array.size <= _THRESHOLD:
-        return array
-    for axis, size in enumerate(array.shape):
-        if size > 6:
-            array = np.take(array, [0, 1, 2, size - 3, size - 2, size - 1], axis=axis)
+    if array.size > THRESHOLD:
+        for axis, size in enumerate(array.shape):
+            if size > 2 * EDGE:
+                array = np.take(array, [*range(EDGE), *range(size - EDGE, size)], axis=axis)
     return array
