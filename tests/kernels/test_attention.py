@@ -151,6 +151,21 @@ def test_few_positions(T: int, S: int, causal: bool) -> None:
     check(make(T=T, S=S, causal=causal))
 
 
+@given(
+    seed=st.integers(0, 99), T=st.integers(1, 4), S=st.integers(1, 200), group=st.integers(1, 4), D=st.integers(1, 80),
+    Dv=st.integers(1, 80), dtype=st.sampled_from([np.float32, np.float64]), layout=st.sampled_from(["bthd", "slice"]),
+    causal=st.booleans(), mask=st.sampled_from(["none", "boolean", "float"]),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_generation(mask: str, **arguments: Any) -> None:
+    """A few queries have a kernel of their own."""
+    case = make(**arguments)
+    if mask != "none":
+        allowed: Array = np.random.default_rng(arguments["seed"]).random((arguments["T"], arguments["S"])) < 0.5
+        case.options["mask"] = allowed if mask == "boolean" else np.where(allowed, 0.5, -np.inf)
+    check(case)
+
+
 def test_empty_batch() -> None:
     check(make(B=0))
 
@@ -212,11 +227,12 @@ def test_not_a_number() -> None:
 
 def test_infinite_score() -> None:
     """inf - inf: not a number, as in a softmax over the whole row."""
-    case = make(T=2, S=70)
-    case.k[:, :, 60] = np.inf
-    case.q[:] = np.abs(case.q)
-    out, _ = attention(case.q, case.k, case.v)
-    assert np.isnan(out).all()
+    for T in (2, 20):
+        case = make(T=T, S=70)
+        case.k[:, :, 60] = np.inf
+        case.q[:] = np.abs(case.q)
+        out, _ = attention(case.q, case.k, case.v)
+        assert np.isnan(out).all()
 
 
 @pytest.mark.skipif(max_threads() < 2, reason="one core")

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinytorch.kernels.attention_backward import KEYS, backward
+from tinytorch.kernels.attention_decode import FEW, decode
 from tinytorch.kernels.attention_forward import forward
 from tinytorch.kernels.attention_tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
 from tinytorch.kernels.compiler import serial
@@ -60,7 +61,8 @@ def attention(
     elif lse.size:
         options = _options(q, k, v, mask, causal, scale, dropout, seed)
         (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
-        forward(out, lse, (*q_at, *k_at, *v_at, *options))
+        kernel = decode if T <= FEW and dropout == 0 else forward
+        kernel(out, lse, (*q_at, *k_at, *v_at, *options))
     return out.transpose(0, 2, 1, 3), lse
 
 
