@@ -40,6 +40,7 @@ from .creation import (
 from .dtypes import (
     bfloat16,
     bool,
+    device,
     double,
     finfo,
     float,

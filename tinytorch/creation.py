@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .dtypes import as_dtype, get_default_dtype, is_floating
+from .dtypes import as_dtype, check_device, get_default_dtype, is_floating
 from .ops.common import array_of, sizes
 from .random import Generator, default_generator
-from .tensor import Tensor, check_device
+from .tensor import Tensor
 
 
 def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -25,7 +25,7 @@ def _array(data: Any) -> Any:
     if isinstance(data, Tensor):
         return data.array
     if isinstance(data, (np.ndarray, np.generic)):
-        return np.asarray(data)
+        return _checked(np.asarray(data))
     if isinstance(data, (list, tuple)) and any(
         isinstance(item, (Tensor, np.ndarray, np.generic, list, tuple)) for item in data
     ):
@@ -38,11 +38,17 @@ def _array(data: Any) -> Any:
         for part in parts[1:]:
             dtype = dtypes.promote_types(dtype, part.dtype)
         return np.stack([part.astype(dtype, copy=False) for part in parts])
-    array = np.asarray(data)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"tensor: expected numbers, got {type(data).__name__} of NumPy dtype {array.dtype}")
+    array = _checked(np.asarray(data))
     if array.dtype.kind == "f":
         return array.astype(get_default_dtype())
+    if array.dtype.kind == "u":
+        raise ValueError(f"tensor: {array.max()} does not fit into int64")
+    return array
+
+
+def _checked(array: Any) -> Any:
+    if array.dtype.kind not in "biuf" and not is_floating(array.dtype):
+        raise TypeError(f"expected real numbers, got NumPy dtype {array.dtype}")
     return array
 
 
@@ -58,29 +64,35 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A Tensor of the data: the same one, or sharing an array's memory, where nothing needs converting."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
-    return _finish(_array(data), dtype, device, False)
+    return _finish(_array(data).view(), dtype, device, False)
 
 
 def from_numpy(array: Any) -> Tensor:
     """A Tensor that shares the array's memory."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    return Tensor(array)
+    return Tensor(_checked(array).view())
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """0 everywhere."""
-    return _finish(np.zeros(sizes(size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(np.zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """1 everywhere."""
-    return _finish(np.ones(sizes(size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(np.ones(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Whatever was in the memory."""
-    return _finish(np.empty(sizes(size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(np.empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -89,12 +101,23 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     return _finish(np.full(sizes((size,)), value, value.dtype), dtype, device, requires_grad)
 
 
+def _shape(args: tuple[Any, ...], size: Any) -> tuple[int, ...]:
+    """A shape given as separate integers, as one sequence, or as size=."""
+    return sizes(args if size is None else (size,))
+
+
 def _or_default(dtype: Any) -> Any:
     return get_default_dtype() if dtype is None else as_dtype(dtype)
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... below end; integers unless one of them is a float."""
     if end is None:
@@ -151,20 +174,29 @@ def _stream(generator: Generator | None) -> np.random.Generator:
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *shape: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Uniform in [0, 1)."""
-    dtype = _or_default(dtype)
-    drawn = np.float32 if dtype == dtypes.float32 else np.float64  # no float64 below 1 may round up to 1
-    return _finish(np.asarray(_stream(generator).random(sizes(size), drawn)), dtype, device, requires_grad)
+    array = (generator or default_generator).uniform(_shape(shape, size), _or_default(dtype))
+    return _finish(array, None, device, requires_grad)
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *shape: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Normally distributed, mean 0 and variance 1."""
     return _finish(
-        np.asarray(_stream(generator).standard_normal(sizes(size))), _or_default(dtype), device, requires_grad
+        np.asarray(_stream(generator).standard_normal(_shape(shape, size))), _or_default(dtype), device, requires_grad
     )
 
 
@@ -179,7 +211,9 @@ def randint(
 ) -> Tensor:
     """Integers from low (0 if only one bound is given) up to, but not including, high: int64."""
     if size is None:  # PyTorch's overload randint(high, size)
-        low, high, size = 0, low, high
+        high, size = None, high
+    if high is None:
+        low, high = 0, low
     if high <= low:
         raise RuntimeError(f"randint expects low < high, got low={low}, high={high}")
     array = np.asarray(_stream(generator).integers(int(low), int(high), sizes((size,))))

@@ -1,4 +1,4 @@
-"""dtypes under PyTorch's names, and PyTorch's rules for combining them.
+"""dtypes under PyTorch's names, and PyTorch's rules for combining them; the device.
 
 A dtype is NumPy's own object, so arrays and tensors share them: `tinytorch.float32 == numpy.dtype("float32")`.
 """
@@ -107,3 +107,29 @@ def finfo(dtype: Any) -> Any:
 def iinfo(dtype: Any) -> np.iinfo[Any]:
     """Limits of an integer dtype: min, max, bits."""
     return np.iinfo(as_dtype(dtype))
+
+
+class device(str):
+    """Where tensors live: always the CPU, the only device. `device("cpu")`; as a string it is "cpu"."""
+
+    def __new__(cls, type: Any = "cpu", index: builtins.int | None = None) -> device:
+        """RuntimeError for any other device."""
+        check_device(type)
+        return super().__new__(cls, "cpu")
+
+    @property
+    def type(self) -> str:
+        """The kind of device."""
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"device(type={str(self)!r})"
+
+
+def check_device(device: Any) -> None:
+    """RuntimeError unless the device is None or the CPU."""
+    if device is not None and str(device).partition(":")[0] != "cpu":
+        raise RuntimeError(f"device {str(device)!r} is not available: tinytorch computes on the CPU, device='cpu'")
+
+
+CPU = device()

@@ -165,7 +165,9 @@ class Function:
     def _leaf(self, leaf: Any, array: Any) -> Any:
         """The leaf that was saved. What it holds must still be what was saved."""
         if leaf.array is not array:
-            raise RuntimeError(f"the data of an input of {self.name()}, {_describe([array])}, was replaced after the forward")
+            raise RuntimeError(
+                f"the data of an input of {self.name()}, {_describe([array])}, was replaced after the forward saved it"
+            )
         return leaf
 
     def release(self) -> None:

@@ -119,6 +119,9 @@ class Methods:
     __xor__ = __rxor__ = _bitwise(np.bitwise_xor)
     __invert__ = _test(np.invert)
 
+    def __pos__(self: Any) -> Any:
+        return self
+
     # operators
     __add__, __radd__ = _operator(arithmetic.add), _operator(arithmetic.add, reflected=True)
     __sub__, __rsub__ = _operator(arithmetic.sub), _operator(arithmetic.sub, reflected=True)
@@ -190,8 +193,8 @@ class Methods:
 
     def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
         """Values uniform from from_ to to; returns the tensor."""
-        stream = (generator or default_generator).numpy_generator
-        return self._become(wrap(stream.uniform(from_, to, self.shape).astype(self.dtype)))
+        drawn = (generator or default_generator).uniform(self.array.shape, self.dtype)
+        return self._become(wrap((from_ + (to - from_) * drawn).astype(self.dtype, copy=False)))
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
         """1 with probability p, else 0; returns the tensor."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .dtypes import check_device, finfo
 from .ops.common import array_of, wrap
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class Generator:
     """A stream of random numbers (NumPy's PCG64), seeded afresh unless `manual_seed` is called."""
 
     def __init__(self, device: Any = "cpu") -> None:
+        check_device(device)
         self._seed = 0
         self.seed()
 
@@ -39,6 +41,13 @@ class Generator:
     def seed_of_kernel(self) -> int:
         """A seed for a kernel that makes its own random numbers."""
         return int(self.numpy_generator.integers(0, 2**63))
+
+    def uniform(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array of numbers from [0, 1) in steps that the dtype holds exactly: none is rounded up to 1."""
+        if dtype in (np.float32, np.float64):
+            return np.asarray(self.numpy_generator.random(shape, dtype))
+        steps = round(2 / float(finfo(dtype).eps))
+        return np.asarray(self.numpy_generator.integers(0, steps, shape) / steps).astype(dtype)
 
     def get_state(self) -> Tensor:
         """The place in the stream, as a uint8 tensor (JSON text inside)."""

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .dtypes import as_dtype, is_floating
+from .dtypes import CPU, as_dtype, check_device, is_floating
 from .function import Function, shares_memory
 from .methods import Methods
 from .modes import mode
 from .ops import elementwise
-from .ops.common import array_of
+from .ops.common import array_of, normalize_dim
 from .walk import Edge, is_exclusive
 
 Array = np.ndarray[Any, Any]
-CPU = "cpu"
 
 
 class Size(tuple[int, ...]):
@@ -98,7 +97,7 @@ class Tensor(Methods):
         return dtype
 
     @property
-    def device(self) -> str:
+    def device(self) -> dtypes.device:
         """Always the CPU."""
         return CPU
 
@@ -128,7 +127,7 @@ class Tensor(Methods):
 
     def size(self, dim: builtins.int | None = None) -> Any:
         """The shape, or the size of one dimension."""
-        return self.shape if dim is None else self.array.shape[dim]
+        return self.shape if dim is None else self.array.shape[normalize_dim(dim, self.array.ndim)]
 
     def numel(self) -> builtins.int:
         """The number of elements."""
@@ -339,6 +338,9 @@ class Tensor(Methods):
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.array.view()
 
+    def __array_wrap__(self, array: Array, context: Any = None, return_scalar: builtins.bool = False) -> Tensor:
+        return Tensor(np.asarray(array))  # what a NumPy function makes of a Tensor
+
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
@@ -439,10 +441,15 @@ class Tensor(Methods):
         return bool(self.array.reshape(()))
 
     def __float__(self) -> Any:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> Any:
-        return int(self.item())
+        return int(self._number())
+
+    def _number(self) -> Any:
+        if self.array.size != 1:
+            raise ValueError(f"only one element tensors convert to Python scalars, this one has {self.numel()}")
+        return self.item()
 
     def __index__(self) -> Any:
         if self.array.size != 1 or self.array.dtype.kind not in "biu":
@@ -469,9 +476,3 @@ Function.make_tensor = Tensor
 
 def _is_dtype_name(name: str) -> builtins.bool:
     return name in vars(dtypes) and isinstance(vars(dtypes)[name], np.dtype)
-
-
-def check_device(device: Any) -> None:
-    """RuntimeError unless the device is None or the CPU."""
-    if device is not None and str(device).partition(":")[0] != CPU:
-        raise RuntimeError(f"device {str(device)!r} is not available: tinytorch computes on the CPU, device='cpu'")
