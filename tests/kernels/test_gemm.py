@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytorch.kernels import gemm
 from tinytorch.kernels.gemm import get_matmul_backend, matmul, set_matmul_backend
+from tinytorch.kernels.gemm_block import COLUMN_BLOCK
 from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES
 from tinytorch.kernels.threads import get_num_threads, max_threads, set_num_threads
 
@@ -20,7 +20,8 @@ DTYPES = (np.float32, np.float64)
 LAYOUTS = ("plain", "transposed", "sliced", "negative", "padded", "repeated_row", "repeated_col")
 # Around the tiles' sizes, the limits between the paths, and the blocks.
 SIZES = st.one_of(
-    st.integers(0, 20), st.sampled_from([23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 97, 191, 193, 255, 257, 300])
+    st.integers(0, 20),
+    st.sampled_from([23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 97, 191, 193, 255, 257, 300, 523]),
 )
 
 
@@ -134,7 +135,7 @@ def test_many_small_products_and_one_right_side_for_a_batch() -> None:
     assert_product(matmul(heads, heads.swapaxes(-1, -2)), heads, heads.swapaxes(-1, -2))
 
 
-@pytest.mark.parametrize("shape", [(40, 50, 30), (1, 200, 70), (4, 90, 33), (90, 3, 33)])
+@pytest.mark.parametrize("shape", [(40, 50, 30), (1, 700, 70), (4, 90, 33), (90, 3, 33)])
 @pytest.mark.parametrize("left", ["plain", "transposed"])
 @pytest.mark.parametrize("right", ["plain", "transposed"])
 def test_infinities_and_nan_go_where_they_belong(shape: tuple[int, int, int], left: str, right: str) -> None:
@@ -172,6 +173,20 @@ def test_nothing_outside_out_is_written() -> None:
         assert_product(frame[1:-1, 1:-1], a, b)
 
 
+def test_fields_of_records_are_copied_and_refused_as_results() -> None:
+    records = np.zeros((2, 3), [("tag", np.uint8), ("number", np.float32)])
+    records["number"] = np.arange(6).reshape(2, 3)
+    field, b = records["number"], np.ones((3, 3), np.float32)
+    assert field.strides == (15, 5)
+    assert_product(matmul(field, b, bias=field[1]), field, b, field[1].astype(np.float64))
+    frozen = np.zeros((2, 3), np.float32)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="writable"):
+        matmul(np.ones((2, 3), np.float32), b, frozen)
+    with pytest.raises(ValueError, match="aligned"):
+        matmul(np.ones((2, 3), np.float32), b, field)
+
+
 def test_blas_gives_the_same_up_to_rounding() -> None:
     rng = np.random.default_rng(4)
     a, b, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 30, 40), (40, 50), (50,)))
@@ -206,4 +221,4 @@ def test_errors_name_what_was_wrong() -> None:
 
 def test_tiles_fit_the_registers() -> None:
     assert ROWS * 2 + 3 <= REGISTERS
-    assert gemm.COLUMN_BLOCK % (2 * VECTOR_BYTES // 4) == 0
+    assert COLUMN_BLOCK % (2 * VECTOR_BYTES // 4) == 0

@@ -26,170 +26,23 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from tinytorch.kernels.compiler import serial
-from tinytorch.kernels.gemm_pack import pack
-from tinytorch.kernels.simd import (
-    MOST_ROWS,
-    REGISTERS,
-    ROW_STEP,
-    ROWS,
-    VECTOR_BYTES,
-    advance,
-    dot_products,
-    lanes,
-    pointer,
-    pointer_at,
-    tile_product,
-)
+from tinytorch.kernels.compiler import inner, serial
+from tinytorch.kernels.gemm_block import COLUMN_BLOCK, SCRATCH, block_product, dot_block
+from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
 
-DEPTH_BLOCK = 256
-ROW_BLOCK = 16 * ROWS
-COLUMN_BLOCK = 1024  # a multiple of every tile's width
 SKINNY = 8
-DIRECT_ROWS = 64  # B is read where it is, if adjacent, by up to so many rows
-DIRECT_COLUMNS = 256  # A is, by up to so many columns
-DOT_ROWS = 4 if REGISTERS == 32 else 2
 TASK_WORK = 1 << 17  # multiplications that are worth a chunk of their own
 
-# Scratch memory of a worker, in elements: a tile, packed A and its tail, packed B and its tail.
-_TILE = ROWS * 2 * (VECTOR_BYTES // 4)
-_PACKED_A = (ROW_BLOCK + ROWS) * DEPTH_BLOCK
-_SCRATCH = _TILE + _PACKED_A + (COLUMN_BLOCK + 2 * (VECTOR_BYTES // 4)) * DEPTH_BLOCK
 
-
-@serial
-def _tile(
-    height: int, wide: bool, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int,
-    c: Any, c_row: int, addend: Any, addend_row: int, add: int,
-) -> None:  # fmt: skip
-    """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one."""
-    if wide:
-        if height == ROWS:
-            tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
-        elif height == MOST_ROWS:
-            tile_product(MOST_ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
-        else:
-            tile_product(ROW_STEP, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
-    else:
-        if height == ROWS:
-            tile_product(ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
-        elif height == MOST_ROWS:
-            tile_product(MOST_ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
-        else:
-            tile_product(ROW_STEP, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
-
-
-@serial
-def _sweep(
-    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any, a_first: int,
-    b: Any, b_row: int, b_packed: Any, b_first: int,
-    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
-) -> None:  # fmt: skip
-    """c = a @ b (+ addend) for one block. Rows of a from a_first on and columns of b from b_first on are packed."""
-    vector = lanes(c)
-    direct = c_col == 1 and (addend_col == 1 or add == 0)
-    for j in range(0, cols, 2 * vector):
-        wide = cols - j > vector
-        width = 2 * vector if wide else vector
-        if j >= b_first:
-            b_tile, b_step = advance(b_packed, (j - b_first) * depth), width
-        else:
-            b_tile, b_step = advance(b, j), b_row
-        for i in range(0, rows, ROWS):
-            height = min(ROWS, (rows - i + ROW_STEP - 1) // ROW_STEP * ROW_STEP)
-            if i >= a_first:
-                a_tile, a_down, a_right = advance(a_packed, (i - a_first) * depth), 1, height
-            else:
-                a_tile, a_down, a_right = advance(a, i * a_row), a_row, a_col
-            c_tile = advance(c, i * c_row + j * c_col)
-            addend_tile = advance(addend, i * addend_row + j * addend_col)
-            if direct and rows - i >= height and cols - j >= width:
-                _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
-                      c_tile, c_row, addend_tile, addend_row, add)  # fmt: skip
-            else:
-                _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step, tile, width, tile, 0, 0)
-                for r in range(min(height, rows - i)):
-                    for s in range(min(width, cols - j)):
-                        value = tile[r * width + s]
-                        if add != 0:
-                            value += addend_tile[r * addend_row + s * addend_col]
-                        c_tile[r * c_row + s * c_col] = value
-
-
-@serial
-def _block(
-    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int, b_col: int,
-    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, scratch: Any,
-) -> None:  # fmt: skip
-    """c = a @ b (+ addend) for the rows and at most COLUMN_BLOCK columns of one task."""
-    width = 2 * lanes(c)
-    a_packed = advance(scratch, _TILE)
-    b_packed = advance(a_packed, _PACKED_A)
-    b_first = cols // width * width if b_col == 1 and rows <= DIRECT_ROWS else 0
-    a_whole = cols > DIRECT_COLUMNS
-    depth_block = (depth - 1) // ((depth - 1) // DEPTH_BLOCK + 1) + 1
-    for k in range(0, depth, depth_block):
-        depth_now = min(depth_block, depth - k)
-        b_now = advance(b, k * b_row)
-        pack(advance(b_now, b_first * b_col), b_col, b_row, cols - b_first, depth_now, width, lanes(c), b_packed)
-        if k > 0:
-            addend, addend_row, addend_col, add = c, c_row, c_col, 1
-        for i in range(0, rows, ROW_BLOCK):
-            rows_now = min(ROW_BLOCK, rows - i)
-            a_now = advance(a, i * a_row + k * a_col)
-            # Rows that fill no tile are packed, with zeros below them, whatever is done with the others.
-            a_first = 0 if a_whole else rows_now // ROW_STEP * ROW_STEP // ROWS * ROWS
-            pack(advance(a_now, a_first * a_row), a_row, a_col, rows_now - a_first, depth_now, ROWS, ROW_STEP, a_packed)
-            _sweep(
-                rows_now, cols, depth_now, a_now, a_row, a_col, a_packed, a_first, b_now, b_row, b_packed, b_first,
-                advance(c, i * c_row), c_row, c_col, advance(addend, i * addend_row), addend_row, addend_col, add,
-                scratch,
-            )  # fmt: skip
-
-
-@serial
-def _dots(
-    rows: int, cols: int, depth: int, a: Any, a_row: int, b: Any, b_col: int,
-    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
-) -> None:  # fmt: skip
-    """c = a @ b (+ addend) for few rows, k adjacent in both: dot products, a column of b read once for all rows."""
-    vector = lanes(c)
-    blocks = depth // vector
-    for j in range(0, cols, 4):
-        width = 4 if cols - j >= 4 else 1
-        for s in range(j, min(j + 4, cols), width):
-            b_now = advance(b, s * b_col)
-            i = 0
-            while i < rows:
-                a_now = advance(a, i * a_row)
-                height = 1
-                if width == 1:
-                    dot_products(1, 1, blocks, a_now, a_row, b_now, b_col, tile)
-                elif rows - i < DOT_ROWS:
-                    dot_products(1, 4, blocks, a_now, a_row, b_now, b_col, tile)
-                else:
-                    height = DOT_ROWS
-                    dot_products(DOT_ROWS, 4, blocks, a_now, a_row, b_now, b_col, tile)
-                for r in range(height):
-                    for t in range(width):
-                        value = tile[r * width + t]
-                        for k in range(blocks * vector, depth):
-                            value += a_now[r * a_row + k] * b_now[k + t * b_col]
-                        if add != 0:
-                            value += addend[(i + r) * addend_row + (s + t) * addend_col]
-                        c[(i + r) * c_row + (s + t) * c_col] = value
-                i += height
-
-
-@serial
+@inner
 def _tasks(start: int, stop: int, worker: int, a: Any, b: Any, c: Any, addend: Any, plan: Any, scratch: Any) -> None:
     """Tasks start..stop of a product; a task is one block of one matrix of the batch."""
     sizes, a_strides, b_strides, c_strides, addend_strides = plan
     rows, cols, depth, inner_batch, row_block, col_block, add, dots = sizes
     row_blocks = (rows - 1) // row_block + 1
     col_blocks = (cols - 1) // col_block + 1
-    own = advance(scratch, worker * _SCRATCH)
+    own = advance(scratch, worker * SCRATCH)
     for task in range(start, stop):
         item, block = task // (row_blocks * col_blocks), task % (row_blocks * col_blocks)
         outer, inner = item // inner_batch, item % inner_batch
@@ -206,14 +59,14 @@ def _tasks(start: int, stop: int, worker: int, a: Any, b: Any, c: Any, addend: A
         )
         rows_now, cols_now = min(row_block, rows - i), min(col_block, cols - j)
         if dots != 0:
-            _dots(rows_now, cols_now, depth, a_now, a_row, b_now, b_col, c_now, c_row, c_col,
+            dot_block(rows_now, cols_now, depth, a_now, a_row, b_now, b_col, c_now, c_row, c_col,
                   addend_now, addend_row, addend_col, add, own)  # fmt: skip
         else:
-            _block(rows_now, cols_now, depth, a_now, a_row, a_col, b_now, b_row, b_col, c_now, c_row, c_col,
+            block_product(rows_now, cols_now, depth, a_now, a_row, a_col, b_now, b_row, b_col, c_now, c_row, c_col,
                    addend_now, addend_row, addend_col, add, own)  # fmt: skip
 
 
-@serial
+@inner
 def _strides(array: Any) -> Any:
     """Strides in elements; 0 along batch dimensions of size 1, which broadcast."""
     size = array.itemsize
@@ -223,7 +76,7 @@ def _strides(array: Any) -> Any:
     return outer, inner, row // size, col // size
 
 
-@serial
+@inner
 def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
     """Rows and columns of a task's block, and how many tasks make a chunk that is worth handing out."""
     row_block, col_block = rows, min(cols, COLUMN_BLOCK)
@@ -238,8 +91,13 @@ def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
     return row_block, col_block, max(1, TASK_WORK // (row_block * col_block * depth))
 
 
-def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> None:
-    """c = a @ b, + c if `accumulate`, + bias unless it is empty. All are 4-D, but bias (N,); no size is 0."""
+def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> bool:
+    """c = a @ b, + c if `accumulate`, + bias unless it is empty. All are 4-D, but bias (N,); no size is 0.
+
+    Returns False, with nothing done, where an array is not aligned.
+    """
+    if not (_aligned(a) and _aligned(b) and _aligned(c) and _aligned(bias)):
+        return False
     outer_batch, inner_batch, rows, cols = c.shape
     depth = a.shape[3]
     a_start, b_start, c_start, addend = pointer(a), pointer(b), pointer(c), pointer(c)
@@ -270,9 +128,20 @@ def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> 
     sizes = (rows, cols, depth, inner_batch, row_block, col_block, add, dots)
     plan = (sizes, a_strides, b_strides, c_strides, addend_strides)
     parallel_for(_tasks, tasks, grain, (a_start, b_start, c_start, addend, plan, pointer_at(scratch, c_start)))
+    return True
 
 
-@serial
+@inner
+def _aligned(array: Any) -> bool:
+    """Whether addresses and strides are multiples of the element's size, as those of a record's field may not be."""
+    misfit = array.ctypes.data % array.itemsize
+    for size, stride in zip(array.shape, array.strides):  # noqa: B905 (compiled code has no strict)
+        if size > 1:
+            misfit |= stride % array.itemsize
+    return bool(misfit == 0)
+
+
+@inner
 def _swapped(strides: Any) -> Any:
     """The strides of the transposed matrices."""
     return strides[0], strides[1], strides[3], strides[2]
@@ -284,10 +153,10 @@ class _Kernel:
     def __init__(self, dtype: type[np.floating[Any]]) -> None:
         self.dtype = np.dtype(dtype)
         self.no_bias = np.empty(0, dtype)
-        self.call: Callable[..., None] | None = None
+        self.call: Callable[..., bool] | None = None
         self.address = 0
 
-    def prepare(self) -> Callable[..., None]:
+    def prepare(self) -> Callable[..., bool]:
         element = numba.from_dtype(self.dtype)
         # Any layout converts to "A", and writable arrays to read-only ones: one version serves all.
         operand, result = types.Array(element, 4, "A", readonly=True), types.Array(element, 4, "A")
@@ -295,7 +164,7 @@ class _Kernel:
         call: Any = serial(_gemm)
         call.compile((operand, operand, result, bias, types.boolean, types.intp))
         call.disable_compile()
-        self.scratch = np.empty(_SCRATCH * max_threads() + 16, self.dtype)
+        self.scratch = np.empty(SCRATCH * max_threads() + 16, self.dtype)
         self.address = (self.scratch.ctypes.data + 63) // 64 * 64
         self.call = call
         return self.call
@@ -351,8 +220,8 @@ def matmul(
         if accumulate:
             raise ValueError("matmul: accumulate=True needs out, the array to add to")
         out = np.empty(shape, a.dtype)
-    elif out.shape != shape or out.dtype != a.dtype:
-        raise ValueError(f"matmul: expected out of {shape} {a.dtype}, got {out.shape} {out.dtype}")
+    elif out.shape != shape or out.dtype != a.dtype or not out.flags.writeable:
+        raise ValueError(f"matmul: expected a writable out of {shape} {a.dtype}, got {out.shape} {out.dtype}")
     if bias is not None:
         if bias.shape != shape[-1:] or bias.dtype != a.dtype:
             raise ValueError(f"matmul: expected a bias of {shape[-1:]} {a.dtype}, got {bias.shape} {bias.dtype}")
@@ -364,15 +233,31 @@ def matmul(
     if _backend == "blas" or a.shape[-1] == 0:
         return _with_blas(a, b, out, accumulate, bias)
     call = kernel.call or kernel.prepare()
-    no_bias = kernel.no_bias if bias is None else bias
+    addend = kernel.no_bias if bias is None else bias
     if len(shape) == 2:
-        call(a[None, None], b[None, None], out[None, None], no_bias, accumulate, kernel.address)
+        done = call(a[None, None], b[None, None], out[None, None], addend, accumulate, kernel.address)
     elif len(shape) <= 4:
-        call(_as_4d(a), _as_4d(b), _as_4d(out), no_bias, accumulate, kernel.address)
+        done = call(_as_4d(a), _as_4d(b), _as_4d(out), addend, accumulate, kernel.address)
     else:
         for index in np.ndindex(shape[:-4]):
             matmul(_item(a, index), _item(b, index), out[index], accumulate=accumulate, bias=bias)
+        done = True
+    if not done:
+        if not out.flags.aligned:
+            raise ValueError("matmul: out must be an aligned array")
+        matmul(
+            _aligned_copy(a),
+            _aligned_copy(b),
+            out,
+            accumulate=accumulate,
+            bias=None if bias is None else _aligned_copy(bias),
+        )
     return out
+
+
+def _aligned_copy(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, copied if it is a field of a record or the like."""
+    return np.require(array, None, "A")
 
 
 def _batch_shape(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[int, ...]:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinytorch.kernels.compiler import serial
+from tinytorch.kernels.compiler import inner
 from tinytorch.kernels.simd import ROWS, advance, copy, lanes, transpose
 
 
-@serial
+@inner
 def pack(
     source: Any, item_stride: int, depth_stride: int, count: int, depth: int, width: int, step: int, target: Any
 ) -> None:

@@ -90,6 +90,16 @@ def advance(typing_context: Any, start: Any, elements: Any) -> Any:
 
 
 @intrinsic
+def value(typing_context: Any, number: Any) -> Any:
+    """A constant as any other number: a function is compiled anew for each constant that it is given."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return values[0]
+
+    return types.intp(types.intp), codegen
+
+
+@intrinsic
 def lanes(typing_context: Any, start: Any) -> Any:
     """How many of the pointer's elements fit in a vector register: a constant to the compiler."""
     count = _lanes(_element(start))

@@ -1,0 +1,178 @@
+"""One block of a matrix product on one thread: packing, sweeping over tiles, dot products for few rows.
+
+The operands are typed pointers, their strides in elements. `addend` is what is added to the product
+if `add` is 1: the result's old contents, or a bias, whose rows are 0 apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinytorch.kernels.compiler import inner
+from tinytorch.kernels.gemm_pack import pack
+from tinytorch.kernels.simd import (
+    MOST_ROWS,
+    REGISTERS,
+    ROW_STEP,
+    ROWS,
+    VECTOR_BYTES,
+    advance,
+    dot_products,
+    lanes,
+    tile_product,
+    value,
+)
+
+DEPTH_BLOCK = 256
+ROW_BLOCK = 16 * ROWS
+COLUMN_BLOCK = 1024  # a multiple of every tile's width
+DIRECT_ROWS = 64  # B is read where it is, if adjacent, by up to so many rows
+DIRECT_COLUMNS = 256  # A is, by up to so many columns
+DOT_ROWS = 4 if REGISTERS == 32 else 2
+STRIP = REGISTERS // 2  # vectors of results in a product with one row
+
+# Scratch memory of a worker, in elements: a tile, packed A and its tail, packed B and its tail.
+_TILE = ROWS * 2 * (VECTOR_BYTES // 4)
+_PACKED_A = (ROW_BLOCK + ROWS) * DEPTH_BLOCK
+SCRATCH = _TILE + _PACKED_A + (COLUMN_BLOCK + 2 * (VECTOR_BYTES // 4)) * DEPTH_BLOCK
+
+
+@inner
+def _tile(
+    height: int, wide: bool, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int,
+    c: Any, c_row: int, addend: Any, addend_row: int, add: int,
+) -> None:  # fmt: skip
+    """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one."""
+    if wide:
+        if height == ROWS:
+            tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+        elif height == MOST_ROWS:
+            tile_product(MOST_ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+        else:
+            tile_product(ROW_STEP, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+    else:
+        if height == ROWS:
+            tile_product(ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+        elif height == MOST_ROWS:
+            tile_product(MOST_ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+        else:
+            tile_product(ROW_STEP, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+
+
+@inner
+def _sweep(
+    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any, a_first: int,
+    b: Any, b_row: int, b_packed: Any, b_first: int,
+    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
+) -> None:  # fmt: skip
+    """c = a @ b (+ addend) for one block. Rows of a from a_first on and columns of b from b_first on are packed."""
+    vector = lanes(c)
+    direct = c_col == 1 and (addend_col == 1 or add == 0)
+    for i in range(0, rows, ROWS):
+        height = min(ROWS, (rows - i + ROW_STEP - 1) // ROW_STEP * ROW_STEP)
+        if i >= a_first:
+            a_tile, a_down, a_right = advance(a_packed, (i - a_first) * depth), 1, height
+        else:
+            a_tile, a_down, a_right = advance(a, i * a_row), a_row, a_col
+        for j in range(0, cols, 2 * vector):
+            wide = cols - j > vector
+            width = 2 * vector if wide else vector
+            if j >= b_first:
+                b_tile, b_step = advance(b_packed, (j - b_first) * depth), width
+            else:
+                b_tile, b_step = advance(b, j), b_row
+            c_tile = advance(c, i * c_row + j * c_col)
+            addend_tile = advance(addend, i * addend_row + j * addend_col)
+            whole = direct and rows - i >= height and cols - j >= width
+            target, target_row = (c_tile, c_row) if whole else (tile, width)
+            _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
+                  target, target_row, addend_tile, addend_row, add if whole else 0)  # fmt: skip
+            if not whole:
+                for r in range(min(height, rows - i)):
+                    for s in range(min(width, cols - j)):
+                        element = tile[r * width + s]
+                        if add != 0:
+                            element += addend_tile[r * addend_row + s * addend_col]
+                        c_tile[r * c_row + s * c_col] = element
+
+
+@inner
+def block_product(
+    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int, b_col: int,
+    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, scratch: Any,
+) -> None:  # fmt: skip
+    """c = a @ b (+ addend) for the rows and at most COLUMN_BLOCK columns of one task."""
+    width, strip = 2 * lanes(c), STRIP * lanes(c)
+    a_packed = advance(scratch, _TILE)
+    b_packed = advance(a_packed, _PACKED_A)
+    b_first = cols // width * width if b_col == 1 and rows <= DIRECT_ROWS else 0
+    a_whole = cols > DIRECT_COLUMNS or rows == 1
+    depth_block = (depth - 1) // ((depth - 1) // DEPTH_BLOCK + 1) + 1
+    for k in range(0, depth, depth_block):
+        depth_now = min(depth_block, depth - k)
+        b_now = advance(b, k * b_row)
+        pack(advance(b_now, b_first * b_col), b_col, b_row, cols - b_first, depth_now, width, lanes(c), b_packed)
+        if k > 0:
+            addend, addend_row, addend_col, add = c, c_row, c_col, 1
+        for i in range(0, rows, ROW_BLOCK):
+            rows_now = min(ROW_BLOCK, rows - i)
+            a_now = advance(a, i * a_row + k * a_col)
+            # Rows that fill no tile are packed, with zeros below them, whatever is done with the others.
+            a_first = 0 if a_whole else rows_now if rows_now % ROW_STEP == 0 else rows_now // ROWS * ROWS
+            pack(
+                advance(a_now, a_first * a_row),
+                a_row,
+                a_col,
+                rows_now - a_first,
+                depth_now,
+                value(ROWS),
+                value(ROW_STEP),
+                a_packed,
+            )
+            done = 0
+            if rows == 1 and c_col == 1 and (add == 0 or addend_col == 1):
+                # Bound by memory: read far along each row of b before going on to the next.
+                done = b_first // strip * strip
+                for j in range(0, done, strip):
+                    tile_product(1, STRIP, depth_now, a_packed, 1, ROW_STEP, advance(b_now, j), b_row,
+                                 advance(c, j), c_row, advance(addend, j), addend_row, add)  # fmt: skip
+            _sweep(
+                rows_now, cols - done, depth_now, a_now, a_row, a_col, a_packed, a_first,
+                advance(b_now, done * b_col), b_row, b_packed, b_first - done,
+                advance(c, i * c_row + done * c_col), c_row, c_col,
+                advance(addend, i * addend_row + done * addend_col), addend_row, addend_col, add, scratch,
+            )  # fmt: skip
+
+
+@inner
+def dot_block(
+    rows: int, cols: int, depth: int, a: Any, a_row: int, b: Any, b_col: int,
+    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
+) -> None:  # fmt: skip
+    """c = a @ b (+ addend) for few rows, k adjacent in both: dot products, a column of b read once for all rows."""
+    vector = lanes(c)
+    blocks = depth // vector
+    for j in range(0, cols, 4):
+        width = 4 if cols - j >= 4 else 1
+        for s in range(j, min(j + 4, cols), width):
+            b_now = advance(b, s * b_col)
+            i = 0
+            while i < rows:
+                a_now = advance(a, i * a_row)
+                height = 1
+                if width == 1:
+                    dot_products(1, 1, blocks, a_now, a_row, b_now, b_col, tile)
+                elif rows - i < DOT_ROWS:
+                    dot_products(1, 4, blocks, a_now, a_row, b_now, b_col, tile)
+                else:
+                    height = DOT_ROWS
+                    dot_products(DOT_ROWS, 4, blocks, a_now, a_row, b_now, b_col, tile)
+                for r in range(height):
+                    for t in range(width):
+                        element = tile[r * width + t]
+                        for k in range(blocks * vector, depth):
+                            element += a_now[r * a_row + k] * b_now[k + t * b_col]
+                        if add != 0:
+                            element += addend[(i + r) * addend_row + (s + t) * addend_col]
+                        c[(i + r) * c_row + (s + t) * c_col] = element
+                i += height
