@@ -259,6 +259,23 @@ def compare_with_torch(
         )
 
 
+def assert_same_error(call: Callable[..., Any], arrays: Sequence[Any]) -> None:
+    """Both refuse, with the same class of exception, and ours has something to say."""
+    import torch
+
+    def error_of(t: Any, values: Sequence[Any]) -> Any:
+        try:
+            result = call(t, *values)
+        except Exception as error:
+            return error
+        raise AssertionError(f"{t.__name__} accepts this: {result}")
+
+    theirs = error_of(torch, [torch.from_numpy(a.copy()) if isinstance(a, np.ndarray) else a for a in arrays])
+    ours = error_of(tinytorch, [tinytorch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arrays])
+    assert isinstance(ours, type(theirs)), f"{type(ours).__name__}: {ours}; PyTorch: {type(theirs).__name__}: {theirs}"
+    assert len(str(ours)) > 10, str(ours)
+
+
 def _compare(ours: Any, theirs: Any, what: str, tolerance: float | None) -> None:
     for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         assert f"torch.{a.dtype}" == str(b.dtype), f"{what} of input {i} is {a.dtype}, PyTorch's {b.dtype}"

@@ -221,7 +221,7 @@ def _checked(index: Any, input: Tensor, dim: int, what: str, limit: Tensor | Non
                 f"{what}: index of shape {index.shape} reaches beyond shape {tuple(input.shape)} in dimension {d}"
             )
     if index.size and input.ndim and (index.min() < 0 or index.max() >= input.shape[dim]):
-        raise IndexError(
+        raise RuntimeError(
             f"{what}: index {index.min()}..{index.max()} is out of bounds for dimension {dim} of size "
             f"{input.shape[dim]}"
         )

@@ -161,7 +161,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
     tensors = list(tensors)
     if not tensors:
-        raise RuntimeError(f"{what}: expected a non-empty list of Tensors")
+        error = ValueError if what == "cat" else RuntimeError  # PyTorch's choice
+        raise error(f"{what}: expected a non-empty list of Tensors")
     for x in tensors:
         if not hasattr(x, "array"):
             raise TypeError(f"{what}: expected Tensors, got {type(x).__name__}")
@@ -204,12 +205,18 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The lower triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
-    return Tril.apply(input, diagonal=diagonal)
+    return _triangle(Tril, input, diagonal)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The upper triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
-    return Triu.apply(input, diagonal=diagonal)
+    return _triangle(Triu, input, diagonal)
+
+
+def _triangle(function: Any, input: Tensor, diagonal: int) -> Tensor:
+    if input.ndim < 2:
+        raise RuntimeError(f"{function.__name__.lower()}: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+    return function.apply(input, diagonal=diagonal)  # type: ignore[no-any-return]
 
 
 def repeat(input: Tensor, *repeats: Any) -> Tensor:

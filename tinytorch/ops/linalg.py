@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import float32, float64
+from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import gemm
 from .common import is_tensor, promote
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 
 def _product(a: Any, b: Any) -> Any:
-    """Arrays (..., M, K) and (..., K, N): (..., M, N). Dtypes without a kernel go to NumPy."""
+    """Arrays (..., M, K) and (..., K, N): (..., M, N). float16 and bfloat16 add up in float32; integers go to NumPy."""
     if a.dtype == float32 or a.dtype == float64:
         return gemm.matmul(a, b)
+    if is_floating(a.dtype):
+        return gemm.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
     return np.matmul(a, b)
 
 
@@ -74,7 +76,7 @@ class Linear(FusedFunction):
         need_x, need_w, _ = ctx.needs_input_grad
         ctx.save(x if need_w else None, w if need_x else None)
         if x.dtype not in (float32, float64):
-            y = x @ w.T
+            y = _product(_rows(x), w.T).reshape(*x.shape[:-1], w.shape[0])
             return y if b is None else y + b
         y = gemm.matmul(_rows(x), w.T, bias=b)
         return y.reshape(*x.shape[:-1], w.shape[0])
@@ -91,7 +93,7 @@ class Linear(FusedFunction):
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """Matrix product by (..., M, K) @ (..., K, N); a vector is a row on the left, a column on the right.
+    """Matrix product (..., M, K) @ (..., K, N); a vector is a row on the left, a column on the right.
 
     Raises RuntimeError where the inner sizes differ or an operand has no dimensions.
     """
@@ -113,7 +115,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return y.squeeze(-1 if column else -2) if row else y
     if b.array.ndim == 2 and a.array.ndim > 2:
         # One product of (rows, K) by (K, N), so that the gradient of b is one product too.
-        return Matmul.apply(_rows(a), b).reshape(*a.shape[:-1], b.shape[-1])
+        return Matmul.apply(_rows(a), b).reshape(*a.array.shape[:-1], b.array.shape[-1])
     return Matmul.apply(a, b)
 
 
@@ -128,9 +130,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise RuntimeError(
             f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected (out,)"
         )
-    dtypes = {str(x.array.dtype) for x in (input, weight, bias) if x is not None}
-    if len(dtypes) > 1:
-        raise RuntimeError(f"linear: input, weight and bias must have one dtype, got {' and '.join(sorted(dtypes))}")
+    if weight.array.dtype != input.array.dtype or (bias is not None and bias.array.dtype != input.array.dtype):
+        found = ", ".join(str(x.dtype) for x in (input, weight, bias) if x is not None)
+        raise RuntimeError(f"linear: input, weight and bias must have one dtype, got {found}")
     return Linear.apply(input, weight, bias)
 
 

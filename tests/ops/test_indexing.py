@@ -1,0 +1,231 @@
+"""Indexing of every kind against NumPy and PyTorch; gather, scatter, topk, sort, one_hot, multinomial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tinytorch
+from tests.ops.checks import assert_same_error, compare_with_torch
+from tinytorch.autograd import gradcheck, gradgradcheck
+
+X = np.random.default_rng(0).standard_normal((3, 4, 5))
+INDEX = np.array([[0, 2, 1, 0], [2, 2, 0, 1]])
+
+
+@st.composite
+def array_and_index(draw: Any) -> tuple[Any, Any]:
+    """A small array, and any index that NumPy takes: integers, slices, None, ..., arrays, lists, masks."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4))
+    x = np.arange(float(np.prod(shape))).reshape(shape)
+    kind = draw(st.sampled_from(["basic", "arrays", "mask", "mask_of_first", "mixed"]))
+    if kind == "basic" or 0 in shape:
+        return x, draw(hnp.basic_indices(shape, allow_newaxis=True))
+    if kind == "arrays":
+        return x, draw(
+            hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(min_dims=1, max_dims=2, max_side=4))
+        )
+    if kind == "mask":
+        return x, draw(hnp.arrays(np.bool_, shape))
+    if kind == "mask_of_first":
+        return x, draw(hnp.arrays(np.bool_, shape[:1]))
+    place = draw(st.integers(0, len(shape) - 1))
+    picked = draw(st.lists(st.integers(-shape[place], shape[place] - 1), min_size=0, max_size=4))
+    return x, (*[slice(None)] * place, picked)
+
+
+@given(array_and_index())
+def test_reading_and_its_gradient_as_numpy(case: Any) -> None:
+    array, index = case
+    expected = array[np.asarray(index, np.int64) if isinstance(index, list) else index]
+    x = tinytorch.tensor(array, requires_grad=True)
+    as_tensor = lambda part: tinytorch.tensor(part) if isinstance(part, np.ndarray) else part  # noqa: E731
+    ours = tuple(as_tensor(part) for part in index) if isinstance(index, tuple) else as_tensor(index)
+    y = x[ours]
+    np.testing.assert_array_equal(y.detach().numpy(), expected)
+    cotangent = np.random.default_rng(0).standard_normal(expected.shape)
+    gradient = np.zeros_like(array)
+    np.add.at(gradient, index, cotangent)
+    y.backward(tinytorch.from_numpy(np.asarray(cotangent)))
+    np.testing.assert_allclose(x.grad.numpy(), gradient, atol=1e-12)
+
+
+@given(array_and_index())
+def test_writing_and_its_gradients_as_numpy(case: Any) -> None:
+    array, index = case
+    x = tinytorch.tensor(array, requires_grad=True)
+    v = tinytorch.tensor(7.0, dtype=tinytorch.float64, requires_grad=True)
+    y = x.clone()
+    y[index] = v
+    expected = array.copy()
+    expected[index] = 7.0
+    np.testing.assert_array_equal(y.detach().numpy(), expected)
+    cotangent = np.random.default_rng(0).standard_normal(array.shape)
+    y.backward(tinytorch.from_numpy(cotangent))
+    written = np.zeros(array.shape, np.bool_)
+    written[index] = True
+    np.testing.assert_allclose(x.grad.numpy(), np.where(written, 0, cotangent))
+
+
+CALLS: dict[str, Any] = {
+    "repeated": lambda t, x: x[t.tensor([0, 0, 2])],
+    "two_arrays": lambda t, x: x[t.tensor([0, 2]), t.tensor([1, 1])],
+    "arrays_apart": lambda t, x: x[t.tensor([0, 2]), :, t.tensor([1, 1])],
+    "array_and_integer": lambda t, x: x[t.tensor([0, 2]), :, 1],
+    "broadcast": lambda t, x: x[t.tensor([[0], [2]]), t.tensor([1, 3])],
+    "list": lambda t, x: x[[0, 2]],
+    "mask": lambda t, x: x[x > 0],
+    "mask_rows": lambda t, x: x[t.tensor([True, False, True])],
+    "mask_and_slice": lambda t, x: x[:, t.tensor([True, False, True, True]), ::2],
+    "number_tensor": lambda t, x: x[t.tensor(1)],
+    "negative": lambda t, x: x[-1, ..., -2],
+    "new_axes": lambda t, x: x[None, :, None, 0],
+    "empty_list": lambda t, x: x[[]],
+    "none_of": lambda t, x: x[t.tensor([False] * 3)],
+    "uint8_free": lambda t, x: x[t.arange(2)[:, None], t.arange(3)],
+    "set_slice": lambda t, x: put(x, (slice(1, 3),), 0.0),
+    "set_mask": lambda t, x: put(x, x > 0, 1.5),
+    "set_arrays": lambda t, x: put(x, (t.tensor([0, 2]), t.tensor([1, 3])), x[0, 0]),
+    "index_put": lambda t, x: x.index_put((t.tensor([0, 1]),), x[:2] * 2),
+    "index_put_add": lambda t, x: x.index_put((t.tensor([0, 0]),), x[:2], accumulate=True),
+    "index_select": lambda t, x: x.index_select(1, t.tensor([3, 0, 0])),
+    "masked_select": lambda t, x: t.masked_select(x, x > 0),
+    "take_along_dim": lambda t, x: t.take_along_dim(x, x.argsort(1), 1),
+    "gather": lambda t, x: x[0].gather(0, t.tensor(INDEX)),
+    "gather_smaller": lambda t, x: t.gather(x[0], 1, t.tensor([[0, 0], [4, 1]])),
+    "gather_nothing": lambda t, x: x[0].gather(1, t.zeros(0, 3, dtype=t.int64)),
+    "scatter_add": lambda t, x: x[0].scatter_add(0, t.tensor(INDEX), x[1, :2, :4]),
+    "topk": lambda t, x: x.topk(2),
+    "topk_smallest": lambda t, x: t.topk(x, 3, dim=1, largest=False),
+    "topk_none": lambda t, x: x.topk(0),
+    "sort": lambda t, x: x.sort(0, descending=True),
+    "sort_ascending": lambda t, x: t.sort(x, dim=-1),
+    "argsort": lambda t, x: x.argsort(1, descending=True),
+    "nonzero": lambda t, x: (x > 0).nonzero(),
+    "embedding": lambda t, x: t.nn.functional.embedding(t.tensor([[2, 0], [2, 2]]), x[0]),
+    "embedding_padding": lambda t, x: t.nn.functional.embedding(t.tensor([2, 0, 2]), x[0], padding_idx=-2),
+    "one_hot": lambda t, x: t.nn.functional.one_hot(t.tensor([[2, 0], [1, 1]])),
+    "one_hot_classes": lambda t, x: t.nn.functional.one_hot(t.tensor([2, 0]), num_classes=4),
+    "one_hot_empty": lambda t, x: t.nn.functional.one_hot(t.zeros(0, dtype=t.int64), 3),
+    "where_one": lambda t, x: t.where(x > 0, x, 0.0),
+    "of_a_number": lambda t, x: (x.sum().topk(1).values, x.sum()[None], x.sum()[...], x.sum().sort().indices),
+}
+
+
+def put(x: Any, index: Any, value: Any) -> Any:
+    y = x.clone()
+    y[index] = value
+    return y
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", CALLS)
+def test_as_pytorch(name: str) -> None:
+    compare_with_torch(CALLS[name], [X], second=True)
+
+
+@pytest.mark.oracle
+def test_sort_of_nan_and_ties() -> None:
+    for x in (np.array([2.0, np.nan, -np.inf, 2.0, np.nan]), np.array([1.0, 3.0, 3.0, 1.0])):
+        compare_with_torch(lambda t, x: t.sort(x, dim=0).values, [x])
+        compare_with_torch(lambda t, x: t.sort(x, dim=0, descending=True).values, [x])
+        compare_with_torch(
+            lambda t, x: t.sort(x, stable=True, dim=0).indices if t is not tinytorch else t.sort(x).indices, [x]
+        )
+
+
+ERRORS: dict[str, Any] = {
+    "out_of_range": lambda t, x: x[3],
+    "too_many": lambda t, x: x[0, 0, 0, 0],
+    "array_out_of_range": lambda t, x: x[t.tensor([0, 3])],
+    "float_index": lambda t, x: x[t.tensor([0.5])],
+    "mask_shape": lambda t, x: x[t.tensor([True, False])],
+    "gather_dtype": lambda t, x: x.gather(0, t.zeros(3, 4, 5)),
+    "gather_dims": lambda t, x: x.gather(0, t.tensor([0])),
+    "gather_beyond": lambda t, x: x.gather(0, t.zeros(1, 5, 5, dtype=t.int64)),
+    "gather_out_of_range": lambda t, x: x.gather(0, t.full((1, 4, 5), 3)),
+    "scatter_out_of_range": lambda t, x: x.scatter_add(0, t.full((1, 4, 5), 3), x),
+    "index_select_matrix": lambda t, x: x.index_select(0, t.tensor([[0]])),
+    "index_select_range": lambda t, x: x.index_select(0, t.tensor([3])),
+    "topk": lambda t, x: x.topk(6),
+    "embedding_range": lambda t, x: t.nn.functional.embedding(t.tensor([4]), x[0]),
+    "embedding_dtype": lambda t, x: t.nn.functional.embedding(t.tensor([0.5]), x[0]),
+    "one_hot_small": lambda t, x: t.nn.functional.one_hot(t.tensor([3]), 3),
+    "one_hot_negative": lambda t, x: t.nn.functional.one_hot(t.tensor([-1])),
+    "assign_shape": lambda t, x: put(x, 0, x[:, :, 0]),
+    "multinomial_negative": lambda t, x: t.multinomial(t.tensor([-1.0, 2.0]), 1),
+    "multinomial_nothing": lambda t, x: t.multinomial(t.zeros(3), 1),
+    "multinomial_many": lambda t, x: t.multinomial(t.ones(3), 4),
+    "masked_fill_mask": lambda t, x: x.masked_fill(x, 0.0),
+    "where_condition": lambda t, x: t.where(x, x, x),
+}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_are_pytorchs(name: str) -> None:
+    assert_same_error(ERRORS[name], [X])
+
+
+def test_gather_and_scatter_by_loops() -> None:
+    x, src = X[0], X[1]
+    gathered = tinytorch.from_numpy(x).gather(0, INDEX).numpy()
+    added = tinytorch.from_numpy(x).scatter_add(0, INDEX, tinytorch.from_numpy(src)).numpy()
+    expected = x.copy()
+    for i, j in np.ndindex(INDEX.shape):
+        assert gathered[i, j] == x[INDEX[i, j], j]
+        expected[INDEX[i, j], j] += src[i, j]
+    np.testing.assert_allclose(added, expected)
+    # src may be larger than the index; PyTorch's backward fails there.
+    inputs = tuple(tinytorch.tensor(a, requires_grad=True) for a in (x, src))
+    assert gradcheck(lambda x, src: x.scatter_add(0, INDEX, src), inputs)
+    assert gradgradcheck(lambda x, src: x.scatter_add(0, INDEX, src), inputs)
+
+
+def test_one_hot_topk_and_sort_by_numpy() -> None:
+    index = np.array([2, 0, 1])
+    np.testing.assert_array_equal(tinytorch.nn.functional.one_hot(index, 4).numpy(), np.eye(4, dtype=np.int64)[index])
+    values, indices = tinytorch.from_numpy(X).topk(2, dim=1)
+    np.testing.assert_array_equal(values.numpy(), -np.sort(-X, axis=1)[:, :2])
+    np.testing.assert_array_equal(np.take_along_axis(X, indices.numpy(), 1), values.numpy())
+    ties = tinytorch.tensor([1, 3, 3, 1])
+    assert ties.sort(descending=True).indices.tolist() == [1, 2, 0, 3]
+    assert ties.argsort().tolist() == [0, 3, 1, 2]
+
+
+def test_multinomial_draws_by_weight() -> None:
+    generator = tinytorch.Generator().manual_seed(0)
+    weights = tinytorch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]])
+    drawn = tinytorch.multinomial(weights, 4000, replacement=True, generator=generator).numpy()
+    assert drawn.dtype == np.int64
+    counts = np.bincount(drawn[0], minlength=3) / 4000
+    np.testing.assert_allclose(counts, [0.25, 0, 0.75], atol=0.03)  # four standard deviations
+    assert set(drawn[1]) == {1}
+    for _ in range(50):
+        without = tinytorch.multinomial(tinytorch.tensor([1.0, 0.0, 3.0, 1.0]), 3, generator=generator).tolist()
+        assert sorted(without) == [0, 2, 3]
+
+
+def test_first_draw_without_replacement_is_by_weight() -> None:
+    generator = tinytorch.Generator().manual_seed(0)
+    weights = tinytorch.ones(4000, 3) * tinytorch.tensor([1.0, 2.0, 5.0])
+    first = tinytorch.multinomial(weights, 2, generator=generator).numpy()[:, 0]
+    np.testing.assert_allclose(np.bincount(first) / 4000, [0.125, 0.25, 0.625], atol=0.03)
+
+
+def test_the_index_may_change_after_the_forward() -> None:
+    x = tinytorch.tensor(X[0], requires_grad=True)
+    index, mask = np.array([0, 2, 0]), np.array([True, False, True, False])
+    y, z = x[index], x.masked_fill(tinytorch.from_numpy(mask)[:, None], 0.0)
+    index[:] = 1
+    mask[:] = True
+    y.sum().backward()
+    assert x.grad[:, 0].tolist() == [2, 0, 1, 0]
+    x.grad = None
+    z.sum().backward()
+    assert x.grad[:, 0].tolist() == [0, 1, 0, 1]
