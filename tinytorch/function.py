@@ -59,7 +59,7 @@ class Function:
         """Run the operation on Tensors; the result is a Tensor, or a tuple of them where forward gives a tuple."""
         node = cls()
         arrays = [None if t is None else t.array for t in tensors]
-        recording = False
+        recording, quiet = False, mode.quiet
         if mode.grad:
             node.needs_input_grad = needs = tuple([t is not None and t._requires_grad for t in tensors])
             recording = True in needs
@@ -69,11 +69,18 @@ class Function:
         else:
             node.needs_input_grad = (False,) * len(arrays)
         try:
-            result = cls.forward(node, *arrays, **params)
+            if mode.quiet:
+                result = cls.forward(node, *arrays, **params)
+            else:
+                with np.errstate(all="ignore"):
+                    mode.quiet = True
+                    result = cls.forward(node, *arrays, **params)
         except np.exceptions.AxisError as error:
             raise IndexError(f"{cls.__name__}: {error}; {_describe(arrays)}") from None
         except ValueError as error:
             raise RuntimeError(f"{cls.__name__}: {error}; {_describe(arrays)}") from error
+        finally:
+            mode.quiet = quiet
         if type(result) is tuple:
             outputs = tuple([cls.make_tensor(array) for array in result])
         else:
@@ -87,10 +94,11 @@ class Function:
 
     def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         """Make this node the history of its outputs."""
+        # A leaf stands for itself: it has no grad_fn, and output_nr 0.
         self.edges = tuple(
             [
-                None if not needs else (t, 0) if t.grad_fn is None else (t.grad_fn, t.output_nr)
-                for t, needs in zip(tensors, self.needs_input_grad, strict=True)
+                (t.grad_fn or t, t.output_nr) if needs else None
+                for t, needs in zip(tensors, self.needs_input_grad)  # noqa: B905 - one for one; strict costs time
             ]
         )
         self.metadata = tuple([(o.array.shape, o.array.dtype) for o in outputs])
@@ -107,14 +115,17 @@ class Function:
 
         The edge, not the Tensor: in-place operations and detach_() give a Tensor another history.
         """
-        for tensor, candidate, edge in zip(tensors, arrays, self.edges, strict=True):
-            if candidate is array and tensor is not None:
-                return array, edge, tensor._counter, tensor._counter[0]
+        if array is None:
+            return None, None, None, 0
+        for i, candidate in enumerate(arrays):
+            if candidate is array:
+                counter = tensors[i]._counter
+                return array, self.edges[i], counter, counter[0]
         for number, output in enumerate(outputs):
             if output.array is array:
                 return array, number, output._counter, output._counter[0]
         for tensor in (*tensors, *outputs):  # a view of one of them: a change of its memory counts all the same
-            if tensor is not None and array is not None and shares_memory(array, tensor.array):
+            if tensor is not None and shares_memory(array, tensor.array):
                 return array, None, tensor._counter, tensor._counter[0]
         return array, None, None, 0
 
@@ -123,8 +134,12 @@ class Function:
 
         Returns the first, so that `return ctx.save(y)` reads well.
         """
-        # NumPy returns a scalar where an array of no dimensions is meant.
-        self._saved = arrays = tuple([a if a is None or type(a) is np.ndarray else np.asarray(a) for a in arrays])
+        for a in arrays:
+            if type(a) is not np.ndarray and a is not None:
+                # NumPy returns a scalar where an array of no dimensions is meant.
+                arrays = tuple([None if a is None else np.asarray(a) for a in arrays])
+                break
+        self._saved = arrays
         return arrays[0]
 
     def _saved_records(self) -> list[tuple[Any, ...]]:

@@ -9,20 +9,17 @@ import numpy as np
 
 from .modes import mode
 from .ops import activation, arithmetic, elementwise, indexing, joining, linalg, reduction, shape, softmax
-from .ops.common import array_of, is_tensor, wrap
+from .ops.common import array_of, is_tensor, quiet, wrap
 from .random import Generator, default_generator
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-_OPERANDS = (int, float, np.ndarray, np.generic)
-
-
 def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Tensor]:
     """A method for a Python operator: other types get their turn, as NotImplemented asks."""
 
     def method(self: Any, other: Any) -> Any:
-        if not (is_tensor(other) or isinstance(other, _OPERANDS)):
+        if not isinstance(other, _OPERANDS):
             return NotImplemented
         return function(other, self) if reflected else function(self, other)
 
@@ -31,9 +28,10 @@ def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Te
 
 def _comparison(ufunc: Any) -> Callable[[Any, Any], Tensor]:
     def method(self: Any, other: Any) -> Any:
-        if not (is_tensor(other) or isinstance(other, _OPERANDS)):
+        if not isinstance(other, _OPERANDS):
             return NotImplemented
-        return wrap(np.asarray(ufunc(self.array, array_of(other))))
+        with quiet():  # bfloat16 warns of NaN
+            return wrap(np.asarray(ufunc(self.array, array_of(other))))
 
     return method
 
@@ -248,3 +246,6 @@ def _is_matrix(other: Any) -> bool:
 
 def _matrix(other: Any, like: Any) -> Any:
     return other if is_tensor(other) else wrap(other.astype(like.dtype, copy=False))
+
+
+_OPERANDS = (Methods, int, float, np.ndarray, np.generic)  # what an operator takes on its other side

@@ -15,6 +15,7 @@ class _Mode(threading.local):
 
     grad = True  # operations record what backward needs
     unfold = False  # fused operations run as their composite of elementary ones
+    quiet = False  # NumPy has been told not to warn of infinities and NaN: telling it takes a microsecond
 
 
 mode = _Mode()

@@ -71,9 +71,11 @@ def walk(
     )
     to_run = set(order)
     arrived: dict[Any, list[Tensor | None]] = {}
-    recording, mode.grad = mode.grad, create_graph
+    before = mode.grad, mode.quiet
+    mode.grad = create_graph
     try:
         with np.errstate(all="ignore"):
+            mode.quiet = True
             for edge, gradient in zip(roots, gradients, strict=True):
                 if edge[0] in to_run:
                     _arrive(arrived, edge, gradient)
@@ -107,7 +109,7 @@ def walk(
                 if not retain_graph:
                     node.release()
     finally:
-        mode.grad = recording
+        mode.grad, mode.quiet = before
     return captured
 
 

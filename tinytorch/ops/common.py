@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..dtypes import DType, get_default_dtype, is_floating, result_type
 from ..function import Function
+from ..modes import mode
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -17,9 +19,12 @@ Array = np.ndarray[Any, Any]
 Dims = int | Sequence[int] | None
 
 
+_NUMBERS = frozenset({int, float})
+
+
 def quiet() -> Any:
     """log(0), 1/0 and overflow give infinities: inside, NumPy does not warn of them."""
-    return np.errstate(all="ignore")
+    return nullcontext() if mode.quiet else np.errstate(all="ignore")
 
 
 def is_tensor(value: Any) -> bool:
@@ -38,7 +43,7 @@ def array_of(value: Any) -> Any:
 
 
 def owned(ctx: Any, index: Any) -> Any:
-    """An index or a mask for backward to read: copied where a graph is recorded, as the caller may write into theirs."""
+    """An index or mask for backward to read: copied where a graph is recorded, as the caller may write into it."""
     if isinstance(index, tuple):
         return tuple([owned(ctx, part) for part in index])
     return index.copy() if isinstance(index, np.ndarray) and True in ctx.needs_input_grad else index
@@ -46,13 +51,17 @@ def owned(ctx: Any, index: Any) -> Any:
 
 def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Tensor, Tensor]:
     """Both operands as Tensors of the dtype in which PyTorch combines them."""
-    if is_tensor(input) and is_tensor(other) and input.array.dtype == other.array.dtype:
+    tensor = Function.make_tensor
+    if isinstance(input, tensor):  # type: ignore[arg-type]
         dtype = input.array.dtype
-        if not true_division or is_floating(dtype):
-            return input, other
-    else:
-        input, other = _operand(input), _operand(other)
-        dtype = result_type(input, other)
+        # The two common cases first: a tensor of the same dtype, and a number beside floating-point elements.
+        if isinstance(other, tensor):  # type: ignore[arg-type]
+            if dtype is other.array.dtype and (is_floating(dtype) or not true_division):
+                return input, other
+        elif type(other) in _NUMBERS and is_floating(dtype):
+            return input, tensor(np.asarray(other, dtype))
+    input, other = _operand(input), _operand(other)
+    dtype = result_type(input, other)
     if true_division and not is_floating(dtype):
         dtype = get_default_dtype()
     return _in_dtype(input, dtype), _in_dtype(other, dtype)
