@@ -99,12 +99,12 @@ class RMSNorm(FusedFunction):
 
 def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tuple[int, ...]:
     shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (int(normalized_shape),)
-    if not shape or tuple(input.shape[max(input.ndim - len(shape), 0) :]) != shape:
+    if not shape or input.array.shape[max(input.array.ndim - len(shape), 0) :] != shape:
         raise RuntimeError(f"{what}: normalized_shape {shape} must be the last sizes of the input {tuple(input.shape)}")
     for p in params:
-        if p is not None and tuple(p.shape) != shape:
+        if p is not None and p.array.shape != shape:
             raise RuntimeError(f"{what}: expected weight and bias of shape {shape}, got {tuple(p.shape)}")
-        if p is not None and p.dtype != input.dtype:
+        if p is not None and p.array.dtype != input.array.dtype:
             raise RuntimeError(f"{what}: expected weight and bias of the input's dtype {input.dtype}, got {p.dtype}")
     return shape
 
@@ -114,7 +114,7 @@ def layer_norm(
 ) -> Tensor:
     """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias."""
     shape = _check("layer_norm", input, normalized_shape, weight, bias)
-    if input.dtype not in (float32, float64):
+    if input.array.dtype not in (float32, float64):
         composite: Tensor = LayerNorm.composite(input, weight, bias, len(shape), eps)
         return composite
     return LayerNorm.apply(input, weight, bias, ndim=len(shape), eps=eps)
@@ -124,7 +124,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
     shape = _check("rms_norm", input, normalized_shape, weight)
     eps = float(finfo(input.dtype).eps) if eps is None else eps
-    if input.dtype not in (float32, float64):
+    if input.array.dtype not in (float32, float64):
         composite: Tensor = RMSNorm.composite(input, weight, len(shape), eps)
         return composite
     return RMSNorm.apply(input, weight, ndim=len(shape), eps=eps)
