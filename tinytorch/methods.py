@@ -220,6 +220,8 @@ class Methods:
                 "an in-place operation on a view would have to rewrite the history of its base: change the base "
                 "itself (base[index] = ...), or clone() the view first"
             )
+        if result.grad_fn is not None:
+            result.grad_fn.set_aside(self)
         np.copyto(self.array, result.array, casting="same_kind")
         self._counter[0] += 1
         if recording:
