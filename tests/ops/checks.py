@@ -244,7 +244,9 @@ def compare_with_torch(
         our_grads = tinytorch.autograd.grad([y for y, _ in pairs], our_x, our_seeds, **options)
         their_grads = torch.autograd.grad([z for _, z in pairs], their_x, their_seeds, **options)
         _compare(our_grads, their_grads, "gradient", tolerance)
-        chosen = [i for i, g in enumerate(their_grads) if g.requires_grad] if second else []
+        # A gradient that is 0 everywhere may have no history on either side.
+        chosen = [i for i, g in enumerate(their_grads) if g.requires_grad and (our_grads[i].requires_grad or g.any())]
+        chosen = chosen if second else []
         if not chosen:
             return
         curvature = cotangents([our_grads[i] for i in chosen], seed=1)

@@ -99,7 +99,7 @@ def test_of_one_tensor(a: Any) -> None:
             lambda t, x: x.all() if x.dtype != t.uint8 else x,
             lambda t, x: t.abs(x) if x.dtype != t.bool else x,
             lambda t, x: t.sign(x.detach()) if x.dtype != t.bool else x,  # requires no grad here, zeros in PyTorch
-            lambda t, x: t.square(x),
+            lambda t, x: t.square(x) if x.dtype != t.bool else x,
             lambda t, x: t.reciprocal(x),
             lambda t, x: x.isnan(),
             lambda t, x: x.long(),

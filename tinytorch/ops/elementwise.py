@@ -334,6 +334,6 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("clamp: at least one of min and max must not be None")
     if hasattr(min, "array") or hasattr(max, "array"):
-        result = input if min is None else maximum(input, min)
-        return result if max is None else minimum(result, max)
+        result = input if min is None else where(input < min, min, input)
+        return result if max is None else where(result > max, max, result)
     return Clamp.apply(input, low=min, high=max)

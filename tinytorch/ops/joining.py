@@ -215,7 +215,8 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 def _triangle(function: Any, input: Tensor, diagonal: int) -> Tensor:
     if input.ndim < 2:
-        raise RuntimeError(f"{function.__name__.lower()}: expected at least 2 dimensions, got shape {tuple(input.shape)}")
+        name = function.__name__.lower()
+        raise RuntimeError(f"{name}: expected a tensor of at least 2 dimensions, got shape {tuple(input.shape)}")
     return function.apply(input, diagonal=diagonal)  # type: ignore[no-any-return]
 
 

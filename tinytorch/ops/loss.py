@@ -119,7 +119,7 @@ def cross_entropy(
     """
     _check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
     if not is_floating(input.dtype):
         raise RuntimeError(f"cross_entropy: expected floating-point scores, got {input.dtype}")
     x, index = _rows("cross_entropy", input, target)
