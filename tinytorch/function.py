@@ -161,11 +161,9 @@ class Function:
 
     def set_aside(self, tensor: Any) -> None:
         """Turn what was saved of a tensor into a copy: an in-place operation is about to write its result there."""
-        for i, (array, *_) in enumerate(self._saved):
+        for i, (array, source, _, _) in enumerate(self._saved):
             if array is tensor.array:
-                old = self.make_tensor(array.copy())
-                old._requires_grad, old.grad_fn, old.output_nr = tensor._requires_grad, tensor.grad_fn, tensor.output_nr
-                self._saved[i] = self._keep(old.array, [old], [old.array], ())
+                self._saved[i] = array.copy(), source, None, 0
 
     @property
     def saved(self) -> tuple[Any, ...]:
