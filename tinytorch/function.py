@@ -173,23 +173,19 @@ class Function:
     def _as_tensor(self, array: Any, source: Any, counter: Any, version: int) -> Any:
         if array is None:
             return None
+        node, number = (self, source) if source is None or isinstance(source, int) else source
+        if not isinstance(node, Function) and node.array is array:
+            return node  # a leaf
         tensor = self.make_tensor(array)
         if counter is not None:
             tensor._counter = counter
         if mode.grad and source is not None:
-            node, number = (self, source) if isinstance(source, int) else source
             if not isinstance(node, Function):
-                return self._leaf(node, array)
+                raise RuntimeError(
+                    f"the data of an input of {self.name()}, {_describe([array])}, was replaced after it was saved"
+                )
             tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, node, number
         return tensor
-
-    def _leaf(self, leaf: Any, array: Any) -> Any:
-        """The leaf that was saved. What it holds must still be what was saved."""
-        if leaf.array is not array:
-            raise RuntimeError(
-                f"the data of an input of {self.name()}, {_describe([array])}, was replaced after the forward saved it"
-            )
-        return leaf
 
     def release(self) -> None:
         """Drop what was saved."""

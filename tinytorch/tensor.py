@@ -40,8 +40,8 @@ class RemovableHandle:
 
     def remove(self) -> None:
         """Take the hook away; a second call does nothing."""
-        if self._entry in self._hooks:
-            self._hooks.remove(self._entry)
+        # By identity: one function may be registered twice.
+        self._hooks[:] = [entry for entry in self._hooks if entry is not self._entry]
 
 
 class Tensor(Methods):

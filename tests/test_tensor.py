@@ -1,0 +1,519 @@
+"""Tensors: what they are, conversions, operators with NumPy, views, version counters and in-place operations."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinytorch as torch
+from tinytorch import Tensor, nn
+
+ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+
+
+def nonleaf(*values: float) -> tuple[Tensor, Tensor]:
+    """A leaf, and a result of it with the same values."""
+    x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    return x, x * 1
+
+
+# ---------------------------------------------------------------------- attributes
+
+
+def test_attributes() -> None:
+    x = torch.zeros(2, 3, 4)
+    assert x.shape == (2, 3, 4) == x.size() and x.size(-1) == 4 and x.shape.numel() == 24
+    assert repr(x.shape) == "torch.Size([2, 3, 4])"
+    assert (x.ndim, x.dim(), x.numel()) == (3, 3, 24)
+    assert x.stride() == (12, 4, 1) and x.mT.stride() == (12, 1, 4) and x.is_contiguous() and not x.mT.is_contiguous()
+    assert (x.itemsize, x.element_size(), x.nbytes) == (4, 4, 96)
+    assert x.is_floating_point() and not x.long().is_floating_point() and torch.is_tensor(x)
+    with pytest.raises(IndexError, match="range"):
+        x.size(3)
+
+
+def test_device() -> None:
+    x = torch.ones(2, device="cpu")
+    assert x.device == "cpu" and x.device.type == "cpu" and repr(x.device) == "device(type='cpu')"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert (
+        x.to(device) is x and x.to("cpu") is x and x.cpu() is x and x.to(x.device, torch.float64).dtype == torch.float64
+    )
+    assert str(torch.device("cpu:0")) == "cpu" and torch.device("cpu") == x.device
+    for refused in ("cuda", "cuda:0", "mps", "meta"):
+        for use in (
+            lambda d=refused: x.to(d),
+            lambda d=refused: torch.ones(2, device=d),
+            lambda d=refused: torch.device(d),
+        ):
+            with pytest.raises(RuntimeError, match=f"device '{refused}' is not available"):
+                use()
+
+
+def test_leaves_and_histories() -> None:
+    x, y = nonleaf(1.0, 2.0)
+    assert x.is_leaf and x.grad_fn is None and not y.is_leaf and y.requires_grad
+    assert torch.ones(2).is_leaf and y.detach().is_leaf and not y.detach().requires_grad
+    z = y * 2 + 1
+    assert z.grad_fn.name() == "AddBackward0" and repr(z.grad_fn) == "<AddBackward0>"
+    (product, number), (constant, _) = z.grad_fn.next_functions
+    assert product.name() == "MulBackward0" and number == 0 and constant is None
+    leaf = y.grad_fn.next_functions[0][0]
+    assert leaf is x and leaf.name() == "AccumulateGrad"
+
+
+@pytest.mark.oracle
+def test_names_of_nodes_are_pytorchs() -> None:
+    import torch as theirs
+
+    def names(t: Any) -> list[str]:
+        x = t.ones(2, 2, requires_grad=True)
+        made = [x + x, x - x, x * x, x / x, -x, x**2, x.sum(), x.mean(), x.exp(), x.log(), x.sqrt(), x.tanh()]
+        made += [
+            x.sigmoid(),
+            x.relu(),
+            x.abs(),
+            x.clone(),
+            x.softmax(0),
+            x.log_softmax(0),
+            t.cat([x, x]),
+            x.permute(1, 0),
+        ]
+        return [m.grad_fn.name() for m in made]
+
+    assert names(torch) == names(theirs)
+
+
+# ---------------------------------------------------------------------- conversions
+
+
+def test_numpy_shares_memory_both_ways() -> None:
+    array = np.zeros(3)
+    x = torch.from_numpy(array)
+    array[0] = 1
+    x[1] = 2
+    assert x.tolist() == array.tolist() == [1.0, 2.0, 0.0]
+    x.numpy()[2] = 3
+    np.asarray(x)[0] = 4
+    torch.as_tensor(array)[1] = 5
+    assert array.tolist() == [4.0, 5.0, 3.0]
+    for copied in (torch.tensor(array), torch.as_tensor(array, dtype=torch.float32), Tensor(np.array(array))):
+        copied[0] = 9
+    np.array(x)[0] = 9
+    assert array[0] == 4.0 and np.asarray(x, dtype=np.float32).dtype == np.float32
+
+
+def test_what_requires_grad_does_not_become_an_array_silently() -> None:
+    x = torch.ones(2, requires_grad=True)
+    for convert in (lambda: x.numpy(), lambda: np.asarray(x), lambda: np.exp(x)):  # type: ignore[call-overload]
+        with pytest.raises(RuntimeError, match=r"detach\(\)"):
+            convert()
+    assert x.detach().numpy().tolist() == x.numpy(force=True).tolist() == [1.0, 1.0]
+    assert x.tolist() == [1.0, 1.0] and float(x.sum()) == 2.0
+
+
+def test_functions_of_numpy_return_tensors() -> None:
+    for made in (np.exp(torch.ones(2)), np.add(np.ones(2, np.float32), torch.zeros(2))):  # type: ignore[call-overload]
+        assert isinstance(made, Tensor) and made.dtype == torch.float32
+
+
+LEFT = (
+    np.array([1.5, 2.5, -3.5], np.float32),
+    np.array([3, 2, 1]),
+    np.array(2.5),
+    np.float32(2.5),
+    np.float64(2.5),
+    np.int64(3),
+    np.bool_(True),
+    2.5,
+    3,
+    True,
+)
+
+
+@pytest.mark.parametrize("left", LEFT, ids=lambda v: f"{type(v).__name__} {v}")
+@pytest.mark.parametrize("name", ARITHMETIC + COMPARISONS)
+def test_numbers_and_arrays_on_either_side_of_every_operator(name: str, left: Any) -> None:
+    op = getattr(operator, name)
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    array = np.asarray(left, np.float32)
+    for result, expected in (
+        (op(left, x), op(array, x.detach().numpy())),
+        (op(x, left), op(x.detach().numpy(), array)),
+    ):
+        assert isinstance(result, Tensor)
+        assert result.dtype == (torch.bool if name in COMPARISONS else torch.float32)
+        np.testing.assert_allclose(result.detach().numpy(), expected, rtol=1e-6)
+        assert result.requires_grad == (name not in (*COMPARISONS, "floordiv"))
+
+
+def test_other_operators_with_arrays() -> None:
+    x, array = torch.ones(3, 2), np.ones((2, 3), np.float32)
+    assert isinstance(array @ x, Tensor) and isinstance(x @ array, Tensor)
+    mask = np.array([True, False])
+    for op in (operator.and_, operator.or_, operator.xor):
+        assert op(mask, torch.tensor([True, True])).tolist() == op(mask, np.array([True, True])).tolist()
+    array += torch.ones(2, 3)  # type: ignore[arg-type]
+    assert np.asarray(array).tolist() == [[2.0] * 3] * 2
+    assert (+x).tolist() == x.tolist() and (~torch.tensor([True, False])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("other", ["a", None, [1, 2], object()])
+def test_operators_refuse_what_is_not_a_number(other: Any) -> None:
+    x = torch.ones(2)
+    for op in (operator.add, operator.mul, operator.truediv, operator.lt):
+        with pytest.raises(TypeError):
+            op(x, other)
+        with pytest.raises(TypeError):
+            op(other, x)
+    assert (x == None) is False and (x != None) is True  # noqa: E711
+
+
+def test_python_numbers() -> None:
+    assert [type(torch.tensor(v).item()) for v in (1, 1.5, True)] == [int, float, bool]
+    assert torch.tensor([[2.5]], dtype=torch.bfloat16).item() == 2.5
+    assert torch.ones(2, 2, dtype=torch.bfloat16).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert torch.zeros(0, 2).tolist() == [] and torch.tensor(3).tolist() == 3
+    assert float(torch.tensor([2])) == 2.0 and int(torch.tensor([[3.7]])) == 3
+    assert [10, 20, 30][torch.tensor(1)] == 20 and list(range(torch.tensor([2]))) == [0, 1]
+    assert bool(torch.tensor([[2]])) and not torch.tensor(0.0)
+    for convert in (float, int):
+        with pytest.raises(ValueError, match="only one element"):
+            convert(torch.ones(2))
+    with pytest.raises(RuntimeError, match="2 elements"):
+        torch.ones(2).item()
+    for ambiguous in (torch.ones(2), torch.ones(0)):
+        with pytest.raises(RuntimeError, match="ambiguous"):
+            bool(ambiguous)
+    with pytest.raises(TypeError, match="index"):
+        operator.index(torch.tensor(1.0))
+
+
+def test_formats() -> None:
+    loss = torch.tensor(1.5, requires_grad=True)
+    assert f"{loss:.3f} {loss} {torch.tensor(3):3d} {torch.tensor(2.0):.2e}" == "1.500 1.5   3 2.00e+00"
+    assert f"{torch.ones(1)}" == "tensor([1.])"
+    with pytest.raises(TypeError):
+        f"{torch.ones(2):.2f}"
+
+
+def test_iteration_length_membership() -> None:
+    x, y = nonleaf(1.0, 2.0, 3.0)
+    assert len(y) == 3 and [v.item() for v in y] == [1.0, 2.0, 3.0] and 2.0 in y and 5 not in y
+    a, _, c = y
+    (a * 2 + c * 3).backward()
+    assert x.grad is not None and x.grad.tolist() == [2.0, 0.0, 3.0]
+    for use in (len, iter):
+        with pytest.raises(TypeError, match="0-d"):
+            use(torch.tensor(1.0))
+    assert max(torch.tensor(1.0), torch.tensor(2.0)).item() == 2.0 and sum([torch.ones(1)] * 3).item() == 3.0
+    assert len({x, y, x}) == 2
+
+
+def test_conversions_of_dtype() -> None:
+    x = torch.tensor([1.7, -1.7])
+    methods = dict(
+        float="float32", double="float64", half="float16", bfloat16="bfloat16", long="int64", int="int32", bool="bool"
+    )
+    for method, name in methods.items():
+        assert str(getattr(x, method)().dtype) == name
+    assert x.long().tolist() == [1, -1] and x.float() is x and x.to(torch.float32) is x
+    assert x.to(torch.float32, copy=True) is not x and x.type(torch.float64).dtype == x.double().dtype
+    assert (
+        x.type() == "torch.float32"
+        and x.type_as(x.long()).dtype == torch.int64
+        and x.to(x.double()).dtype == torch.float64
+    )
+    assert x.to("cpu", dtype=torch.float16).dtype == torch.float16
+
+
+def test_deepcopy() -> None:
+    p = nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]).T)
+    (p * p).sum().backward()
+    q = copy.deepcopy(p)
+    assert type(q) is nn.Parameter and q.requires_grad and q.grad is not None and p.grad is not None
+    assert not np.shares_memory(q.array, p.array) and not np.shares_memory(q.grad.array, p.grad.array)
+    assert q.tolist() == p.tolist() and q.grad.tolist() == p.grad.tolist()
+    tied = copy.deepcopy([p, p])
+    assert tied[0] is tied[1]
+    with pytest.raises(RuntimeError, match="leaf"):
+        copy.deepcopy(p * 2)
+
+
+# ---------------------------------------------------------------------- detach, data, views
+
+
+def test_detach_and_data_share_memory_without_history() -> None:
+    x, y = nonleaf(1.0, 2.0)
+    for constant in (y.detach(), y.data):
+        constant[0] = 5
+        assert y.tolist()[0] == 5.0 and not constant.requires_grad
+    leaf = nn.Parameter(torch.ones(2))
+    leaf.data -= 0.5
+    assert leaf.tolist() == [0.5, 0.5] and leaf.requires_grad
+    leaf.data = torch.zeros(3)
+    assert leaf.shape == (3,) and leaf.is_leaf
+    y.detach_()
+    assert y.is_leaf and not y.requires_grad and x.requires_grad
+    with pytest.raises(RuntimeError, match="detach a view"):
+        nonleaf(1.0, 2.0)[1][:1].detach_()
+
+
+VIEWS = (
+    lambda x: x[0],
+    lambda x: x[1, 2],
+    lambda x: x[:, ::2],
+    lambda x: x[None, ..., 1],
+    lambda x: x.T,
+    lambda x: x.mT,
+    lambda x: x.t(),
+    lambda x: x.view(-1),
+    lambda x: x.view(3, 4),
+    lambda x: x.reshape(12),
+    lambda x: x.flatten(),
+    lambda x: x.unflatten(1, (1, 3)),
+    lambda x: x.squeeze(),
+    lambda x: x.unsqueeze(0),
+    lambda x: x.permute(1, 0),
+    lambda x: x.transpose(0, 1),
+    lambda x: x.movedim(0, 1),
+    lambda x: x.split(2)[1],
+    lambda x: x.chunk(2, 1)[0],
+    lambda x: x.unbind(1)[2],
+    lambda x: x.select(0, 3),
+    lambda x: x.narrow(1, 1, 2),
+    lambda x: x.view_as(x),
+    lambda x: x.detach(),
+    lambda x: x.contiguous(),
+    lambda x: next(iter(x)),
+)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_write_through_and_count_versions_together(view: Any) -> None:
+    x = torch.zeros(4, 3)
+    v = view(x)
+    v.fill_(5)
+    assert x.sum().item() == 5 * v.numel() and x._version == v._version == 1
+    v[...] = 2
+    x.add_(1)
+    assert x._version == v._version == 3 and (v == 3).all()
+
+
+@pytest.mark.parametrize(
+    "copy_",
+    (lambda x: x[[0]], lambda x: x[x == 0], lambda x: x.clone(), lambda x: x.T.reshape(-1), lambda x: x.flip(0)),
+)
+def test_copies_do_not(copy_: Any) -> None:
+    x = torch.zeros(4, 3)
+    copy_(x).fill_(5)
+    assert x.sum().item() == 0 and x._version == 0
+
+
+# ---------------------------------------------------------------------- in-place operations
+
+
+def test_in_place_operations_record_their_history() -> None:
+    x, y = nonleaf(1.0, 2.0)
+    same = y
+    y += 1
+    y *= x
+    y -= x * 3
+    y /= 2
+    assert y is same and y._version == 4
+    y.sum().backward()  # ((x + 1) x - 3 x) / 2
+    assert x.grad is not None and x.grad.tolist() == [(2 * v - 2) / 2 for v in (1.0, 2.0)]
+
+
+def test_assignment_records_both_sides() -> None:
+    x, y = nonleaf(1.0, 2.0, 3.0)
+    w = torch.tensor([5.0], dtype=torch.float64, requires_grad=True)
+    y[1:] = w * 2
+    y[0] = 7
+    (y * torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [0.0, 0.0, 0.0]
+    assert w.grad is not None and w.grad.tolist() == [220.0]
+    buffer = torch.zeros(2, dtype=torch.float64)
+    buffer[0] = w[0]
+    assert buffer.requires_grad and buffer.grad_fn is not None
+
+
+def test_whole_overwrites_cut_the_gradient() -> None:
+    for overwrite in (lambda y: y.zero_(), lambda y: y.fill_(3), lambda y: y.copy_(torch.ones(2))):
+        x, y = nonleaf(1.0, 2.0)
+        overwrite(y)
+        (y + x).sum().backward()
+        assert x.grad is not None and x.grad.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        lambda x: x.add_(1),
+        lambda x: x.__setitem__(0, 1.0),
+        lambda x: x.fill_(1),
+        lambda x: x[:1].fill_(0),
+        lambda x: x.view(-1).mul_(2),
+        lambda x: x.normal_(),
+    ),
+)
+def test_leaves_that_require_grad_are_changed_under_no_grad_only(change: Any) -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="in-place operation"):
+        change(x)
+    assert x.tolist() == [1.0, 2.0] and x._version == 0
+    with torch.no_grad():
+        change(x)
+    assert x._version == 1 and x.is_leaf and x.requires_grad
+
+
+SAVES = (
+    (lambda x, w: x * w, "MulBackward0"),
+    (lambda x, w: x / w, "DivBackward0"),
+    (lambda x, w: x**w, "PowBackward0"),
+    (lambda x, w: x.reshape(1, 2) @ w.reshape(2, 1), "MatmulBackward0"),
+    (lambda x, w: x.log() + w, "LogBackward0"),
+    (lambda x, w: nn.functional.gelu(x) + w, "GeluBackward0"),
+    (lambda x, w: nn.functional.layer_norm(x, (2,), w), "LayerNormBackward0"),
+    (lambda x, w: nn.functional.linear(x, w.reshape(1, 2)), "LinearBackward0"),
+    (lambda x, w: nn.functional.cross_entropy((x * 1).reshape(1, 2) + x, torch.tensor([0])), None),
+)
+
+
+@pytest.mark.parametrize(("use", "name"), SAVES)
+@pytest.mark.parametrize(
+    "change",
+    (lambda x: x.add_(1), lambda x: x.__setitem__(0, 5.0), lambda x: x.detach().mul_(2), lambda x: x.data.zero_()),
+)
+def test_changed_inputs_are_found_by_backward(use: Any, name: str | None, change: Any) -> None:
+    _, x = nonleaf(1.0, 2.0)
+    w = torch.tensor([3.0, 4.0], dtype=torch.float64, requires_grad=True)
+    y = use(x, w)
+    if name is None:  # what was saved is a result of the changed tensor, not the tensor: still right
+        change(x)
+        y.sum().backward()
+        return
+    change(x)
+    with pytest.raises(RuntimeError, match=rf"input of {name}, float64 \(.*modified.*version 1, expected version 0"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("f", ["exp", "tanh", "sigmoid", "relu", "sqrt", "softmax", "prod", "logsumexp", "std"])
+def test_changed_outputs_are_found_by_backward(f: str) -> None:
+    x, _ = nonleaf(1.0, 2.0)
+    y = x.softmax(0) if f == "softmax" else x.logsumexp(0) if f == "logsumexp" else getattr(x, f)()
+    y.mul_(2)
+    with pytest.raises(RuntimeError, match=r"output 0 of \w+Backward0.*version 1, expected version 0"):
+        y.sum().backward()
+
+
+def test_changes_of_what_was_not_saved_are_fine() -> None:
+    x, y = nonleaf(1.0, 2.0)
+    z = y + 1
+    y.mul_(3)
+    (z * torch.tensor([5.0, 7.0], dtype=torch.float64)).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [5.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    "use",
+    (
+        lambda v: v * 2,
+        lambda v: v.sum().backward(),
+        lambda v: v.fill_(0),
+        lambda v: v.__setitem__(0, 1.0),
+        lambda v: v[0],
+        lambda v: torch.cat([torch.ones(1, dtype=torch.float64), v]),
+    ),
+)
+@pytest.mark.parametrize("history", [False, True])
+def test_a_view_is_stale_once_its_base_has_another_history(history: bool, use: Any) -> None:
+    x = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    base = x * 1 if history else torch.zeros(3, dtype=torch.float64)
+    view = base[:2]
+    base[0] = x[2] * 2
+    with pytest.raises(RuntimeError, match="Take the view again"):
+        use(view)
+    with torch.no_grad():
+        assert (view * 1).tolist() == base[:2].tolist()
+    base[:2].sum().backward()
+    assert x.grad is not None and x.grad.tolist() == ([0.0, 1.0, 2.0] if history else [0.0, 0.0, 2.0])
+
+
+def test_in_place_operations_on_views() -> None:
+    _, y = nonleaf(1.0, 2.0)
+    w = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    for change in (
+        lambda: y[:1].mul_(2),
+        lambda: y[:1].fill_(2),
+        lambda: torch.zeros(2, dtype=torch.float64)[:1].add_(w),
+        lambda: torch.zeros(2, dtype=torch.float64)[:1].copy_(w),
+    ):
+        with pytest.raises(RuntimeError, match="in-place operation on a view"):
+            change()
+    assert y.tolist() == [1.0, 2.0]
+    buffer = torch.zeros(2, 2)
+    buffer[0] += 3
+    buffer[:, 1] *= 2
+    assert buffer.tolist() == [[3.0, 6.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    (
+        (lambda: torch.ones(1).add_(torch.ones(3)), "shape"),
+        (lambda: torch.ones(2, 3).__setitem__(0, torch.ones(4)), r"\(4,\)"),
+        (lambda: torch.tensor([1]).add_(1.5), "can't be cast"),
+        (lambda: torch.tensor([1]).div_(2), "can't be cast"),
+        (lambda: torch.ones(1).expand(3).add_(1), "expanded"),
+        (lambda: torch.ones(1).expand(3).__setitem__(0, 1.0), "expanded"),
+    ),
+)
+def test_in_place_errors(change: Any, message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        change()
+
+
+@pytest.mark.parametrize(
+    "use",
+    (
+        lambda w, i, m: w[i],
+        lambda w, i, m: w[i, i],
+        lambda w, i, m: w[:, m],
+        lambda w, i, m: w.gather(0, i.reshape(1, 2)),
+        lambda w, i, m: w.index_select(0, i),
+        lambda w, i, m: nn.functional.embedding(i, w),
+        lambda w, i, m: nn.functional.cross_entropy(w, i),
+        lambda w, i, m: nn.functional.nll_loss(w, i),
+        lambda w, i, m: torch.where(m, w, 0.0),
+        lambda w, i, m: w.masked_fill(m, 0.0),
+        lambda w, i, m: w.clone().index_put((i,), w * 2),
+        lambda w, i, m: w.scatter_add(0, i.reshape(1, 2), w * 2),
+    ),
+)
+def test_indices_and_masks_changed_after_the_forward(use: Any) -> None:
+    results = []
+    for change in (False, True):
+        w = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        i, m = torch.tensor([0, 0]), torch.tensor([True, False])
+        y = use(w, i, m)
+        if change:
+            i[0] = 1
+            m[...] = True
+        (y * torch.arange(1.0, y.numel() + 1).reshape(y.shape)).sum().backward()
+        assert w.grad is not None
+        results.append(w.grad.tolist())
+    assert results[0] == results[1]
+
+
+def test_random_fills_are_in_place() -> None:
+    x = torch.empty(1000)
+    array = x.array
+    assert x.normal_(5, 0.1) is x and x.array is array and abs(x.mean().item() - 5) < 0.1
+    assert x.uniform_(2, 3).min().item() >= 2 and x.max().item() <= 3
+    assert set(x.bernoulli_(0.3).tolist()) == {0.0, 1.0} and x._version == 3

@@ -1,0 +1,248 @@
+"""The backward walk: depth, order, memory."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinytorch as torch
+from tinytorch import nn
+from tinytorch.walk import is_exclusive, topological_order
+
+DEEP = 100_000
+
+
+@pytest.fixture
+def no_collector() -> Any:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_chain_of_100_000_operations(no_collector: None) -> None:
+    x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    y = x
+    for _ in range(DEEP):
+        y = y + x
+    last = weakref.ref(y)
+    y.backward(torch.tensor([1.0, 10.0], dtype=torch.float64))
+    assert x.grad is not None and x.grad.tolist() == [DEEP + 1.0, 10.0 * (DEEP + 1)]
+    del y
+    assert last() is None
+
+
+def test_a_deep_graph_is_freed_without_recursion_also_on_a_small_stack(no_collector: None) -> None:
+    x = torch.ones(2, requires_grad=True)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            y = x
+            for _ in range(DEEP):
+                y = y * 1.0  # saves its input, unlike an addition
+            del y
+        except BaseException as error:
+            failed.append(error)
+
+    before = threading.stack_size(256 * 1024)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert not failed
+
+
+def test_a_ladder_of_diamonds_is_walked_once_a_node() -> None:
+    """Two paths at each of 200 steps: as many paths as 2**200."""
+    x = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    y = x
+    for _ in range(200):
+        y = y * 0.5 + y * 0.5
+    assert len(topological_order([y.grad_fn])) == 200 * 3 + 1
+    y.backward()
+    assert x.grad is not None and x.grad.item() == 1.0
+
+
+def _step(model: Any, x: Any) -> tuple[Any, list[weakref.ref[Any]]]:
+    hidden = model[0](x)
+    activation = nn.functional.gelu(hidden)
+    normal = nn.functional.layer_norm(activation, (8,))
+    probabilities = model[1](normal).softmax(-1)
+    loss = (probabilities * probabilities).sum()
+    return loss, [weakref.ref(t.array) for t in (hidden, activation, normal, probabilities, loss)]
+
+
+@pytest.mark.parametrize("ending", ["dropped", "backward", "retained", "grad", "second order"])
+def test_dropping_the_loss_frees_the_graph_with_the_collector_off(ending: str, no_collector: None) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8))
+    x = torch.randn(3, 4)
+    loss, arrays = _step(model, x)
+    node = weakref.ref(loss.grad_fn)
+    parameters = list(model.parameters())
+    if ending in ("backward", "retained"):
+        loss.backward(retain_graph=ending == "retained")
+    elif ending == "grad":
+        torch.autograd.grad(loss, parameters)
+    elif ending == "second order":
+        grads = torch.autograd.grad(loss, parameters, create_graph=True)
+        sum([(g * g).sum() for g in grads]).backward()
+        del grads
+    del loss
+    assert node() is None
+    assert [a() is None for a in arrays] == [True] * len(arrays)
+    model.zero_grad()
+
+
+def test_an_in_place_operation_on_what_it_saved_makes_no_cycle(no_collector: None) -> None:
+    x, w = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    y = x * 1
+    y.mul_(w)
+    y.pow_(2)
+    array = weakref.ref(y.array)
+    del y
+    assert array() is None
+
+
+def test_hooks_and_retained_gradients_make_no_cycle(no_collector: None) -> None:
+    x = torch.ones(2, requires_grad=True)
+    y = x * 2
+    y.retain_grad()
+    y.register_hook(lambda g: g * 2)
+    y.sum().backward()
+    array = weakref.ref(y.array)
+    del y
+    assert array() is None
+
+
+def test_activations_are_released_while_backward_goes_on() -> None:
+    """The peak of a backward through many layers stays near what the forward holds."""
+    size, layers = 100_000, 40
+    x = torch.ones(size, requires_grad=True)
+    tracemalloc.start()
+    try:
+        y = x
+        for _ in range(layers):
+            y = y.exp() * 1e-3
+        held = tracemalloc.get_traced_memory()[0]
+        loss = y.sum()
+        del y
+        tracemalloc.reset_peak()
+        loss.backward()
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    array = size * 4
+    assert held > layers * array
+    assert peak < held + 6 * array  # a few gradients on the way, not one a layer
+    assert after < 4 * array  # the gradient of x, although the loss is still there
+    assert loss.grad_fn is not None
+
+
+def test_saved_arrays_go_as_soon_as_their_node_is_done() -> None:
+    x = torch.ones(3, requires_grad=True)
+    alive: list[bool] = []
+    first = x * 2
+    first.register_hook(lambda g: alive.append(saved() is not None))
+    second = first.exp()
+    third = second.exp()
+    saved = weakref.ref(third.array)
+    loss = third.sum()
+    del second, third
+    loss.backward()
+    assert alive == [False]
+
+
+def test_gradients_are_not_added_into_arrays_that_others_hold() -> None:
+    x = torch.ones(3, requires_grad=True)
+    kept: list[Any] = []
+    y = x * 1
+    y.register_hook(lambda g: kept.append((g, g.tolist())))
+    z = y + y * 2 + y * 3
+    seed = torch.tensor([1.0, 2.0, 3.0])
+    z.backward(seed)
+    (x * 5 + x).backward(seed)
+    assert seed.tolist() == [1.0, 2.0, 3.0]
+    assert all(g.tolist() == then for g, then in kept)
+    assert x.grad is not None and x.grad.tolist() == [12.0, 24.0, 36.0]
+
+
+def test_is_exclusive_knows_other_holders() -> None:
+    made = torch.ones(3)
+    assert is_exclusive(made)
+    other = made
+    assert not is_exclusive(made)
+    del other
+    array = made.array
+    assert not is_exclusive(made)
+    del array
+    view = made.array[1:]
+    assert not is_exclusive(made)
+    del view
+    memory = memoryview(made.array)
+    assert not is_exclusive(made)
+    memory.release()
+    del memory
+    assert is_exclusive(made)
+    assert not is_exclusive(made.T)
+    assert not is_exclusive(torch.from_numpy(np.broadcast_to(np.ones(1), 3)))
+
+
+def test_order_has_inputs_before_their_users_and_targets_alone() -> None:
+    x, y = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    a = x * 2
+    b = y.exp()
+    c = a * b
+    order = topological_order([c.grad_fn])
+    assert order.index(x) < order.index(a.grad_fn) < order.index(c.grad_fn)
+    assert order.index(y) < order.index(b.grad_fn) < order.index(c.grad_fn)
+    assert set(topological_order([c.grad_fn], frozenset([x]))) == {x, a.grad_fn, c.grad_fn}
+    assert topological_order([c.grad_fn], frozenset([torch.ones(1)])) == []
+
+
+def test_grad_runs_only_what_leads_to_its_inputs() -> None:
+    ran: list[str] = []
+    x, y = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    a, b = x * 2, y * 2
+    a.register_hook(lambda g: ran.append("a"))
+    b.register_hook(lambda g: ran.append("b"))
+    torch.autograd.grad(a * b, x)
+    assert ran == ["a"]
+
+
+def test_threads_may_walk_graphs_of_their_own() -> None:
+    results: dict[int, list[float]] = {}
+
+    def run(number: int) -> None:
+        x = torch.full((4,), float(number), dtype=torch.float64, requires_grad=True)
+        for _ in range(30):
+            x.grad = None
+            (x * x * x).sum().backward()
+        assert x.grad is not None
+        results[number] = x.grad.tolist()
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {i: [3.0 * i * i] * 4 for i in range(8)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinities_and_nan_never_warn() -> None:
+    x = torch.tensor([3e38, float("inf"), float("nan"), -float("inf"), 0.0, -1.0], requires_grad=True)
+    results = [x + x, x - x, x * x, x / 0, x**3, x.exp(), x.log(), x.sqrt(), x.sum(), x.mean(), x.std(), x.prod()]
+    results += [x.cumsum(0), x.softmax(0), x.tanh(), x.sigmoid(), x @ x, x % 2, x // 0, x.bfloat16(), x.half() * 2]
+    torch.stack([r.float().sum() for r in results]).sum().backward()
+    assert (x > 0).tolist()[:4] == [True, True, False, False]
+    assert (x.bfloat16() <= 0).tolist()[2] is False and x.isnan().any() and bool((x == x).sum() == 5)
+    assert np.geterr()["over"] == "warn"
