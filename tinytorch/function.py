@@ -44,7 +44,7 @@ class Function:
     view: ClassVar[bool] = False  # whether outputs may share memory with the first input
     examples: ClassVar[Sequence[tuple[Any, ...]]] = ()  # (call, *shapes): what the tests check, see docs/operations.md
 
-    needs_input_grad: tuple[bool, ...] = ()
+    needs_input_grad: Sequence[bool] = ()
     edges: tuple[Edge | None, ...] = ()
     metadata: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...] = ()
     hooks: list[tuple[int, Callable[[Any], Any]]] | None = None
@@ -58,29 +58,29 @@ class Function:
     def apply(cls, *tensors: Any, **params: Any) -> Tensor:
         """Run the operation on Tensors; the result is a Tensor, or a tuple of them where forward gives a tuple."""
         node = cls()
-        arrays = [None if t is None else t.array for t in tensors]
-        recording, quiet = False, mode.quiet
-        if mode.grad:
-            node.needs_input_grad = needs = tuple([t is not None and t._requires_grad for t in tensors])
-            recording = True in needs
-            for t in tensors:
-                if t is not None and t._view_version is not None:
-                    t._check_fresh()
-        else:
-            node.needs_input_grad = (False,) * len(arrays)
-        try:
-            if mode.quiet:
-                result = cls.forward(node, *arrays, **params)
+        arrays: list[Any] = []
+        needs: list[bool] = []
+        recording = False
+        for t in tensors:
+            if t is None:
+                arrays.append(None)
+                needs.append(False)
+                continue
+            arrays.append(t.array)
+            if t._view_version is not None:
+                t._check_fresh()
+            if t._requires_grad and mode.grad:
+                needs.append(True)
+                recording = True
             else:
-                with np.errstate(all="ignore"):
-                    mode.quiet = True
-                    result = cls.forward(node, *arrays, **params)
+                needs.append(False)
+        node.needs_input_grad = needs
+        try:
+            result = mode.quietly(cls.forward, node, *arrays, **params)
         except np.exceptions.AxisError as error:
             raise IndexError(f"{cls.__name__}: {error}; {_describe(arrays)}") from None
         except ValueError as error:
             raise RuntimeError(f"{cls.__name__}: {error}; {_describe(arrays)}") from error
-        finally:
-            mode.quiet = quiet
         if type(result) is tuple:
             outputs = tuple([cls.make_tensor(array) for array in result])
         else:
@@ -173,6 +173,8 @@ class Function:
     def _as_tensor(self, array: Any, source: Any, counter: Any, version: int) -> Any:
         if array is None:
             return None
+        node: Any
+        number: Any
         node, number = (self, source) if source is None or isinstance(source, int) else source
         if not isinstance(node, Function) and node.array is array:
             return node  # a leaf

@@ -9,11 +9,12 @@ import numpy as np
 
 from .modes import mode
 from .ops import activation, arithmetic, elementwise, indexing, joining, linalg, reduction, shape, softmax
-from .ops.common import array_of, is_tensor, quiet, wrap
+from .ops.common import array_of, is_tensor, wrap
 from .random import Generator, default_generator
 
 if TYPE_CHECKING:
     from .tensor import Tensor
+
 
 def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Tensor]:
     """A method for a Python operator: other types get their turn, as NotImplemented asks."""
@@ -30,8 +31,7 @@ def _comparison(ufunc: Any) -> Callable[[Any, Any], Tensor]:
     def method(self: Any, other: Any) -> Any:
         if not isinstance(other, _OPERANDS):
             return NotImplemented
-        with quiet():  # bfloat16 warns of NaN
-            return wrap(np.asarray(ufunc(self.array, array_of(other))))
+        return wrap(np.asarray(mode.quietly(ufunc, self.array, array_of(other))))
 
     return method
 

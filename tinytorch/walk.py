@@ -71,11 +71,9 @@ def walk(
     )
     to_run = set(order)
     arrived: dict[Any, list[Tensor | None]] = {}
-    before = mode.grad, mode.quiet
-    mode.grad = create_graph
+    recording, mode.grad = mode.grad, create_graph
     try:
         with np.errstate(all="ignore"):
-            mode.quiet = True
             for edge, gradient in zip(roots, gradients, strict=True):
                 if edge[0] in to_run:
                     _arrive(arrived, edge, gradient)
@@ -109,7 +107,7 @@ def walk(
                 if not retain_graph:
                     node.release()
     finally:
-        mode.grad, mode.quiet = before
+        mode.grad = recording
     return captured
 
 

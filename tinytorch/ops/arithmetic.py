@@ -12,7 +12,8 @@ import numpy as np
 
 from ..dtypes import is_floating
 from ..function import Function
-from .common import promote, quiet, wrap
+from ..modes import mode
+from .common import promote, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -74,8 +75,7 @@ class Div(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         ctx.save(a if ctx.needs_input_grad[1] else None, b)
-        with quiet():
-            return a / b
+        return a / b
 
     # dy/da = 1/b, dy/db = -a/b^2
     @staticmethod
@@ -98,8 +98,7 @@ class Pow(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         ctx.save(a, b)
-        with quiet():
-            return a * a if b.ndim == 0 and b == 2 else a**b
+        return a * a if b.ndim == 0 and b == 2 else a**b
 
     # dy/da = b a^(b-1), taken as 0 where b = 0, also at a = 0
     # dy/db = a^b log a, taken as 0 where a = 0 and b >= 0
@@ -178,11 +177,10 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode is None:
         return Div.apply(*promote(input, other, true_division=True))
     a, b = promote(input, other)
-    with quiet():
-        if rounding_mode == "floor":
-            return wrap(np.floor_divide(a.array, b.array))
-        if rounding_mode == "trunc":
-            return wrap(np.trunc(a.array / b.array).astype(a.dtype))
+    if rounding_mode == "floor":
+        return wrap(mode.quietly(np.floor_divide, a.array, b.array))
+    if rounding_mode == "trunc":
+        return wrap(np.trunc(mode.quietly(np.divide, a.array, b.array)).astype(a.dtype))
     raise RuntimeError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
 
 
@@ -195,8 +193,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     """input - other * floor(input / other): the sign is the divisor's, as in Python's %."""
     a, b = promote(input, other)
     if not is_floating(a.dtype):
-        with quiet():
-            return wrap(np.remainder(a.array, b.array))
+        return wrap(mode.quietly(np.remainder, a.array, b.array))
     # The quotient is piecewise constant, so d/da = 1 and d/db = -floor(a/b).
     return sub(a, mul(b, floor_divide(a, b)))
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..dtypes import DType, get_default_dtype, is_floating, result_type
 from ..function import Function
-from ..modes import mode
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -20,11 +18,6 @@ Dims = int | Sequence[int] | None
 
 
 _NUMBERS = frozenset({int, float})
-
-
-def quiet() -> Any:
-    """log(0), 1/0 and overflow give infinities: inside, NumPy does not warn of them."""
-    return nullcontext() if mode.quiet else np.errstate(all="ignore")
 
 
 def is_tensor(value: Any) -> bool:

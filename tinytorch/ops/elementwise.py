@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..dtypes import result_type
 from ..function import Function
-from .common import array_of, floating, owned, promote, quiet, wrap
+from .common import array_of, floating, owned, promote, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -24,8 +25,7 @@ class Exp(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        with quiet():
-            return ctx.save(np.exp(x))
+        return ctx.save(np.exp(x))
 
     # dy/dx = e^x = y
     @staticmethod
@@ -41,8 +41,7 @@ class Expm1(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        with quiet():
-            return ctx.save(np.expm1(x))
+        return ctx.save(np.expm1(x))
 
     # dy/dx = e^x = y + 1
     @staticmethod
@@ -59,8 +58,7 @@ class Log(Function):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
         ctx.save(x)
-        with quiet():
-            return np.log(x)
+        return np.log(x)
 
     # dy/dx = 1/x
     @staticmethod
@@ -77,8 +75,7 @@ class Log1p(Function):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
         ctx.save(x)
-        with quiet():
-            return np.log1p(x)
+        return np.log1p(x)
 
     # dy/dx = 1/(1 + x)
     @staticmethod
@@ -94,8 +91,7 @@ class Sqrt(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        with quiet():
-            return ctx.save(np.sqrt(x))
+        return ctx.save(np.sqrt(x))
 
     # dy/dx = 1/(2 y): infinite at 0
     @staticmethod
@@ -111,8 +107,7 @@ class Rsqrt(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        with quiet():
-            return ctx.save(1 / np.sqrt(x))
+        return ctx.save(1 / np.sqrt(x))
 
     # dy/dx = -x^(-3/2)/2 = -y^3/2
     @staticmethod
@@ -129,8 +124,7 @@ class Sin(Function):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
         ctx.save(x)
-        with quiet():
-            return np.sin(x)
+        return np.sin(x)
 
     # dy/dx = cos x
     @staticmethod
@@ -147,8 +141,7 @@ class Cos(Function):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
         ctx.save(x)
-        with quiet():
-            return np.cos(x)
+        return np.cos(x)
 
     # dy/dx = -sin x
     @staticmethod
@@ -221,7 +214,8 @@ class Clamp(Function):
             inside &= x <= high
         ctx.save(inside)
         # low first: where low > high, the result is high
-        return np.clip(x, low, high)
+        y = x if low is None else np.maximum(x, np.asarray(low, x.dtype))
+        return y if high is None else np.minimum(y, np.asarray(high, x.dtype))
 
     # dy/dx = [low <= x <= high]
     @staticmethod
@@ -336,4 +330,6 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if hasattr(min, "array") or hasattr(max, "array"):
         result = input if min is None else where(input < min, min, input)
         return result if max is None else where(result > max, max, result)
+    for bound in (min, max):
+        input = input if bound is None else input.to(result_type(input, bound))
     return Clamp.apply(input, low=min, high=max)

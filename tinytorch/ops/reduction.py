@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import int64, is_floating
 from ..function import Function
-from .common import Dims, floating, keyword_aliases, normalize_dim, normalize_dims, quiet, wrap
+from .common import Dims, floating, keyword_aliases, normalize_dim, normalize_dims, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -60,8 +60,7 @@ class Mean(Function):
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.shape = dims, keepdim, x.shape
         ctx.count = _count(x.shape, dims)
-        with quiet():
-            return (x.sum(axis=dims, keepdims=keepdim) / np.float64(ctx.count)).astype(x.dtype)
+        return (x.sum(axis=dims, keepdims=keepdim) / np.float64(ctx.count)).astype(x.dtype)
 
     # dy/dx_i = 1/n
     @staticmethod
@@ -197,11 +196,10 @@ class LogSumExp(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim = dims, keepdim
-        with quiet():
-            # e^(x - m) cannot overflow; an infinite m would make inf - inf
-            m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
-            m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
-            y = np.asarray(np.log(np.exp(x - m).sum(axis=dims, keepdims=True)) + m)
+        # e^(x - m) cannot overflow; an infinite m would make inf - inf
+        m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
+        m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
+        y = np.asarray(np.log(np.exp(x - m).sum(axis=dims, keepdims=True)) + m)
         y = y if keepdim else y.reshape(np.squeeze(y, dims).shape)
         ctx.save(x, y)
         return y
@@ -223,9 +221,8 @@ def _count(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
 
 def _variance(x: Any, dims: Any, keepdim: bool, freedom: float) -> Any:
     """Two passes: subtracting the mean first keeps precision where the mean is large."""
-    with quiet():
-        centred = x - x.mean(axis=dims, keepdims=True) if x.size else x
-        return ((centred * centred).sum(axis=dims, keepdims=keepdim) / np.float64(freedom)).astype(x.dtype)
+    centred = x - x.mean(axis=dims, keepdims=True) if x.size else x
+    return ((centred * centred).sum(axis=dims, keepdims=keepdim) / np.float64(freedom)).astype(x.dtype)
 
 
 def _reduction(
