@@ -147,9 +147,8 @@ def check_dtypes(example: Example, dtype: Any = np.float32) -> None:
             seeds = [tinytorch.from_numpy(np.ones(shape, meta)) for shape, meta in node.metadata]
             for grad, edge in zip(node.run_backward(seeds), node.edges, strict=True):
                 if grad is not None and edge is not None and example.cls.__name__ not in WIDENS_ON_PURPOSE:
-                    assert grad.dtype == dtype, (
-                        f"{node.name()} returns a {grad.dtype} gradient for a {np.dtype(dtype)} input"
-                    )
+                    expected = edge[0].metadata[edge[1]][1]
+                    assert grad.dtype == expected, f"{node.name()}: {grad.dtype} gradient of a {expected} input"
     for grad in gradients(outputs, inputs, cotangents(outputs)):
         assert grad.dtype == dtype, f"{grad.dtype} gradient"
 

@@ -148,6 +148,15 @@ def test_a_nan_on_the_side_not_chosen_stays_there() -> None:
     assert y.grad.tolist() == [0, 1]
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "float16", "float32"])
+def test_clamp_keeps_or_promotes_the_dtype(dtype: str) -> None:
+    for bound in (1, 1.5):
+        compare_with_torch(
+            lambda t, x, b=bound: (x.clamp(b), x.clamp(0, b), x.clamp(max=b)), [np.arange(4).astype(dtype)]
+        )
+
+
 def test_remainder_has_gradients() -> None:
     a = tinytorch.tensor(np.array([5.3, -5.3, 0.2]), requires_grad=True)
     b = tinytorch.tensor(np.array([2.0, 1.5, -0.7]), requires_grad=True)

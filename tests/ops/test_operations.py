@@ -60,6 +60,22 @@ def test_float32_stays_float32(example: Example) -> None:
     checks.check_dtypes(example)
 
 
+@pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)
+@every_example
+def test_two_bytes_stay_two_bytes(example: Example, dtype: Any) -> None:
+    if example.id != "Prod-2":  # has a float32 constant
+        checks.check_dtypes(example, dtype)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)
+@every_example
+def test_two_bytes_as_pytorch(example: Example, dtype: Any) -> None:
+    # PyTorch rounds the statistics of layer_norm to two bytes, here they are float32.
+    tolerance = 5e-2 if example.cls.__name__ == "LayerNorm" else None
+    checks.compare_with_torch(example.call, example.arrays(dtype), tolerance=tolerance)
+
+
 SHAPES = {
     "0d": lambda shape: (),
     "no_3": lambda shape: tuple(0 if n == 3 else n for n in shape),

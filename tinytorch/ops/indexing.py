@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import int64
+from ..dtypes import float32, float64, int64
 from ..function import Function
 from ..kernels.embedding import embedding_backward
 from .common import array_of, is_tensor, normalize_dim, owned, wrap
@@ -179,8 +179,10 @@ class EmbeddingBackward(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, padding_idx: int | None, rows: int) -> Any:
         ctx.index, ctx.padding_idx = owned(ctx, index), padding_idx
-        flat = np.ascontiguousarray(x.reshape(index.size, x.shape[-1]))
+        wide = x.dtype if x.dtype in (float32, float64) else float32  # float16 and bfloat16 add up in float32
+        flat = np.ascontiguousarray(x.reshape(index.size, x.shape[-1]), wide)
         y = embedding_backward(flat, np.ascontiguousarray(index.reshape(-1), np.int64), rows)
+        y = y.astype(x.dtype, copy=False)
         if padding_idx is not None:
             y[padding_idx] = 0
         return y

@@ -109,22 +109,27 @@ def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tup
     return shape
 
 
+def _wide(*tensors: Tensor | None) -> list[Tensor | None]:
+    """float16 and bfloat16 as float32, in which their statistics are exact enough."""
+    return [None if x is None else x.to(float32) for x in tensors]
+
+
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias."""
     shape = _check("layer_norm", input, normalized_shape, weight, bias)
-    if input.array.dtype not in (float32, float64):
-        composite: Tensor = LayerNorm.composite(input, weight, bias, len(shape), eps)
-        return composite
-    return LayerNorm.apply(input, weight, bias, ndim=len(shape), eps=eps)
+    if input.array.dtype in (float32, float64):
+        return LayerNorm.apply(input, weight, bias, ndim=len(shape), eps=eps)
+    y: Tensor = LayerNorm.apply(*_wide(input, weight, bias), ndim=len(shape), eps=eps)
+    return y.to(input.dtype)
 
 
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
     shape = _check("rms_norm", input, normalized_shape, weight)
     eps = float(finfo(input.dtype).eps) if eps is None else eps
-    if input.array.dtype not in (float32, float64):
-        composite: Tensor = RMSNorm.composite(input, weight, len(shape), eps)
-        return composite
-    return RMSNorm.apply(input, weight, ndim=len(shape), eps=eps)
+    if input.array.dtype in (float32, float64):
+        return RMSNorm.apply(input, weight, ndim=len(shape), eps=eps)
+    y: Tensor = RMSNorm.apply(*_wide(input, weight), ndim=len(shape), eps=eps)
+    return y.to(input.dtype)
