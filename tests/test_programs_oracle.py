@@ -111,9 +111,9 @@ def run(t: Any, program: list[tuple[str, int, int]], second: bool) -> list[Any]:
                 registers.append(op(t, a, b))
             elif name in NO_GRAD:
                 with t.no_grad():
-                    op(t, a, b)
+                    op(t, a, b.clone())
             else:
-                op(t, a, b)
+                op(t, a, b.clone())
         except (RuntimeError, IndexError, ValueError) as error:
             raise Refused(f"{name}: {error}") from error
     loss: Any = 0

@@ -67,7 +67,7 @@ class Function:
                 needs.append(False)
                 continue
             arrays.append(t.array)
-            if t._view_version is not None:
+            if t._view_version is not None and mode.grad:
                 t._check_fresh()
             if t._requires_grad and mode.grad:
                 needs.append(True)
