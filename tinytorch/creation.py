@@ -74,23 +74,17 @@ def from_numpy(array: Any) -> Tensor:
     return Tensor(_checked(array).view())
 
 
-def zeros(
-    *shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+def zeros(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """0 everywhere."""
     return _finish(np.zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
-def ones(
-    *shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+def ones(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """1 everywhere."""
     return _finish(np.ones(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
-def empty(
-    *shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+def empty(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Whatever was in the memory."""
     return _finish(np.empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 

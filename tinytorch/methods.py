@@ -159,6 +159,7 @@ class Methods:
     scatter_add_, index_put_ = _in_place(indexing.scatter_add), _in_place(indexing.index_put)
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ipow__ = pow_
+    __iand__, __ior__, __ixor__ = (_in_place(f) for f in (__and__, __or__, __xor__))
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         if mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad)):

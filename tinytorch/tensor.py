@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .dtypes import CPU, as_dtype, check_device, is_floating
+from .conversions import Conversions
+from .dtypes import CPU, is_floating
 from .function import Function, shares_memory
 from .methods import Methods
 from .modes import mode
 from .ops import elementwise
-from .ops.common import array_of, normalize_dim
+from .ops.common import normalize_dim
 from .walk import Edge, is_exclusive
 
 Array = np.ndarray[Any, Any]
@@ -44,7 +45,7 @@ class RemovableHandle:
         self._hooks[:] = [entry for entry in self._hooks if entry is not self._entry]
 
 
-class Tensor(Methods):
+class Tensor(Conversions, Methods):
     """An n-dimensional array that remembers how it was computed.
 
     `array` is the NumPy array underneath. A tensor made by the user is a leaf; with `requires_grad`
@@ -330,95 +331,6 @@ class Tensor(Methods):
                 f"{self._view_version}. Take the view again"
             )
 
-    # ------------------------------------------------------------------ conversions
-
-    def numpy(self, *, force: builtins.bool = False) -> Array:
-        """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
-        if self._requires_grad and not force:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        return self.array.view()
-
-    def __array_wrap__(self, array: Array, context: Any = None, return_scalar: builtins.bool = False) -> Tensor:
-        return Tensor(np.asarray(array))  # what a NumPy function makes of a Tensor
-
-    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
-        array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
-    def item(self) -> Any:
-        """The only element, as a Python number."""
-        if self.array.size != 1:
-            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
-        return self.array.reshape(()).item() if self.dtype != dtypes.bfloat16 else float(self.array.reshape(()))
-
-    def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers."""
-        return (self.array.astype(np.float32) if self.dtype == dtypes.bfloat16 else self.array).tolist()
-
-    def to(
-        self,
-        *args: Any,
-        dtype: Any = None,
-        device: Any = None,
-        copy: builtins.bool = False,
-        non_blocking: builtins.bool = False,
-    ) -> Tensor:
-        """In another dtype, or as another tensor's; itself where nothing changes. The device can only be the CPU."""
-        for arg in args:
-            if isinstance(arg, Tensor):
-                dtype = arg.dtype
-            elif isinstance(arg, str) and not _is_dtype_name(arg):
-                device = arg
-            else:
-                dtype = arg
-        check_device(device)
-        dtype = self.dtype if dtype is None else as_dtype(dtype)
-        if dtype == self.array.dtype:
-            return self.clone() if copy else self
-        return elementwise.To.apply(self, dtype=dtype)
-
-    def type(self, dtype: Any = None) -> Any:
-        """In another dtype; without one, the name of the dtype."""
-        return f"torch.{self.dtype}" if dtype is None else self.to(as_dtype(dtype))
-
-    def type_as(self, other: Tensor) -> Tensor:
-        """In the dtype of another tensor."""
-        return self.to(other.dtype)
-
-    def cpu(self) -> Tensor:
-        """Itself: there is no other device."""
-        return self
-
-    def float(self) -> Tensor:
-        """As float32."""
-        return self.to(dtypes.float32)
-
-    def double(self) -> Tensor:
-        """As float64."""
-        return self.to(dtypes.float64)
-
-    def half(self) -> Tensor:
-        """As float16."""
-        return self.to(dtypes.float16)
-
-    def bfloat16(self) -> Tensor:
-        """As bfloat16."""
-        return self.to(dtypes.bfloat16)
-
-    def long(self) -> Tensor:
-        """As int64."""
-        return self.to(dtypes.int64)
-
-    def int(self) -> Tensor:
-        """As int32."""
-        return self.to(dtypes.int32)
-
-    def bool(self) -> Tensor:
-        """As truth values: whether not 0."""
-        return self.to(dtypes.bool)
-
     def clone(self) -> Tensor:
         """A copy in memory of its own, in C order; gradients flow through."""
         return elementwise.Clone.apply(self)
@@ -433,32 +345,6 @@ class Tensor(Methods):
         copied._grad = None if self._grad is None else self._grad.detach().clone()
         return copied
 
-    def __bool__(self) -> Any:
-        if self.array.size != 1:
-            raise RuntimeError(
-                f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()"
-            )
-        return bool(self.array.reshape(()))
-
-    def __float__(self) -> Any:
-        return float(self._number())
-
-    def __int__(self) -> Any:
-        return int(self._number())
-
-    def _number(self) -> Any:
-        if self.array.size != 1:
-            raise ValueError(f"only one element tensors convert to Python scalars, this one has {self.numel()}")
-        return self.item()
-
-    def __index__(self) -> Any:
-        if self.array.size != 1 or self.array.dtype.kind not in "biu":
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.item())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
-
     def __repr__(self) -> str:
         from .printing import tensor_repr
 
@@ -466,12 +352,5 @@ class Tensor(Methods):
 
     __hash__ = object.__hash__  # by identity, although == compares elements
 
-    def __contains__(self, value: Any) -> Any:
-        return bool((self.array == array_of(value)).any())
-
 
 Function.make_tensor = Tensor
-
-
-def _is_dtype_name(name: str) -> builtins.bool:
-    return name in vars(dtypes) and isinstance(vars(dtypes)[name], np.dtype)

@@ -31,7 +31,7 @@ def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
     shape = moved[0].shape
     rows = [np.ascontiguousarray(a).reshape(first.size // shape[-1] if first.size else 0, shape[-1]) for a in moved]
     y = kernel(*rows).reshape(shape)
-    return y if last else np.moveaxis(y, -1, dim)
+    return y if last else np.ascontiguousarray(np.moveaxis(y, -1, dim))  # as PyTorch's, so that view() works on it
 
 
 class Softmax(Function):

@@ -1,0 +1,9 @@
+"""Settings that a script makes in passing on torch.backends: accepted, and without effect on the CPU."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+cuda = SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False))
+cudnn = SimpleNamespace(allow_tf32=False, benchmark=False, deterministic=True)
+mps = SimpleNamespace(is_available=lambda: False, is_built=lambda: False)

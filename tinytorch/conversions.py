@@ -1,0 +1,150 @@
+"""What a Tensor inherits to become something else: an array, Python numbers, another dtype."""
+
+from __future__ import annotations
+
+import builtins  # the methods float, int and bool hide the types of that name inside the class
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dtypes
+from .dtypes import as_dtype, check_device
+from .ops import elementwise
+from .ops.common import array_of, is_tensor, wrap
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+class Conversions:
+    """To and from NumPy, to Python's numbers, between dtypes."""
+
+    def numpy(self: Any, *, force: builtins.bool = False) -> Array:
+        """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
+        if self._requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        view: Array = self.array.view()
+        return view
+
+    def __array_wrap__(self: Any, array: Array, context: Any = None, return_scalar: builtins.bool = False) -> Tensor:
+        return wrap(np.asarray(array))  # what a NumPy function makes of a Tensor
+
+    def __array__(self: Any, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
+        array: Array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def item(self: Any) -> Any:
+        """The only element, as a Python number."""
+        if self.array.size != 1:
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+        return self.array.reshape(()).item() if self.dtype != dtypes.bfloat16 else float(self.array.reshape(()))
+
+    def tolist(self: Any) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return (self.array.astype(np.float32) if self.dtype == dtypes.bfloat16 else self.array).tolist()
+
+    def to(
+        self: Any,
+        *args: Any,
+        dtype: Any = None,
+        device: Any = None,
+        copy: builtins.bool = False,
+        non_blocking: builtins.bool = False,
+    ) -> Tensor:
+        """In another dtype, or as another tensor's; itself where nothing changes. The device can only be the CPU."""
+        for arg in args:
+            if is_tensor(arg):
+                dtype = arg.dtype
+            elif isinstance(arg, str) and not _is_dtype_name(arg):
+                device = arg
+            else:
+                dtype = arg
+        check_device(device)
+        dtype = self.dtype if dtype is None else as_dtype(dtype)
+        if dtype == self.array.dtype:
+            same: Tensor = self.clone() if copy else self
+            return same
+        return elementwise.To.apply(self, dtype=dtype)
+
+    def type(self: Any, dtype: Any = None) -> Any:
+        """In another dtype; without one, the name of the dtype."""
+        return f"torch.{self.dtype}" if dtype is None else self.to(as_dtype(dtype))
+
+    def type_as(self: Any, other: Tensor) -> Tensor:
+        """In the dtype of another tensor."""
+        return _to(self, other.dtype)
+
+    def cpu(self: Any) -> Tensor:
+        """Itself: there is no other device."""
+        itself: Tensor = self
+        return itself
+
+    def float(self: Any) -> Tensor:
+        """As float32."""
+        return _to(self, dtypes.float32)
+
+    def double(self: Any) -> Tensor:
+        """As float64."""
+        return _to(self, dtypes.float64)
+
+    def half(self: Any) -> Tensor:
+        """As float16."""
+        return _to(self, dtypes.float16)
+
+    def bfloat16(self: Any) -> Tensor:
+        """As bfloat16."""
+        return _to(self, dtypes.bfloat16)
+
+    def long(self: Any) -> Tensor:
+        """As int64."""
+        return _to(self, dtypes.int64)
+
+    def int(self: Any) -> Tensor:
+        """As int32."""
+        return _to(self, dtypes.int32)
+
+    def bool(self: Any) -> Tensor:
+        """As truth values: whether not 0."""
+        return _to(self, dtypes.bool)
+
+    def __bool__(self: Any) -> Any:
+        if self.array.size != 1:
+            raise RuntimeError(
+                f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()"
+            )
+        return bool(self.array.reshape(()))
+
+    def __float__(self: Any) -> Any:
+        return float(self._number())
+
+    def __int__(self: Any) -> Any:
+        return int(self._number())
+
+    def _number(self: Any) -> Any:
+        if self.array.size != 1:
+            raise ValueError(f"only one element tensors convert to Python scalars, this one has {self.numel()}")
+        return self.item()
+
+    def __index__(self: Any) -> Any:
+        if self.array.size != 1 or self.array.dtype.kind not in "biu":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __format__(self: Any, spec: str) -> str:
+        return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
+
+    def __contains__(self: Any, value: Any) -> Any:
+        return bool((self.array == array_of(value)).any())
+
+
+def _to(tensor: Any, dtype: Any) -> Tensor:
+    converted: Tensor = tensor.to(dtype)
+    return converted
+
+
+def _is_dtype_name(name: str) -> builtins.bool:
+    return name in vars(dtypes) and isinstance(vars(dtypes)[name], np.dtype)
