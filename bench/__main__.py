@@ -17,7 +17,7 @@ from rich.progress import track
 
 from bench import report
 from bench.machine import describe, peak_bandwidth, peak_flops
-from bench.timing import Row
+from bench.timing import Row, Sides
 
 Section = Literal["kernels", "train", "memory", "startup", "generate", "scaling"]
 SECTIONS: tuple[Section, ...] = ("kernels", "train", "memory", "startup", "generate", "scaling")
@@ -57,12 +57,6 @@ def main() -> int:
             console.print(f"[yellow]{name} is not installed and is left out[/yellow]: pip install {name}")
         else:
             against.append(name)
-    if "torch" in against:
-        import torch
-
-        import tinytorch
-
-        torch.set_num_threads(tinytorch.get_num_threads())
     facts = describe()
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
     peaks = report.Peaks(peak_flops(), peak_flops(np.float64), peak_bandwidth())
@@ -75,12 +69,17 @@ def main() -> int:
     rows: list[Row] = []
     settings.out.mkdir(parents=True, exist_ok=True)
     try:
-        for section in settings.sections or SECTIONS:
-            module = importlib.import_module(f"bench.{section}")
-            found = module.run(against, turns, settings.quick)
-            own = list(track(found, description=section, console=console, transient=True))
-            rows += own
-            report.show(console, section, own, peaks)
+        with Sides(against, turns) as sides:
+            for section in settings.sections or SECTIONS:
+                module = importlib.import_module(f"bench.{section}")
+                if hasattr(module, "run"):
+                    found, total = module.run(sides, settings.quick), None
+                else:
+                    cases = module.cases(settings.quick)
+                    found, total = sides.measure_all(cases), len(cases)
+                own = list(track(found, description=section, total=total, console=console, transient=True))
+                rows += own
+                report.show(console, section, own, peaks)
     except KeyboardInterrupt:
         console.print("stopped; what was measured so far is kept")
     report.show_verdicts(console, rows)

@@ -2,129 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-import tinytorch
-from bench.timing import OURS, Row, measure
-from tinytorch.kernels import gemm
+from bench.timing import OURS, Case
 
 SECTION = "kernels"
-MATMULS = [
-    (768, 128, 384),
-    (768, 128, 512),
-    (768, 512, 128),
-    (1024, 1024, 1024),
-    (2048, 2048, 2048),
-]
+MATMULS = [(768, 128, 384), (768, 128, 512), (768, 512, 128), (1024, 1024, 1024), (2048, 2048, 2048)]
 ATTENTIONS = [(12, 4, 64, 32), (8, 6, 256, 64), (1, 32, 2048, 64)]
 ROWS = [(768, 128), (2048, 768)]
 
-
-def run(against: list[str], turns: int, quick: bool) -> Iterator[Row]:
-    """Measure every kernel; `quick` leaves out the large shapes."""
-    yield from _matmuls(against, turns, quick)
-    if "torch" in against:
-        yield from _attentions(turns, quick)
-        yield from _rowwise(turns, quick)
+Call = Callable[[], object]
 
 
-def _matmuls(against: list[str], turns: int, quick: bool) -> Iterator[Row]:
-    generator = np.random.default_rng(0)
-    for dtype in (np.float32, np.float64):
-        for m, k, n in MATMULS[:3] if quick else MATMULS:
-            for layout in ("NN", "NT", "TN"):
-                a = generator.standard_normal((k, m) if layout[0] == "T" else (m, k)).astype(dtype)
-                b = generator.standard_normal((n, k) if layout[1] == "T" else (k, n)).astype(dtype)
-                a, b = (a.T if layout[0] == "T" else a), (b.T if layout[1] == "T" else b)
-                out = np.empty((m, n), dtype)
-                sides: dict[str, Callable[[], Any]] = {OURS: lambda a=a, b=b, out=out: gemm.matmul(a, b, out)}
-                sides["numpy"] = lambda a=a, b=b, out=out: np.matmul(a, b, out=out)
-                if "torch" in against:
-                    import torch
-
-                    ta, tb, to = torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(out)
-                    sides["torch"] = lambda a=ta, b=tb, out=to: torch.mm(a, b, out=out)
-                if "jax" in against:
-                    sides["jax"] = _jax_matmul(a, b)
-                name = f"matmul {np.dtype(dtype).name} ({m},{k})x({k},{n}) {layout}"
-                work = 2.0 * m * k * n
-                yield measure(
-                    SECTION, name, sides, turns=turns, target="P1", flops=work, bytes=a.nbytes + b.nbytes + out.nbytes
-                )
-
-
-def _jax_matmul(a: Any, b: Any) -> Callable[[], Any]:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    ja, jb = jax.numpy.asarray(a), jax.numpy.asarray(b)
-    product = jax.jit(jax.numpy.matmul)
-    return lambda: product(ja, jb).block_until_ready()
-
-
-def _both(make: Callable[[Any, Any], Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
-    """The same code on tinytorch and on PyTorch: make(library, its constructor from an array)."""
-    import torch
-
-    return {
-        OURS: make(tinytorch, lambda array, grad=True: tinytorch.tensor(array, requires_grad=grad)),
-        "torch": make(torch, lambda array, grad=True: torch.tensor(array, requires_grad=grad)),
-    }
-
-
-def _attentions(turns: int, quick: bool) -> Iterator[Row]:
-    generator = np.random.default_rng(0)
-    for B, H, T, D in ATTENTIONS[:2] if quick else ATTENTIONS:
-        arrays = [generator.standard_normal((B, H, T, D)).astype(np.float32) for _ in range(4)]
-
-        def make(t: Any, tensor: Any, arrays: Any = arrays) -> Callable[[], Any]:
-            q, k, v = (tensor(a) for a in arrays[:3])
-            g = tensor(arrays[3], False)
-
-            def step() -> None:
-                y = t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-                y.backward(g)
-                q.grad = k.grad = v.grad = None
-
-            return step
-
-        # Half of the T x T scores: two products forward, five backward, of 2 D operations each.
-        work = 7 * B * H * T * T / 2 * 2 * D
-        name = f"attention causal B{B} H{H} T{T} D{D}, forward and backward"
-        yield measure(SECTION, name, _both(make), turns=turns, target="P5", flops=work)
-
-
-def _rowwise(turns: int, quick: bool) -> Iterator[Row]:
+def cases(quick: bool) -> list[Case]:
+    """Every kernel; `quick` leaves out the large shapes."""
+    found = [
+        _matmul(dtype, shape, layout)
+        for dtype in ("float32", "float64")
+        for shape in (MATMULS[:3] if quick else MATMULS)
+        for layout in ("NN", "NT", "TN")
+    ]
+    found += [_attention(*shape) for shape in (ATTENTIONS[:2] if quick else ATTENTIONS)]
     for rows, columns in ROWS[:1] if quick else ROWS:
-        for name, passes, operation in _OPERATIONS:
-            yield _operation(name, passes, operation, rows, columns, turns)
-        yield _cross_entropy(rows, columns, turns)
-        yield _embedding(rows, columns, turns)
-        yield _adamw(rows * columns, turns)
+        found += [_operation(name, operation, rows, columns) for name, operation in _OPERATIONS.items()]
+        found += [_cross_entropy(rows, columns), _embedding(rows, columns), _adamw(rows * columns)]
+    return found
 
 
-_OPERATIONS: list[tuple[str, int, Callable[[Any, Any, Any, Any], Any]]] = [
-    # name, arrays of (rows, columns) that cross to or from memory, the operation of (library, x, weight, bias)
-    ("softmax", 5, lambda t, x, w, b: t.softmax(x, -1)),
-    ("log_softmax", 5, lambda t, x, w, b: t.log_softmax(x, -1)),
-    ("layer_norm", 5, lambda t, x, w, b: t.nn.functional.layer_norm(x, tuple(w.shape), w, b)),
-    ("rms_norm", 5, lambda t, x, w, b: t.nn.functional.rms_norm(x, tuple(w.shape), w, 1e-5)),
-    ("gelu (erf)", 5, lambda t, x, w, b: t.nn.functional.gelu(x)),
-    ("gelu (tanh)", 5, lambda t, x, w, b: t.nn.functional.gelu(x, approximate="tanh")),
-    ("silu", 5, lambda t, x, w, b: t.nn.functional.silu(x)),
-]
+def _random(*shape: int) -> Any:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
-def _operation(name: str, passes: int, operation: Any, rows: int, columns: int, turns: int) -> Row:
-    generator = np.random.default_rng(0)
-    arrays = [generator.standard_normal((rows, columns)).astype(np.float32) for _ in range(2)]
+def _matmul(dtype: str, shape: tuple[int, int, int], layout: str) -> Case:
+    m, k, n = shape
 
-    def make(t: Any, tensor: Any) -> Callable[[], Any]:
-        x, g = tensor(arrays[0]), tensor(arrays[1], False)
-        w, b = tensor(np.ones(columns, np.float32)), tensor(np.zeros(columns, np.float32))
+    def operands() -> tuple[Any, Any]:
+        a = _random(*((k, m) if layout[0] == "T" else (m, k))).astype(dtype)
+        b = _random(*((n, k) if layout[1] == "T" else (k, n))).astype(dtype)
+        return (a.T if layout[0] == "T" else a), (b.T if layout[1] == "T" else b)
+
+    def ours() -> Call:
+        from tinytorch.kernels.gemm import matmul
+
+        (a, b), out = operands(), np.empty((m, n), dtype)
+        return lambda: matmul(a, b, out)
+
+    def numpy() -> Call:
+        (a, b), out = operands(), np.empty((m, n), dtype)
+        return lambda: np.matmul(a, b, out=out)
+
+    def torch() -> Call:
+        import torch
+
+        (a, b), out = (torch.from_numpy(x) for x in operands()), torch.empty((m, n), dtype=getattr(torch, dtype))
+        return lambda: torch.mm(a, b, out=out)
+
+    def jax() -> Call:
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        a, b = (jax.numpy.asarray(x) for x in operands())
+        product = jax.jit(jax.numpy.matmul)
+        return lambda: product(a, b).block_until_ready()
+
+    traffic = np.dtype(dtype).itemsize * (m * k + k * n + m * n)
+    name = f"matmul {dtype} ({m},{k})x({k},{n}) {layout}"
+    sides = {OURS: ours, "numpy": numpy, "torch": torch, "jax": jax}
+    return Case(SECTION, name, sides, "P1", flops=2.0 * m * k * n, bytes=traffic)
+
+
+def _both(make: Callable[[Any], Call]) -> dict[str, Callable[[], Call]]:
+    """The same code on tinytorch and on PyTorch: make(library)."""
+    return {name: lambda name=name: make(importlib.import_module(name)) for name in (OURS, "torch")}
+
+
+def _attention(B: int, H: int, T: int, D: int) -> Case:
+    def make(t: Any) -> Call:
+        q, k, v = (t.tensor(_random(B, H, T, D), requires_grad=True) for _ in range(3))
+        g = t.tensor(_random(B, H, T, D))
+
+        def step() -> None:
+            t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).backward(g)
+            q.grad = k.grad = v.grad = None
+
+        return step
+
+    # Half of the T x T scores: two products forward, five backward, of 2 D operations each.
+    work = 7 * B * H * T * T / 2 * 2 * D
+    name = f"attention causal B{B} H{H} T{T} D{D}, forward and backward"
+    return Case(SECTION, name, _both(make), "P5", flops=work, bytes=4.0 * 12 * B * H * T * D)
+
+
+_OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {  # of (library, x, weight, bias)
+    "softmax": lambda t, x, w, b: t.softmax(x, -1),
+    "log_softmax": lambda t, x, w, b: t.log_softmax(x, -1),
+    "layer_norm": lambda t, x, w, b: t.nn.functional.layer_norm(x, tuple(w.shape), w, b),
+    "rms_norm": lambda t, x, w, b: t.nn.functional.rms_norm(x, tuple(w.shape), w, 1e-5),
+    "gelu (erf)": lambda t, x, w, b: t.nn.functional.gelu(x),
+    "gelu (tanh)": lambda t, x, w, b: t.nn.functional.gelu(x, approximate="tanh"),
+    "silu": lambda t, x, w, b: t.nn.functional.silu(x),
+}
+
+
+def _operation(name: str, operation: Any, rows: int, columns: int) -> Case:
+    def make(t: Any) -> Call:
+        x, g = t.tensor(_random(rows, columns), requires_grad=True), t.tensor(_random(rows, columns))
+        w, b = t.ones(columns, requires_grad=True), t.zeros(columns, requires_grad=True)
 
         def step() -> None:
             operation(t, x, w, b).backward(g)
@@ -132,17 +119,15 @@ def _operation(name: str, passes: int, operation: Any, rows: int, columns: int, 
 
         return step
 
+    # x and y forward; x or y, g and dx backward
     title = f"{name} ({rows},{columns}), forward and backward"
-    return measure(SECTION, title, _both(make), turns=turns, target="P6", bytes=passes * arrays[0].nbytes)
+    return Case(SECTION, title, _both(make), "P6", bytes=5.0 * 4 * rows * columns)
 
 
-def _cross_entropy(rows: int, columns: int, turns: int) -> Row:
-    generator = np.random.default_rng(0)
-    logits = generator.standard_normal((rows, columns)).astype(np.float32)
-    classes = generator.integers(0, columns, rows)
-
-    def make(t: Any, tensor: Any) -> Callable[[], Any]:
-        x, target = tensor(logits), t.tensor(classes)
+def _cross_entropy(rows: int, columns: int) -> Case:
+    def make(t: Any) -> Call:
+        x = t.tensor(_random(rows, columns), requires_grad=True)
+        target = t.tensor(np.random.default_rng(0).integers(0, columns, rows))
 
         def step() -> None:
             t.nn.functional.cross_entropy(x, target).backward()
@@ -151,16 +136,13 @@ def _cross_entropy(rows: int, columns: int, turns: int) -> Row:
         return step
 
     title = f"cross_entropy ({rows},{columns}), forward and backward"
-    return measure(SECTION, title, _both(make), turns=turns, target="P6", bytes=3 * logits.nbytes)
+    return Case(SECTION, title, _both(make), "P6", bytes=3.0 * 4 * rows * columns)
 
 
-def _embedding(rows: int, columns: int, turns: int) -> Row:
-    generator = np.random.default_rng(0)
-    index, cotangent = generator.integers(0, 512, rows), generator.standard_normal((rows, columns)).astype(np.float32)
-
-    def make(t: Any, tensor: Any) -> Callable[[], Any]:
-        weight, ids = tensor(np.ones((512, columns), np.float32)), t.tensor(index)
-        g = tensor(cotangent, False)
+def _embedding(rows: int, columns: int) -> Case:
+    def make(t: Any) -> Call:
+        weight = t.ones(512, columns, requires_grad=True)
+        ids, g = t.tensor(np.random.default_rng(0).integers(0, 512, rows)), t.tensor(_random(rows, columns))
 
         def step() -> None:
             t.nn.functional.embedding(ids, weight).backward(g)
@@ -169,19 +151,17 @@ def _embedding(rows: int, columns: int, turns: int) -> Row:
         return step
 
     title = f"embedding ({rows},{columns}) of 512, forward and backward"
-    return measure(SECTION, title, _both(make), turns=turns, target="P6", bytes=4 * cotangent.nbytes)
+    return Case(SECTION, title, _both(make), "P6", bytes=4.0 * 4 * rows * columns)
 
 
-def _adamw(size: int, turns: int) -> Row:
-    generator = np.random.default_rng(0)
-    shapes = [(size // 8,) for _ in range(8)]
-
-    def make(t: Any, tensor: Any) -> Callable[[], Any]:
-        parameters = [t.nn.Parameter(tensor(generator.standard_normal(s).astype(np.float32), False)) for s in shapes]
+def _adamw(size: int) -> Case:
+    def make(t: Any) -> Call:
+        parameters = [t.nn.Parameter(t.tensor(_random(size // 8))) for _ in range(8)]
         for p in parameters:
-            p.grad = tensor(generator.standard_normal(tuple(p.shape)).astype(np.float32), False)
-        extra = {} if t is tinytorch else {"fused": True}
-        return t.optim.AdamW(parameters, lr=1e-3, **extra).step
+            p.grad = t.tensor(_random(size // 8))
+        extra = {"fused": True} if t.__name__ == "torch" else {}
+        step: Call = t.optim.AdamW(parameters, lr=1e-3, **extra).step
+        return step
 
     # reads of the parameter, its gradient and two moments, writes of all but the gradient
-    return measure(SECTION, f"AdamW of 8 x {size // 8}", _both(make), turns=turns, target="P6", bytes=7 * 4 * size)
+    return Case(SECTION, f"AdamW of 8 x {size // 8}", _both(make), "P6", bytes=7.0 * 4 * size)

@@ -8,22 +8,31 @@ from dataclasses import replace
 import numpy as np
 
 from bench.memory import measure_step
-from bench.timing import OURS, Row, measure
-from bench.train import Step, flops, training_step
+from bench.timing import OURS, Case, Row, Sides
+from bench.train import Step, step_case
 
 SECTION = "scaling"
 BASE = Step("", 4, 64, 4, 4, 128)
 GROWTH = {"T": (64, 128, 256, 512, 1024), "B": (4, 8, 16, 32, 64), "C": (64, 128, 256, 512), "L": (2, 4, 8, 16)}
 
 
-def run(against: list[str], turns: int, quick: bool) -> Iterator[Row]:
-    """A row for each size of each dimension; the other dimensions stay as in BASE."""
+def _steps(quick: bool) -> Iterator[tuple[str, int, Step]]:
     for dimension, sizes in GROWTH.items():
         for size in sizes[:3] if quick else sizes:
-            step = replace(BASE, **{dimension: size})
-            row = measure(SECTION, str(step), {OURS: training_step(step, on_torch=False)}, turns=3, flops=flops(step))
-            memory = measure_step(step, against=[])
-            row.notes = {dimension: size, "peak_bytes": memory.seconds[OURS]}
+            yield dimension, size, replace(BASE, **{dimension: size})
+
+
+def cases(quick: bool) -> list[Case]:
+    """A step for each size of each dimension; the other dimensions stay as in BASE."""
+    return [step_case(SECTION, step) for _, _, step in _steps(quick)]
+
+
+def run(sides: Sides, quick: bool) -> Iterator[Row]:
+    """Time and peak memory of each step, ours alone."""
+    with Sides([], turns=3) as alone:
+        for dimension, size, step in _steps(quick):
+            row = alone.measure(step_case(SECTION, step))
+            row.notes = {dimension: size, "peak_bytes": measure_step(step, [OURS]).seconds[OURS]}
             yield row
 
 

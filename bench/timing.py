@@ -1,92 +1,144 @@
-"""How two things are timed so that the ratio can be believed on a noisy machine.
+"""How things are timed so that a ratio can be believed on a noisy machine.
 
-They run in turn, A B A B, in one process. Each turn repeats its call until it takes long enough to
-time. The ratio is formed turn by turn, so that a slow minute of the machine hits both, and its
+Each side (ours, PyTorch, NumPy, JAX) lives in a process of its own, as two libraries' pools of
+threads in one process get in each other's way. The processes are asked in turn, A B A B; the one
+that is not asked waits, without a thread running. A turn repeats its call until it takes long enough
+to time. The ratio is formed turn by turn, so that a slow minute of the machine hits both, and its
 median is quoted with its quartiles.
 """
 
 from __future__ import annotations
 
-import gc
+import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
 
 OURS = "tinytorch"
+_LEAST = 0.05  # seconds in a turn
+_PAUSE = 0.005  # seconds between turns, for the last side's threads to stop spinning
 
 
-@dataclass
-class Row:
-    """One line of a table: a piece of work, how long each side takes, and what the machine could do."""
+@dataclass(frozen=True)
+class Case:
+    """A piece of work, and how each side makes the call that does it once."""
 
     section: str
     name: str
-    seconds: dict[str, float]
-    """Median seconds a call, by side."""
-    ratios: dict[str, tuple[float, float, float]]
-    """Lower quartile, median and upper quartile of (other side's time) / (ours), by other side."""
+    make: dict[str, Callable[[], Callable[[], object]]]
     target: str = ""
     """The target it counts for, such as P1."""
     flops: float = 0.0
     """Floating-point operations in the work, 0 where they are not what limits it."""
     bytes: float = 0.0
     """Bytes that must cross to and from memory."""
+    units: int = 1
+    """How many units, such as tokens, one call stands for: seconds are quoted for one."""
+
+
+@dataclass
+class Row:
+    """One line of a table."""
+
+    section: str
+    name: str
+    seconds: dict[str, float]
+    """Median seconds (or bytes) by side."""
+    ratios: dict[str, tuple[float, float, float]]
+    """Lower quartile, median and upper quartile of (other side's time) / (ours), by other side."""
+    target: str = ""
+    flops: float = 0.0
+    bytes: float = 0.0
     notes: dict[str, float] = field(default_factory=dict)
 
 
-def interleave(sides: dict[str, Callable[[], object]], turns: int, least: float = 0.02) -> dict[str, list[float]]:
-    """Seconds a call, by side, one figure a turn; a turn takes at least `least` seconds."""
-    counts = {}
-    for name, call in sides.items():
-        call()
-        count, took = 1, 0.0
-        while True:
-            took = _time(call, count)
-            if took >= least or count >= 1 << 20:
-                break
-            count = max(count + 1, int(count * min(10.0, 1.2 * least / max(took, 1e-7))))
-        counts[name] = count
-    figures: dict[str, list[float]] = {name: [] for name in sides}
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for _ in range(turns):
-            for name, call in sides.items():
-                time.sleep(0.001)  # threads of the other side's pool stop spinning
-                call()
-                figures[name].append(_time(call, counts[name]) / counts[name])
-            gc.collect()
-    finally:
-        if collecting:
-            gc.enable()
-    return figures
+class Side:
+    """A process that makes and times the calls of one library."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        command = [sys.executable, "-m", "bench.worker", name]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, *question: Any) -> float:
+        """Send a question, wait for its answer: a number."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the {self.name} side ended while it was asked {question}")
+        return float(json.loads(answer))
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
-def _time(call: Callable[[], object], count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return time.perf_counter() - start
+class Sides:
+    """The processes of all sides, started when first needed."""
+
+    def __init__(self, against: list[str], turns: int) -> None:
+        self.names = [OURS, *against]
+        self.turns = turns
+        self._started: dict[str, Side] = {}
+
+    def __enter__(self) -> Sides:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for side in self._started.values():
+            side.__exit__(None, None, None)
+
+    def _side(self, name: str) -> Side:
+        if name not in self._started:
+            self._started[name] = Side(name)
+        return self._started[name]
+
+    def measure(self, case: Case) -> Row:
+        """Time a case on all sides that have it, in turn."""
+        sides = [self._side(name) for name in self.names if name in case.make]
+        counts = {}
+        for side in sides:
+            side.ask("make", case.section, case.name)
+            counts[side.name] = _enough(side)
+        figures: dict[str, list[float]] = {side.name: [] for side in sides}
+        for _ in range(self.turns):
+            for side in sides:
+                time.sleep(_PAUSE)
+                figures[side.name].append(side.ask("time", counts[side.name]) / case.units)
+        ratios = {}
+        for other, theirs in figures.items():
+            if other != OURS:
+                pairs = [b / a for a, b in zip(figures[OURS], theirs, strict=True)]
+                quartiles = statistics.quantiles(pairs, n=4, method="inclusive")
+                ratios[other] = (quartiles[0], quartiles[1], quartiles[2])
+        seconds = {name: statistics.median(values) for name, values in figures.items()}
+        return Row(
+            case.section, case.name, seconds, ratios, case.target, case.flops / case.units, case.bytes / case.units
+        )
+
+    def measure_all(self, cases: list[Case]) -> Iterator[Row]:
+        """The rows of some cases, one after the other."""
+        for case in cases:
+            yield self.measure(case)
 
 
-def measure(
-    section: str,
-    name: str,
-    sides: dict[str, Callable[[], object]],
-    *,
-    turns: int,
-    target: str = "",
-    flops: float = 0.0,
-    bytes: float = 0.0,
-) -> Row:
-    """Time the sides in turn and form the ratios to ours."""
-    figures = interleave(sides, turns)
-    ratios = {}
-    for other, theirs in figures.items():
-        if other != OURS:
-            pairs = sorted(b / a for a, b in zip(figures[OURS], theirs, strict=True))
-            quartiles = statistics.quantiles(pairs, n=4, method="inclusive") if len(pairs) > 1 else [pairs[0]] * 3
-            ratios[other] = (quartiles[0], quartiles[1], quartiles[2])
-    seconds = {side: statistics.median(values) for side, values in figures.items()}
-    return Row(section, name, seconds, ratios, target, flops, bytes)
+def _enough(side: Side) -> int:
+    """How many calls a turn needs."""
+    count = 1
+    while True:
+        took = side.ask("time", count) * count
+        if took >= _LEAST or count >= 1 << 20:
+            return count
+        count = max(count + 1, int(count * min(10.0, 1.2 * _LEAST / max(took, 1e-7))))

@@ -1,19 +1,17 @@
-"""Whole training steps: P2, P3 and P4, and how they grow with T, B, C and L."""
+"""Whole training steps: P2, P3 and P4."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-import tinytorch
-from bench.timing import OURS, Row, measure
+from bench.timing import OURS, Case
 from bench.twin import gpt_on_torch
-from gpt import config as gpt_config
-from gpt import model as gpt_model
-from gpt import stages as gpt_stages
 
 SECTION = "train"
 VOCABULARY = 65
@@ -43,28 +41,34 @@ STEPS = [
 ]
 
 
-def run(against: list[str], turns: int, quick: bool) -> Iterator[Row]:
-    """Measure the steps; `quick` leaves out the large one."""
-    for step in STEPS[:2] if quick else STEPS:
-        sides = {OURS: training_step(step, on_torch=False)}
-        if "torch" in against:
-            sides["torch"] = training_step(step, on_torch=True)
-        yield measure(SECTION, str(step), sides, turns=turns, target=step.target, flops=flops(step))
+def cases(quick: bool) -> list[Case]:
+    """The steps; `quick` leaves out the large one."""
+    return [step_case(SECTION, step) for step in (STEPS[:2] if quick else STEPS)]
 
 
-def training_step(step: Step, on_torch: bool) -> Callable[[], Any]:
+def step_case(section: str, step: Step) -> Case:
+    """A training step, here and on PyTorch."""
+    sides = {name: partial(training_step, step, name) for name in (OURS, "torch")}
+    return Case(section, str(step), sides, step.target, flops=flops(step))
+
+
+def gpt_module(library: str, name: str) -> Any:
+    """`gpt.<name>`, as it is or on PyTorch."""
+    return gpt_on_torch(name) if library == "torch" else importlib.import_module(f"gpt.{name}")
+
+
+def training_step(step: Step, library: str) -> Callable[[], Any]:
     """A call that runs one step: forward, backward, clipping, AdamW."""
-    t: Any
-    if on_torch:
-        import torch as t
-
-        config, model, stages = (gpt_on_torch(name) for name in ("config", "model", "stages"))
-    else:
-        t, config, model, stages = tinytorch, gpt_config, gpt_model, gpt_stages
+    t: Any = importlib.import_module(library)
     t.manual_seed(0)
-    settings = config.GPTConfig(vocab_size=VOCABULARY, block_size=step.T, n_layer=step.L, n_head=step.H, n_embd=step.C)
-    net = (stages.STAGES[step.stage] if step.stage else model.GPT)(settings)
-    extra = {"fused": True} if on_torch else {}
+    settings = gpt_module(library, "config").GPTConfig(
+        vocab_size=VOCABULARY, block_size=step.T, n_layer=step.L, n_head=step.H, n_embd=step.C
+    )
+    if step.stage:
+        net = gpt_module(library, "stages").STAGES[step.stage](settings)
+    else:
+        net = gpt_module(library, "model").GPT(settings)
+    extra = {"fused": True} if library == "torch" else {}
     optimizer = t.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, **extra)
     generator = np.random.default_rng(0)
     ids, targets = (t.tensor(generator.integers(0, VOCABULARY, (step.B, step.T))) for _ in range(2))
