@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import tinytorch
 import tinytorch.nn as nn
@@ -64,6 +65,11 @@ class LanguageModel(nn.Module):
     def logits(self, idx: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def last_logits(self, idx: Tensor, seen: list[Any]) -> Tensor:
+        """Logits (B, V) after idx (B, T). `seen`, empty at first, is the model's to remember between calls on a
+        growing idx."""
+        return self.logits(idx[:, -self.config.block_size :])[:, -1, :]
+
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Ids and targets (B, T) int64 to logits (B, T, V) and the mean cross-entropy in nats, if targets."""
         logits = self.logits(idx)
@@ -79,10 +85,10 @@ class LanguageModel(nn.Module):
         self, idx: Tensor, max_new_tokens: int, sampling: Sampling, generator: tinytorch.Generator | None = None
     ) -> Iterator[Tensor]:
         """Yield the next tokens of idx (B, T), each (B, 1), as they are drawn."""
+        seen: list[Any] = []
         for _ in range(max_new_tokens):
             with tinytorch.no_grad():
-                logits = self.logits(idx[:, -self.config.block_size :])[:, -1, :]  # (B, V)
-                token = sampling.choose(logits, generator)
+                token = sampling.choose(self.last_logits(idx, seen), generator)
             idx = tinytorch.cat([idx, token], dim=1)
             yield token
 

@@ -8,7 +8,7 @@ import pytest
 import tinytorch
 from gpt.config import GPTConfig
 from gpt.errors import UserError
-from gpt.model import GPT
+from gpt.model import GPT, KeysValues
 
 TINY = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=16)
 
@@ -68,3 +68,26 @@ def test_dropout_acts_in_training_only() -> None:
 def test_impossible_shapes_are_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         GPTConfig(**{**vars(TINY), **change})
+
+
+def test_what_was_seen_need_not_be_computed_again() -> None:
+    """With keys and values kept, logits are those of the whole sequence, also past the context's end."""
+    tinytorch.manual_seed(0)
+    model = GPT(TINY).double().eval()
+    idx = tinytorch.randint(0, 11, (3, 13))
+    seen: list[KeysValues] = []
+    with tinytorch.no_grad():
+        for T in (2, 3, 4, 6, 7, 8, 9, 10, 13):  # one, two or more new tokens at a time
+            expected = model.logits(idx[:, :T][:, -8:])[:, -1]
+            np.testing.assert_allclose(model.last_logits(idx[:, :T], seen).numpy(), expected.numpy(), rtol=1e-12)
+
+
+def test_generation_is_that_of_the_uncached_model() -> None:
+    tinytorch.manual_seed(1)
+    model = GPT(TINY).double().eval()
+    idx = tinytorch.randint(0, 11, (2, 3))
+    generated = model.generate(idx, 20, greedy=True)
+    for T in range(3, 23):
+        with tinytorch.no_grad():
+            expected = model.logits(generated[:, max(0, T - 8) : T])[:, -1].argmax(-1)
+        assert generated[:, T].tolist() == expected.tolist()
