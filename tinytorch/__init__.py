@@ -63,6 +63,7 @@ from .dtypes import (
     uint8,
 )  # fmt: skip
 from .kernels.gemm import get_matmul_backend, set_matmul_backend
+from .kernels.memory import keep_freed_memory
 from .kernels.threads import get_num_threads, set_num_threads
 from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh
@@ -105,6 +106,8 @@ from .random import Generator, default_generator, get_rng_state, initial_seed, m
 from .tensor import Size, Tensor
 
 __version__ = "0.1.0"
+
+keep_freed_memory()
 
 clip, concat, concatenate, swapaxes = clamp, cat, cat, transpose
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
