@@ -19,7 +19,7 @@ EXAMPLES = [example for cls in OPERATIONS if vars(cls).get("examples") for examp
 REFUSED_HERE = {
     ("Attention", "no_4"): "a head of size 0 has no scale",
     ("Attention", "no_3"): "a mask of 3 rows does not fit 0 queries",
-    ("Permute", "0d"): "mT of a number is deprecated in PyTorch",
+    ("Transpose", "0d"): "mT of a number is deprecated in PyTorch",
 }
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.id)

@@ -95,7 +95,6 @@ def scaled_dot_product_attention(
     enable_gqa lets H be a multiple of Hkv. A row that may attend to nothing gives zeros.
     """
     _check(query, key, value, attn_mask, is_causal, dropout_p, enable_gqa)
-    lead = query.shape[:-3] if query.ndim > 3 else ()
     q, k, v = _four(query), _four(key), _four(value)
     mask = attn_mask
     if mask is not None:
@@ -109,13 +108,11 @@ def scaled_dot_product_attention(
     options: dict[str, Any] = {"causal": is_causal, "scale": scale}
     if dropout_p:
         options.update(dropout=dropout_p, seed=default_generator.seed_of_kernel())
-    if q.dtype not in (float32, float64) or (mask is not None and mask.requires_grad):
+    if q.array.dtype not in (float32, float64) or (mask is not None and mask.requires_grad):
         y: Tensor = Attention.composite(q, k, v, mask, **options)  # the kernel has no gradient for the mask
     else:
         y = Attention.apply(q, k, v, mask, **options)
-    if query.ndim == 4:
-        return y
-    return y.reshape(*lead, *y.shape[1:]) if query.ndim > 3 else y.reshape(*query.shape[:-1], value.shape[-1])
+    return y if query.ndim == 4 else y.reshape(*query.shape[:-1], value.shape[-1])
 
 
 def _four(x: Tensor) -> Tensor:
@@ -130,24 +127,34 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 
 def _check(q: Any, k: Any, v: Any, mask: Any, causal: bool, dropout: float, grouped: bool) -> None:
-    shapes = f"query {q.dtype} {tuple(q.shape)}, key {k.dtype} {tuple(k.shape)}, value {v.dtype} {tuple(v.shape)}"
-    what = "scaled_dot_product_attention: "
-    if min(q.ndim, k.ndim, v.ndim) < 2 or not q.ndim == k.ndim == v.ndim:
-        raise RuntimeError(f"{what}expected tensors of one number of dimensions, at least 2, got {shapes}")
-    if not q.dtype == k.dtype == v.dtype:
-        raise RuntimeError(f"{what}expected one dtype, got {shapes}")
-    if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        raise RuntimeError(f"{what}query and key must have one head size, key and value one length, got {shapes}")
-    if not q.shape[-1]:
-        raise RuntimeError(f"{what}the head size must not be 0, got {shapes}")
-    heads = (1, 1, 1) if q.ndim == 2 else (q.shape[-3], k.shape[-3], v.shape[-3])
-    fits = heads[1] == heads[2] and (heads[0] == heads[1] or (grouped and heads[1] and heads[0] % heads[1] == 0))
-    if not fits or not tuple(q.shape[:-3]) == tuple(k.shape[:-3]) == tuple(v.shape[:-3]):
-        raise RuntimeError(f"{what}batch and heads must agree (with enable_gqa, H a multiple of Hkv), got {shapes}")
-    scores, masked = (*q.shape[:-1], k.shape[-2]), np.shape(array_of(mask))
-    if mask is not None and not _broadcasts(masked, scores):
-        raise RuntimeError(f"{what}attn_mask {masked} does not broadcast to the scores {scores}, got {shapes}")
+    problem = _problem(q.array.shape, k.array.shape, v.array.shape, grouped)
+    if not problem and not q.array.dtype == k.array.dtype == v.array.dtype:
+        problem = "expected one dtype"
+    if not problem and mask is not None:
+        scores, masked = (*q.shape[:-1], k.shape[-2]), np.shape(array_of(mask))
+        if not _broadcasts(masked, scores):
+            problem = f"attn_mask {masked} does not broadcast to the scores {scores}"
+    if problem:
+        got = ", ".join(f"{name} {x.dtype} {tuple(x.shape)}" for name, x in (("query", q), ("key", k), ("value", v)))
+        raise RuntimeError(f"scaled_dot_product_attention: {problem}, got {got}")
     if causal and mask is not None:
-        raise RuntimeError(f"{what}give either attn_mask or is_causal=True, not both")
+        raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
     if not 0 <= dropout < 1:
-        raise ValueError(f"{what}dropout_p must be at least 0 and below 1, got {dropout}")
+        raise ValueError(f"scaled_dot_product_attention: dropout_p must be at least 0 and below 1, got {dropout}")
+
+
+def _problem(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], grouped: bool) -> str:
+    """What keeps these shapes from going together, or nothing."""
+    if len(q) < 2 or not len(q) == len(k) == len(v):
+        return "expected tensors of one number of dimensions, at least 2"
+    if q[-1] != k[-1] or k[-2] != v[-2]:
+        return "query and key must have one head size, key and value one length"
+    if not q[-1]:
+        return "the head size must not be 0"
+    if len(q) == 2:
+        return ""
+    heads, kv_heads = q[-3], k[-3]
+    fits = kv_heads == v[-3] and (heads == kv_heads or (grouped and kv_heads > 0 and heads % kv_heads == 0))
+    if not fits or not q[:-3] == k[:-3] == v[:-3]:
+        return "batch and heads must agree (with enable_gqa, H a multiple of Hkv)"
+    return ""

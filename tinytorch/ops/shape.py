@@ -58,8 +58,7 @@ class Permute(Function):
     view = True
     examples = (
         (lambda t, x: x.permute(2, 0, 1), (2, 3, 4)),
-        (lambda t, x: x.transpose(0, -1), (2, 3, 4)),
-        (lambda t, x: x.mT, (2, 3, 4)),
+        (lambda t, x: x.movedim(0, -1), (2, 3, 4)),
     )
 
     @staticmethod
@@ -74,6 +73,23 @@ class Permute(Function):
         for i, dim in enumerate(ctx.dims):
             inverse[dim] = i
         return Permute.apply(g, dims=tuple(inverse))
+
+
+class Transpose(Function):
+    """Two dimensions swapped"""
+
+    view = True
+    examples = ((lambda t, x: x.transpose(0, -1), (2, 3, 4)), (lambda t, x: x.mT, (2, 3, 4)))
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dim0: int, dim1: int) -> Any:
+        ctx.dims = dim0, dim1
+        return x.swapaxes(dim0, dim1)
+
+    # swapped back
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Transpose.apply(g, dim0=ctx.dims[0], dim1=ctx.dims[1])
 
 
 class Expand(Function):
@@ -183,11 +199,9 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions swapped."""
-    order = list(range(input.ndim))
-    a, b = normalize_dim(dim0, input.ndim), normalize_dim(dim1, input.ndim)
-    if order:
-        order[a], order[b] = b, a
-    return Permute.apply(input, dims=tuple(order))
+    ndim = input.array.ndim
+    dim0, dim1 = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
+    return Transpose.apply(input, dim0=dim0, dim1=dim1) if ndim else alias(input)
 
 
 def t(input: Tensor) -> Tensor:
