@@ -213,8 +213,10 @@ def t(input: Tensor) -> Tensor:
 
 def movedim(input: Tensor, source: int, destination: int) -> Tensor:
     """One dimension moved to another place."""
-    order = [i for i in range(input.ndim) if i != normalize_dim(source, input.ndim)]
-    order.insert(normalize_dim(destination, input.ndim), normalize_dim(source, input.ndim))
+    source, destination = normalize_dim(source, input.ndim), normalize_dim(destination, input.ndim)
+    order = [i for i in range(input.ndim) if i != source]
+    if input.ndim:
+        order.insert(destination, source)
     return Permute.apply(input, dims=tuple(order))
 
 
