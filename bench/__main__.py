@@ -27,7 +27,7 @@ SECTIONS: tuple[Section, ...] = ("kernels", "train", "memory", "startup", "gener
 class Settings:
     """Time tinytorch against other libraries, in turn, in one run, and write what was found.
 
-    Writes bench.json, bench.md and plots to the folder OUT. Figures are medians; a ratio is another library's time
+    Writes README.md, bench.json and plots to the folder OUT. Figures are medians; a ratio is another library's time
     divided by ours, turn by turn. Leave the machine alone meanwhile.
     """
 
@@ -93,7 +93,7 @@ def _save(out: Path, facts: dict[str, str], peaks: report.Peaks, rows: list[Row]
 
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     report.save_json(out / "bench.json", facts, peaks, rows)
-    report.save_markdown(out / "bench.md", facts, peaks, rows, command)
+    report.save_markdown(out / "README.md", facts, peaks, rows, command)
     for section in dict.fromkeys(row.section for row in rows):
         plots.ratios(out / f"{section}.png", [row for row in rows if row.section == section])
     plots.roofline(out / "roofline.png", rows, peaks)

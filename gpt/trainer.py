@@ -17,6 +17,7 @@ from gpt.config import TrainConfig
 from gpt.errors import UserError
 from gpt.metrics import MetricsLog, plot
 from gpt.run import Run
+from tinytorch.kernels.compiler import anything_compiled
 from tinytorch.nn.utils import clip_grad_norm_
 
 
@@ -45,6 +46,8 @@ def train(config: TrainConfig, console: Console) -> Result:
     )
     if run.iteration:
         console.print(f"resuming at iteration {run.iteration}")
+    if not anything_compiled():
+        console.print("compiling the kernels for this processor: about half a minute, this once")
     started = time.perf_counter() - run.seconds
     train_loss = val_loss = math.nan
     tokens_a_step = config.grad_accum * config.batch_size * config.model.block_size

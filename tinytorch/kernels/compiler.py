@@ -49,6 +49,11 @@ def cache_folder() -> str:
     return tempfile.mkdtemp(prefix="tinytorch-")
 
 
+def anything_compiled() -> bool:
+    """Whether the cache folder holds a kernel: if not, the first calls take half a minute longer."""
+    return next(Path(cache_folder()).rglob("*.nbc"), None) is not None
+
+
 def _candidate_parents() -> list[Path]:
     if numba.config.CACHE_DIR:
         return [Path(numba.config.CACHE_DIR) / "tinytorch"]

@@ -1,0 +1,84 @@
+"""python -m tinytorch.warmup: compile every kernel now, not when it is first called.
+
+Kernels are compiled once for a processor and kept in the user's cache folder, so this is worth doing
+after installing, or when building an image. It runs every operation's own examples, forward and
+backward, and a step of the optimizers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import tinytorch
+
+from .function import Function
+from .kernels.compiler import cache_folder
+from .nn.utils import clip_grad_norm_
+
+
+def operations() -> list[type[Function]]:
+    """Every operation that has examples."""
+
+    def below(cls: type[Function]) -> Iterator[type[Function]]:
+        for child in cls.__subclasses__():
+            yield child
+            yield from below(child)
+
+    return [cls for cls in below(Function) if cls.examples]
+
+
+def _run_examples(cls: type[Function], dtype: Any) -> None:
+    generator = np.random.default_rng(0)
+    for call, *shapes in cls.examples:
+        tensors = [tinytorch.tensor(generator.standard_normal(s), dtype=dtype, requires_grad=True) for s in shapes]
+        results = call(tinytorch, *tensors)
+        for result in results if isinstance(results, tuple) else (results,):
+            result.backward(tinytorch.ones_like(result), retain_graph=True)
+
+
+def _run_optimizer(dtype: Any) -> None:
+    parameter = tinytorch.nn.Parameter(tinytorch.ones(4, dtype=dtype))
+    parameter.grad = tinytorch.ones(4, dtype=dtype)
+    clip_grad_norm_([parameter], 1.0)
+    tinytorch.optim.AdamW([parameter]).step()
+
+
+def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float:
+    """Compile the kernels for these dtypes; report(done, total, name) before each. Returns the seconds taken."""
+    started = time.perf_counter()
+    classes = operations()
+    total = len(dtypes) * (len(classes) + 1)
+    for i, name in enumerate(dtypes):
+        done = i * (len(classes) + 1)
+        for j, cls in enumerate(classes):
+            report(done + j, total, f"{cls.__name__} {name}")
+            _run_examples(cls, tinytorch.dtypes.as_dtype(name))
+        report(done + len(classes), total, f"AdamW {name}")
+        _run_optimizer(tinytorch.dtypes.as_dtype(name))
+    report(total, total, "")
+    return time.perf_counter() - started
+
+
+def _bar(done: int, total: int, name: str) -> None:
+    filled = 30 * done // total
+    sys.stderr.write(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{total} {name:<32}")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tinytorch.warmup", description=__doc__.partition("\n\n")[2])
+    parser.add_argument("--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"])
+    seconds = warm_up(parser.parse_args().dtypes, _bar)
+    sys.stderr.write("\n")
+    print(f"compiled in {seconds:.0f} s; kept in {cache_folder()}")
+
+
+if __name__ == "__main__":
+    main()
