@@ -47,6 +47,7 @@ class Function:
     needs_input_grad: Sequence[bool] = ()
     edges: tuple[Edge | None, ...] = ()
     metadata: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...] = ()
+    output_count = 1
     hooks: list[tuple[int, Callable[[Any], Any]]] | None = None
     _saved: Any = ()
 
@@ -102,6 +103,7 @@ class Function:
             ]
         )
         self.metadata = tuple([(o.array.shape, o.array.dtype) for o in outputs])
+        self.output_count = len(outputs)
         for number, output in enumerate(outputs):
             if output.array.dtype.kind not in "biu":
                 output._requires_grad = True
@@ -196,13 +198,13 @@ class Function:
 
     def run_backward(self, grads: list[Any]) -> list[Any]:
         """Gradients of the outputs to gradients of the inputs, as Tensors."""
-        if None in grads:
-            grads = self._with_zeros(grads)
-        result = type(self).backward(self, *grads)
+        result = type(self).backward(self, *self._complete(grads))
         return list(result) if type(result) is tuple else [result]
 
-    def _with_zeros(self, grads: list[Any]) -> list[Any]:
-        """Zeros for the outputs that nothing depends on."""
+    def _complete(self, grads: list[Any]) -> list[Any]:
+        """With zeros for the outputs that nothing depends on. A single output has its gradient, or we would not be here."""
+        if len(grads) == 1:
+            return grads
         return [
             self.make_tensor(np.zeros(shape, dtype)) if grad is None else grad
             for grad, (shape, dtype) in zip(grads, self.metadata, strict=True)
@@ -252,7 +254,8 @@ class FusedFunction(Function):
         super()._link(tensors, arrays, outputs, params)
         self._params = params
         self._inputs = tuple([None if a is None else (a.shape, a.dtype) for a in arrays])
-        self._sources = [next((i for i, s in enumerate(saved) if s is a), None) for a in arrays]
+        places = {id(array): i for i, array in enumerate(saved)}
+        self._sources = [None if a is None else places.get(id(a)) for a in arrays]
 
     _sources: Sequence[int | None] = ()  # for each input, its place among what was saved
 
@@ -265,9 +268,7 @@ class FusedFunction(Function):
         """Kernels on arrays; or, when gradients are recorded, the derivative of the composite."""
         if mode.grad:
             return self._differentiate_composite(grads)
-        if None in grads:
-            grads = self._with_zeros(grads)
-        result = type(self).backward(self, *[grad.array for grad in grads])
+        result = type(self).backward(self, *[grad.array for grad in self._complete(grads)])
         if type(result) is not tuple:
             result = (result,)
         return [None if array is None else self.make_tensor(array) for array in result]

@@ -4,6 +4,7 @@ A node is a Function that ran, or a leaf Tensor, which is a node without edges. 
 
     edges         one per input: (node, output number) where a gradient is wanted, else None
     metadata      one (shape, dtype) per output
+    output_count  the number of outputs
     hooks         None, or [(output number, function), ...]: called with the complete gradient
     run_backward  gradients of the outputs -> gradients of the inputs, in the order of the edges
     release       drop what was saved for backward
@@ -129,7 +130,7 @@ def _arrive(arrived: dict[Any, list[Tensor | None]], edge: Edge, grad: Tensor) -
     node, number = edge
     grads = arrived.get(node)
     if grads is None:
-        grads = arrived[node] = [None] * len(node.metadata)
+        grads = arrived[node] = [None] * node.output_count
     present, grads[number] = grads[number], None
     if present is None:
         grads[number] = grad
