@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tinytorch import warmup
+from tinytorch.function import Function
 from tinytorch.kernels import compiler
 
 
@@ -16,6 +17,14 @@ def test_warm_up_runs_every_operation_once_and_the_optimizer() -> None:
     assert [done for done, _, _ in seen] == list(range(len(seen)))
     assert {total for _, total, _ in seen} == {len(seen) - 1}
     assert {"Attention", "Gelu", "Linear", "EmbeddingBackward"} <= set(names)
+
+
+def test_only_the_package_s_own_operations_are_run() -> None:
+    class Foreign(Function):
+        examples = ((lambda t, x: t.no_such_function(x), (3,)),)
+
+    assert Foreign in Function.__subclasses__()
+    assert Foreign not in warmup.operations()
 
 
 def test_what_is_compiled_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
