@@ -202,7 +202,7 @@ class Function:
         return list(result) if type(result) is tuple else [result]
 
     def _complete(self, grads: list[Any]) -> list[Any]:
-        """With zeros for the outputs that nothing depends on. A single output has its gradient, or we would not be here."""
+        """With zeros for the outputs that nothing depends on. A single output always has its gradient here."""
         if len(grads) == 1:
             return grads
         return [
