@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,39 +11,20 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from gpt import checkpoint
 from gpt.config import TrainConfig
-from gpt.corpora import CorpusError
-from gpt.errors import UserError
 from gpt.examples import ExamplesConfig, examples
 from gpt.presets import get_preset
 from gpt.run import stored_config
 from gpt.sample import SampleConfig, sample
 from gpt.stage_table import StagesConfig, run_stages
 from gpt.trainer import train
-
-INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+from programs import checkpoint
+from programs.command_line import INTERRUPTED, exit_code
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; 0 when done, 2 for a mistake in what was asked, 130 after Ctrl-C."""
-    try:
-        return _run(_parse(arguments))
-    except (UserError, CorpusError) as error:
-        return _fail(str(error))
-    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+    """Run one command; its exit code."""
+    return exit_code(lambda: _run(_parse(arguments)))
 
 
 def _run(config: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from gpt.errors import UserError
+from programs.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import tyro
 
 import tinytorch
-from gpt.batches import Batches
-from gpt.errors import UserError
 from gpt.tokenizer import CharTokenizer
+from programs.batches import Batches
+from programs.errors import UserError
 
 
 @dataclass(frozen=True)

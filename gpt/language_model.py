@@ -9,7 +9,7 @@ from typing import Any
 import tinytorch
 import tinytorch.nn as nn
 from gpt.config import GPTConfig
-from gpt.errors import UserError
+from programs.errors import UserError
 from tinytorch import Tensor
 from tinytorch.nn import functional as F
 

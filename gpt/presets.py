@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpt.config import GPTConfig, TrainConfig
-from gpt.errors import UserError
 from gpt.language_model import LanguageModel
 from gpt.model import GPT
 from gpt.stages import STAGES
+from programs.errors import UserError
 
 ARCHITECTURES: dict[str, type[LanguageModel]] = {"gpt": GPT, **STAGES}
 

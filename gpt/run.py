@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 import tinytorch
-from gpt import checkpoint
-from gpt.batches import Batches, split
 from gpt.config import TrainConfig
-from gpt.corpora import load_text
-from gpt.errors import UserError
 from gpt.language_model import LanguageModel
 from gpt.presets import build_model
 from gpt.tokenizer import CharTokenizer
+from programs import checkpoint
+from programs.batches import Batches, split
+from programs.corpora import load_text
+from programs.errors import UserError
 from tinytorch import Tensor, optim
 
 

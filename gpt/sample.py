@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import tyro
 
 import tinytorch
-from gpt.errors import UserError
 from gpt.language_model import Sampling
 from gpt.run import load_model
+from programs.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from gpt.config import TrainConfig
-from gpt.corpora import SHAKESPEARE, load_text
-from gpt.errors import UserError
 from gpt.presets import EXPECTED_LOSS, get_preset
 from gpt.stages import STAGES
 from gpt.trainer import Result, train
+from programs.corpora import SHAKESPEARE, load_text
+from programs.errors import UserError
 
 SMALL_STAGES = tuple(name for name in STAGES if name != "scaled")
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from gpt.errors import UserError
+from programs.errors import UserError
 from tinytorch.files import atomic_write
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from dataclasses import dataclass
-from types import FrameType
 
 import numpy as np
 from rich.console import Console
@@ -14,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import tinytorch
 from gpt.config import TrainConfig
-from gpt.errors import UserError
-from gpt.metrics import MetricsLog, plot
 from gpt.run import Run
+from programs.errors import UserError
+from programs.metrics import MetricsLog, plot
+from programs.stopping import StopSignal
 from tinytorch.kernels.compiler import anything_compiled
 from tinytorch.nn.utils import clip_grad_norm_
 
@@ -139,24 +138,6 @@ def _check_finite(loss: float, run: Run) -> None:
             f"the loss is {loss} at iteration {run.iteration}: lower --learning-rate "
             f"({run.config.out} keeps the checkpoints from before)"
         )
-
-
-class StopSignal:
-    """Within it, the first Ctrl-C only sets `requested`, so that no step is cut in two; the second one interrupts."""
-
-    requested = False
-
-    def __enter__(self) -> StopSignal:
-        self._previous = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGINT, self._previous)
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 def _progress(console: Console, name: str) -> Progress:

@@ -7,8 +7,8 @@ import pytest
 
 import tinytorch
 from gpt.config import GPTConfig
-from gpt.errors import UserError
 from gpt.model import GPT, KeysValues
+from programs.errors import UserError
 
 TINY = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=16)
 

@@ -7,9 +7,9 @@ import pytest
 
 import tinytorch
 from gpt.config import GPTConfig
-from gpt.errors import UserError
 from gpt.language_model import LanguageModel, Sampling
 from gpt.presets import build_model
+from programs.errors import UserError
 
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.3, 0.15])
 DRAWS = 4000

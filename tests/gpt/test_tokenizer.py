@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.errors import UserError
 from gpt.tokenizer import CharTokenizer
+from programs.errors import UserError
 
 
 def test_the_vocabulary_is_the_sorted_unique_characters() -> None:

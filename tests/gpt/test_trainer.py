@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gpt import checkpoint, metrics, trainer
+from gpt import trainer
 from gpt.config import TrainConfig
-from gpt.errors import UserError
 from gpt.run import Run, load_model
 from gpt.trainer import Result, get_lr
+from programs import checkpoint, metrics
+from programs.errors import UserError
+from programs.stopping import StopSignal
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -113,15 +115,6 @@ def test_resuming_a_finished_run_repeats_its_result(tiny_config: MakeConfig) -> 
     assert tensors_of(config) == before
 
 
-def test_the_second_ctrl_c_interrupts_at_once() -> None:
-    with pytest.raises(KeyboardInterrupt), trainer.StopSignal() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.requested
-        signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-
-
 def test_accumulated_gradients_are_those_of_the_mean_loss(tiny_config: MakeConfig) -> None:
     config = tiny_config(grad_accum=3, grad_clip=0.0, model={"dropout": 0.0})
     run, twin = Run(config), Run(config)
@@ -155,7 +148,7 @@ def test_only_matrices_decay(tiny_config: MakeConfig) -> None:
 
 def test_evaluation_leaves_the_run_alone(tiny_config: MakeConfig) -> None:
     run = Run(tiny_config())
-    with trainer.StopSignal() as stop:
+    with StopSignal() as stop:
         first, again = (trainer.evaluate(run, run.val_tokens, stop) for _ in range(2))
     assert first == again
     assert run.model.training
@@ -207,7 +200,7 @@ def test_ctrl_c_before_the_first_evaluation(tiny_config: MakeConfig, monkeypatch
     train(whole)
     evaluate = trainer.evaluate
 
-    def interrupted(run: Run, tokens: np.ndarray, stop: trainer.StopSignal) -> float:
+    def interrupted(run: Run, tokens: np.ndarray, stop: StopSignal) -> float:
         if not stop.requested:
             signal.raise_signal(signal.SIGINT)
         return evaluate(run, tokens, stop)

@@ -7,7 +7,7 @@ import pooch
 import pytest
 import requests
 
-from gpt.corpora import CORPORA, SHAKESPEARE, CorpusError, load_text
+from programs.corpora import CORPORA, SHAKESPEARE, CorpusError, load_text
 
 ROOT = Path(__file__).parents[2]
 

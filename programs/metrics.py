@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt.errors import UserError
+from programs.errors import UserError
 from tinytorch.files import atomic_write
 
 

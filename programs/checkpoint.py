@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.errors import UserError
+from programs.errors import UserError
 from tinytorch.files import atomic_write
 from tinytorch.safetensors import load_file, save_file
 
@@ -41,7 +41,7 @@ def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]
     """Tensors and values of the checkpoint `name` of `folder`; UserError where it is missing or damaged."""
     path = folder / f"{name}.json"
     if not path.is_file():
-        raise UserError(f"no checkpoint {path}: train first (python -m gpt train --out {folder}), or check --out")
+        raise UserError(f"no checkpoint {path}: train first, or check --out")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         tensors_path, digest, version = folder / values["tensors"], values["sha256"], values["format"]

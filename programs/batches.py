@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import tinytorch
-from gpt.errors import UserError
+from programs.errors import UserError
 from tinytorch import Tensor
 
 

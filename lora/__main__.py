@@ -1,0 +1,41 @@
+"""The command line: `python -m lora generate | ...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+from lora.generate import GenerateConfig, generate
+from programs.command_line import exit_code
+
+# A command's name, its settings, and what runs it and returns the exit code.
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "generate": (GenerateConfig, generate),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit code."""
+    return exit_code(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    union: Any = None
+    for name, (settings, _) in COMMANDS.items():
+        command: Any = Annotated[(settings, tyro.conf.subcommand(name))]
+        union = command if union is None else union | command
+    config = tyro.cli(
+        union,
+        prog="python -m lora",
+        description="Llama checkpoints and low-rank adapters on tinytorch.",
+        args=arguments or ["--help"],
+    )
+    run = next(run for settings, run in COMMANDS.values() if isinstance(config, settings))
+    return run(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""From the messages of a conversation to the text that a model was trained on, by the template that ships with it.
+
+A template is a program from the internet, so it runs in Jinja's sandbox: it can call nothing but what is given here,
+which is what transformers gives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from programs.errors import UserError
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+class _Generation(Extension):
+    """`{% generation %} ... {% endgeneration %}`, which marks the assistant's words for those who train on them only:
+    the text is that inside."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own attribute)
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
+
+
+class ChatTemplate:
+    """A compiled template; `tokens` are the names that it may use for special tokens, such as bos_token."""
+
+    def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = _now
+        self._tokens = tokens
+        with_error = "the chat template cannot be read"
+        self._template = _guarded(with_error, lambda: environment.from_string(source))
+
+    def render(self, messages: Messages, add_generation_prompt: bool = False, **variables: Any) -> str:
+        """The conversation as text; with add_generation_prompt it ends where the assistant's answer begins.
+
+        `variables` are what this template knows besides: tools, documents, date_string, ...
+        """
+        given = {"tools": None, "documents": None, **self._tokens, **variables}
+        given.update(messages=messages, add_generation_prompt=add_generation_prompt)
+        return str(_guarded("the chat template refuses the messages", lambda: self._template.render(given)))
+
+
+def _guarded(what: str, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise UserError(f"{what}: {' '.join(str(error).split())}") from error
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # Jinja's own filter escapes <, > and & for HTML.
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)

@@ -1,0 +1,12 @@
+"""The Llama that ships with the project, so that every command works without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def default_model() -> Path:
+    """The folder of tiny-llama: inside this package where it was installed, data/tiny-llama in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "tiny_llama"
+    return installed if installed.is_dir() else package.parent / "data" / "tiny-llama"

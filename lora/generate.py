@@ -1,0 +1,140 @@
+"""Continue a text, or hold a conversation."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import tinytorch
+from lora.default_model import default_model
+from lora.generation import Sampling, stream
+from lora.loading import bytes_read_a_token, load
+from lora.speed import Speed, read_bandwidth
+from lora.text_stream import TextStream
+from programs.errors import UserError
+from programs.stopping import StopSignal
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Continue a text with a Llama, or talk with it; it is written to the terminal as it is drawn."""
+
+    model: Path = field(default_factory=default_model)
+    """Folder of a checkpoint; the default is the model that ships with the project."""
+
+    prompt: str = ""
+    """Text to go on from; with --chat the first message."""
+
+    chat: bool = False
+    """Hold a conversation: Ctrl-C stops an answer, Ctrl-D ends."""
+
+    max_new_tokens: int = 200
+    """Tokens to write at most, in each answer."""
+
+    stop: tuple[str, ...] = ()
+    """Strings that end the text; they are not shown."""
+
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    """How a token is drawn."""
+
+    seed: int = 1337
+    """Seed of the draws."""
+
+    stats: bool = False
+    """Report the speed on stderr: tokens a second, and how much of the memory's bandwidth they use."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 0:
+            raise UserError(f"max_new_tokens is {self.max_new_tokens}: it must not be negative")
+
+
+def generate(config: GenerateConfig) -> int:
+    """Run the command; its exit code."""
+    writer = Writer(config)
+    if config.chat:
+        _converse(writer, config.prompt)
+    else:
+        _show(config.prompt)
+        for text in writer.write(writer.tokenizer.encode(config.prompt)):
+            _show(text)
+        _show("\n")
+    if config.chat or config.stats:
+        bandwidth = read_bandwidth() if config.stats else None
+        print(writer.speed.report(writer.weight_bytes, bandwidth), file=sys.stderr)
+    return 0
+
+
+class Writer:
+    """A model, its tokenizer and a generator, which write text as the settings say."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        self.config = config
+        self.model, self.tokenizer = load(config.model)
+        self.generator = tinytorch.Generator()
+        self.generator.manual_seed(config.seed)
+        self.speed = Speed()
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that a token reads: all weights but an embedding table that is not the output head too."""
+        return bytes_read_a_token(self.model)
+
+    def write(self, ids: Sequence[int]) -> Iterator[str]:
+        """Pieces of the text that follows `ids`."""
+        config, limit = self.config, self.model.config.max_position_embeddings
+        if not ids:
+            raise UserError("the prompt is empty, and this tokenizer begins a text with no token: give --prompt")
+        if len(ids) > limit:
+            raise UserError(f"the prompt has {len(ids)} tokens, the model's context {limit}: shorten it")
+        text = TextStream(self.tokenizer, config.stop)
+        steps = stream(
+            self.model,
+            tinytorch.tensor([list(ids)]),
+            min(config.max_new_tokens, limit - len(ids)),
+            config.sampling,
+            eos_token_ids=self.tokenizer.eos_ids,
+            generator=self.generator,
+        )
+        for (token,) in self.speed.timed(len(ids), steps):
+            yield text.push(int(token))
+            if text.stopped:
+                return
+        yield text.flush()
+
+
+def _converse(writer: Writer, first: str) -> None:
+    """Messages from the keyboard, answers to the terminal, until Ctrl-D. Ctrl-C stops an answer."""
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):  # not on every system; arrows and history then do not work
+            import readline  # noqa: F401
+
+    messages: list[dict[str, str]] = []
+    while True:
+        try:
+            message = first or input("> ")
+        except EOFError:
+            _show("\n")
+            return
+        first = ""
+        messages.append({"role": "user", "content": message})
+        ids = writer.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        answer = ""
+        with StopSignal() as stop:
+            for text in writer.write(ids):
+                _show(text)
+                answer += text
+                if stop.requested:
+                    break
+        _show("\n")
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,38 @@
+"""A model and its tokenizer, which must fit each other."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from lora.tokenizer import Tokenizer
+from programs.errors import UserError
+
+
+def load(folder: Path) -> tuple[Any, Tokenizer]:
+    """The model of a checkpoint's folder, in evaluation mode, and its tokenizer.
+
+    Raises UserError where something is missing or damaged, or the tokenizer has more tokens than the embedding.
+    """
+    tokenizer = Tokenizer.from_pretrained(folder)
+    model = importlib.import_module("lora.llama").Llama.from_pretrained(folder)
+    check_fit(tokenizer, model.config.vocab_size, folder)
+    model.eval()
+    return model, tokenizer
+
+
+def check_fit(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
+    """UserError where the tokenizer may give ids beyond an embedding of `vocab_size` rows."""
+    if tokenizer.vocab_size > vocab_size:
+        raise UserError(
+            f"the tokenizer of {folder} has {tokenizer.vocab_size} tokens, the model's embedding only {vocab_size}: "
+            "bring the tokenizer that belongs to the checkpoint"
+        )
+
+
+def bytes_read_a_token(model: Any) -> int:
+    """Bytes of weights that computing one token reads: all, but of an embedding that is not the head too only a row."""
+    embedding, head = model.model.embed_tokens.weight, model.lm_head.weight
+    total = sum(p.numel() * p.numpy().itemsize for p in model.parameters())
+    return total if head is embedding else total - embedding.numpy().nbytes
