@@ -262,6 +262,7 @@ def test_packed_types_are_checked_but_not_given_as_arrays(tmp_path: Path) -> Non
         assert file.get_tensor("s").tolist() == [7]
         with pytest.raises(SafetensorError, match="UnsupportedDtype: tensor 'q' is F4"):
             file.get_tensor("q")
+        assert file.get_bytes("q").tobytes() == b"ab"
 
 
 def test_many_names_on_one_range_are_refused() -> None:

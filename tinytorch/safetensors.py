@@ -7,24 +7,28 @@ A file is the length N of its header (8 bytes, little-endian), N bytes of JSON, 
 Offsets count from the end of the header. Arrays are in C order, little-endian, without holes or overlaps. A file is
 checked in full when it is opened; what is written is byte for byte what the reference writes.
 
-Arrays are given and taken as stored: NumPy's types, and ml_dtypes' bfloat16 and float8, which NumPy lacks.
+Arrays are given and taken as stored: NumPy's types, and ml_dtypes' bfloat16 and float8, which NumPy lacks. Reading
+converts floating-point tensors where a dtype is asked for. F4 and F6 are given as bytes only.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import weakref
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .files import atomic_write
-from .safetensors_header import DTYPES, SafetensorError, read_header, write_header
+from .safetensors_header import DTYPES, Entry, SafetensorError, read_header, write_header
 
-__all__ = ["SafetensorError", "TensorSlice", "load", "load_file", "safe_open", "save", "save_file"]
+__all__ = ["LazyTensor", "SafetensorError", "TensorSlice", "load", "load_file", "safe_open", "save", "save_file"]
 
 Array = NDArray[Any]
 
@@ -88,24 +92,34 @@ class _Reader:
         self._buffer = buffer
         self._where = where
 
-    def slice(self, name: str) -> TensorSlice:
+    def _entry(self, name: str) -> Entry:
         if name not in self.header.entries:
             raise SafetensorError(self._where, "TensorNotFound", f"there is no tensor '{name}'")
-        entry = self.header.entries[name]
+        return self.header.entries[name]
+
+    def bytes(self, name: str) -> Array:
+        entry = self._entry(name)
+        return np.frombuffer(self._buffer, np.uint8, entry.end - entry.begin, self.header.data + entry.begin)
+
+    def slice(self, name: str) -> TensorSlice:
+        entry = self._entry(name)
         dtype = DTYPES[entry.dtype].numpy
         if dtype is None:
-            what = f"tensor '{name}' is {entry.dtype}, for which NumPy has no array"
+            what = f"tensor '{name}' is {entry.dtype}, which NumPy lacks; take its bytes by safe_open's get_bytes(name)"
             raise SafetensorError(self._where, "UnsupportedDtype", what)
-        count = (entry.end - entry.begin) // dtype.itemsize
-        flat = np.frombuffer(self._buffer, dtype, count, self.header.data + entry.begin)
         try:
-            return TensorSlice(flat.reshape(entry.shape), entry.dtype)
+            return TensorSlice(self.bytes(name).view(dtype).reshape(entry.shape), entry.dtype)
         except ValueError as error:  # more than 64 dimensions, or a huge one beside a 0
             what = f"tensor '{name}' has a shape for which NumPy has no array: {error}"
             raise SafetensorError(self._where, "UnsupportedShape", what) from error
 
-    def tensors(self) -> dict[str, Array]:
-        return {name: self.slice(name)[...] for name in self.header.entries}
+    def tensor(self, name: str, dtype: Any) -> Array:
+        part = self.slice(name)
+        floating = part.get_dtype().startswith(("F", "BF"))
+        return part[...] if dtype is None or not floating else part[...].astype(dtype, copy=False)
+
+    def tensors(self, dtype: Any) -> dict[str, Array]:
+        return {name: self.tensor(name, dtype) for name in self.header.entries}
 
 
 class safe_open:
@@ -139,26 +153,47 @@ class safe_open:
         """The strings that the writer added; None where it added none."""
         return self._open().header.metadata
 
-    def get_tensor(self, name: str) -> Array:
-        """A tensor, as stored."""
-        return self._open().slice(name)[...]
+    def get_tensor(self, name: str, dtype: Any = None) -> Array:
+        """A tensor as stored; one of floating-point numbers as `dtype`, where that is given."""
+        return self._open().tensor(name, dtype)
 
     def get_slice(self, name: str) -> TensorSlice:
         """A tensor to index, without reading the rest of it."""
         return self._open().slice(name)
 
+    def get_bytes(self, name: str) -> Array:
+        """A tensor's bytes as stored, (number of bytes,) uint8: the way to F4 and F6, packed and without an array."""
+        return self._open().bytes(name)
 
-def load_file(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The tensors of a file by name, in the order of their bytes; mapped and read-only, as `safe_open` gives them."""
-    return _Reader(_map(path), os.fspath(path)).tensors()
+
+def load_file(path: str | os.PathLike[str], dtype: Any = None) -> dict[str, Array]:
+    """The tensors of a file by name, in the order of their bytes; mapped and read-only, as `safe_open` gives them.
+
+    With a `dtype`, tensors of floating-point numbers of another are converted to it, which reads and copies them.
+    """
+    return _Reader(_map(path), os.fspath(path)).tensors(dtype)
 
 
-def load(data: bytes) -> dict[str, Array]:
-    """The tensors of a file's content by name, in the order of their bytes; read-only views of `data`."""
-    return _Reader(data, "the given bytes").tensors()
+def load(data: bytes, dtype: Any = None) -> dict[str, Array]:
+    """The tensors of a file's content by name, as `load_file` gives them; views of `data` where not converted."""
+    return _Reader(data, "the given bytes").tensors(dtype)
 
 
 # Writing ------------------------------------------------------------------------------------------
+
+
+class LazyTensor(NamedTuple):
+    """A tensor that is made when it is written, so that only one of a file's has to be in memory."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    make: Callable[[], Array]
+
+    @property
+    def nbytes(self) -> int:
+        itemsize: int = np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * itemsize
 
 
 def save(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -166,46 +201,81 @@ def save(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) 
 
     Raises SafetensorError for a name, a value or a dtype that the format has no place for.
     """
-    header, arrays = _layout(tensors, metadata, "save")
-    return b"".join([header, *map(_stored_bytes, arrays)])
+    return b"".join(_content(as_lazy(tensors, "save"), metadata, "save"))
 
 
 def save_file(
-    tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, Any] | Iterable[LazyTensor],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `tensors` to `path`, atomically; of arrays that need reordering, one at a time is copied.
+    """Write `tensors` to `path`, atomically; one at a time is made, or copied where it needs reordering.
 
     Raises SafetensorError as `save` does, and where arrays that were loaded from `path` are still in use: they would
     go on showing the old file, and some systems cannot replace a mapped one.
     """
     where = os.fspath(path)
-    header, arrays = _layout(tensors, metadata, where)
-    if os.path.exists(path) and _identity(os.stat(path)) in [mapped.file for mapped in _maps]:
-        what = "arrays loaded from this file are in use; copy and drop them, or write to another file"
-        raise SafetensorError(where, "MappedFile", what)
+    content = _content(as_lazy(tensors, where), metadata, where)
+    header = next(content)
+    refuse_mapped(path)
     with atomic_write(path) as file:
         file.write(header)
-        for array in arrays:
-            file.write(_stored_bytes(array))
+        for part in content:
+            file.write(part)
 
 
-def _layout(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None, where: str) -> tuple[bytes, list[Array]]:
-    """The file up to its data, and the arrays in the order of the file."""
+def refuse_mapped(path: str | os.PathLike[str]) -> None:
+    """Raise SafetensorError where arrays that were loaded from `path` are in use."""
+    if os.path.exists(path) and _identity(os.stat(path)) in [mapped.file for mapped in _maps]:
+        what = "arrays loaded from this file are in use; copy and drop them, or write to another file"
+        raise SafetensorError(os.fspath(path), "MappedFile", what)
+
+
+def as_lazy(tensors: Mapping[str, Any] | Iterable[LazyTensor], where: str) -> list[LazyTensor]:
+    """Tensors by name as LazyTensors; those that are, with their dtypes and names checked."""
+    if not isinstance(tensors, Mapping):
+        tensors = list(tensors)
+        for tensor in tensors:
+            _check_dtype(tensor.name, np.dtype(tensor.dtype), where)
+        twice = [name for name, count in Counter(tensor.name for tensor in tensors).items() if count > 1]
+        if twice:
+            raise SafetensorError(where, "InvalidName", f"two tensors are named '{twice[0]}'")
+        return tensors
     arrays = {name: _as_array(name, value, where) for name, value in tensors.items()}
-    described = {
-        name: (_NAMES[array.dtype.newbyteorder("<")], array.shape, array.nbytes) for name, array in arrays.items()
-    }
-    header, order = write_header(described, metadata, where)
-    return header, [arrays[name] for name in order]
+    return [LazyTensor(name, array.shape, array.dtype, partial(np.asarray, array)) for name, array in arrays.items()]
 
 
 def _as_array(name: str, value: Any, where: str) -> Array:
     array = value.detach().numpy() if hasattr(value, "detach") else value
     if not isinstance(array, (np.ndarray, np.generic)):
         raise SafetensorError(where, "InvalidTensor", f"tensor '{name}' is a {type(value).__name__}, not an array")
-    if array.dtype.newbyteorder("<") not in _NAMES:
-        raise SafetensorError(where, "UnsupportedDtype", f"tensor '{name}' is {array.dtype}, which cannot be stored")
+    _check_dtype(name, array.dtype, where)
     return np.asarray(array)
+
+
+def _check_dtype(name: str, dtype: np.dtype[Any], where: str) -> None:
+    if dtype.newbyteorder("<") not in _NAMES:
+        raise SafetensorError(where, "UnsupportedDtype", f"tensor '{name}' is {dtype}, which cannot be stored")
+
+
+def _content(
+    tensors: list[LazyTensor], metadata: Mapping[str, str] | None, where: str
+) -> Iterator[bytes | memoryview]:
+    """The file up to its data, then the data of each tensor in the order of the file."""
+    by_name = {tensor.name: tensor for tensor in tensors}
+    headings = {
+        name: (_NAMES[np.dtype(tensor.dtype).newbyteorder("<")], tensor.shape, tensor.nbytes)
+        for name, tensor in by_name.items()
+    }
+    header, order = write_header(headings, metadata, where)
+    yield header
+    for name in order:
+        tensor = by_name[name]
+        array = tensor.make()
+        described, made = (f"{np.dtype(x.dtype)} {tuple(x.shape)}" for x in (tensor, array))
+        if described != made:
+            raise SafetensorError(where, "InvalidTensor", f"tensor '{name}' is made as {made}, not {described}")
+        yield _stored_bytes(array)
 
 
 def _stored_bytes(array: Array) -> memoryview:

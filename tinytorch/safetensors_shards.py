@@ -1,0 +1,239 @@
+"""Checkpoints in several safetensors files: shards, and an index that says which tensor lies in which.
+
+    model-00001-of-00002.safetensors, model-00002-of-00002.safetensors
+    model.safetensors.index.json: {"metadata": {"total_size": BYTES}, "weight_map": {TENSOR: FILE}}
+
+A checkpoint that fits into one file is `model.safetensors` alone. Names, order and index are those that transformers
+reads and writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .files import atomic_write, flush_folder
+from .safetensors import LazyTensor, SafetensorError, TensorSlice, as_lazy, refuse_mapped, safe_open, save_file
+
+__all__ = ["INDEX", "SINGLE", "open_shards", "save_shards"]
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_SHARD_SIZE = 5_000_000_000
+
+_SHARD = re.compile(r"model-\d{5,}-of-\d{5,}\.safetensors")
+_UNFINISHED = ".unfinished-"  # begins the name of the folder in which shards are written
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+class open_shards:
+    """The tensors of a folder, in one file or several: `with open_shards(folder) as file: file.get_tensor("weight")`.
+
+    The index is read and checked at once; a shard is opened when the first of its tensors is asked for, and has to
+    hold the tensors that the index places there, no more and no fewer. Where there are both `model.safetensors` and
+    an index, the single file is read, as transformers does. For arrays, and after the block, `safe_open`'s rules hold.
+
+    Raises SafetensorError for a folder without a checkpoint and for an index or a file that breaks a rule.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+        self._files: dict[str, safe_open] = {}
+        self._closed = False
+        if (self._folder / SINGLE).exists():
+            single = self._files[SINGLE] = safe_open(self._folder / SINGLE)
+            self._places = dict.fromkeys(single.keys(), SINGLE)
+        elif (self._folder / INDEX).exists():
+            self._places = _read_index(self._folder / INDEX)
+        else:
+            raise _no_checkpoint(self._folder)
+
+    def __enter__(self) -> open_shards:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closed = True
+        self._files.clear()
+
+    def _open(self, shard: str) -> safe_open:
+        if self._closed:
+            raise ValueError("the checkpoint is closed; use it inside the with block")
+        if shard not in self._files:
+            path = self._folder / shard
+            file = safe_open(path)
+            _compare(file.keys(), {name for name, place in self._places.items() if place == shard}, path)
+            self._files[shard] = file
+        return self._files[shard]
+
+    def _holder(self, name: str) -> safe_open:
+        if name not in self._places:
+            raise SafetensorError(str(self._folder), "TensorNotFound", f"there is no tensor '{name}'")
+        return self._open(self._places[name])
+
+    def keys(self) -> list[str]:
+        """The tensors' names, sorted."""
+        return sorted(self._places)
+
+    def metadata(self) -> dict[str, str] | None:
+        """The strings that the writer added to the first file; None where it added none, or where there is no file."""
+        shard = min(self._places.values(), default=SINGLE if SINGLE in self._files else None)
+        return None if shard is None else self._open(shard).metadata()
+
+    def get_tensor(self, name: str, dtype: Any = None) -> NDArray[Any]:
+        """A tensor as stored; one of floating-point numbers as `dtype`, where that is given."""
+        return self._holder(name).get_tensor(name, dtype)
+
+    def get_slice(self, name: str) -> TensorSlice:
+        """A tensor to index, without reading the rest of it."""
+        return self._holder(name).get_slice(name)
+
+    def get_bytes(self, name: str) -> NDArray[Any]:
+        """A tensor's bytes as stored, (number of bytes,) uint8."""
+        return self._holder(name).get_bytes(name)
+
+
+def _no_checkpoint(folder: Path) -> SafetensorError:
+    if not folder.is_dir():
+        return SafetensorError(str(folder), "NoCheckpoint", "there is no such folder")
+    what = f"there is neither {SINGLE} nor {INDEX}"
+    if any(_SHARD.fullmatch(name) or name.startswith(_UNFINISHED) for name in os.listdir(folder)):
+        what += ", but parts of a checkpoint whose writing was interrupted: write it again"
+    return SafetensorError(str(folder), "NoCheckpoint", what)
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """Which file holds which tensor, every file being there."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            raise ValueError("a key occurs twice in one JSON object")
+        return mapping
+
+    try:
+        index = json.loads(path.read_bytes(), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # ValueError: also what is not UTF-8
+        raise SafetensorError(str(path), "InvalidIndex", f"not JSON: {error}") from error
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict):
+        raise SafetensorError(str(path), "InvalidIndex", "no JSON object with an object 'weight_map'")
+    for name, shard in places.items():
+        # A name with a folder in it, or a drive, could lead anywhere.
+        if not isinstance(shard, str) or shard in ("", ".", "..") or re.search(r"[/\\:\0]", shard):
+            what = f"tensor '{name}' is placed in {shard!r}, which is not the name of a file beside the index"
+            raise SafetensorError(str(path), "InvalidIndex", what)
+    for shard in sorted(set(places.values())):
+        if not (path.parent / shard).is_file():
+            raise SafetensorError(str(path), "MissingShard", f"it names the file {shard}, which is not there")
+    return places
+
+
+def _compare(held: Iterable[str], placed: set[str], path: Path) -> None:
+    """Check that a shard holds the tensors that the index places in it."""
+    held = set(held)
+    problems = (placed - held, "places here, is missing"), (held - placed, "does not place here, is there")
+    for names, problem in problems:
+        if names:
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            what = f"tensor '{min(names)}'{more}, which {INDEX} {problem}: they are of different checkpoints"
+            raise SafetensorError(str(path), "IndexMismatch", what)
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def save_shards(
+    tensors: Mapping[str, Any] | Iterable[LazyTensor],
+    folder: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    max_shard_size: int = MAX_SHARD_SIZE,
+) -> list[str]:
+    """Write `tensors` into `folder`, in files of at most `max_shard_size` bytes of tensors; return the files' names.
+
+    Tensors are split in the order given; one that is larger than a shard has its own. LazyTensors are made one at a
+    time. `metadata` is {"format": "pt"} where not given, without which some versions of transformers refuse a file.
+
+    An older checkpoint in the folder stays as it is until the new one is written in full, beside it; what is left of
+    it then is removed. Killed while the files are exchanged, the folder has no index, and `open_shards` says so.
+
+    Raises SafetensorError as `save_file` does, also where arrays of any older file of the checkpoint are in use.
+    """
+    folder = Path(folder)
+    shards = _split(as_lazy(tensors, str(folder)), max_shard_size)
+    metadata = {"format": "pt"} if metadata is None else metadata
+    folder.mkdir(parents=True, exist_ok=True)
+    old = _files_of_checkpoints(folder)
+    for name in old:
+        refuse_mapped(folder / name)
+    for leftover in folder.glob(_UNFINISHED + "*"):  # of a write that was killed
+        shutil.rmtree(leftover)
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
+    try:
+        for name, shard in shards.items():
+            save_file(shard, unfinished / name, metadata)
+        if len(shards) > 1:
+            with atomic_write(unfinished / INDEX) as file:
+                file.write(_index(shards))
+        _exchange(unfinished, folder, old)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return list(shards)
+
+
+def _files_of_checkpoints(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if name in (SINGLE, INDEX) or _SHARD.fullmatch(name)}
+
+
+def _split(tensors: list[LazyTensor], limit: int) -> dict[str, list[LazyTensor]]:
+    """The files' names and their tensors: transformers' order, where a tensor over the limit overtakes others."""
+    shards: list[list[LazyTensor]] = []
+    current: list[LazyTensor] = []
+    size = 0
+    for tensor in tensors:
+        if tensor.nbytes > limit:
+            shards.append([tensor])
+            continue
+        if size + tensor.nbytes > limit:
+            shards.append(current)
+            current, size = [], 0
+        current.append(tensor)
+        size += tensor.nbytes
+    if current or not shards:
+        shards.append(current)
+    if len(shards) == 1:
+        return {SINGLE: shards[0]}
+    return {f"model-{i:05}-of-{len(shards):05}.safetensors": shard for i, shard in enumerate(shards, 1)}
+
+
+def _exchange(unfinished: Path, folder: Path, old: set[str]) -> None:
+    """Let the written files take the place of the old ones, such that no moment shows a mixture of the two."""
+    new = set(os.listdir(unfinished))
+    if INDEX in new and not new.isdisjoint(old - {INDEX}):  # new files under names that the old index knows
+        (folder / INDEX).unlink(missing_ok=True)
+        flush_folder(folder)
+    for name in sorted(new - {INDEX}):
+        os.replace(unfinished / name, folder / name)
+    flush_folder(folder)
+    if INDEX in new:
+        os.replace(unfinished / INDEX, folder / INDEX)
+        flush_folder(folder)
+    for name in sorted(old - new):  # a single file is read without a look at the others, until they are gone
+        (folder / name).unlink()
+
+
+def _index(shards: Mapping[str, list[LazyTensor]]) -> bytes:
+    index = {
+        "metadata": {"total_size": sum(tensor.nbytes for shard in shards.values() for tensor in shard)},
+        "weight_map": {tensor.name: file for file, shard in shards.items() for tensor in shard},
+    }
+    return (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
