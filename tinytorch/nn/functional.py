@@ -1,29 +1,31 @@
 """The functions behind the layers, under PyTorch's names.
 
 Most are operations, defined with their derivations in `tinytorch/ops/`; dropout and batch_norm,
-which draw random numbers and move running statistics, are composed of operations here.
+which draw random numbers and move running statistics, are composed of operations here. PyTorch has
+no rope and no swiglu.
 """
 
 from __future__ import annotations
 
 from ..dtypes import float32, float64
 from ..modes import no_grad
-from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, swiglu, tanh
 from ..ops.attention import scaled_dot_product_attention
 from ..ops.indexing import embedding, one_hot
 from ..ops.joining import pad
 from ..ops.linalg import linear
 from ..ops.loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
 from ..ops.normalization import layer_norm, rms_norm
+from ..ops.rope import rope
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
 from ..tensor import Tensor
 
 __all__ = [
-    "relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax",
+    "relu", "leaky_relu", "gelu", "silu", "swiglu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax",
     "linear", "embedding", "one_hot", "pad", "dropout",
     "layer_norm", "rms_norm", "batch_norm",
-    "scaled_dot_product_attention",
+    "scaled_dot_product_attention", "rope",
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits",
 ]  # fmt: skip
 

@@ -180,6 +180,32 @@ class Silu(FusedFunction):
         return _on_flat(kernels.silu_backward, g, x)
 
 
+class Swiglu(FusedFunction):
+    """y = gate sigmoid(gate) up. Shazeer 2020."""
+
+    examples = (
+        (lambda t, gate, up: (swiglu if t.__name__ == "tinytorch" else _torch_swiglu(t))(gate, up), (3, 4), (3, 4)),
+    )
+
+    @staticmethod
+    def composite(gate: Any, up: Any) -> Any:
+        return gate * gate.sigmoid() * up
+
+    @staticmethod
+    def forward(ctx: Any, gate: Any, up: Any) -> Any:
+        ctx.save(gate, up)
+        return _on_flat(kernels.swiglu, gate, up)
+
+    # with s = sigmoid(gate): dL/dgate = g up (s + gate s (1 - s)), dL/dup = g gate s
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return _on_flat(kernels.swiglu_backward, g, *ctx.saved)
+
+
+def _torch_swiglu(t: Any) -> Any:
+    return lambda gate, up: t.nn.functional.silu(gate) * up  # PyTorch has no such function
+
+
 def erf(input: Tensor) -> Tensor:
     """The error function."""
     return Erf.apply(floating(input))
@@ -220,3 +246,11 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 def silu(input: Tensor) -> Tensor:
     """input * sigmoid(input)"""
     return Silu.apply(input)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up, both of one shape and dtype: what a Llama's feed-forward layer computes between its products."""
+    if gate.array.shape != up.array.shape or gate.array.dtype != up.array.dtype:
+        what = f"{gate.dtype} {tuple(gate.shape)} and {up.dtype} {tuple(up.shape)}"
+        raise RuntimeError(f"swiglu: expected gate and up of one shape and dtype, got {what}")
+    return Swiglu.apply(gate, up)

@@ -1,0 +1,64 @@
+"""The keys and values of the positions seen so far: with them a new token costs one position, not all of them anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora.config import LlamaConfig
+from tinytorch import Tensor
+
+Array = NDArray[Any]
+
+
+class Cache:
+    """For each layer keys and values (B, Hkv, capacity, D), filled up to `length`; they grow where more is needed.
+
+    Set `length` back to forget the last positions; what follows is written over them.
+    """
+
+    def __init__(self, config: LlamaConfig, batch: int, capacity: int, dtype: Any) -> None:
+        shape = (batch, config.num_key_value_heads, max(capacity, 1), config.head_dim)
+        self.length = 0
+        self.is_token = np.zeros((batch, shape[2]), np.bool_)  # False where a position is padding
+        self._layers = [(np.empty(shape, dtype), np.empty(shape, dtype)) for _ in range(config.num_hidden_layers)]
+
+    @property
+    def batch(self) -> int:
+        return len(self.is_token)
+
+    @property
+    def capacity(self) -> int:
+        """Positions there is room for before the buffers grow."""
+        return self.is_token.shape[1]
+
+    def reserve(self, is_token: Array) -> Array:
+        """Make room for the next positions (B, T), True for tokens; returns those of all positions, (B, length + T).
+
+        They count as seen once `length` has been moved past them, after all layers are done.
+        """
+        end = self.length + is_token.shape[1]
+        if end > self.capacity:
+            more = max(end, 2 * self.capacity) - self.capacity
+            self.is_token = np.pad(self.is_token, ((0, 0), (0, more)))
+            for i, layer in enumerate(self._layers):  # one by one: only one is there twice at a time
+                self._layers[i] = tuple(_longer(buffer, self.length, more) for buffer in layer)  # type: ignore[assignment]
+        self.is_token[:, self.length : end] = is_token
+        return self.is_token[:, :end]
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep keys and values (B, Hkv, T, D) of the reserved positions; all so far, each (B, Hkv, length + T, D)."""
+        end = self.length + k.shape[2]
+        keys, values = self._layers[layer]
+        keys[:, :, self.length : end] = k.array
+        values[:, :, self.length : end] = v.array
+        return Tensor(keys[:, :, :end]), Tensor(values[:, :, :end])
+
+
+def _longer(buffer: Array, length: int, more: int) -> Array:
+    B, H, capacity, D = buffer.shape
+    longer = np.empty((B, H, capacity + more, D), buffer.dtype)
+    longer[:, :, :length] = buffer[:, :, :length]
+    return longer

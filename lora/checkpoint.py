@@ -1,0 +1,168 @@
+"""A Llama from a folder in Hugging Face's format, and back: config.json, model.safetensors or its shards.
+
+Everything that can be wrong with a folder is found before the first weight is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinytorch.nn as nn
+from lora.config import LlamaConfig
+from lora.errors import UserError
+from lora.llama import Llama
+from tinytorch import Tensor
+from tinytorch.safetensors import SafetensorError, load_file, save_file
+
+Array = np.ndarray[Any, Any]
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+STORED = ("bfloat16", "float16", "float32", "float64")
+
+
+def load(folder: str | Path, dtype: str = "float32") -> Llama:
+    """See `Llama.from_pretrained`."""
+    if dtype not in ("float32", "float64", "auto"):
+        raise UserError(f"dtype is {dtype!r}: it must be float32, float64 or auto")
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is not a folder: give one that holds config.json and {WEIGHTS} "
+            "(a model's name on Hugging Face must be downloaded first)"
+        )
+    config = LlamaConfig.load(folder)
+    check_tokenizer(folder, config)
+    stored = _read(folder)
+    model = Llama(config, initialize=False)
+    state = _fitting(model, stored, folder)
+    _assign(model, state, dtype)
+    return model
+
+
+def save(model: Llama, folder: str | Path) -> None:
+    """See `Llama.save_pretrained`. The weights come first: a folder without config.json is not a model."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: choose another path to save to")
+    state = model.state_dict()
+    if model.config.tie_word_embeddings:
+        del state[HEAD]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / WEIGHTS, {"format": "pt"})
+        model.config.save(folder, str(state[EMBEDDING].dtype))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot save to {folder}: {error}") from None
+
+
+def check_tokenizer(folder: Path, config: LlamaConfig) -> None:
+    """UserError where tokenizer.json, if there is one, has an id for which the embedding has no row."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        return
+    content = _read_json(path)
+    try:
+        vocabulary = content["model"]["vocab"]
+        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+        highest = max([*ids, *(token["id"] for token in content.get("added_tokens") or ())], default=-1)
+    except (KeyError, TypeError):
+        raise UserError(f"{path} is not a tokenizer: get it anew") from None
+    if highest >= config.vocab_size:
+        raise UserError(
+            f"{path} has tokens up to {highest}, but the embedding has {config.vocab_size} rows (vocab_size): "
+            "take the tokenizer that belongs to the model"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}; get it anew") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object; get it anew")
+    return content
+
+
+def _read(folder: Path) -> dict[str, Array]:
+    """The tensors of the folder's one file or of its shards, mapped."""
+    try:
+        if (folder / INDEX).exists():
+            return _read_shards(folder)
+        if (folder / WEIGHTS).exists():
+            return load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{error}; get the file anew") from None
+    if any(folder.glob("pytorch_model*.bin")):
+        raise UserError(f"{folder} has its weights as pickles (pytorch_model.bin) only: convert them to safetensors")
+    raise UserError(f"{folder} has neither {WEIGHTS} nor {INDEX}: give a folder with a model's weights")
+
+
+def _read_shards(folder: Path) -> dict[str, Array]:
+    places = _read_json(folder / INDEX).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise UserError(f"{folder / INDEX} has no weight_map; get it anew")
+    files = sorted(set(places.values()))
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise UserError(f"{folder} lacks {_some(missing)} of its {len(files)} shards: get the rest of the files")
+    shards = {file: load_file(folder / file) for file in files}
+    for name, file in places.items():
+        if name not in shards[file]:
+            raise UserError(f"{folder / file} has no tensor {name}, which {INDEX} says it has; get both anew")
+    return {name: shards[file][name] for name, file in places.items()}
+
+
+def _fitting(model: Llama, stored: Mapping[str, Array], folder: Path) -> dict[str, Array]:
+    """The model's tensors among those stored, once it is clear that nothing is missing, left over or misshapen."""
+    own = model.state_dict()
+    # Old checkpoints keep the frequencies of the positions, which config.json gives.
+    stored = {name: array for name, array in stored.items() if not name.endswith("rotary_emb.inv_freq")}
+    if model.config.tie_word_embeddings:
+        head = stored.pop(HEAD, None)
+        del own[HEAD]
+        if head is not None and EMBEDDING in stored and not np.array_equal(head, stored[EMBEDDING]):
+            raise UserError(
+                f"{folder} has an {HEAD} that differs from the embedding, but its config.json ties them: "
+                "set tie_word_embeddings to false"
+            )
+    elif HEAD not in stored and EMBEDDING in stored:
+        raise UserError(
+            f"{folder} has no {HEAD}, but its config.json does not tie it to the embedding: "
+            "set tie_word_embeddings to true, or get the file that holds it"
+        )
+    missing, unexpected = own.keys() - stored.keys(), stored.keys() - own.keys()
+    if missing:
+        raise UserError(f"{folder} lacks {_some(missing)}: config.json and weights must belong together")
+    if unexpected:
+        raise UserError(f"{folder} has {_some(unexpected)}, for which config.json has no place: is it another model's?")
+    for name, tensor in own.items():
+        found, expected = stored[name].shape, tuple(tensor.shape)
+        if found != expected:
+            raise UserError(f"{name} in {folder} has shape {found}, but config.json makes it {expected}")
+        if str(stored[name].dtype) not in STORED:
+            raise UserError(f"{name} in {folder} is {stored[name].dtype}: take the weights in {', '.join(STORED)}")
+    return {name: stored[name] for name in own}
+
+
+def _some(names: Any) -> str:
+    """The first of some names, and how many more there are."""
+    first, *rest = sorted(names)
+    return f"{first} and {len(rest)} more" if rest else first
+
+
+def _assign(model: Llama, state: Mapping[str, Array], dtype: str) -> None:
+    """Put arrays in the places of parameters: as they are and frozen, or converted copies to train."""
+    for name, array in state.items():
+        path, _, attribute = name.rpartition(".")
+        value = Tensor(array if dtype == "auto" else array.astype(dtype))
+        setattr(model.get_submodule(path), attribute, nn.Parameter(value, requires_grad=dtype != "auto"))
+    if model.config.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight

@@ -1,0 +1,167 @@
+"""What config.json says of a Llama: read as transformers 4.x and 5.x write it, written so that both read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lora.errors import UserError
+from lora.rope import RopeScaling
+from tinytorch.files import atomic_write
+
+ARCHITECTURE = "LlamaForCausalLM"
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The shape of a Llama, under transformers' names and with its defaults. UserError where it makes no model."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int = 0
+    """Heads of keys and values; 0 for as many as there are of queries."""
+    head_dim: int = 0
+    """Size of a head; 0 for hidden_size / num_attention_heads."""
+    max_position_embeddings: int = 2048
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    tie_word_embeddings: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    attention_dropout: float = 0.0
+    initializer_range: float = 0.02
+    pad_token_id: int | None = None
+    """A token whose row of the embedding is not trained."""
+    other: Mapping[str, Any] = field(default_factory=dict)
+    """What else config.json says (bos_token_id, eos_token_id, ...), kept as it is."""
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass fills in its own defaults this way.
+        object.__setattr__(self, "num_key_value_heads", self.num_key_value_heads or self.num_attention_heads)
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
+            self._require_positive(name)
+        object.__setattr__(self, "head_dim", self.head_dim or self.hidden_size // self.num_attention_heads)
+        for name in ("num_key_value_heads", "head_dim", "max_position_embeddings", "rope_theta", "rms_norm_eps"):
+            self._require_positive(name)
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise UserError(
+                f"num_attention_heads is {self.num_attention_heads}: "
+                f"it must be a multiple of num_key_value_heads, {self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            raise UserError(f"head_dim is {self.head_dim}: rotary embeddings turn pairs, so it must be even")
+        pad = self.pad_token_id
+        if pad is not None and not -self.vocab_size <= pad < self.vocab_size:
+            raise UserError(f"pad_token_id is {pad}, but vocab_size is {self.vocab_size}: set it to null")
+
+    def _require_positive(self, name: str) -> None:
+        if not getattr(self, name) > 0:
+            raise UserError(f"{name} is {getattr(self, name)}: it must be positive")
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> LlamaConfig:
+        """From the content of a config.json. UserError names what is missing, malformed or not supported."""
+        _refuse_other_models(given)
+        values: dict[str, Any] = {}
+        for f in fields(cls):
+            if f.name in ("rope_theta", "rope_scaling", "other"):
+                continue
+            value = given.get(f.name)
+            if value is not None:
+                values[f.name] = _of_type(f.name, value, str(f.type))
+            elif f.name in _REQUIRED:
+                raise UserError(f"{f.name} is missing: it is needed to build the model")
+        length = values.get("max_position_embeddings", cls.max_position_embeddings)
+        values["rope_theta"], values["rope_scaling"] = _rope(given, length)
+        known = {f.name for f in fields(cls)} | _WRITTEN_ANEW
+        return cls(**values, other={name: value for name, value in given.items() if name not in known})
+
+    @classmethod
+    def load(cls, folder: Path) -> LlamaConfig:
+        """From folder/config.json."""
+        path = folder / "config.json"
+        try:
+            given = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{folder} has no config.json: give a folder in Hugging Face's format") from None
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path} cannot be read: {error}; get it anew") from None
+        if not isinstance(given, dict):
+            raise UserError(f"{path} holds no JSON object; get it anew")
+        try:
+            return cls.from_dict(given)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def to_dict(self, dtype: str) -> dict[str, Any]:
+        """The content of a config.json for weights of this dtype, in the 4.x form, which 5.x reads too."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("rope_scaling", "other")}
+        return {
+            "architectures": [ARCHITECTURE],
+            "model_type": "llama",
+            "hidden_act": "silu",
+            "torch_dtype": dtype,
+            **own,
+            "rope_scaling": self.rope_scaling.to_dict(),
+            **self.other,
+        }
+
+    def save(self, folder: Path, dtype: str) -> None:
+        """To folder/config.json."""
+        text = json.dumps(self.to_dict(dtype), indent=2, sort_keys=True) + "\n"
+        with atomic_write(folder / "config.json") as file:
+            file.write(text.encode())
+
+
+_REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+# Keys that `to_dict` sets by itself, or that are of the version that wrote the file.
+_WRITTEN_ANEW = {
+    "architectures", "model_type", "hidden_act", "torch_dtype", "dtype", "rope_parameters", "transformers_version",
+}  # fmt: skip
+_JSON_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,)}
+
+
+def _of_type(name: str, value: Any, type_name: str) -> Any:
+    expected = type_name.removesuffix(" | None")
+    if not isinstance(value, _JSON_TYPES[expected]) or (isinstance(value, bool) and expected != "bool"):
+        raise UserError(f"{name} is {json.dumps(value)}: expected {expected}")
+    return float(value) if expected == "float" else value
+
+
+def _refuse_other_models(given: Mapping[str, Any]) -> None:
+    architectures = given.get("architectures") or []
+    model_type = given.get("model_type", "llama")
+    if architectures and ARCHITECTURE not in architectures:
+        raise UserError(f"architecture {architectures[0]} is not supported: only {ARCHITECTURE} is")
+    if model_type != "llama":
+        raise UserError(f"model_type {model_type} is not supported: only llama is")
+    activation = given.get("hidden_act", "silu")
+    if activation != "silu":
+        raise UserError(f"hidden_act {activation} is not supported: only silu is")
+    if given.get("quantization_config"):
+        method = given["quantization_config"].get("quant_method", "of an unknown kind")
+        raise UserError(f"quantization {method} is not supported: take the weights in bfloat16, float16 or float32")
+
+
+def _rope(given: Mapping[str, Any], length: int) -> tuple[float, RopeScaling]:
+    """The base and the scaling. 5.x keeps both in rope_parameters, 4.x apart, and before 4.31 there was no base."""
+    parameters = given.get("rope_parameters")
+    name = "rope_scaling" if parameters is None else "rope_parameters"
+    scaling = given.get("rope_scaling") if parameters is None else parameters
+    if scaling is not None and not isinstance(scaling, dict):
+        raise UserError(f"{name} is {json.dumps(scaling)}: expected an object or null")
+    scaling = dict(scaling or {})
+    theta = scaling.pop("rope_theta", given.get("rope_theta"))
+    if theta is None:
+        version = str(given.get("transformers_version", "4"))
+        if parameters is not None or not version.startswith(("3", "4")):
+            raise UserError('rope_theta is missing: add "rope_theta": 10000.0, or the base the model was trained with')
+        theta = 10000.0
+    return _of_type("rope_theta", theta, "float"), RopeScaling.from_dict(scaling, length)

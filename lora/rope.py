@@ -1,0 +1,153 @@
+"""The angles of rotary position embeddings: a frequency for each pair of a head, by the types of transformers.
+
+Everything is in float32, step by step as transformers computes it: a model is trained with these roundings.
+B batch, T time, D size of a head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+
+_NEEDED = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "yarn": ("factor",),
+}
+TYPES = tuple(_NEEDED)
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How a model reaches beyond the length it was trained at, under transformers' names; 0 where a type has no use."""
+
+    rope_type: str = "default"
+    factor: float = 0.0
+    original_max_position_embeddings: int = 0
+    low_freq_factor: float = 0.0
+    high_freq_factor: float = 0.0
+    attention_factor: float | None = None
+    beta_fast: float | None = None
+    beta_slow: float | None = None
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool | None = None
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any], length: int) -> RopeScaling:
+        """From rope_parameters or rope_scaling; length is the model's max_position_embeddings."""
+        given = dict(given)
+        old_name = given.pop("type", "default")
+        rope_type = given.setdefault("rope_type", old_name)
+        if rope_type not in TYPES:
+            raise UserError(f"rope type {rope_type} is not supported: only {', '.join(TYPES)} are")
+        if given.pop("partial_rotary_factor", 1.0) != 1.0:
+            raise UserError("partial_rotary_factor is not supported: only whole heads are turned")
+        for name in _NEEDED[rope_type]:
+            if given.get(name) is None:
+                raise UserError(f"rope type {rope_type} needs {name}: add it to rope_scaling")
+        if rope_type in ("llama3", "yarn") and given.get("original_max_position_embeddings") is None:
+            given["original_max_position_embeddings"] = length
+        values = {f.name: given[f.name] for f in fields(cls) if given.get(f.name) is not None}
+        for name, value in values.items():
+            expected = {"rope_type": str, "truncate": bool}.get(name, (int, float))
+            if not isinstance(value, expected):
+                raise UserError(f"{name} of rope type {rope_type} is {value!r}: expected a number")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """For rope_scaling: what is set, or None where nothing is scaled."""
+        if self.rope_type == "default":
+            return None
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def tables(
+    positions: NDArray[np.integer[Any]], head_dim: int, theta: float, scaling: RopeScaling, length: int, dtype: Any
+) -> tuple[Floats, Floats]:
+    """cos and sin, (B, T, D/2) of a dtype, for positions (B, T); length is the model's max_position_embeddings."""
+    seen = int(positions.max(initial=0)) + 1
+    frequencies, amplitude = _FREQUENCIES[scaling.rope_type](head_dim, theta, scaling, length, seen)
+    angles = positions[..., None].astype(dtype) * frequencies.astype(dtype)  # (B, T, D/2)
+    return np.cos(angles) * amplitude, np.sin(angles) * amplitude
+
+
+def _default(head_dim: int, theta: float, *_: Any) -> tuple[Floats, float]:
+    """theta^(-2i/D). Su et al. 2021."""
+    return 1 / _powers(head_dim, theta), 1.0
+
+
+def _powers(head_dim: int, theta: float) -> Floats:
+    """theta^(2i/D), float32 (D/2), as exactly as float32 can be: nearer to PyTorch's than NumPy's own power."""
+    exponents = np.arange(0, head_dim, 2).astype(np.float32) / np.float32(head_dim)
+    powers: Floats = np.power(theta, exponents.astype(np.float64)).astype(np.float32)
+    return powers
+
+
+def _linear(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple[Floats, float]:
+    """Positions divided by the factor. Chen et al. 2023, arXiv:2306.15595."""
+    plain, amplitude = _default(head_dim, theta)
+    return plain / scaling.factor, amplitude
+
+
+def _dynamic(head_dim: int, theta: float, scaling: RopeScaling, length: int, seen: int) -> tuple[Floats, float]:
+    """A base that grows with the sequence once it is longer than in training ("NTK-aware scaling")."""
+    if seen > length:
+        stretch = scaling.factor * seen / length - (scaling.factor - 1)
+        theta = theta * stretch ** (head_dim / (head_dim - 2))
+    return _default(head_dim, theta)
+
+
+def _llama3(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple[Floats, float]:
+    """Low frequencies divided by the factor, high ones kept, a linear passage between. Llama 3.1, 2024."""
+    # Python's numbers take the dtype of the arrays beside them, float32.
+    factor, low, high = scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor
+    trained = scaling.original_max_position_embeddings
+    plain, amplitude = _default(head_dim, theta)
+    wavelength = 2 * math.pi / plain
+    smooth = (trained / wavelength - low) / (high - low)
+    between = (1 - smooth) * plain / factor + smooth * plain
+    scaled = np.where(wavelength > trained / low, plain / factor, between)
+    return np.where(wavelength < trained / high, plain, scaled), amplitude
+
+
+def _yarn(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple[Floats, float]:
+    """As llama3, with the passage by number of turns, and longer vectors. Peng et al. 2023, arXiv:2309.00071."""
+    factor, trained = scaling.factor, scaling.original_max_position_embeddings
+
+    def pair_that_turns(times: float) -> float:
+        """The index of the pair that makes so many turns over the trained length."""
+        return head_dim * math.log(trained / (times * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = pair_that_turns(scaling.beta_fast or 32), pair_that_turns(scaling.beta_slow or 1)
+    if scaling.truncate is not False:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)
+    width = high - low if high != low else 0.001
+    kept = 1 - np.clip((np.arange(head_dim // 2, dtype=np.float32) - low) / width, 0, 1)
+    powers = _powers(head_dim, theta)
+    frequencies = 1 / (factor * powers) * (1 - kept) + 1 / powers * kept
+    amplitude = scaling.attention_factor
+    if amplitude is None:
+        amplitude = _amplitude(factor, 1.0)
+        if scaling.mscale and scaling.mscale_all_dim:
+            amplitude = _amplitude(factor, scaling.mscale) / _amplitude(factor, scaling.mscale_all_dim)
+    return frequencies, amplitude
+
+
+def _amplitude(factor: float, scale: float) -> float:
+    return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+_FREQUENCIES = {"default": _default, "linear": _linear, "dynamic": _dynamic, "llama3": _llama3, "yarn": _yarn}
