@@ -82,7 +82,7 @@ def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
     row_block, col_block = rows, min(cols, COLUMN_BLOCK)
     work = rows * cols * depth
     if threads > 1 and batch < 4 * threads and work * batch > 2 * TASK_WORK:
-        wanted = min(threads * max(1, min(4, rows // (threads * 256))), work // TASK_WORK + 1)
+        wanted = min(threads * max(1, min(4, rows // (threads * 1024))), work // TASK_WORK + 1)
         wanted = (wanted - 1) // batch + 1
         row_parts = max(1, min(wanted, rows // (4 * ROWS)))
         row_block = ((rows - 1) // row_parts // ROW_STEP + 1) * ROW_STEP

@@ -25,7 +25,7 @@ from tinytorch.kernels.simd import (
 
 DEPTH_BLOCK = 256
 ROW_BLOCK = 16 * ROWS
-COLUMN_BLOCK = 1024  # a multiple of every tile's width
+COLUMN_BLOCK = 2048  # a multiple of every tile's width
 DIRECT_ROWS = 64  # B is read where it is, if adjacent, by up to so many rows
 DIRECT_COLUMNS = 256  # A is, by up to so many columns
 DOT_ROWS = 4 if REGISTERS == 32 else 2

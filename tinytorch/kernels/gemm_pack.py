@@ -18,39 +18,67 @@ from tinytorch.kernels.compiler import inner
 from tinytorch.kernels.simd import ROWS, advance, copy, lanes, transpose
 
 
+ROWS_AT_ONCE = 8
+
+
+@inner
+def _in_vectors(width: int, vector: int) -> bool:
+    return width == ROWS or width % vector == 0
+
+
+@inner
+def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, depth: int, target: Any) -> None:
+    """Panels of adjacent items: vectors are copied. A few rows at once, so that each is read far along."""
+    vector = lanes(target)
+    for first in range(0, depth, ROWS_AT_ONCE):
+        for p in range(panels):
+            for k in range(first, min(first + ROWS_AT_ONCE, depth)):
+                place = advance(source, k * depth_stride + p * width)
+                panel_place = advance(target, (p * depth + k) * width)
+                if width == ROWS:
+                    copy(ROWS, place, panel_place)
+                else:
+                    for i in range(0, width, vector):
+                        copy(None, advance(place, i), advance(panel_place, i))
+
+
+@inner
+def _pack_across(source: Any, item_stride: int, width: int, depth: int, target: Any) -> int:
+    """One panel of items that lie along k: squares are transposed. How far along k it came."""
+    vector = lanes(target)
+    done = depth // vector * vector
+    for k in range(0, done, vector):
+        place, panel_place = advance(source, k), advance(target, k * width)
+        if width == ROWS:
+            transpose(ROWS, place, item_stride, panel_place, width)
+        else:
+            for i in range(0, width, vector):
+                transpose(None, advance(place, i * item_stride), item_stride, advance(panel_place, i), width)
+    return done
+
+
 @inner
 def pack(
     source: Any, item_stride: int, depth_stride: int, count: int, depth: int, width: int, step: int, target: Any
 ) -> None:
     """Pack `count` items of `depth` elements from the pointer `source` to the pointer `target`."""
     vector = lanes(target)
-    for first in range(0, count, width):
+    begin = 0
+    if item_stride == 1 and _in_vectors(width, vector):
+        begin = count // width * width
+        _pack_adjacent(source, depth_stride, count // width, width, depth, target)
+    for first in range(begin, count, width):
         items = min(width, count - first)
         height = (items + step - 1) // step * step
         start = advance(source, first * item_stride)
         panel = advance(target, first * depth)
         done = 0
-        if items == height and (height == ROWS or height % vector == 0):
+        if items == height and _in_vectors(height, vector):
             if item_stride == 1:
                 done = depth
-                for k in range(depth):
-                    place, panel_place = advance(start, k * depth_stride), advance(panel, k * height)
-                    if height == ROWS:
-                        copy(ROWS, place, panel_place)
-                    else:
-                        for i in range(0, height, vector):
-                            copy(None, advance(place, i), advance(panel_place, i))
+                _pack_adjacent(start, depth_stride, 1, height, depth, panel)
             elif depth_stride == 1:
-                done = depth // vector * vector
-                for k in range(0, done, vector):
-                    place, panel_place = advance(start, k), advance(panel, k * height)
-                    if height == ROWS:
-                        transpose(ROWS, place, item_stride, panel_place, height)
-                    else:
-                        for i in range(0, height, vector):
-                            transpose(
-                                None, advance(place, i * item_stride), item_stride, advance(panel_place, i), height
-                            )
+                done = _pack_across(start, item_stride, height, depth, panel)
         for k in range(done, depth):
             for i in range(items):
                 panel[k * height + i] = start[i * item_stride + k * depth_stride]
