@@ -17,7 +17,6 @@ from typing import Any
 from tinytorch.kernels.compiler import inner
 from tinytorch.kernels.simd import ROWS, advance, copy, lanes, transpose
 
-
 ROWS_AT_ONCE = 8
 
 
