@@ -16,7 +16,7 @@ Array = NDArray[Any]
 class Cache:
     """For each layer keys and values (B, Hkv, capacity, D), filled up to `length`; they grow where more is needed.
 
-    Set `length` back to forget the last positions; what follows is written over them.
+    Which of them are padding is remembered. Set `length` back to forget the last positions.
     """
 
     def __init__(self, config: LlamaConfig, batch: int, capacity: int, dtype: Any) -> None:
@@ -34,18 +34,22 @@ class Cache:
         """Positions there is room for before the buffers grow."""
         return self.is_token.shape[1]
 
-    def reserve(self, is_token: Array) -> Array:
-        """Make room for the next positions (B, T), True for tokens; returns those of all positions, (B, length + T).
+    def reserve(self, T: int, is_token: Array | None) -> Array:
+        """Make room for T more positions, and return which of all are tokens, (B, length + T).
 
-        They count as seen once `length` has been moved past them, after all layers are done.
+        Those are is_token, of that shape; None for the new ones being tokens all. The new positions count as seen once
+        `length` has been moved past them, after all layers are done.
         """
-        end = self.length + is_token.shape[1]
+        end = self.length + T
         if end > self.capacity:
             more = max(end, 2 * self.capacity) - self.capacity
             self.is_token = np.pad(self.is_token, ((0, 0), (0, more)))
             for i, layer in enumerate(self._layers):  # one by one: only one is there twice at a time
                 self._layers[i] = tuple(_longer(buffer, self.length, more) for buffer in layer)  # type: ignore[assignment]
-        self.is_token[:, self.length : end] = is_token
+        if is_token is None:
+            self.is_token[:, self.length : end] = True
+        else:
+            self.is_token[:, :end] = is_token
         return self.is_token[:, :end]
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

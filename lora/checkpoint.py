@@ -14,15 +14,14 @@ import numpy as np
 
 import tinytorch.nn as nn
 from lora.config import LlamaConfig
-from lora.errors import UserError
 from lora.llama import Llama
+from programs.errors import UserError
 from tinytorch import Tensor
-from tinytorch.safetensors import SafetensorError, load_file, save_file
+from tinytorch.safetensors import SafetensorError
+from tinytorch.safetensors_shards import SINGLE, open_shards, save_shards
 
 Array = np.ndarray[Any, Any]
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 STORED = ("bfloat16", "float16", "float32", "float64")
 
@@ -34,7 +33,7 @@ def load(folder: str | Path, dtype: str = "float32") -> Llama:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(
-            f"{folder} is not a folder: give one that holds config.json and {WEIGHTS} "
+            f"{folder} is not a folder: give one that holds config.json and {SINGLE} "
             "(a model's name on Hugging Face must be downloaded first)"
         )
     config = LlamaConfig.load(folder)
@@ -55,8 +54,7 @@ def save(model: Llama, folder: str | Path) -> None:
     if model.config.tie_word_embeddings:
         del state[HEAD]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(state, folder / WEIGHTS, {"format": "pt"})
+        save_shards(state, folder)
         model.config.save(folder, str(state[EMBEDDING].dtype))
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
@@ -94,30 +92,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read(folder: Path) -> dict[str, Array]:
     """The tensors of the folder's one file or of its shards, mapped."""
     try:
-        if (folder / INDEX).exists():
-            return _read_shards(folder)
-        if (folder / WEIGHTS).exists():
-            return load_file(folder / WEIGHTS)
+        with open_shards(folder) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{error}; get the file anew") from None
-    if any(folder.glob("pytorch_model*.bin")):
-        raise UserError(f"{folder} has its weights as pickles (pytorch_model.bin) only: convert them to safetensors")
-    raise UserError(f"{folder} has neither {WEIGHTS} nor {INDEX}: give a folder with a model's weights")
-
-
-def _read_shards(folder: Path) -> dict[str, Array]:
-    places = _read_json(folder / INDEX).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
-        raise UserError(f"{folder / INDEX} has no weight_map; get it anew")
-    files = sorted(set(places.values()))
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing:
-        raise UserError(f"{folder} lacks {_some(missing)} of its {len(files)} shards: get the rest of the files")
-    shards = {file: load_file(folder / file) for file in files}
-    for name, file in places.items():
-        if name not in shards[file]:
-            raise UserError(f"{folder / file} has no tensor {name}, which {INDEX} says it has; get both anew")
-    return {name: shards[file][name] for name, file in places.items()}
+        if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
+            advice = "its weights are pickles (pytorch_model.bin): convert them to safetensors"
+        else:
+            advice = "get the model's files anew, all of them"
+        raise UserError(f"{error}; {advice}") from None
 
 
 def _fitting(model: Llama, stored: Mapping[str, Array], folder: Path) -> dict[str, Array]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lora.errors import UserError
 from lora.rope import RopeScaling
+from programs.errors import UserError
 from tinytorch.files import atomic_write
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -64,6 +64,12 @@ class LlamaConfig:
     def _require_positive(self, name: str) -> None:
         if not getattr(self, name) > 0:
             raise UserError(f"{name} is {getattr(self, name)}: it must be positive")
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The tokens that end a text."""
+        ids = self.other.get("eos_token_id")
+        return tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> LlamaConfig:

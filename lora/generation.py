@@ -141,11 +141,11 @@ def stream(
         raise ValueError("attention_mask ends in padding: pad on the left, so that a row goes on from its last token")
     ends = np.array(sorted(eos_token_ids), dtype=np.int64)
     done = np.zeros(len(ids), dtype=bool)
-    cache = model.make_cache()
+    cache = model.make_cache(len(ids), ids.shape[1] + max_new_tokens)
     new = ids
     for _ in range(max_new_tokens):
         with tinytorch.no_grad():
-            logits = model(tinytorch.tensor(new), attention_mask=tinytorch.tensor(mask), cache=cache)[:, -1]
+            logits = model(tinytorch.tensor(new), tinytorch.tensor(mask), cache, logits_to_keep=1)[:, -1]
         tokens = np.where(done, pad_token_id, sampling.choose(logits.float().numpy(), ids, mask, generator))
         yield tokens
         done |= np.isin(tokens, ends)

@@ -164,15 +164,15 @@ class Llama(nn.Module):
     ) -> Tensor:
         """Ids (B, T) to logits (B, T, V), or (B, logits_to_keep, V) of the last positions where that is not 0.
 
-        attention_mask (B, T) is 1 for tokens and 0 for padding, on either side; None where all are tokens. Positions
-        count from a sequence's first token.
+        attention_mask is 1 for tokens and 0 for padding, on either side; None where all are tokens. Positions count
+        from a sequence's first token.
 
         With a cache (`make_cache`) the ids continue those it holds, which are attended to, and are added to it. The
-        mask is that of the new ids alone: the cache remembers which earlier ones were padding. Nothing is recorded for
-        backward then.
+        mask is then that of all positions, (B, length + T), or None if the new ones are tokens. Nothing is recorded for
+        backward.
 
             cache = model.make_cache(batch=2, capacity=100)
-            logits = model(prompts, attention_mask, cache, logits_to_keep=1)  # (2, T, V) would be (2, 1, V)
+            logits = model(prompts, attention_mask, cache, logits_to_keep=1)  # (2, T) to (2, 1, V)
             logits = model(next_ids, cache=cache)  # (2, 1) to (2, 1, V)
         """
         if cache is not None:
@@ -186,15 +186,19 @@ class Llama(nn.Module):
         ids = tinytorch.as_tensor(input_ids)
         if ids.ndim != 2:
             raise ValueError(f"input_ids have shape {tuple(ids.shape)}: expected (B, T)")
-        is_token = np.ones(ids.shape, np.bool_)
+        seen = 0 if cache is None else cache.length
+        if cache is not None and cache.batch != ids.shape[0]:
+            raise ValueError(f"input_ids hold {ids.shape[0]} sequences, the cache {cache.batch}")
+        is_token = None
         if attention_mask is not None:
-            is_token = np.asarray(tinytorch.as_tensor(attention_mask).array) != 0
-            if is_token.shape != tuple(ids.shape):
-                raise ValueError(f"attention_mask {is_token.shape}, input_ids {tuple(ids.shape)}: expected one shape")
+            is_token = tinytorch.as_tensor(attention_mask).array != 0
+            if is_token.shape != (ids.shape[0], seen + ids.shape[1]):
+                expected = f"expected {(ids.shape[0], seen + ids.shape[1])}"
+                raise ValueError(f"attention_mask has shape {is_token.shape}: {expected}, a number for each position")
         if cache is not None:
-            if cache.batch != ids.shape[0]:
-                raise ValueError(f"input_ids hold {ids.shape[0]} sequences, the cache {cache.batch}")
-            is_token = cache.reserve(is_token)  # (B, S)
+            is_token = cache.reserve(ids.shape[1], is_token)
+        elif is_token is None:
+            is_token = np.ones(ids.shape, np.bool_)
         hidden = self.model(ids, self._context(is_token, ids.shape[1], cache))
         if cache is not None:
             cache.length += ids.shape[1]
@@ -230,6 +234,27 @@ class Llama(nn.Module):
         logits = self(input_ids, attention_mask)[:, :-1]  # (B, T - 1, V)
         targets = tinytorch.as_tensor(labels)[:, 1:]  # (B, T - 1)
         return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+
+    def generate(self, input_ids: Any, max_new_tokens: int, attention_mask: Any = None, **settings: Any) -> Tensor:
+        """Continue ids (B, T) to (B, T + N), N at most max_new_tokens; padding, where the mask is 0, is on the left.
+
+        The settings are those of `lora.generation.Sampling` (greedy, temperature, top_k, ...), and a `generator`. A row
+        ends with one of the configuration's eos_token_id; after it comes padding.
+        """
+        from lora.generation import Sampling, generate
+
+        generator = settings.pop("generator", None)
+        mask = None if attention_mask is None else tinytorch.as_tensor(attention_mask)
+        return generate(
+            self,
+            tinytorch.as_tensor(input_ids),
+            max_new_tokens,
+            Sampling(**settings),
+            attention_mask=mask,
+            eos_token_ids=self.config.eos_token_ids,
+            pad_token_id=self.config.pad_token_id or 0,
+            generator=generator,
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: str = "float32") -> Llama:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora.errors import UserError
+from programs.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
 
