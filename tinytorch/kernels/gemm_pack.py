@@ -45,7 +45,7 @@ def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, dept
 def _pack_across(source: Any, item_stride: int, width: int, depth: int, target: Any) -> int:
     """One panel of items that lie along k: squares are transposed. How far along k it came."""
     vector = lanes(target)
-    done = depth // vector * vector
+    done: int = depth // vector * vector
     for k in range(0, done, vector):
         place, panel_place = advance(source, k), advance(target, k * width)
         if width == ROWS:
