@@ -60,7 +60,7 @@ def _tile(
 
 
 @inner
-def _sweep(
+def sweep(
     rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any, a_first: int,
     b: Any, b_row: int, b_packed: Any, b_first: int,
     c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
@@ -136,7 +136,7 @@ def block_product(
                 for j in range(0, done, strip):
                     tile_product(1, STRIP, depth_now, a_packed, 1, ROW_STEP, advance(b_now, j), b_row,
                                  advance(c, j), c_row, advance(addend, j), addend_row, add)  # fmt: skip
-            _sweep(
+            sweep(
                 rows_now, cols - done, depth_now, a_now, a_row, a_col, a_packed, a_first,
                 advance(b_now, done * b_col), b_row, b_packed, b_first - done,
                 advance(c, i * c_row + done * c_col), c_row, c_col,

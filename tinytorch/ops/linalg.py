@@ -10,7 +10,9 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import gemm
+from ..kernels.stored import stored_floats
 from .common import is_tensor, promote
+from .stored import TWO_BYTES, StoredLinear, decoded_linear, decoded_linear_backward, may_stay_stored
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -75,6 +77,8 @@ class Linear(FusedFunction):
         # A frozen weight asks for no x, an input without gradient for no w.
         need_x, need_w, _ = ctx.needs_input_grad
         ctx.save(x if need_w else None, w if need_x else None)
+        if w.dtype in TWO_BYTES:
+            return decoded_linear(x, stored_floats(w), b)
         if x.dtype not in (float32, float64):
             y = _product(_rows(x), w.T).reshape(*x.shape[:-1], w.shape[0])
             return y if b is None else y + b
@@ -86,7 +90,12 @@ class Linear(FusedFunction):
     def backward(ctx: Any, g: Any) -> Any:
         x, w = ctx.saved
         rows = _rows(g)
-        dx = None if w is None else _product(rows, w).reshape(*g.shape[:-1], w.shape[1])
+        if w is None:
+            dx = None
+        elif w.dtype in TWO_BYTES:
+            dx = decoded_linear_backward(g, stored_floats(w))
+        else:
+            dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1])
         dw = None if x is None else _product(rows.T, _rows(x))
         db = rows.sum(axis=0) if ctx.needs_input_grad[2] else None
         return dx, dw, db
@@ -120,7 +129,12 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input (..., in) times weight (out, in) transposed, plus bias (out,): (..., out)."""
+    """input (..., in) times weight (out, in) transposed, plus bias (out,): (..., out).
+
+    All have one dtype; but a bfloat16 or float16 weight that needs no gradient, with its bias, goes with an input in
+    float32 or float64 as well: it is read as it is, never copied to the input's dtype. Raises RuntimeError where shapes
+    or dtypes do not fit.
+    """
     if input.array.ndim == 0 or weight.array.ndim != 2 or input.array.shape[-1] != weight.array.shape[1]:
         raise RuntimeError(
             f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: expected (..., in) and "
@@ -131,8 +145,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected (out,)"
         )
     if weight.array.dtype != input.array.dtype or (bias is not None and bias.array.dtype != input.array.dtype):
+        if may_stay_stored(input, weight, bias):
+            return StoredLinear.apply(input, weight, None if bias is None else bias.to(input.dtype))
         found = ", ".join(str(x.dtype) for x in (input, weight, bias) if x is not None)
-        raise RuntimeError(f"linear: input, weight and bias must have one dtype, got {found}")
+        raise RuntimeError(
+            f"linear: input, weight and bias must have one dtype, got {found}: convert with .to(), or freeze a weight "
+            "in two bytes with .requires_grad_(False)"
+        )
     return Linear.apply(input, weight, bias)
 
 
