@@ -39,10 +39,10 @@ def test_only_the_input_and_the_bias_have_gradients() -> None:
     weight = frozen(5, 4, dtype=tinytorch.bfloat16)
     x, bias = tinytorch.randn(3, 4), tinytorch.randn(5, requires_grad=True)
     y = F.linear(x, weight, bias)
+    assert y.grad_fn.saved == (None,)
     y.backward(tinytorch.ones_like(y))
     np.testing.assert_array_equal(bias.grad.numpy(), np.full(5, 3.0))
     assert weight.grad is None
-    assert all(array is None for array in y.grad_fn._saved_records() or [None])
 
 
 def test_a_weight_that_is_changed_before_backward_is_noticed() -> None:
@@ -55,7 +55,7 @@ def test_a_weight_that_is_changed_before_backward_is_noticed() -> None:
 
 def test_a_weight_that_is_trained_must_have_the_input_s_dtype() -> None:
     x, weight = tinytorch.randn(3, 4), frozen(5, 4, dtype=tinytorch.bfloat16)
-    with pytest.raises(RuntimeError, match="one dtype, got float32, bfloat16: .* freeze"):
+    with pytest.raises(RuntimeError, match=r"one dtype, got float32, bfloat16: .* freeze"):
         F.linear(x, weight.requires_grad_())
     with pytest.raises(RuntimeError, match="one dtype, got bfloat16, float32"):
         F.linear(x.to(tinytorch.bfloat16), frozen(5, 4, dtype=tinytorch.float32))
@@ -69,7 +69,8 @@ def test_an_embedding_gathers_rows_as_they_are_stored(stored: Any) -> None:
     table = frozen(100, 8, dtype=stored)
     rows = F.embedding(tinytorch.tensor([[3, 99], [3, 0]]), table)
     assert rows.dtype == stored
-    np.testing.assert_array_equal(rows.to(tinytorch.float32).numpy(), table.to(tinytorch.float32).numpy()[[[3, 99], [3, 0]]])
+    expected = table.to(tinytorch.float32).numpy()[np.array([[3, 99], [3, 0]])]
+    np.testing.assert_array_equal(rows.to(tinytorch.float32).numpy(), expected)
 
 
 @pytest.mark.oracle
