@@ -14,12 +14,13 @@ from rich.console import Console
 from gpt.config import TrainConfig
 from gpt.examples import ExamplesConfig, examples
 from gpt.presets import get_preset
-from gpt.run import stored_config
+from gpt.run import Run
 from gpt.sample import SampleConfig, sample
 from gpt.stage_table import StagesConfig, run_stages
-from gpt.trainer import train
 from programs import checkpoint
 from programs.command_line import INTERRUPTED, exit_code
+from programs.run import stored_config
+from programs.trainer import train
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(config: Any) -> int:
     if isinstance(config, TrainConfig):
-        return INTERRUPTED if train(config, Console()).interrupted else 0
+        return INTERRUPTED if train(Run.open(config), Console()).interrupted else 0
     if isinstance(config, StagesConfig):
         return 0 if run_stages(config, Console()) else INTERRUPTED
     if isinstance(config, SampleConfig):
@@ -70,7 +71,7 @@ def _train_defaults(arguments: list[str]) -> TrainConfig:
     if not asked.resume:
         return preset
     out = asked.out or preset.out
-    return dataclasses.replace(stored_config(out, checkpoint.load(out, "last")[1]), resume=True)
+    return dataclasses.replace(stored_config(TrainConfig, out, checkpoint.load(out, "last")[1]), resume=True)
 
 
 if __name__ == "__main__":

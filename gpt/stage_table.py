@@ -12,10 +12,11 @@ from rich.table import Table
 
 from gpt.config import TrainConfig
 from gpt.presets import EXPECTED_LOSS, get_preset
+from gpt.run import Run
 from gpt.stages import STAGES
-from gpt.trainer import Result, train
 from programs.corpora import SHAKESPEARE, load_text
 from programs.errors import UserError
+from programs.trainer import Result, train
 
 SMALL_STAGES = tuple(name for name in STAGES if name != "scaled")
 
@@ -64,7 +65,7 @@ def run_stages(config: StagesConfig, console: Console) -> bool:
             raise UserError(f"{config.out} already holds runs: --resume continues them, another --out starts anew")
     results: dict[str, Result] = {}
     for plan in plans:
-        result = train(plan, console)
+        result = train(Run.open(plan), console)
         if result.interrupted:
             break
         results[plan.preset] = result

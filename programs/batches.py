@@ -1,4 +1,4 @@
-"""From text to batches: B random windows of T characters, and the same windows one character later."""
+"""From text to batches: B random windows of T tokens, and the same windows one token later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Batches:
     def __init__(self, tokens: np.ndarray, batch_size: int, block_size: int, generator: tinytorch.Generator) -> None:
         if len(tokens) <= block_size:
             raise UserError(
-                f"{len(tokens)} characters are too few for windows of {block_size} and a target: "
+                f"{len(tokens)} tokens are too few for windows of {block_size} and a target: "
                 "give a longer text or a smaller block size"
             )
         self.tokens = tokens

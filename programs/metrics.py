@@ -44,8 +44,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is damaged ({error}): repair it or move it away") from None
 
 
-def plot(metrics: Path, png: Path, title: str) -> None:
-    """Draw the losses of a metrics file (nats a character, against steps) into a PNG."""
+def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
+    """Draw the losses of a metrics file (nats a `unit`, against steps) into a PNG."""
     from matplotlib.figure import Figure  # imported here: it takes a good part of a second
 
     records = read(metrics)
@@ -57,7 +57,7 @@ def plot(metrics: Path, png: Path, title: str) -> None:
     for key, label in (("train_loss", "training split"), ("val_loss", "validation split")):
         points = [(r["iter"], r[key]) for r in evaluations]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-    axes.set(title=title, xlabel="step", ylabel="cross-entropy (nats a character)")
+    axes.set(title=title, xlabel="step", ylabel=f"cross-entropy (nats a {unit})")
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_write(png) as file:

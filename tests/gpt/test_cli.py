@@ -16,8 +16,8 @@ from gpt.__main__ import main
 from gpt.config import TrainConfig
 from gpt.presets import PRESETS
 from gpt.stage_table import SMALL_STAGES, _table
-from gpt.trainer import Result
 from programs.corpora import SHAKESPEARE
+from programs.trainer import Result
 
 TINY = ["--block-size=8", "--n-layer=1", "--n-head=2", "--n-embd=8", "--batch-size=2", "--eval-iters=1"]
 

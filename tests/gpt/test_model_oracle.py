@@ -11,7 +11,7 @@ import pytest
 import tinytorch
 from gpt.config import GPTConfig, TrainConfig
 from gpt.model import GPT
-from gpt.run import make_optimizer
+from programs.run import make_optimizer
 from tinytorch.nn.utils import clip_grad_norm_
 
 pytestmark = pytest.mark.oracle

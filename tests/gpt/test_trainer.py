@@ -12,19 +12,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gpt import trainer
 from gpt.config import TrainConfig
 from gpt.run import Run, load_model
-from gpt.trainer import Result, get_lr
-from programs import checkpoint, metrics
+from programs import checkpoint, metrics, trainer
 from programs.errors import UserError
 from programs.stopping import StopSignal
+from programs.trainer import Result, get_lr
 
 MakeConfig = Callable[..., TrainConfig]
 
 
 def train(config: TrainConfig) -> Result:
-    return trainer.train(config, Console(quiet=True))
+    return trainer.train(Run.open(config), Console(quiet=True))
 
 
 def tensors_of(config: TrainConfig) -> dict[str, bytes]:

@@ -53,6 +53,6 @@ def test_the_generator_state_is_the_place_in_the_run() -> None:
 
 
 def test_a_text_shorter_than_a_window_is_refused() -> None:
-    with pytest.raises(UserError, match="5 characters are too few for windows of 5"):
+    with pytest.raises(UserError, match="5 tokens are too few for windows of 5"):
         batches(np.arange(5))
     next(batches(np.arange(6)))

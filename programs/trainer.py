@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import tinytorch
-from gpt.config import TrainConfig
-from gpt.run import Run
 from programs.errors import UserError
 from programs.metrics import MetricsLog, plot
+from programs.run import Run
+from programs.settings import TrainSettings
 from programs.stopping import StopSignal
 from tinytorch.kernels.compiler import anything_compiled
 from tinytorch.nn.utils import clip_grad_norm_
@@ -31,27 +32,20 @@ class Result:
     interrupted: bool
 
 
-def train(config: TrainConfig, console: Console) -> Result:
-    """Train as `config` says, from its start or from the last checkpoint, to max_iters or Ctrl-C."""
-    run = Run.open(config)
+def train(run: Run[Any], console: Console) -> Result:
+    """Train from where the run is to max_iters or Ctrl-C."""
     config = run.config
     config.out.mkdir(parents=True, exist_ok=True)
-    console.print(
-        f"{config.preset}: {run.model.num_parameters():,} parameters; {config.data}: "
-        f"{len(run.train_tokens) + len(run.val_tokens):,} characters, {run.tokenizer.vocab_size} different; "
-        f"writing to {config.out}",
-        soft_wrap=True,
-        markup=False,
-    )
+    console.print(run.describe(), soft_wrap=True, markup=False)
     if run.iteration:
         console.print(f"resuming at iteration {run.iteration}")
     if not anything_compiled():
         console.print("compiling the kernels for this processor: about half a minute, this once")
     started = time.perf_counter() - run.seconds
     train_loss = val_loss = math.nan
-    tokens_a_step = config.grad_accum * config.batch_size * config.model.block_size
+    tokens_a_step = config.grad_accum * config.batch_size * run.block_size
     metrics = config.out / "metrics.jsonl"
-    with MetricsLog(metrics, run.iteration) as log, StopSignal() as stop, _progress(console, config.preset) as bar:
+    with MetricsLog(metrics, run.iteration) as log, StopSignal() as stop, _progress(console, run.name()) as bar:
         task = bar.add_task("", total=config.max_iters, completed=run.iteration, loss=math.nan, speed=0.0)
         while not stop.requested:
             if run.iteration % config.eval_interval == 0 or run.iteration == config.max_iters:
@@ -84,13 +78,13 @@ def train(config: TrainConfig, console: Console) -> Result:
         run.save("last")
         message = f"stopped at iteration {run.iteration}; go on with --resume --out {config.out}"
     else:
-        message = f"best validation loss {run.best_val_loss:.4f}; let it write: python -m gpt sample --out {config.out}"
+        message = f"best validation loss {run.best_val_loss:.4f}; {run.next_command()}"
     console.print(message, soft_wrap=True, markup=False)
-    plot(metrics, config.out / "loss.png", f"{config.preset} on {config.data}")
-    return Result(run.model.num_parameters(), train_loss, val_loss, run.seconds, stop.requested)
+    plot(metrics, config.out / "loss.png", f"{run.name()} on {config.data}", run.unit)
+    return Result(sum(p.numel() for p in run.model.parameters()), train_loss, val_loss, run.seconds, stop.requested)
 
 
-def step(run: Run) -> tuple[float, float, float]:
+def step(run: Run[Any]) -> tuple[float, float, float]:
     """One optimizer step: the mean loss of its batches, the gradient's norm before clipping, the learning rate."""
     config = run.config
     lr = get_lr(run.iteration, config)
@@ -100,8 +94,7 @@ def step(run: Run) -> tuple[float, float, float]:
     total = 0.0
     for _ in range(config.grad_accum):
         inputs, targets = next(run.batches)
-        _, loss = run.model(inputs, targets)
-        loss = loss / config.grad_accum
+        loss = run.loss(inputs, targets) / config.grad_accum
         loss.backward()
         total += loss.item()
     norm = clip_grad_norm_(run.model.parameters(), config.grad_clip or math.inf)
@@ -109,7 +102,7 @@ def step(run: Run) -> tuple[float, float, float]:
     return total, norm.item(), lr
 
 
-def get_lr(iteration: int, config: TrainConfig) -> float:
+def get_lr(iteration: int, config: TrainSettings) -> float:
     """nanoGPT's schedule: linear warm-up, then half a cosine down to min_lr at max_iters."""
     if iteration < config.warmup_iters:
         return config.learning_rate * (iteration + 1) / (config.warmup_iters + 1)
@@ -119,20 +112,20 @@ def get_lr(iteration: int, config: TrainConfig) -> float:
     return config.min_lr + 0.5 * (1.0 + math.cos(math.pi * progress)) * (config.learning_rate - config.min_lr)
 
 
-def evaluate(run: Run, tokens: np.ndarray, stop: StopSignal) -> float:
+def evaluate(run: Run[Any], tokens: np.ndarray, stop: StopSignal) -> float:
     """Mean loss on the fixed batches of `tokens`, without dropout; on those seen so far when asked to stop."""
     run.model.eval()
     losses = []
     with tinytorch.no_grad():
         for inputs, targets in run.evaluation_batches(tokens):
-            losses.append(run.model(inputs, targets)[1].item())
+            losses.append(run.loss(inputs, targets).item())
             if stop.requested:
                 break
     run.model.train()
     return sum(losses) / len(losses)
 
 
-def _check_finite(loss: float, run: Run) -> None:
+def _check_finite(loss: float, run: Run[Any]) -> None:
     if not math.isfinite(loss):
         raise UserError(
             f"the loss is {loss} at iteration {run.iteration}: lower --learning-rate "

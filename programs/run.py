@@ -1,0 +1,180 @@
+"""A training run: everything that a step changes, saved and restored as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+import tinytorch
+from programs import checkpoint
+from programs.batches import Batches, split
+from programs.errors import UserError
+from programs.settings import Settings, TrainSettings
+from tinytorch import Tensor, nn, optim
+
+AnyRun = TypeVar("AnyRun", bound="Run[Any]")
+
+
+class Run(ABC, Generic[Settings]):
+    """Model, optimizer, generators and place in the run, new from the seed.
+
+    A program's own run says what it trains: it makes tokens of the text, the model, and the loss.
+    """
+
+    config_class: ClassVar[type[TrainSettings]]
+    unit: ClassVar[str] = "token"  # that losses are counted by
+    model: nn.Module
+
+    def __init__(self, config: Settings, text: str, tokens: np.ndarray, block_size: int) -> None:
+        self.config, self.block_size = config, block_size
+        self.text_sha256 = hashlib.sha256(text.encode()).hexdigest()
+        self.train_tokens, self.val_tokens = split(tokens)
+        for part in (self.train_tokens, self.val_tokens):
+            self._batches(part, tinytorch.Generator())  # a text too short fails here, before anything is written
+
+        tinytorch.manual_seed(config.seed)
+        self.model = self.build_model()
+        self.optimizer = make_optimizer(self.model, config)
+        self.generator = tinytorch.Generator()  # of the training batches
+        self.generator.manual_seed(config.seed)
+        self.batches = self._batches(self.train_tokens, self.generator)
+        self.iteration = 0  # optimizer steps done
+        self.best_val_loss = math.inf
+        self.seconds = 0.0  # spent so far, evaluations included
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """A new model, its weights drawn from the global generator."""
+
+    @abstractmethod
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a batch: ids (B, T), and those that follow each (B, T)."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What is trained on what, in one line."""
+
+    @abstractmethod
+    def next_command(self) -> str:
+        """What to do with the result."""
+
+    def name(self) -> str:
+        """What the progress bar and the picture are called."""
+        return self.config.out.name
+
+    @staticmethod
+    def fixed(config: Any) -> dict[str, Any]:
+        """The settings that a run cannot change on the way, by their names."""
+        return {"seed": config.seed}
+
+    def more_values(self) -> dict[str, Any]:
+        """What else the checkpoints are to hold, as JSON."""
+        return {}
+
+    @classmethod
+    def open(cls: type[AnyRun], config: Any) -> AnyRun:
+        """The run that `config` asks for: a new one, or the last checkpoint of config.out."""
+        if config.resume:
+            return cls._resume(config)
+        if (config.out / "last.json").exists():
+            raise UserError(f"{config.out} already holds a run: --resume continues it, another --out starts a new one")
+        return cls.new(config)
+
+    @classmethod
+    @abstractmethod
+    def new(cls: type[AnyRun], config: Any) -> AnyRun:
+        """The run at its start."""
+
+    @classmethod
+    def _resume(cls: type[AnyRun], config: Any) -> AnyRun:
+        tensors, values = checkpoint.load(config.out, "last")
+        saved = stored_config(cls.config_class, config.out, values)
+        run = cls.new(config)
+        for name, then in cls.fixed(saved).items():
+            now = cls.fixed(config)[name]
+            if now != then:
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(f"{config.out} was trained with {option} {then}, not {now}: give --out for a new run")
+        if run.text_sha256 != values["text_sha256"]:
+            raise UserError(f"{config.out} was trained on another text than {config.data}: give that text with --data")
+        if config.max_iters < values["iteration"]:
+            raise UserError(f"{config.out} is at iteration {values['iteration']}: give a --max-iters of at least that")
+        run._restore(tensors, values)
+        return run
+
+    def save(self, name: str) -> None:
+        """Write the checkpoint `name` of config.out: "last" with all that going on needs, "best" with the weights."""
+        values: dict[str, Any] = {
+            "iteration": self.iteration,
+            "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
+            "seconds": self.seconds,
+            "config": self.config.to_json(),
+            "text_sha256": self.text_sha256,
+            **self.more_values(),
+        }
+        tensors = {f"model.{key}": value.numpy() for key, value in self.model.state_dict().items()}
+        if name == "last":
+            state = self.optimizer.state_dict()
+            values["param_groups"] = state["param_groups"]
+            for index, entries in state["state"].items():
+                for key, value in entries.items():
+                    tensors[f"optimizer.{index}.{key}"] = np.asarray(value)
+            tensors["generator.batches"] = self.generator.get_state().numpy()
+            tensors["generator.default"] = tinytorch.get_rng_state().numpy()
+        checkpoint.save(self.config.out, name, tensors, values)
+
+    def _restore(self, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+        self.model.load_state_dict(model_state(tensors))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, array in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = tinytorch.tensor(array)
+        self.optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
+        self.generator.set_state(tinytorch.tensor(tensors["generator.batches"]))
+        tinytorch.set_rng_state(tinytorch.tensor(tensors["generator.default"]))
+        self.iteration, self.seconds = values["iteration"], values["seconds"]
+        self.best_val_loss = math.inf if values["best_val_loss"] is None else values["best_val_loss"]
+
+    def evaluation_batches(self, tokens: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same config.eval_iters batches every time; the training batches' generator is left alone."""
+        generator = tinytorch.Generator()
+        generator.manual_seed(self.config.seed + 1)
+        batches = self._batches(tokens, generator)
+        return (next(batches) for _ in range(self.config.eval_iters))
+
+    def _batches(self, tokens: np.ndarray, generator: tinytorch.Generator) -> Batches:
+        return Batches(tokens, self.config.batch_size, self.block_size, generator)
+
+
+def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
+    """AdamW that decays matrices and embeddings, not biases and gains."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return optim.AdamW(
+        [group for group in groups if group["params"]], lr=config.learning_rate, betas=(config.beta1, config.beta2)
+    )
+
+
+def stored_config(config_class: type[Settings], folder: Path, values: dict[str, Any]) -> Settings:
+    """The settings in a checkpoint's JSON, its folder being where it was found."""
+    try:
+        return dataclasses.replace(config_class.from_json(values["config"]), out=folder)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the settings in {folder} cannot be read ({error}): use the version that wrote them") from None
+
+
+def model_state(tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """The weights among a checkpoint's tensors, under the model's names."""
+    prefix = "model."
+    return {name[len(prefix) :]: tinytorch.tensor(a) for name, a in tensors.items() if name.startswith(prefix)}
