@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinytorch
+from lora.llama import Llama
 from programs.errors import UserError
 from tinytorch import Tensor
 
@@ -121,7 +122,7 @@ def _softmax(logits: Logits) -> Logits:
 
 
 def stream(
-    model: Any,
+    model: Llama,
     input_ids: Tensor,
     max_new_tokens: int,
     sampling: Sampling,
@@ -144,9 +145,8 @@ def stream(
     cache = model.make_cache(len(ids), ids.shape[1] + max_new_tokens)
     new = ids
     for _ in range(max_new_tokens):
-        with tinytorch.no_grad():
-            logits = model(tinytorch.tensor(new), tinytorch.tensor(mask), cache, logits_to_keep=1)[:, -1]
-        tokens = np.where(done, pad_token_id, sampling.choose(logits.float().numpy(), ids, mask, generator))
+        logits = model(new, mask, cache, logits_to_keep=1)[:, -1].numpy().astype(np.float32, copy=False)
+        tokens = np.where(done, pad_token_id, sampling.choose(logits, ids, mask, generator))
         yield tokens
         done |= np.isin(tokens, ends)
         if done.all():
@@ -156,7 +156,7 @@ def stream(
         mask = np.concatenate([mask, np.ones_like(new)], axis=1)
 
 
-def generate(model: Any, input_ids: Tensor, max_new_tokens: int, sampling: Sampling, **settings: Any) -> Tensor:
+def generate(model: Llama, input_ids: Tensor, max_new_tokens: int, sampling: Sampling, **settings: Any) -> Tensor:
     """Continue input_ids (B, T) to (B, T + N), N at most max_new_tokens; `settings` are those of `stream`."""
     tokens = [step[:, None] for step in stream(model, input_ids, max_new_tokens, sampling, **settings)]
     return tinytorch.tensor(np.concatenate([input_ids.numpy(), *tokens], axis=1))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Any
 
+from lora.llama import Llama
 from lora.tokenizer import Tokenizer
 from programs.errors import UserError
 
 
-def load(folder: Path) -> tuple[Any, Tokenizer]:
-    """The model of a checkpoint's folder, in evaluation mode, and its tokenizer.
+def load(folder: Path, dtype: str = "float32") -> tuple[Llama, Tokenizer]:
+    """The model of a checkpoint's folder, in evaluation mode, and its tokenizer; dtype as of `Llama.from_pretrained`.
 
     Raises UserError where something is missing or damaged, or the tokenizer has more tokens than the embedding.
     """
     tokenizer = Tokenizer.from_pretrained(folder)
-    model = importlib.import_module("lora.llama").Llama.from_pretrained(folder)
+    model = Llama.from_pretrained(folder, dtype)
     check_fit(tokenizer, model.config.vocab_size, folder)
     model.eval()
     return model, tokenizer
@@ -31,7 +30,7 @@ def check_fit(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
         )
 
 
-def bytes_read_a_token(model: Any) -> int:
+def bytes_read_a_token(model: Llama) -> int:
     """Bytes of weights that computing one token reads: all, but of an embedding that is not the head too only a row."""
     embedding, head = model.model.embed_tokens.weight, model.lm_head.weight
     total = sum(p.numel() * p.numpy().itemsize for p in model.parameters())
