@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import tyro
 
 from lora.generate import GenerateConfig, generate
+from lora.synthesize import SynthesizeConfig, synthesize
 from programs.command_line import exit_code
 
 # A command's name, its settings, and what runs it and returns the exit code.
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "generate": (GenerateConfig, generate),
+    "synthesize": (SynthesizeConfig, synthesize),
 }
 
 
