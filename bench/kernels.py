@@ -28,7 +28,7 @@ def cases(quick: bool) -> list[Case]:
     ]
     found += [_attention(*shape) for shape in (ATTENTIONS[:2] if quick else ATTENTIONS)]
     for rows, columns in ROWS[:1] if quick else ROWS:
-        found += [_operation(name, operation, rows, columns) for name, operation in _OPERATIONS.items()]
+        found += [_operation(name, *_OPERATIONS[name], rows, columns) for name in _OPERATIONS]
         found += [_cross_entropy(rows, columns), _embedding(rows, columns), _adamw(rows * columns)]
     return found
 
@@ -75,7 +75,7 @@ def _matmul(dtype: str, shape: tuple[int, int, int], layout: str) -> Case:
     return Case(SECTION, name, sides, "P1", flops=2.0 * m * k * n, bytes=traffic)
 
 
-def _both(make: Callable[[Any], Call]) -> dict[str, Callable[[], Call]]:
+def both_sides(make: Callable[[Any], Call]) -> dict[str, Callable[[], Call]]:
     """The same code on tinytorch and on PyTorch: make(library)."""
     return {name: lambda name=name: make(importlib.import_module(name)) for name in (OURS, "torch")}
 
@@ -94,21 +94,23 @@ def _attention(B: int, H: int, T: int, D: int) -> Case:
     # Half of the T x T scores: two products forward, five backward, of 2 D operations each.
     work = 7 * B * H * T * T / 2 * 2 * D
     name = f"attention causal B{B} H{H} T{T} D{D}, forward and backward"
-    return Case(SECTION, name, _both(make), "P5", flops=work, bytes=4.0 * 12 * B * H * T * D)
+    return Case(SECTION, name, both_sides(make), "P5", flops=work, bytes=4.0 * 12 * B * H * T * D)
 
 
-_OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {  # of (library, x, weight, bias)
-    "softmax": lambda t, x, w, b: t.softmax(x, -1),
-    "log_softmax": lambda t, x, w, b: t.log_softmax(x, -1),
-    "layer_norm": lambda t, x, w, b: t.nn.functional.layer_norm(x, tuple(w.shape), w, b),
-    "rms_norm": lambda t, x, w, b: t.nn.functional.rms_norm(x, tuple(w.shape), w, 1e-5),
-    "gelu (erf)": lambda t, x, w, b: t.nn.functional.gelu(x),
-    "gelu (tanh)": lambda t, x, w, b: t.nn.functional.gelu(x, approximate="tanh"),
-    "silu": lambda t, x, w, b: t.nn.functional.silu(x),
+# What it computes, of (library, x, weight, bias), and how many operations on each element forward and backward
+# together, an exp, tanh or erf counted as one.
+_OPERATIONS: dict[str, tuple[int, Callable[[Any, Any, Any, Any], Any]]] = {
+    "softmax": (9, lambda t, x, w, b: t.softmax(x, -1)),
+    "log_softmax": (9, lambda t, x, w, b: t.log_softmax(x, -1)),
+    "layer_norm": (21, lambda t, x, w, b: t.nn.functional.layer_norm(x, tuple(w.shape), w, b)),
+    "rms_norm": (14, lambda t, x, w, b: t.nn.functional.rms_norm(x, tuple(w.shape), w, 1e-5)),
+    "gelu (erf)": (13, lambda t, x, w, b: t.nn.functional.gelu(x)),
+    "gelu (tanh)": (20, lambda t, x, w, b: t.nn.functional.gelu(x, approximate="tanh")),
+    "silu": (10, lambda t, x, w, b: t.nn.functional.silu(x)),
 }
 
 
-def _operation(name: str, operation: Any, rows: int, columns: int) -> Case:
+def _operation(name: str, count: int, operation: Any, rows: int, columns: int) -> Case:
     def make(t: Any) -> Call:
         x, g = t.tensor(_random(rows, columns), requires_grad=True), t.tensor(_random(rows, columns))
         w, b = t.ones(columns, requires_grad=True), t.zeros(columns, requires_grad=True)
@@ -121,7 +123,7 @@ def _operation(name: str, operation: Any, rows: int, columns: int) -> Case:
 
     # x and y forward; x or y, g and dx backward
     title = f"{name} ({rows},{columns}), forward and backward"
-    return Case(SECTION, title, _both(make), "P6", bytes=5.0 * 4 * rows * columns)
+    return Case(SECTION, title, both_sides(make), "P6", flops=count * rows * columns, bytes=5.0 * 4 * rows * columns)
 
 
 def _cross_entropy(rows: int, columns: int) -> Case:
@@ -136,7 +138,7 @@ def _cross_entropy(rows: int, columns: int) -> Case:
         return step
 
     title = f"cross_entropy ({rows},{columns}), forward and backward"
-    return Case(SECTION, title, _both(make), "P6", bytes=3.0 * 4 * rows * columns)
+    return Case(SECTION, title, both_sides(make), "P6", flops=8 * rows * columns, bytes=3.0 * 4 * rows * columns)
 
 
 def _embedding(rows: int, columns: int) -> Case:
@@ -151,7 +153,7 @@ def _embedding(rows: int, columns: int) -> Case:
         return step
 
     title = f"embedding ({rows},{columns}) of 512, forward and backward"
-    return Case(SECTION, title, _both(make), "P6", bytes=4.0 * 4 * rows * columns)
+    return Case(SECTION, title, both_sides(make), "P6", flops=rows * columns, bytes=4.0 * 4 * rows * columns)
 
 
 def _adamw(size: int) -> Case:
@@ -164,4 +166,4 @@ def _adamw(size: int) -> Case:
         return step
 
     # reads of the parameter, its gradient and two moments, writes of all but the gradient
-    return Case(SECTION, f"AdamW of 8 x {size // 8}", _both(make), "P6", bytes=7.0 * 4 * size)
+    return Case(SECTION, f"AdamW of 8 x {size // 8}", both_sides(make), "P6", flops=14 * size, bytes=7.0 * 4 * size)

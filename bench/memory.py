@@ -1,4 +1,7 @@
-"""Peak memory of a training step, beyond what importing the library costs (P11); each side in its own process."""
+"""Peak memory of a training step (P11) and of long attention, beyond what importing the library costs.
+
+Each side runs in its own process.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.timing import OURS, Row, Sides
@@ -14,48 +17,73 @@ from bench.train import STEPS, Step
 
 SECTION = "memory"
 _REPEATS = 3
+_LONG = (2048, 4096, 8192)  # positions in a causal attention, whose memory must grow no faster
 
 
 def run(sides: Sides, quick: bool) -> Iterator[Row]:
-    """Measure the P2 and P4 steps; `quick` leaves out P4."""
+    """Measure the P2 and P4 steps, and attention over long sequences; `quick` leaves out the large ones."""
     for step in STEPS:
         if step.target == "P2" or (step.target == "P4" and not quick):
             yield measure_step(step, sides.names)
+    for T in _LONG[:1] if quick else _LONG:
+        name = f"attention causal B1 H8 T{T} D64, forward and backward, peak memory"
+        yield _measure(name, f"bench.memory.attention({T}, LIBRARY)", sides.names)
 
 
 def measure_step(step: Step, libraries: list[str]) -> Row:
     """One row: bytes in place of seconds."""
-    sides = {name: _peak(step, name) for name in libraries if name in (OURS, "torch")}
+    call = f"bench.train.training_step(bench.train.{step!r}, LIBRARY)"
+    return _measure(f"{step}, peak memory", call, libraries, "P11")
+
+
+def _measure(name: str, call: str, libraries: list[str], target: str = "") -> Row:
+    _peak(call, OURS)  # compiles what is not yet compiled: the compiler's memory is not the step's
+    sides = {library: _peak(call, library) for library in libraries if library in (OURS, "torch")}
     ratios = {side: (value / sides[OURS],) * 3 for side, value in sides.items() if side != OURS}
-    return Row(SECTION, f"{step}, peak memory", sides, ratios, target="P11")
+    return Row(SECTION, name, sides, ratios, target=target)
 
 
-def _peak(step: Step, library: str) -> float:
-    """Bytes: the highest resident size during a few steps, less that after the imports."""
-    code = f"from bench.memory import child; from bench.train import Step; child({step!r}, {library!r})"
+def _peak(call: str, library: str) -> float:
+    """Bytes: the highest resident size during a few calls, less that after the imports."""
+    code = f"import bench.memory, bench.train; LIBRARY = {library!r}; bench.memory.child(LIBRARY, lambda: {call})"
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     figures = json.loads(output.splitlines()[-1])
     return float(figures["peak"] - figures["imported"])
 
 
-def child(step: Step, library: str) -> None:
-    """In the child: import, note the resident size, train, print both figures."""
+def child(library: str, make: Callable[[], Callable[[], Any]]) -> None:
+    """In the child: import, note the resident size, make the call and run it, print both figures."""
     import psutil
-
-    from bench.train import training_step
 
     t: Any = importlib.import_module(library)
     t.nn.Linear(2, 2)(t.zeros(1, 2)).sum().backward()
     imported = psutil.Process().memory_info().rss
-    call = training_step(step, library)
+    call = make()
     for _ in range(_REPEATS):
         call()
     print(json.dumps({"imported": imported, "peak": _peak_resident()}))
 
 
+def attention(T: int, library: str) -> Callable[[], Any]:
+    """A call that runs causal attention over T positions, forward and backward."""
+    t: Any = importlib.import_module(library)
+    q, k, v = (t.randn(1, 8, T, 64, requires_grad=True) for _ in range(3))
+
+    def call() -> None:
+        t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
+        q.grad = k.grad = v.grad = None
+
+    return call
+
+
 def _peak_resident() -> int:
     """The highest resident size of this process so far, in bytes."""
-    import resource
+    try:
+        # Not getrusage: there Linux counts what the parent held when it started this process.
+        with open("/proc/self/status", encoding="ascii") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except OSError:
+        import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

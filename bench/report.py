@@ -48,14 +48,13 @@ def amount(row: Row, value: float) -> str:
 
 
 def rate(row: Row, peaks: Peaks) -> str:
-    """GFLOP/s or GB/s of ours, with the share of the machine's peak."""
+    """GFLOP/s or GB/s of ours, whichever limits the work, with the share of the machine's peak."""
     seconds = row.seconds[OURS]
-    if row.flops:
-        peak = peaks.float64 if "float64" in row.name else peaks.float32
-        return f"{row.flops / seconds / 1e9:.1f} GFLOP/s, {row.flops / seconds / peak:.0%}"
-    if row.bytes:
-        return f"{row.bytes / seconds / 1e9:.1f} GB/s, {row.bytes / seconds / peaks.bandwidth:.0%}"
-    return ""
+    compute = row.flops / (peaks.float64 if "float64" in row.name else peaks.float32)
+    traffic = row.bytes / peaks.bandwidth
+    if compute > traffic:
+        return f"{row.flops / seconds / 1e9:.1f} GFLOP/s, {compute / seconds:.0%}"
+    return f"{row.bytes / seconds / 1e9:.1f} GB/s, {traffic / seconds:.0%}" if traffic else ""
 
 
 def rows_as_text(rows: Sequence[Row], peaks: Peaks) -> tuple[list[str], list[list[str]]]:
