@@ -1,4 +1,4 @@
-"""The command line: `python -m lora generate | ...`."""
+"""The command line: `python -m lora generate | info | pretrain | ...`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Annotated, Any
 import tyro
 
 from lora.generate import GenerateConfig, generate
+from lora.info import InfoConfig, info
+from lora.pretrain import PretrainConfig, pretrain
 from lora.synthesize import SynthesizeConfig, synthesize
 from programs.command_line import exit_code
 
 # A command's name, its settings, and what runs it and returns the exit code.
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "generate": (GenerateConfig, generate),
+    "info": (InfoConfig, info),
+    "pretrain": (PretrainConfig, pretrain),
     "synthesize": (SynthesizeConfig, synthesize),
 }
 

@@ -14,7 +14,10 @@ from typing import Any, Protocol
 import tokenizers
 
 from lora.chat_template import ChatTemplate, Messages
+from lora.sentencepiece_backend import SentencePieceBackend
 from programs.errors import UserError
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")  # the first that a folder has is read
 
 
 class Backend(Protocol):
@@ -152,13 +155,10 @@ class _TokenizersBackend:
 def _backend(folder: Path, settings: dict[str, Any]) -> Backend:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder of a checkpoint")
-    if (folder / "tokenizer.json").is_file():
-        return _TokenizersBackend(folder / "tokenizer.json")
-    if (folder / "tokenizer.model").is_file():
-        from lora.sentencepiece_backend import SentencePieceBackend
-
-        return SentencePieceBackend(folder / "tokenizer.model", settings)
-    raise UserError(f"{folder} has neither tokenizer.json nor tokenizer.model: bring the tokenizer of the checkpoint")
+    path = next((folder / name for name in TOKENIZERS if (folder / name).exists()), None)
+    if path is None:
+        raise UserError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: bring the tokenizer of the checkpoint")
+    return _TokenizersBackend(path) if path.suffix == ".json" else SentencePieceBackend(path, settings)
 
 
 def _json(path: Path) -> dict[str, Any]:

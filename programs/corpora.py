@@ -45,19 +45,24 @@ def load_text(name_or_path: str) -> str:
 
     Raises CorpusError where there is no such text, or it is empty, not UTF-8, or cannot be downloaded.
     """
+    return "\n".join(load_documents(name_or_path))
+
+
+def load_documents(name_or_path: str) -> list[str]:
+    """What `load_text` joins by line feeds: texts that each have a beginning and an end. A file is one."""
     if name_or_path == PYDOC.name:
-        return _pydoc_text()
+        return _pydoc_topics()
     if name_or_path == SHAKESPEARE.name:
-        return _read(_download(SHAKESPEARE, SHAKESPEARE_URL))
-    return _read(Path(name_or_path))
+        return [_read(_download(SHAKESPEARE, SHAKESPEARE_URL))]
+    return [_read(Path(name_or_path))]
 
 
-def _pydoc_text() -> str:
+def _pydoc_topics() -> list[str]:
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise CorpusError("this Python lacks pydoc_data; pass the path of a text file instead") from error
-    return "\n".join(topics[name] for name in sorted(topics))
+    return [topics[name] for name in sorted(topics)]
 
 
 def _download(corpus: Corpus, url: str) -> Path:
