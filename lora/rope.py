@@ -77,10 +77,17 @@ def tables(
     positions: NDArray[np.integer[Any]], head_dim: int, theta: float, scaling: RopeScaling, length: int, dtype: Any
 ) -> tuple[Floats, Floats]:
     """cos and sin, (B, T, D/2) of a dtype, for positions (B, T); length is the model's max_position_embeddings."""
-    seen = int(positions.max(initial=0)) + 1
-    frequencies, amplitude = _FREQUENCIES[scaling.rope_type](head_dim, theta, scaling, length, seen)
-    angles = positions[..., None].astype(dtype) * frequencies.astype(dtype)  # (B, T, D/2)
+    speeds, amplitude = frequencies(head_dim, theta, scaling, length, int(positions.max(initial=0)) + 1)
+    angles = positions[..., None].astype(dtype) * speeds.astype(dtype)  # (B, T, D/2)
     return np.cos(angles) * amplitude, np.sin(angles) * amplitude
+
+
+def frequencies(head_dim: int, theta: float, scaling: RopeScaling, length: int, seen: int) -> tuple[Floats, float]:
+    """The angle of each pair from one position to the next, float32 (D/2), and a factor of cos and sin.
+
+    length is the model's max_position_embeddings, `seen` the number of positions in use.
+    """
+    return _FREQUENCIES[scaling.rope_type](head_dim, theta, scaling, length, seen)
 
 
 def _default(head_dim: int, theta: float, *_: Any) -> tuple[Floats, float]:
@@ -104,8 +111,8 @@ def _linear(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple
 def _dynamic(head_dim: int, theta: float, scaling: RopeScaling, length: int, seen: int) -> tuple[Floats, float]:
     """A base that grows with the sequence once it is longer than in training ("NTK-aware scaling")."""
     if seen > length:
-        stretch = scaling.factor * seen / length - (scaling.factor - 1)
-        theta = theta * stretch ** (head_dim / (head_dim - 2))
+        stretch = np.float32(scaling.factor * seen) / np.float32(length) - np.float32(scaling.factor - 1)
+        theta = float(np.float32(theta) * np.float32(float(stretch) ** (head_dim / (head_dim - 2))))
     return _default(head_dim, theta)
 
 
@@ -137,13 +144,13 @@ def _yarn(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple[F
     width = high - low if high != low else 0.001
     kept = 1 - np.clip((np.arange(head_dim // 2, dtype=np.float32) - low) / width, 0, 1)
     powers = _powers(head_dim, theta)
-    frequencies = 1 / (factor * powers) * (1 - kept) + 1 / powers * kept
+    speeds = 1 / (factor * powers) * (1 - kept) + 1 / powers * kept
     amplitude = scaling.attention_factor
     if amplitude is None:
         amplitude = _amplitude(factor, 1.0)
         if scaling.mscale and scaling.mscale_all_dim:
             amplitude = _amplitude(factor, scaling.mscale) / _amplitude(factor, scaling.mscale_all_dim)
-    return frequencies, amplitude
+    return speeds, amplitude
 
 
 def _amplitude(factor: float, scale: float) -> float:

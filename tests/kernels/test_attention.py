@@ -39,9 +39,11 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> tuple[Array, ...]:
-        """out, lse, dq, dk, dv from the kernels."""
-        out, lse = attention(self.q, self.k, self.v, **self.options)
-        return out, lse, *attention_backward(self.grad, self.q, self.k, self.v, out, lse, **self.options)
+        """out, log-sum-exp, dq, dk, dv from the kernels."""
+        out, stats = attention(self.q, self.k, self.v, **self.options)
+        with np.errstate(divide="ignore"):
+            lse = stats[0] + np.log(stats[1])
+        return out, lse, *attention_backward(self.grad, self.q, self.k, self.v, out, stats, **self.options)
 
 
 def make(
@@ -190,6 +192,24 @@ def test_rows_that_see_nothing(boolean: bool) -> None:
     assert (lse[:, :, [0, 3, 40]] == -np.inf).all()
 
 
+@pytest.mark.parametrize("T", [3, 70])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_with_the_lowest_number_added(T: int, dtype: Any) -> None:
+    """Their scores drown: such a row averages all values, forward and backward."""
+    mask = np.zeros((T, 90), dtype)
+    mask[1] = np.finfo(dtype).min
+    case = make(T=T, S=90, mask=mask, dtype=dtype)
+    case.grad[:, :, [0, *range(2, T)]] = 0
+    out, _, dq, dk, dv = case.run()
+    near = {"rtol": 0, "atol": 1e-6}
+    np.testing.assert_allclose(out[:, :, 1], case.v.mean(axis=2), **near)
+    np.testing.assert_allclose(dv, np.broadcast_to(case.grad[:, :, 1:2] / 90, dv.shape), **near)
+    u = np.einsum("bhd,bhjd->bhj", case.grad[:, :, 1], case.v)
+    ds = (u - u.mean(axis=2, keepdims=True)) / 90 * case.q.shape[3] ** -0.5
+    np.testing.assert_allclose(dq[:, :, 1], np.einsum("bhj,bhjd->bhd", ds, case.k), **near)
+    np.testing.assert_allclose(dk, ds[..., None] * case.q[:, :, 1:2], **near)
+
+
 def test_read_only_inputs_and_masks() -> None:
     case = make(T=40, S=40, mask=np.broadcast_to(np.arange(40) % 3 > 0, (40, 40)))
     case.q.flags.writeable = False
@@ -207,8 +227,8 @@ def test_large_scores() -> None:
 def test_not_a_number() -> None:
     case = make(T=70, S=70)
     case.q[:, :, 3] = np.nan
-    out, lse = attention(case.q, case.k, case.v)
-    assert np.isnan(out[:, :, 3]).all() and np.isnan(lse[:, :, 3]).all()
+    out, stats = attention(case.q, case.k, case.v)
+    assert np.isnan(out[:, :, 3]).all() and np.isnan(stats[1, :, :, 3]).all()
     assert np.isfinite(np.delete(out, 3, axis=2)).all()
 
     case = make(T=70, S=70, causal=True)
@@ -292,8 +312,8 @@ import numpy as np
 from tinytorch.kernels.attention import attention, attention_backward
 def step(T):
     q, k, v, grad = np.random.default_rng(0).standard_normal((4, 1, 1, T, 8)).astype(np.float32)
-    out, lse = attention(q, k, v, causal=True)
-    attention_backward(grad, q, k, v, out, lse, causal=True)
+    out, stats = attention(q, k, v, causal=True)
+    attention_backward(grad, q, k, v, out, stats, causal=True)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 print(-step(256) + step(8192))
 """

@@ -2,8 +2,8 @@
 
 The (T, S) matrix of scores is never stored. The forward walks over tiles of keys with a running
 maximum and sum (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax") and keeps
-one number a row, the log-sum-exp of its scores; the backward computes the probabilities of each tile
-again from it (Dao 2023, "FlashAttention-2", algorithms 1 and 2).
+two numbers a row, its largest score and the sum of exp(score - largest); the backward computes the
+probabilities of each tile again from them (Dao 2023, "FlashAttention-2", algorithms 1 and 2).
 
 B batch, H query heads, Hkv key heads (H is a multiple), T queries, S keys, D and Dv sizes of a head.
 """
@@ -39,7 +39,7 @@ def attention(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> tuple[Array, Array]:
-    """softmax(scale q k^T + mask) v, and the log-sum-exp of each row of scores.
+    """softmax(scale q k^T + mask) v, and what the backward needs of each row of scores.
 
     q (B, H, T, D), k (B, Hkv, S, D), v (B, Hkv, S, Dv), float32 or float64, all alike. Query head h
     reads key head h // (H / Hkv). mask broadcasts to (B, H, T, S): boolean (True where a query may
@@ -47,23 +47,25 @@ def attention(
     1 / sqrt(D) unless given. dropout is the probability of dropping a probability; the same seed
     drops the same ones, whatever the number of threads.
 
-    Returns out (B, H, T, Dv), laid out in memory as (B, T, H, Dv), and lse (B, H, T). A row that may
-    attend to nothing gives zeros, and lse -inf.
+    Returns out (B, H, T, Dv), laid out in memory as (B, T, H, Dv), and stats (2, B, H, T): the
+    largest score, and the sum of exp(score - largest). Not the logarithm of the whole, as most do it: where all scores
+    have a large negative number added, it would drown in that. A row that may attend to nothing gives zeros, and -inf
+    and 0.
     """
     _check(q, k, v, dropout)
     B, H, T, _ = q.shape
     S, Dv = v.shape[2:]
     out = np.empty((B, T, H, Dv), q.dtype)
-    lse = np.empty((B, H, T), q.dtype)
+    stats = np.empty((2, B, H, T), q.dtype)
     if S == 0:
         out[...] = 0
-        lse[...] = -np.inf
-    elif lse.size:
+        stats[0], stats[1] = -np.inf, 0
+    elif stats.size:
         options = _options(q, k, v, mask, causal, scale, dropout, seed)
         (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
         kernel = decode if T <= FEW and dropout == 0 else forward
-        kernel(out, lse, (*q_at, *k_at, *v_at, *options))
-    return out.transpose(0, 2, 1, 3), lse
+        kernel(out, stats, (*q_at, *k_at, *v_at, *options))
+    return out.transpose(0, 2, 1, 3), stats
 
 
 def attention_backward(
@@ -72,7 +74,7 @@ def attention_backward(
     k: Array,
     v: Array,
     out: Array,
-    lse: Array,
+    stats: Array,
     mask: Array | None = None,
     causal: bool = False,
     scale: float | None = None,
@@ -99,8 +101,8 @@ def attention_backward(
     options = _options(q, k, v, mask, causal, scale, dropout, seed)
     (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
     (grad, grad_at), (out, out_at) = _located(grad), _located(out)
-    lse = np.ascontiguousarray(lse)
-    backward(dq, dk, dv, (*q_at, *k_at, *v_at, *grad_at, *out_at, lse, *options))
+    stats = np.ascontiguousarray(stats)
+    backward(dq, dk, dv, (*q_at, *k_at, *v_at, *grad_at, *out_at, stats, *options))
     summed = dq[0] if chunks == 1 else dq.sum(axis=0)
     return summed.transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
 

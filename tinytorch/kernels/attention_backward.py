@@ -1,6 +1,6 @@
 """Scaled dot-product attention, backward: probabilities computed again, tile by tile.
 
-With s_ij = scale sum_d q_id k_jd (+ mask), p_ij = exp(s_ij - lse_i), o_id = sum_j p_ij z_ij v_jd, where
+With s_ij = scale sum_d q_id k_jd (+ mask), p_ij = exp(s_ij - top_i) / total_i, o_id = sum_j p_ij z_ij v_jd, where
 z_ij is 0 where dropout took j from i and 1 / (1 - dropout) elsewhere, and G_x the gradient of the loss
 with respect to x (dO is G_o):
 
@@ -49,7 +49,7 @@ PANELS = 4  # panels of queries that pass over the keys together
 def _score_gradients(
     s: Any, dp: Any, keys: int, minus_delta: Any, key0: int, query0: int, key: Any, threshold: int
 ) -> None:
-    """From s - lse and dP - delta, both (keys, width), make P Z (but for its factor) in s and dS in dp."""
+    """From s - top and (dP - delta) / total, both (keys, width), make P Z (but for its factor) in s and dS in dp."""
     width = 2 * lanes(s)
     if threshold == 0:
         for e in range(keys * width):
@@ -68,9 +68,9 @@ def _score_gradients(
 
 @inner
 def _pack_queries(
-    queries: int, q: Any, q_step: int, grad: Any, grad_step: int, out: Any, out_step: int, lse: Any, D: int, Dv: int,
-    scale: Any, factor: Any, q_rows: Any, q_panels: Any, grad_rows: Any, grad_panels: Any, minus_lse: Any,
-    minus_delta: Any,
+    queries: int, q: Any, q_step: int, grad: Any, grad_step: int, out: Any, out_step: int, top: Any, total: Any,
+    D: int, Dv: int, scale: Any, factor: Any, q_rows: Any, q_panels: Any, grad_rows: Any, grad_panels: Any,
+    minus_top: Any, minus_delta: Any,
 ) -> None:  # fmt: skip
     """What the backward needs of a tile of queries; the buffers are described in _key_chunk.
 
@@ -82,8 +82,11 @@ def _pack_queries(
     pack_rows(grad_rows, grad_wide, queries, grad, grad_step, queries, Dv)
     for e in range(queries * q_wide):
         q_rows[e] *= scale
-    for e in range(queries * grad_wide):
-        grad_rows[e] *= factor
+    for r in range(queries):
+        # Every gradient has the factor p, and p the factor 1 / total: it is taken in here, once a row.
+        share = factor / total[r] if total[r] > 0 else total[r]
+        for e in range(r * grad_wide, (r + 1) * grad_wide):
+            grad_rows[e] *= share
     for i in range(0, queries, width):
         seen = min(width, queries - i)
         pack_panel(advance(q_panels, i * D), advance(q_rows, i * q_wide), q_wide, seen, D)
@@ -93,11 +96,11 @@ def _pack_queries(
         delta = scale * 0
         for d in range(Dv):
             delta += g[d] * o[d]
-        minus_delta[r] = -delta
-        # A row that saw no key has lse = -inf: its probabilities are exp(-inf), not exp(inf).
-        minus_lse[r] = -lse[r] if lse[r] > -np.inf else lse[r]
+        minus_delta[r] = -delta / total[r] if total[r] > 0 else total[r]
+        # A row that saw no key has top = -inf: its probabilities are exp(-inf), not exp(inf).
+        minus_top[r] = -top[r] if top[r] > -np.inf else top[r]
     fill(minus_delta, queries, round_up(queries, width), 0.0)
-    fill(minus_lse, queries, round_up(queries, width), 0.0)
+    fill(minus_top, queries, round_up(queries, width), 0.0)
 
 
 @inner
@@ -112,7 +115,7 @@ def _unpack(target: Any, target_step: int, source: Any, source_step: int, rows: 
 def _key_chunks(
     start: int, stop: int, worker: int, dq: Any, dk: Any, dv: Any,
     q: int, q_steps: Any, k: int, k_steps: Any, v: int, v_steps: Any,
-    grad: int, grad_steps: Any, out: int, out_steps: Any, lse: Any,
+    grad: int, grad_steps: Any, out: int, out_steps: Any, stats: Any,
     shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
     seed: int, threshold: int, kept: float,
 ) -> None:  # fmt: skip
@@ -135,11 +138,11 @@ def _key_chunks(
     dv_tiles = advance(dk_tiles, most * D_)  # (most, Dv_)
     q_rows = advance(dv_tiles, most * Dv_)  # (step, D_): scale q
     q_panels = advance(q_rows, step * D_)  # (PANELS, D, width): scale q^T
-    grad_rows = advance(q_panels, step * D)  # (step, Dv_): grad / (1 - dropout)
+    grad_rows = advance(q_panels, step * D)  # (step, Dv_): grad / (total (1 - dropout))
     grad_panels = advance(grad_rows, step * Dv_)  # (PANELS, Dv, width): the same, transposed
     dq_rows = advance(grad_panels, step * Dv)  # (step, D_)
-    minus_lse = advance(dq_rows, step * D_)  # (step)
-    minus_delta = advance(minus_lse, step)  # (step)
+    minus_top = advance(dq_rows, step * D_)  # (step)
+    minus_delta = advance(minus_top, step)  # (step)
     s = advance(minus_delta, step)  # (KEYS, width): scores, then probabilities, transposed
     ds = advance(s, KEYS * width)  # (KEYS, width): dP, then dS, transposed
     none: Any = np.int64(0)  # the bare literals 0, 1 and FAR would each compile the functions they go to once more
@@ -167,10 +170,11 @@ def _key_chunks(
             q_tile = advance(pointer_at(q, like), b * q_steps[0] + h * q_steps[1] + query0 * q_steps[2])
             grad_tile = advance(pointer_at(grad, like), b * grad_steps[0] + h * grad_steps[1] + query0 * grad_steps[2])
             out_tile = advance(pointer_at(out, like), b * out_steps[0] + h * out_steps[1] + query0 * out_steps[2])
-            lse_tile = advance(pointer(lse), (b * H + h) * T + query0)
+            top = advance(pointer(stats), (b * H + h) * T + query0)
+            total = advance(top, stats.size // 2)
             _pack_queries(
-                queries, q_tile, q_steps[2], grad_tile, grad_steps[2], out_tile, out_steps[2], lse_tile, D, Dv,
-                scale_, factor, q_rows, q_panels, grad_rows, grad_panels, minus_lse, minus_delta,
+                queries, q_tile, q_steps[2], grad_tile, grad_steps[2], out_tile, out_steps[2], top, total, D, Dv,
+                scale_, factor, q_rows, q_panels, grad_rows, grad_panels, minus_top, minus_delta,
             )  # fmt: skip
             fill(dq_rows, none, queries * D_, 0.0)
             for t in range(tiles):
@@ -185,8 +189,8 @@ def _key_chunks(
                     rows, seen = round_up(keys, ROWS), min(width, queries - i)
                     q_panel, q_row, dq_row = advance(q_panels, i * D), advance(q_rows, i * D_), advance(dq_rows, i * D_)
                     g_panel, g_row = advance(grad_panels, i * Dv), advance(grad_rows, i * Dv_)
-                    less_lse, less_delta = advance(minus_lse, i), advance(minus_delta, i)
-                    product(s, width, k_tile, D_, one, q_panel, width, less_lse, none, rows, width, D, one, -far, far)
+                    less_top, less_delta = advance(minus_top, i), advance(minus_delta, i)
+                    product(s, width, k_tile, D_, one, q_panel, width, less_top, none, rows, width, D, one, -far, far)
                     product(
                         ds, width, v_tile, Dv_, one, g_panel, width, less_delta, none, rows, width, Dv, one, -far, far
                     )  # fmt: skip
@@ -210,6 +214,6 @@ def backward(dq: Any, dk: Any, dv: Any, args: Any) -> None:
     """Fill dq (chunks, B, T, H, D), to be summed over chunks, dk (B, S, Hkv, D) and dv (B, S, Hkv, Dv).
 
     args: the address of q and its strides over batch, head and position, in elements; those of k, v,
-    grad and out; lse (B, H, T); then what attention._options returns.
+    grad and out; stats (2, B, H, T); then what attention._options returns.
     """
     parallel_for(_key_chunks, dk.shape[0] * dk.shape[2] * dq.shape[0], 1, (dq, dk, dv, *args))

@@ -6,7 +6,6 @@ values are read where they are, once: memory sets the pace.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def _add_values(o: Any, p: Any, v: Any, v_step: int, keys: int, Dv: int) -> None
 
 @inner
 def _queries(
-    start: int, stop: int, worker: int, out: Any, lse: Any, q: int, q_steps: Any, k: int, k_steps: Any,
+    start: int, stop: int, worker: int, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: int, threshold: int, kept: float,
 ) -> None:  # fmt: skip
@@ -95,10 +94,10 @@ def _queries(
         factor = dtype(0) if total == 0 else 1 / total
         for d in range(Dv):
             out[b, i, h, d] = o[d] * factor
-        lse[b, h, i] = -np.inf if total == 0 else top + math.log(total)
+        stats[0, b, h, i], stats[1, b, h, i] = top, total
 
 
 @serial
-def decode(out: Any, lse: Any, args: Any) -> None:
+def decode(out: Any, stats: Any, args: Any) -> None:
     """What attention_forward.forward does, for T <= FEW and without dropout."""
-    parallel_for(_queries, lse.size, 1, (out, lse, *args))
+    parallel_for(_queries, stats.size // 2, 1, (out, stats, *args))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -89,20 +88,21 @@ def _drop(p: Any, keys: int, key0: int, query0: int, key: Any, threshold: int) -
 
 @inner
 def _finish(
-    out: Any, out_step: int, lse: Any, queries: int, Dv: int, o: Any, wide: int, top: Any, total: Any, kept: Any
-) -> None:
-    """out (queries, Dv) = o / (total kept), lse = top + log(total); 0 and -inf for a row that saw no key."""
+    out: Any, out_step: int, tops: Any, totals: Any, queries: int, Dv: int, o: Any, wide: int, top: Any, total: Any,
+    kept: Any,
+) -> None:  # fmt: skip
+    """out (queries, Dv) = o / (total kept), 0 for a row that saw no key; tops and totals are for the backward."""
     for r in range(queries):
         empty = total[r] == 0
         factor = kept * 0 if empty or kept == 0 else 1 / (total[r] * kept)
         for d in range(Dv):
             out[r * out_step + d] = o[r * wide + d] * factor
-        lse[r] = -np.inf if empty else top[r] + math.log(total[r])
+        tops[r], totals[r] = top[r], total[r]
 
 
 @inner
 def _query_tiles(
-    start: int, stop: int, worker: int, out: Any, lse: Any, q: int, q_steps: Any, k: int, k_steps: Any,
+    start: int, stop: int, worker: int, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: int, threshold: int, kept: float,
 ) -> None:  # fmt: skip
@@ -169,17 +169,18 @@ def _query_tiles(
                     o_panel, wide, p, one, width, v_tile, wide, o_panel, wide, seen, wide, keys, one, -far, ahead
                 )
         out_tile = advance(like, ((b * T + query0) * H + h) * Dv)
-        lse_tile = advance(pointer(lse), (b * H + h) * T + query0)
-        _finish(out_tile, H * Dv, lse_tile, queries, Dv, o, wide, top, total, out.dtype.type(kept))
+        tops = advance(pointer(stats), (b * H + h) * T + query0)
+        totals = advance(tops, stats.size // 2)
+        _finish(out_tile, H * Dv, tops, totals, queries, Dv, o, wide, top, total, out.dtype.type(kept))
 
 
 @serial
-def forward(out: Any, lse: Any, args: Any) -> None:
-    """Fill out (B, T, H, Dv) and lse (B, H, T): a task for each tile of queries of each head.
+def forward(out: Any, stats: Any, args: Any) -> None:
+    """Fill out (B, T, H, Dv) and stats (2, B, H, T): a task for each tile of queries of each head.
 
     args: the address of q and its strides over batch, head and position, in elements; those of k and v;
     then what attention._options returns.
     """
     B, T, H = out.shape[:3]
     step = PANELS * 2 * lanes(pointer(out))
-    parallel_for(_query_tiles, B * H * ((T + step - 1) // step), 1, (out, lse, *args))
+    parallel_for(_query_tiles, B * H * ((T + step - 1) // step), 1, (out, stats, *args))

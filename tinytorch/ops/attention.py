@@ -52,8 +52,8 @@ class Attention(FusedFunction):
 
     @staticmethod
     def forward(ctx: Any, q: Any, k: Any, v: Any, mask: Any, **options: Any) -> Any:
-        y, lse = kernels.attention(q, k, v, mask, **options)
-        ctx.save(q, k, v, mask, y, lse)
+        y, stats = kernels.attention(q, k, v, mask, **options)
+        ctx.save(q, k, v, mask, y, stats)
         return y
 
     # with p = softmax(s), y = p v and u = dL/dp = g v^T:
@@ -62,8 +62,8 @@ class Attention(FusedFunction):
     #   dL/dq = scale dL/ds k, dL/dk = scale (dL/ds)^T q
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        q, k, v, mask, y, lse = ctx.saved
-        return *kernels.attention_backward(g, q, k, v, y, lse, mask, **ctx._params), None
+        q, k, v, mask, y, stats = ctx.saved
+        return *kernels.attention_backward(g, q, k, v, y, stats, mask, **ctx._params), None
 
 
 def _sdpa(t: Any) -> Any:
