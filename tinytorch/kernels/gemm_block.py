@@ -152,27 +152,30 @@ def dot_block(
     """c = a @ b (+ addend) for few rows, k adjacent in both: dot products, a column of b read once for all rows."""
     vector = lanes(c)
     blocks = depth // vector
-    for j in range(0, cols, 4):
-        width = 4 if cols - j >= 4 else 1
-        for s in range(j, min(j + 4, cols), width):
-            b_now = advance(b, s * b_col)
-            i = 0
-            while i < rows:
-                a_now = advance(a, i * a_row)
-                height = 1
-                if width == 1:
-                    dot_products(1, 1, blocks, a_now, a_row, b_now, b_col, tile)
-                elif rows - i < DOT_ROWS:
-                    dot_products(1, 4, blocks, a_now, a_row, b_now, b_col, tile)
-                else:
-                    height = DOT_ROWS
-                    dot_products(DOT_ROWS, 4, blocks, a_now, a_row, b_now, b_col, tile)
-                for r in range(height):
-                    for t in range(width):
-                        element = tile[r * width + t]
-                        for k in range(blocks * vector, depth):
-                            element += a_now[r * a_row + k] * b_now[k + t * b_col]
-                        if add != 0:
-                            element += addend[(i + r) * addend_row + (s + t) * addend_col]
-                        c[(i + r) * c_row + (s + t) * c_col] = element
-                i += height
+    j = 0
+    while j < cols:
+        width = vector if rows == 1 and cols - j >= vector else 4 if cols - j >= 4 else 1
+        b_now = advance(b, j * b_col)
+        i = 0
+        while i < rows:
+            a_now = advance(a, i * a_row)
+            height = 1
+            if width == 1:
+                dot_products(1, 1, blocks, a_now, a_row, b_now, b_col, tile)
+            elif rows == 1 and width == vector:
+                dot_products(1, None, blocks, a_now, a_row, b_now, b_col, tile)
+            elif rows - i < DOT_ROWS:
+                dot_products(1, 4, blocks, a_now, a_row, b_now, b_col, tile)
+            else:
+                height = DOT_ROWS
+                dot_products(DOT_ROWS, 4, blocks, a_now, a_row, b_now, b_col, tile)
+            for r in range(height):
+                for t in range(width):
+                    element = tile[r * width + t]
+                    for k in range(blocks * vector, depth):
+                        element += a_now[r * a_row + k] * b_now[k + t * b_col]
+                    if add != 0:
+                        element += addend[(i + r) * addend_row + (j + t) * addend_col]
+                    c[(i + r) * c_row + (j + t) * c_col] = element
+            i += height
+        j += width

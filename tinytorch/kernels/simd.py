@@ -276,11 +276,12 @@ def dot_products(
 ) -> Any:
     """c[i * columns + j] = sum over k < blocks * lanes of a[i, k] * b[k, j], k adjacent in a and in b.
 
-    i < rows, j < columns (both constants). One vector of partial sums for each result, added up by
-    halves at the end.
+    i < rows, j < columns: constants, powers of two for the columns, None for as many as there are
+    lanes. One vector of partial sums for each result, added up by halves at the end.
     """
-    row_count, column_count, element = _literal(rows), _literal(columns), _element(a)
+    row_count, element = _literal(rows), _element(a)
     lane_count = _lanes(element)
+    column_count = _count(columns, lane_count)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         _, _, blocks, a, a_row, b, b_col, c = values
@@ -301,25 +302,36 @@ def dot_products(
                 for j, slot in enumerate(row):
                     builder.store(_multiply_add(builder, a_now, b_now[j], builder.load(slot)), slot)
         for i, row in enumerate(sums):
-            for j, slot in enumerate(row):
-                total = _add_up(builder, builder.load(slot), lane_count)
-                builder.store(total, builder.gep(c, [intp(i * column_count + j)]))
+            totals = _add_up(builder, [builder.load(slot) for slot in row], lane_count)
+            _store(builder, totals, builder.gep(c, [intp(i * column_count)]))
         return context.get_dummy_value()
 
     integer = types.intp
     return types.void(rows, columns, integer, a, integer, b, integer, c), codegen
 
 
-def _add_up(builder: Any, value: Any, count: int) -> Any:
-    """The sum of a vector's elements: lower half plus upper half, until one is left."""
+def _add_up(builder: Any, values: list[Any], lane_count: int) -> Any:
+    """The sums of the elements of some vectors (a power of two of them), side by side in one vector.
+
+    The lower half of a vector plus its upper half, until one number is left. Two vectors share an
+    addition where there are two, which changes nothing in what is added to what: a sum has the same
+    bits whether its vector comes alone or with others.
+    """
+    parts, size = 1, lane_count  # each value holds `parts` partial results of `size` elements
+    while size > 1:
+        pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
+        values = [_add_halves(builder, pair, parts, size) for pair in pairs]
+        parts, size = parts * len(pairs[0]), size // 2
+    return values[0]
+
+
+def _add_halves(builder: Any, pair: list[Any], parts: int, size: int) -> Any:
+    """Of one or two values, the lower half of each partial result plus its upper half."""
     word = ir.IntType(32)
-    while count > 1:
-        count //= 2
-        halves = [
-            builder.shuffle_vector(
-                value, value, ir.Constant(ir.VectorType(word, count), list(range(first, first + count)))
-            )
-            for first in (0, count)
-        ]
-        value = builder.fadd(*halves)
-    return builder.extract_element(value, word(0))
+    lower = [part * size + i for part in range(parts * len(pair)) for i in range(size // 2)]
+    kind = ir.VectorType(word, len(lower))
+    halves = [
+        builder.shuffle_vector(pair[0], pair[-1], ir.Constant(kind, [i + offset for i in lower]))
+        for offset in (0, size // 2)
+    ]
+    return builder.fadd(*halves)
