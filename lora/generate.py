@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,9 @@ class GenerateConfig:
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
+
+    tokenizer: Path | None = None
+    """Folder of the tokenizer, where the model's folder has none."""
 
     prompt: str = ""
     """Text to go on from; with --chat the first message."""
@@ -60,8 +63,10 @@ def generate(config: GenerateConfig) -> int:
     if config.chat:
         _converse(writer, config.prompt)
     else:
+        ids = writer.tokenizer.encode(config.prompt)
+        _check_room(ids, writer.context)
         _show(config.prompt)
-        for text in writer.write(writer.tokenizer.encode(config.prompt)):
+        for text in writer.write(ids):
             _show(text)
         _show("\n")
     if config.chat or config.stats:
@@ -75,33 +80,35 @@ class Writer:
 
     def __init__(self, config: GenerateConfig) -> None:
         self.config = config
-        self.model, self.tokenizer = load(config.model)
+        self.model, self.tokenizer = load(config.model, config.tokenizer)
+        self.context = self.model.config.max_position_embeddings
         self.generator = tinytorch.Generator()
         self.generator.manual_seed(config.seed)
         self.speed = Speed()
+        self.weight_bytes = bytes_read_a_token(self.model)
+        self._cache = self.model.make_cache(1)
+        self._cached: list[int] = []  # the tokens that the cache holds, and perhaps more
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes that a token reads: all weights but an embedding table that is not the output head too."""
-        return bytes_read_a_token(self.model)
-
-    def write(self, ids: Sequence[int]) -> Iterator[str]:
-        """Pieces of the text that follows `ids`."""
-        config, limit = self.config, self.model.config.max_position_embeddings
-        if not ids:
-            raise UserError("the prompt is empty, and this tokenizer begins a text with no token: give --prompt")
-        if len(ids) > limit:
-            raise UserError(f"the prompt has {len(ids)} tokens, the model's context {limit}: shorten it")
+    def write(self, ids: list[int]) -> Iterator[str]:
+        """Pieces of the text that follows `ids`. What these share with those of the last call is not computed anew."""
+        config, cache = self.config, self._cache
+        shared = 0
+        while shared < min(cache.length, len(ids) - 1) and ids[shared] == self._cached[shared]:
+            shared += 1
+        cache.length = shared
+        self._cached = list(ids)
         text = TextStream(self.tokenizer, config.stop)
         steps = stream(
             self.model,
-            tinytorch.tensor([list(ids)]),
-            min(config.max_new_tokens, limit - len(ids)),
+            tinytorch.tensor([ids]),
+            min(config.max_new_tokens, self.context - len(ids)),
             config.sampling,
             eos_token_ids=self.tokenizer.eos_ids,
             generator=self.generator,
+            cache=cache,
         )
-        for (token,) in self.speed.timed(len(ids), steps):
+        for (token,) in self.speed.timed(len(ids) - shared, steps):
+            self._cached.append(int(token))
             yield text.push(int(token))
             if text.stopped:
                 return
@@ -123,7 +130,7 @@ def _converse(writer: Writer, first: str) -> None:
             return
         first = ""
         messages.append({"role": "user", "content": message})
-        ids = writer.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        ids = _fit(writer, messages)
         answer = ""
         with StopSignal() as stop:
             for text in writer.write(ids):
@@ -133,6 +140,24 @@ def _converse(writer: Writer, first: str) -> None:
                     break
         _show("\n")
         messages.append({"role": "assistant", "content": answer})
+
+
+def _fit(writer: Writer, messages: list[dict[str, str]]) -> list[int]:
+    """The ids of the messages, of which the oldest go where they leave no room for an answer."""
+    while True:
+        ids = writer.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        if len(ids) < writer.context or len(messages) == 1:
+            _check_room(ids, writer.context)
+            return ids
+        del messages[:2]  # a message and its answer
+        print(f"(forgetting the oldest message: the context is {writer.context} tokens)", file=sys.stderr)
+
+
+def _check_room(ids: list[int], context: int) -> None:
+    if not ids:
+        raise UserError("the prompt is empty, and this tokenizer begins a text with no token: give --prompt")
+    if len(ids) >= context:
+        raise UserError(f"the prompt has {len(ids)} tokens, the model's context is {context}: shorten it")
 
 
 def _show(text: str) -> None:

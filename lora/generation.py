@@ -6,7 +6,7 @@ top-p, min-p. B batch, T time, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinytorch
+from lora.cache import Cache
 from lora.llama import Llama
 from programs.errors import UserError
 from tinytorch import Tensor
 
 Logits = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Sampling:
         _check(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "positive")
 
     def choose(
-        self, logits: Logits, ids: NDArray[np.int64], mask: NDArray[Any], generator: tinytorch.Generator | None = None
-    ) -> NDArray[np.int64]:
+        self, logits: Logits, ids: Ids, mask: NDArray[Any], generator: tinytorch.Generator | None = None
+    ) -> Ids:
         """Draw one token a row, (B,), from logits (B, V) after ids (B, T), of which those with mask (B, T) 0 are
         padding."""
         if self.repetition_penalty != 1.0:
@@ -77,7 +79,7 @@ def _check(good: bool, name: str, value: float | None, rule: str) -> None:
 # Each takes logits (B, V) and gives new ones, with -inf for the tokens that it rules out ------------
 
 
-def repetition_penalty(logits: Logits, ids: NDArray[np.int64], mask: NDArray[Any], penalty: float) -> Logits:
+def repetition_penalty(logits: Logits, ids: Ids, mask: NDArray[Any], penalty: float) -> Logits:
     """Divide positive logits of the tokens in ids (B, T) by `penalty`, multiply negative ones (arXiv:1909.05858).
 
     Padding counts as not there (transformers penalises the padding token too).
@@ -130,11 +132,16 @@ def stream(
     eos_token_ids: Collection[int] = (),
     pad_token_id: int = 0,
     generator: tinytorch.Generator | None = None,
-) -> Iterator[NDArray[np.int64]]:
+    cache: Cache | None = None,
+    is_done: Callable[[Ids], NDArray[np.bool_]] | None = None,
+) -> Iterator[Ids]:
     """Yield the next tokens of input_ids (B, T), each (B,), as they are drawn.
 
     attention_mask (B, T) is 0 for padding, which goes to the left. A row is done after one of eos_token_ids, which is
-    still given; what follows in that row is pad_token_id. The stream ends when all rows are done.
+    still given, and where `is_done`, called with each step's tokens (B,), says so; what follows in that row is
+    pad_token_id. The stream ends when all rows are done.
+
+    A `cache` that holds the first positions of input_ids already (`model.make_cache`) saves computing them.
     """
     ids = input_ids.numpy()
     mask = np.ones_like(ids) if attention_mask is None else attention_mask.numpy()
@@ -142,18 +149,19 @@ def stream(
         raise ValueError("attention_mask ends in padding: pad on the left, so that a row goes on from its last token")
     ends = np.array(sorted(eos_token_ids), dtype=np.int64)
     done = np.zeros(len(ids), dtype=bool)
-    cache = model.make_cache(len(ids), ids.shape[1] + max_new_tokens)
-    new = ids
+    cache = cache or model.make_cache(len(ids), ids.shape[1] + max_new_tokens)
     for _ in range(max_new_tokens):
-        logits = model(new, mask, cache, logits_to_keep=1)[:, -1].numpy().astype(np.float32, copy=False)
-        tokens = np.where(done, pad_token_id, sampling.choose(logits, ids, mask, generator))
+        logits = model(ids[:, cache.length :], mask, cache, logits_to_keep=1)[:, -1]
+        drawn = sampling.choose(logits.numpy().astype(np.float32, copy=False), ids, mask, generator)
+        tokens = np.where(done, pad_token_id, drawn)
         yield tokens
         done |= np.isin(tokens, ends)
+        if is_done is not None:
+            done |= is_done(tokens)
         if done.all():
             return
-        new = tokens[:, None]
-        ids = np.concatenate([ids, new], axis=1)
-        mask = np.concatenate([mask, np.ones_like(new)], axis=1)
+        ids = np.concatenate([ids, tokens[:, None]], axis=1)
+        mask = np.concatenate([mask, np.ones_like(tokens[:, None])], axis=1)
 
 
 def generate(model: Llama, input_ids: Tensor, max_new_tokens: int, sampling: Sampling, **settings: Any) -> Tensor:

@@ -9,13 +9,13 @@ from lora.tokenizer import Tokenizer
 from programs.errors import UserError
 
 
-def load(folder: Path, dtype: str = "float32") -> tuple[Llama, Tokenizer]:
-    """The model of a checkpoint's folder, in evaluation mode, and its tokenizer; dtype as of `Llama.from_pretrained`.
+def load(folder: Path, tokenizer_folder: Path | None = None) -> tuple[Llama, Tokenizer]:
+    """The model of a checkpoint's folder, to compute with its weights as they are stored, and its tokenizer.
 
     Raises UserError where something is missing or damaged, or the tokenizer has more tokens than the embedding.
     """
-    tokenizer = Tokenizer.from_pretrained(folder)
-    model = Llama.from_pretrained(folder, dtype)
+    tokenizer = Tokenizer.from_pretrained(tokenizer_folder or folder)
+    model = Llama.from_pretrained(folder, "auto")
     check_fit(tokenizer, model.config.vocab_size, folder)
     model.eval()
     return model, tokenizer

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora.bpe import SPECIAL
+from lora.tokenizer import IncrementalDecoder, Tokenizer
+from programs.errors import UserError
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": " What is a dict? "},
+    {"role": "assistant", "content": "A mapping."},
+]
+FOLDERS = ("byte_level", "sentencepiece_style")
+TEXTS = ["", "The dict", " two  spaces\n\n\ttab ", "naïve Ω 日本 😀👩‍👩‍👧", "don't 12345 __init__(self)", "\x00\x7f"]
+
+
+@pytest.fixture(params=FOLDERS)
+def folder(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def own(byte_level: Path, tmp_path: Path) -> Path:
+    """A copy of the byte-level tokenizer, to change."""
+    return Path(shutil.copytree(byte_level, tmp_path / "own"))
+
+
+def settings(folder: Path, **changes: Any) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_encoded_is_decoded(folder: Path, text: str) -> None:
+    tokenizer = Tokenizer.from_pretrained(folder)
+    ids = tokenizer.encode(text)
+    assert ids[0] == tokenizer.bos_id
+    assert ids[1:] == tokenizer.encode(text, add_special_tokens=False)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.decode(ids, skip_special_tokens=False).startswith(tokenizer.tokens["bos_token"])
+
+
+def test_special_tokens_have_their_roles(byte_level: Path, sentencepiece_style: Path) -> None:
+    ours = Tokenizer.from_pretrained(byte_level)
+    assert (ours.bos_id, ours.eos_ids, ours.pad_id) == (0, (1, 4), 5)
+    assert ours.encode("<|eot_id|>", add_special_tokens=False) == [4]
+    assert ours.vocab_size == 400
+    other = Tokenizer.from_pretrained(sentencepiece_style)
+    assert (other.bos_id, other.eos_ids, other.pad_id) == (1, (2,), None)
+
+
+def test_all_files_that_name_an_end_count(own: Path) -> None:
+    (own / "generation_config.json").write_text('{"eos_token_id": [4, 7], "pad_token_id": 9}')
+    (own / "config.json").write_text('{"eos_token_id": 8}')
+    settings(own, pad_token=None)
+    tokenizer = Tokenizer.from_pretrained(own)
+    assert tokenizer.eos_ids == (1, 4, 7, 8)
+    assert tokenizer.pad_id == 9
+
+
+def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    decoder = IncrementalDecoder(tokenizer)
+    return [*[decoder.push(id) for id in ids], decoder.flush()]
+
+
+letters = st.characters(exclude_categories=["Cs"]) | st.sampled_from("aé日😀 ▁")
+
+
+@given(text=st.text(letters, max_size=20))
+def test_a_stream_of_tokens_gives_whole_characters(byte_level: Path, sentencepiece_style: Path, text: str) -> None:
+    for folder in (byte_level, sentencepiece_style):
+        tokenizer = Tokenizer.from_pretrained(folder)
+        ids = tokenizer.encode(text)
+        given_pieces = pieces(tokenizer, ids)
+        assert "".join(given_pieces) == tokenizer.decode(ids)
+        if "\N{REPLACEMENT CHARACTER}" not in text:
+            assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in given_pieces)
+
+
+def test_a_character_of_several_tokens_comes_with_its_last(folder: Path) -> None:
+    tokenizer = Tokenizer.from_pretrained(folder)
+    ids = tokenizer.encode("a😀b", add_special_tokens=False)
+    shown = [piece for piece in pieces(tokenizer, ids) if piece]
+    assert len(ids) > 3
+    assert shown == ["a", "😀", "b"]
+
+
+def test_half_a_character_at_the_end_is_shown_as_such(folder: Path) -> None:
+    tokenizer = Tokenizer.from_pretrained(folder)
+    ids = tokenizer.encode("a😀", add_special_tokens=False)[:-1]
+    *before, last = pieces(tokenizer, ids)
+    assert "".join(before) == "a"
+    assert set(last) == {"\N{REPLACEMENT CHARACTER}"}
+
+
+def test_a_conversation_in_llama_3s_form(byte_level: Path) -> None:
+    tokenizer = Tokenizer.from_pretrained(byte_level)
+    text = tokenizer.render_chat(TALK[:2], add_generation_prompt=True)
+    assert text == (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nWhat is a dict?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+    ids = tokenizer.apply_chat_template(TALK[:2], add_generation_prompt=True)
+    assert ids.count(SPECIAL.index("<|begin_of_text|>")) == 1
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+    assert tokenizer.render_chat(TALK).endswith("\n\nA mapping.<|eot_id|>")
+
+
+def test_blocks_leave_no_blanks(sentencepiece_style: Path) -> None:
+    tokenizer = Tokenizer.from_pretrained(sentencepiece_style)
+    assert tokenizer.render_chat(TALK[1:]) == "<s>[INST]  What is a dict?  [/INST]\nA mapping.</s>"
+
+
+def test_where_a_template_is_looked_for(own: Path) -> None:
+    def rendered() -> str:
+        return Tokenizer.from_pretrained(own).render_chat(TALK)
+
+    several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "the default"}]
+    settings(own, chat_template=several)
+    assert rendered() == "the default"
+    (own / "chat_template.jinja").write_text("a file: {{ messages | length }} {{ tools is none }} {{ bos_token }}")
+    assert rendered() == "a file: 3 True <|begin_of_text|>"
+    (own / "chat_template.jinja").unlink()
+    settings(own, chat_template=None)
+    with pytest.raises(UserError, match="has no chat template"):
+        rendered()
+    assert not Tokenizer.from_pretrained(own).has_chat_template
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ {'a': '<é>'} | tojson }}", '{"a": "<é>"}'),
+        ("{% for m in messages %}{% if loop.index == 2 %}{% break %}{% endif %}{{ m.role }}{% endfor %}", "system"),
+        ("{{ strftime_now('%Y') | length }}", "4"),
+        ("{{ date_string is defined }}", "False"),
+    ],
+)
+def test_what_a_template_can_use(own: Path, template: str, expected: str) -> None:
+    settings(own, chat_template=template)
+    assert Tokenizer.from_pretrained(own).render_chat(TALK) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ raise_exception('roles must\nalternate') }}", "refuses the messages: roles must alternate"),
+        ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__'"),
+        ("{{ messages.append(1) }}", "refuses the messages"),
+        ("{{ messages[9].role }}", "refuses the messages"),
+        ("{{ 1 / 0 }}", "refuses the messages"),
+    ],
+)
+def test_what_a_template_cannot_do(own: Path, template: str, message: str) -> None:
+    settings(own, chat_template=template)
+    tokenizer = Tokenizer.from_pretrained(own)
+    with pytest.raises(UserError, match=message):
+        tokenizer.render_chat(TALK)
+
+
+def test_a_template_that_is_none(own: Path) -> None:
+    settings(own, chat_template="{% if %}")
+    with pytest.raises(UserError, match="the chat template cannot be read"):
+        Tokenizer.from_pretrained(own)
+
+
+def test_folders_without_a_tokenizer(tmp_path: Path, own: Path) -> None:
+    with pytest.raises(UserError, match="is not a folder"):
+        Tokenizer.from_pretrained(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"neither tokenizer\.json nor tokenizer\.model"):
+        Tokenizer.from_pretrained(tmp_path)
+    (own / "tokenizer_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is no JSON"):
+        Tokenizer.from_pretrained(own)
+    (own / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"tokenizer_config\.json holds no JSON object"):
+        Tokenizer.from_pretrained(own)
+    (own / "tokenizer.json").write_text("{}")
+    (own / "tokenizer_config.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json is no tokenizer"):
+        Tokenizer.from_pretrained(own)
+
+
+def test_tokenizer_model_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(UserError, match=r"needs the package sentencepiece: pip install 'tinytorch\[sentencepiece\]'"):
+        Tokenizer.from_pretrained(tmp_path)
+
+
+class Letters:
+    """What sentencepiece does, with a vocabulary of single letters."""
+
+    pieces = ("<unk>", "<s>", "</s>", *"▁abc")
+
+    def __init__(self, model_file: str) -> None:
+        if not Path(model_file).read_bytes():
+            raise RuntimeError("Internal: could not\nparse ModelProto")
+
+    def encode(self, text: str) -> list[int]:
+        return [self.piece_to_id(letter) for letter in ("▁" + text.replace(" ", "▁"))]
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(self.pieces[id] for id in ids).replace("▁", " ").removeprefix(" ")
+
+    def piece_to_id(self, piece: str) -> int:
+        return self.pieces.index(piece) if piece in self.pieces else 0
+
+    def id_to_piece(self, id: int) -> str:
+        return self.pieces[id]
+
+    def is_control(self, id: int) -> bool:
+        return id in (1, 2)
+
+    def get_piece_size(self) -> int:
+        return len(self.pieces)
+
+    def bos_id(self) -> int:
+        return 1
+
+    def eos_id(self) -> int:
+        return 2
+
+
+def test_tokenizer_model_by_sentencepiece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("sentencepiece")
+    module.SentencePieceProcessor = Letters  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentencepiece", module)
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(UserError, match=r"tokenizer\.model is no tokenizer \(Internal: could not parse ModelProto\)"):
+        Tokenizer.from_pretrained(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"x")
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"bos_token": "<s>", "eos_token": "</s>", "added_tokens_decoder": {"7": {"content": "<turn>"}}})
+    )
+    tokenizer = Tokenizer.from_pretrained(tmp_path)
+    assert (tokenizer.bos_id, tokenizer.eos_ids, tokenizer.vocab_size) == (1, (2,), 8)
+    ids = tokenizer.encode("ab<turn>c</s>")
+    assert ids == [1, 3, 4, 5, 7, 3, 6, 2]
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "<s>ab<turn>c</s>"
+    assert tokenizer.decode([1, 3, 4, 3, 5, 2]) == "a b"
+    assert "".join(pieces(tokenizer, [1, 3, 4, 3, 5, 2])) == "a b"
