@@ -172,6 +172,10 @@ MALFORMED = {
         file_of(b'{"t":{"dtype":"U8","x":1e999,"shape":[0],"data_offsets":[0,0]}}'),
         "InvalidHeaderDeserialization",
     ),
+    "lists in lists": (
+        file_of({"t": entry("U8", [0], [0, 0], x=json.loads("[" * 126 + "]" * 126))}),
+        "InvalidHeaderDeserialization",
+    ),
     "half a surrogate pair": (file_of(b'{"__metadata__":{"a":"\\ud800"}}'), "InvalidHeaderDeserialization"),
     "a name twice": (
         file_of(
@@ -226,6 +230,7 @@ def test_an_error_about_a_tensor_names_it() -> None:
         ({}, b"", {}),
         ({"__metadata__": None}, b"", {}),
         ({"t": entry(extra=[1e3, {"x": 2**64}])}, bytes(16), {"t": (2, 2)}),
+        ({"t": entry(extra=json.loads("[" * 125 + "]" * 125))}, bytes(16), {"t": (2, 2)}),
         (
             {"b": entry("U8", [0], [1, 1]), "a": entry("U8", [1], [0, 1]), "c": entry("U8", [1], [1, 2])},
             bytes(2),
@@ -265,6 +270,36 @@ def test_packed_types_are_checked_but_not_given_as_arrays(tmp_path: Path) -> Non
         assert file.get_bytes("q").tobytes() == b"ab"
 
 
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        (np.float16, [1.5, -0.0, 65504.0, 6e-8, np.inf]),
+        (ml_dtypes.bfloat16, [1.5, -0.0, 3.39e38, 1e-40, np.inf]),
+        (ml_dtypes.float8_e4m3fn, [1.5, -0.0, 448.0, 2.0**-9, np.nan]),
+        (ml_dtypes.float8_e5m2, [1.5, -0.0, 57344.0, 2.0**-16, -np.inf]),
+        (np.float64, [1.5, -0.0, 1e300]),
+    ],
+)
+def test_floats_are_converted_where_that_is_asked_for(dtype: type, values: list[float], tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    array = np.array(values).astype(dtype)
+    with np.errstate(over="ignore"):
+        expected = array.astype(np.float32)
+    save_file({"x": array, "ids": np.arange(3), "mask": np.array([True])}, path)
+    with safe_open(path) as file, np.errstate(over="ignore"):
+        found = [load_file(path, np.float32), load(path.read_bytes(), "float32")]
+        found.append({name: file.get_tensor(name, np.float32) for name in ("x", "ids", "mask")})
+        assert same_bits(file.get_tensor("x"), array)
+    for tensors in found:
+        assert same_bits(tensors["x"], expected)
+        assert tensors["x"].flags.writeable
+        assert tensors["ids"].dtype == np.int64 and tensors["mask"].dtype == np.bool_
+
+
+def test_what_needs_no_conversion_stays_mapped(checkpoint: Path) -> None:
+    assert not load_file(checkpoint, np.float32)["weight"].flags.writeable
+
+
 def test_many_names_on_one_range_are_refused() -> None:
     content = file_of({f"t{i}": entry("F32", [2, 2], [0, 16]) for i in range(20_000)}, bytes(16))
     with pytest.raises(SafetensorError, match="InvalidOffset"):
@@ -273,9 +308,15 @@ def test_many_names_on_one_range_are_refused() -> None:
 
 def test_claimed_sizes_cost_no_memory() -> None:
     tracemalloc.start()
-    with pytest.raises(SafetensorError, match="MetadataIncompleteBuffer"):
-        load(file_of({"t": entry("F32", [2**40, 2**10], [0, 2**52])}))
-    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    for content in (
+        file_of({"t": entry("F32", [2**40, 2**10], [0, 2**52])}),
+        (99_999_999).to_bytes(8, "little") + b"{}",
+        (2**63).to_bytes(8, "little") + b"{}",
+        file_of({"t": entry("U8", [2**62, 0], [0, 0]), "u": entry("U8", [2**62], [0, 2**62])}),
+    ):
+        with pytest.raises(SafetensorError):
+            load(content)
+    assert tracemalloc.get_traced_memory()[1] < 100_000
     tracemalloc.stop()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.test_safetensors import DTYPES, MALFORMED, entry, file_of
-from tinytorch.safetensors import SafetensorError, load, save
+from tinytorch.safetensors import SafetensorError, load, load_file, save
 from tinytorch.safetensors_header import read_header
 
 pytestmark = pytest.mark.oracle("safetensors")
@@ -87,6 +89,25 @@ def test_what_the_package_writes_is_read_and_the_other_way_round() -> None:
             assert other.dtype == array.dtype and np.array_equal(other, array)
 
 
+@pytest.mark.oracle("torch")
+def test_two_and_one_byte_floats_have_the_values_that_pytorch_reads(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    bits = torch.arange(256, dtype=torch.uint8)
+    pairs = torch.arange(65536, dtype=torch.int32).to(torch.uint16)
+    dtypes = "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"
+    tensors = {name: (pairs if "16" in name else bits).clone().view(getattr(torch, name)) for name in dtypes}
+    save_torch(tensors, tmp_path / "x.safetensors")
+    for name, array in load_file(tmp_path / "x.safetensors").items():
+        assert array.dtype.name == name
+        expected = tensors[name].view(torch.uint8).numpy()
+        assert np.array_equal(array.view(np.uint8), expected)
+    for name, array in load_file(tmp_path / "x.safetensors", np.float32).items():
+        assert array.dtype == np.float32
+        assert np.array_equal(array, tensors[name].float().numpy(), equal_nan=True)
+
+
 # Where we are stricter on purpose, and the package accepts.
 STRICTER = {"a name twice", "an entry as a list"}
 
@@ -104,7 +125,8 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
         header_end = min(8 + int.from_bytes(mutated[:8], "little"), len(mutated))
         place = draw.randrange(8, header_end) if header_end > 8 else 0
         digits = [i for i in range(8, header_end) if 48 <= mutated[i] < 58]
-        match draw.randrange(16):
+        keys = list(re.finditer(rb'"[^"\\]*":', mutated[8:header_end]))
+        match draw.randrange(18):
             case 0:
                 mutated[place] = draw.randrange(256)
             case 1:
@@ -131,6 +153,15 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
                 mutated += draw.randbytes(draw.randint(1, 9))
             case 8:
                 mutated[draw.randrange(8)] = draw.choice([0, 1, 255])
+            case 9 if digits:
+                i = draw.choice(digits)
+                number = b"%d,%d" % (2 ** draw.randrange(58, 64), draw.randrange(9))
+                mutated[i : i + 1] = number
+                resize(mutated, len(number) - 1)
+            case 10 if keys:
+                old, new = draw.choice(keys), draw.choice(keys)
+                mutated[8 + old.start() : 8 + old.end()] = new[0]
+                resize(mutated, len(new[0]) - len(old[0]))
             case _ if digits:
                 mutated[draw.choice(digits)] = draw.randrange(48, 58)
         if len(mutated) < 9:
@@ -152,6 +183,7 @@ def differ_by_chance(content: bytes) -> bool:
 
 
 def test_verdicts_on_mutated_files_are_those_of_the_package() -> None:
+    """20,000 files, each judged by both; `pytest -s` shows how many verdicts agree."""
     seeds = [
         save({"a": np.zeros((2, 3), np.float32), "b": np.zeros(4, np.int8), "c": np.zeros((), ml_dtypes.bfloat16)}),
         save({"w": np.zeros((3, 0, 2)), "é": np.ones(1, np.uint16)}, {"format": "pt", "n": "1"}),
@@ -159,15 +191,26 @@ def test_verdicts_on_mutated_files_are_those_of_the_package() -> None:
         save({}),
     ]
     draw = random.Random(20_000)
-    counts: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
+    comparison: Counter[str] = Counter()
     for _ in range(20_000):
         content = mutate(draw.choice(seeds), draw)
-        ours = our_verdict(content)
-        counts[ours[0]] += 1
-        if ours[0] != "key twice":  # which we alone refuse, on purpose
-            theirs = verdict_of_the_package(content)
-            assert ours == theirs or (differ_by_chance(content) and "accepted" not in (ours[0], theirs[0])), content
-    print(dict(counts.most_common()))
-    assert counts["key twice"] < 100
-    assert set(counts) >= {"accepted", *RULES.values()} - {"ValidationOverflow"}
-    assert counts["accepted"] > 1_000
+        ours, theirs = our_verdict(content), verdict_of_the_package(content)
+        verdicts[ours[0]] += 1
+        comparison[compare(ours, theirs, content)] += 1
+        assert not comparison["differ"], (content, ours, theirs)
+    print(f"\n20,000 mutated files: {dict(comparison)}\nour verdicts: {dict(verdicts.most_common())}")
+    assert comparison["agree"] > 19_900
+    assert set(verdicts) == {"accepted", "key twice", *RULES.values()}
+    assert verdicts["accepted"] > 1_000
+
+
+def compare(ours: Verdict, theirs: Verdict, content: bytes) -> str:
+    if ours == theirs:
+        return "agree"
+    if ours[0] == "key twice":  # which the package refuses in the entry of a tensor, but not elsewhere
+        verdicts = {"InvalidHeaderDeserialization": "agree", "accepted": "a key twice, accepted by the package"}
+        return verdicts.get(theirs[0], "a key twice, refused by the package for what follows from it")
+    if "accepted" not in (ours[0], theirs[0]) and differ_by_chance(content):
+        return "refused by both, by a rule that the package picks at random"
+    return "differ"

@@ -1,8 +1,9 @@
 """The header of a safetensors file: what it says, and the rules it obeys, checked in the reference's order.
 
-The checks look at the header only; what it claims about sizes never causes an allocation, and their time and memory
-are linear in its length. Two rules are stricter than the reference's, as the format's description demands: a key that
-occurs twice in one JSON object, and an entry that is a JSON list, are refused.
+The checks look at the header only. What it claims about sizes never causes an allocation; its length does, but that
+is checked against the file's first, and the time and memory that the checks take are linear in it. Two rules are
+stricter than the reference's, as the format's description demands: a key that occurs twice in one JSON object, and an
+entry that is a JSON list, are refused.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 _PREFIX = 8  # the bytes of the header's own length
 _MAX_HEADER = 100_000_000
 _MAX_SIZE = 2**64 - 1
+_MAX_DEPTH = 127  # of JSON in JSON, in the reference's parser
 _METADATA = "__metadata__"
 
 
@@ -166,12 +168,17 @@ def _parse_json(text: str, refuse: Callable[[str], NoReturn]) -> Any:
     return parsed
 
 
+_KEYS = ("dtype", "shape", "data_offsets")
+
+
 def _parse_entry(tensor: str, entry: Any, refuse: Callable[[str], NoReturn]) -> Entry:
     if not isinstance(entry, dict):
         refuse(f"{tensor} is not described by a JSON object")
-    for key in ("dtype", "shape", "data_offsets"):
+    for key in _KEYS:
         if key not in entry:
             refuse(f"{tensor} lacks '{key}'")
+    if len(entry) > len(_KEYS) and not _is_within_depth(entry, _MAX_DEPTH - 1):
+        refuse(f"{tensor} is nested too deeply")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         refuse(f"{tensor} has the unknown dtype {dtype!r}")
@@ -180,6 +187,16 @@ def _parse_entry(tensor: str, entry: Any, refuse: Callable[[str], NoReturn]) -> 
     if not _are_sizes(offsets) or len(offsets) != 2:
         refuse(f"{tensor} has the data_offsets {offsets!r}, which are not two whole numbers")
     return Entry(dtype, tuple(shape), *offsets)
+
+
+def _is_within_depth(value: Any, depth: int) -> bool:
+    """Whether at most `depth` lists and objects lie in one another, `value` itself being the first."""
+    level = [value]
+    while depth and level:
+        depth -= 1
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+    return not level
 
 
 def _are_sizes(value: Any) -> bool:
