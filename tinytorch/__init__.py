@@ -10,7 +10,7 @@ import math
 
 import numpy
 
-from . import autograd, backends, cuda, nn, optim, safetensors
+from . import autograd, backends, cuda, nn, optim, quantization, safetensors
 from .autograd import Function, grad
 from .creation import (
     arange,

@@ -9,7 +9,7 @@ pointer `codes` says how its numbers are stored:
     uint8    NF4: two 4-bit indices a byte into NF4_VALUES, times the scale of a block of SEGMENT columns
 
     int8     scale = scales[g]                                      g = row * groups + (column >> shift)
-    uint8    scale = offset + scales[g >> 8] * scale_codes[g]
+    uint8    scale = offset + scales[g >> 8] * scale_codes[g]       in float64, rounded to float32
 
 Byte i of the 32 bytes of a block of NF4 holds the index of number i in its low half, that of number
 32 + i in its high half, so that a load of bytes gives two vectors of neighbours; rows are whole blocks.
@@ -42,7 +42,7 @@ NF4_VALUES = (
     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 )  # fmt: skip
 
-_WORD, _FLOAT = ir.IntType(32), ir.FloatType()
+_WORD, _FLOAT, _DOUBLE = ir.IntType(32), ir.FloatType(), ir.DoubleType()
 _AVX2 = bool(llvm.get_host_cpu_features().get("avx2"))
 
 
@@ -94,8 +94,10 @@ class _Decoder:
         group = builder.add(builder.mul(row, self.groups), builder.ashr(column, self.shift))
         if self.kind is types.uint8:
             of_group = builder.load(builder.gep(self.scales, [builder.lshr(group, intp(8))]))
-            code = builder.sitofp(builder.load(builder.gep(self.scale_codes, [group])), _FLOAT)
-            number = builder.fadd(self.offset, builder.fmul(of_group, code))
+            code = builder.sitofp(builder.load(builder.gep(self.scale_codes, [group])), _DOUBLE)
+            # In float64 the product is exact, so the result is the same whether it is fused with the sum or not.
+            product = builder.fmul(builder.fpext(of_group, _DOUBLE), code)
+            number = builder.fptrunc(builder.fadd(builder.fpext(self.offset, _DOUBLE), product), _FLOAT)
         else:
             number = builder.load(builder.gep(self.scales, [group]))
         if self.element != _FLOAT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from ..function import Function, FusedFunction
 from ..kernels import gemm
 from ..kernels.stored import stored_floats
 from .common import is_tensor, promote
-from .stored import TWO_BYTES, StoredLinear, decoded_linear, decoded_linear_backward, may_stay_stored
+from .stored import TWO_BYTES, StoredLinear, as_rows, decoded_linear, decoded_linear_backward, may_stay_stored
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -25,11 +24,6 @@ def _product(a: Any, b: Any) -> Any:
     if is_floating(a.dtype):
         return gemm.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
     return np.matmul(a, b)
-
-
-def _rows(x: Any) -> Any:
-    """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class Matmul(Function):
@@ -80,23 +74,23 @@ class Linear(FusedFunction):
         if w.dtype in TWO_BYTES:
             return decoded_linear(x, stored_floats(w), b)
         if x.dtype not in (float32, float64):
-            y = _product(_rows(x), w.T).reshape(*x.shape[:-1], w.shape[0])
+            y = _product(as_rows(x), w.T).reshape(*x.shape[:-1], w.shape[0])
             return y if b is None else y + b
-        y = gemm.matmul(_rows(x), w.T, bias=b)
+        y = gemm.matmul(as_rows(x), w.T, bias=b)
         return y.reshape(*x.shape[:-1], w.shape[0])
 
     # dL/dx_ni = sum_o g_no w_oi; dL/dw_oi = sum_n g_no x_ni; dL/db_o = sum_n g_no
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, w = ctx.saved
-        rows = _rows(g)
+        rows = as_rows(g)
         if w is None:
             dx = None
         elif w.dtype in TWO_BYTES:
             dx = decoded_linear_backward(g, stored_floats(w))
         else:
             dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1])
-        dw = None if x is None else _product(rows.T, _rows(x))
+        dw = None if x is None else _product(rows.T, as_rows(x))
         db = rows.sum(axis=0) if ctx.needs_input_grad[2] else None
         return dx, dw, db
 
@@ -124,7 +118,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return y.squeeze(-1 if column else -2) if row else y
     if b.array.ndim == 2 and a.array.ndim > 2:
         # One product of (rows, K) by (K, N), so that the gradient of b is one product too.
-        return Matmul.apply(_rows(a), b).reshape(*a.array.shape[:-1], b.array.shape[-1])
+        return Matmul.apply(as_rows(a), b).reshape(*a.array.shape[:-1], b.array.shape[-1])
     return Matmul.apply(a, b)
 
 

@@ -17,13 +17,13 @@ def decoded_linear(x: Any, weight: Stored, bias: Any) -> Any:
     """x (..., in) times the weight (out, in) transposed, plus bias (out,), in x's dtype; sums in float32 at least."""
     wide = _wide(x)
     bias = None if bias is None else bias.astype(wide, copy=False)
-    y = stored.linear(_rows(x).astype(wide, copy=False), weight, bias)
+    y = stored.linear(as_rows(x).astype(wide, copy=False), weight, bias)
     return y.reshape(*x.shape[:-1], y.shape[1]).astype(x.dtype, copy=False)
 
 
 def decoded_linear_backward(g: Any, weight: Stored) -> Any:
     """The gradient (..., in) of x in `decoded_linear`, from that of its result, g (..., out)."""
-    dx = stored.linear_backward(_rows(g).astype(_wide(g), copy=False), weight)
+    dx = stored.linear_backward(as_rows(g).astype(_wide(g), copy=False), weight)
     return dx.reshape(*g.shape[:-1], dx.shape[1]).astype(g.dtype, copy=False)
 
 
@@ -31,7 +31,8 @@ def _wide(x: Any) -> Any:
     return float64 if x.dtype == float64 else float32
 
 
-def _rows(x: Any) -> Any:
+def as_rows(x: Any) -> Any:
+    """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
@@ -58,7 +59,7 @@ class StoredLinear(FusedFunction):
     def backward(ctx: Any, g: Any) -> Any:
         (w,) = ctx.saved
         dx = None if w is None else decoded_linear_backward(g, stored.stored_floats(w))
-        return dx, None, _rows(g).sum(axis=0) if ctx.needs_input_grad[2] else None
+        return dx, None, as_rows(g).sum(axis=0) if ctx.needs_input_grad[2] else None
 
 
 def _frozen(t: Any, x: Any, b: Any, dtype: Any) -> Any:

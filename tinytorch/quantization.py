@@ -1,0 +1,286 @@
+"""Weights in one byte or half a byte a number, and the product with them, which decodes them on the way.
+
+    int8    w = scale * code: a scale for each row, or for each group of a row's columns
+    nf4     w = scale * NF4_VALUES[code]: a scale for each block of 64 columns of a row, itself in 8 bits
+
+NF4 is the 4-bit NormalFloat of Dettmers et al., "QLoRA" (arXiv:2305.14314): quantiles of the normal distribution, as
+weights are about normal. Their double quantisation keeps a block's scale s as a code of 8 bits too,
+
+    s = offset + step * code        a step for each 256 blocks, one offset, the mean of all s
+
+so that a number costs 4 + 8/64 + 32/(64 * 256) = 4.127 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .function import FusedFunction
+from .kernels.stored import Stored
+from .kernels.stored_simd import NF4_VALUES, SEGMENT
+from .ops.common import wrap
+from .ops.stored import as_rows, decoded_linear, decoded_linear_backward
+from .tensor import Tensor
+
+Array = NDArray[Any]
+
+SCHEMES = ("int8", "nf4")
+_BLOCKS_A_STEP = 256
+_ELEMENTS_AT_ONCE = 1 << 22  # so that what is computed on the way stays small
+_VALUES = np.array(NF4_VALUES, np.float32)
+_BETWEEN = (_VALUES[1:] + _VALUES[:-1]) / 2
+_NO_SHIFT = 62  # every column is in group 0
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedWeight:
+    """A weight (N, K) in fewer bits. `quantize` makes one of numbers, `from_arrays` of what `arrays` gave.
+
+    A scale is for group_size columns, None for a row; it is always 64 in NF4. The arrays:
+
+        int8    codes int8 (N, K), scales float32 (N, groups)
+        nf4     codes uint8 (N, 32 * groups), of which byte i of a block's 32 holds the code of column i in its lower
+                half and that of column 32 + i in its upper half; scale_codes int8 (N, groups), scales (the steps)
+                float32 (N * groups / 256, rounded up), offset float32 ()
+    """
+
+    scheme: str
+    shape: tuple[int, int]
+    group_size: int | None
+    codes: Array
+    scales: Array
+    scale_codes: Array
+    offset: Array
+
+    @classmethod
+    def quantize(cls, array: Any, scheme: str, group_size: int | None = None) -> QuantizedWeight:
+        """Quantize a floating-point array or Tensor (N, K) of any dtype; rows are converted a few at a time.
+
+        Raises ValueError where `scheme` or `group_size` is none of those there are, or a number is not finite.
+        """
+        array = array.detach().array if isinstance(array, Tensor) else np.asarray(array)
+        if array.ndim != 2:
+            raise ValueError(f"quantize: expected a matrix, got shape {array.shape}")
+        group_size = _checked_group_size(scheme, group_size)
+        shape = array.shape
+        groups = _groups(shape[1], group_size)
+        largest = np.zeros((shape[0], groups), np.float32)
+        for rows, part in _parts(array, group_size):
+            largest[rows] = abs(part).max(axis=2, initial=0)
+        if not np.isfinite(largest).all():
+            raise ValueError("quantize: the weight holds infinities or NaN")
+        if scheme == "int8":
+            scales = (largest.astype(np.float64) / 127).astype(np.float32)
+            codes: Array = np.empty(shape, np.int8)
+            for rows, part in _parts(array, group_size):
+                rounded = _rounded(part / _divisor(scales[rows]))
+                codes[rows] = rounded.reshape(len(part), part[0].size)[:, : shape[1]]
+            return cls(scheme, shape, group_size, codes, scales, np.empty((0, 0), np.int8), np.zeros((), np.float32))
+        scale_codes, steps, offset = _quantized_scales(largest)
+        scales = _nf4_scales(scale_codes, steps, offset)
+        codes = np.empty((shape[0], groups * SEGMENT // 2), np.uint8)
+        for rows, part in _parts(array, group_size):
+            # A scale that is not positive, of a block of next to nothing: 0 is as near as any.
+            scaled = np.where(scales[rows, :, None] > 0, part / _divisor(scales[rows]), 0)
+            indices = np.searchsorted(_BETWEEN, scaled.astype(np.float32)).astype(np.uint8)
+            low, high = indices[:, :, : SEGMENT // 2], indices[:, :, SEGMENT // 2 :]
+            codes[rows] = (low | high << 4).reshape(len(part), codes.shape[1])
+        return cls(scheme, shape, group_size, codes, steps, scale_codes, offset)
+
+    def dequantize(self, dtype: Any = np.float32) -> Array:
+        """The numbers that the codes stand for (N, K), computed in float32, or in float64 where that is the dtype."""
+        rows, columns = self.shape
+        result = np.empty(self.shape, dtype)
+        wide = np.float64 if result.dtype == np.float64 else np.float32
+        scales = self.scales
+        if self.scheme == "nf4":
+            scales = _nf4_scales(self.scale_codes, self.scales, self.offset)
+        width = self.group_size or max(columns, 1)
+        for part in _slices(rows, columns):
+            codes = self.codes[part]
+            if self.scheme == "nf4":
+                blocks = codes.reshape(len(codes), scales.shape[1], SEGMENT // 2)
+                numbers = _VALUES[np.concatenate([blocks & 15, blocks >> 4], axis=2)]
+                numbers = numbers.reshape(len(codes), 2 * codes.shape[1])[:, :columns]
+            else:
+                numbers = codes
+            spread = np.repeat(scales[part].astype(wide), width, axis=1)[:, :columns]
+            result[part] = numbers.astype(wide) * spread
+        return result
+
+    @property
+    def stored(self) -> Stored:
+        """What the kernels take."""
+        scales = np.asarray(self.scales, np.float32).reshape(-1)
+        groups = _groups(self.shape[1], self.group_size)
+        shift = _NO_SHIFT if self.group_size is None else self.group_size.bit_length() - 1
+        return Stored(self.codes, self.shape[1], self.scale_codes, scales, float(self.offset), groups, shift)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def arrays(self) -> dict[str, Array]:
+        """What a file holds, by what is added to the weight's name: "" for the codes, "_scale", ..."""
+        if self.scheme == "int8":
+            return {"": self.codes, "_scale": self.scales}
+        return {
+            "": self.codes,
+            "_absmax": self.scale_codes,
+            "_absmax_scale": self.scales,
+            "_absmax_offset": self.offset,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, scheme: str, shape: tuple[int, int], arrays: Mapping[str, Array], group_size: int | None = None
+    ) -> QuantizedWeight:
+        """The inverse of `arrays`. Raises ValueError naming the array that does not fit."""
+        expected = layout(scheme, shape, group_size)
+        for suffix, (dtype, wanted) in expected.items():
+            array = arrays.get(suffix)
+            if array is None or array.shape != wanted or array.dtype != dtype:
+                found = "none" if array is None else f"{array.dtype} {array.shape}"
+                raise ValueError(f"{scheme} weight{suffix}: expected {np.dtype(dtype)} {wanted}, got {found}")
+        group_size = _checked_group_size(scheme, group_size)
+        if scheme == "int8":
+            no_codes, no_offset = np.empty((0, 0), np.int8), np.zeros((), np.float32)
+            return cls(scheme, shape, group_size, arrays[""], arrays["_scale"], no_codes, no_offset)
+        steps, offset = arrays["_absmax_scale"], arrays["_absmax_offset"]
+        return cls(scheme, shape, group_size, arrays[""], steps, arrays["_absmax"], offset)
+
+
+def layout(
+    scheme: str, shape: tuple[int, int], group_size: int | None = None
+) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+    """The dtype and shape of each of `QuantizedWeight.arrays` for a weight of this shape."""
+    rows, columns = shape
+    groups = _groups(columns, _checked_group_size(scheme, group_size))
+    if scheme == "int8":
+        return {"": (np.int8, shape), "_scale": (np.float32, (rows, groups))}
+    return {
+        "": (np.uint8, (rows, groups * SEGMENT // 2)),
+        "_absmax": (np.int8, (rows, groups)),
+        "_absmax_scale": (np.float32, (-(-rows * groups // _BLOCKS_A_STEP),)),
+        "_absmax_offset": (np.float32, ()),
+    }
+
+
+def _checked_group_size(scheme: str, group_size: int | None) -> int | None:
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme is {scheme!r}: it must be one of {', '.join(SCHEMES)}")
+    if scheme == "nf4":
+        if group_size not in (None, SEGMENT):
+            raise ValueError(f"group_size is {group_size}: in nf4 it is {SEGMENT}")
+        return SEGMENT
+    if group_size is not None and (group_size < SEGMENT or group_size & (group_size - 1)):
+        raise ValueError(f"group_size is {group_size}: it must be a power of two from {SEGMENT} on, or None for rows")
+    return group_size
+
+
+def _groups(columns: int, group_size: int | None) -> int:
+    return -(-columns // (group_size or max(columns, 1)))
+
+
+def _slices(rows: int, columns: int) -> Iterator[slice]:
+    """A few rows at a time."""
+    count = max(1, _ELEMENTS_AT_ONCE // max(columns, 1))
+    for start in range(0, rows, count):
+        yield slice(start, min(start + count, rows))
+
+
+def _parts(array: Array, group_size: int | None) -> Iterator[tuple[slice, Array]]:
+    """A few rows at a time in float32, as (rows, groups, group_size), the last group filled up with zeros."""
+    rows, columns = array.shape
+    width = group_size or max(columns, 1)
+    groups = _groups(columns, group_size)
+    for part in _slices(rows, columns):
+        numbers = np.zeros((part.stop - part.start, groups * width), np.float32)
+        numbers[:, :columns] = array[part]
+        yield part, numbers.reshape(len(numbers), groups, width)
+
+
+def _divisor(scales: Array) -> Array:
+    """Scales (rows, groups) to divide (rows, groups, group_size) by: 1 where a scale is 0."""
+    divisor: Array = np.where(scales == 0, np.float32(1), scales)[:, :, None]
+    return divisor
+
+
+def _rounded(numbers: Array) -> Array:
+    """int8; beyond 127 are only multiples of a scale so small that it is itself rounded badly."""
+    return np.clip(np.rint(numbers), -127, 127).astype(np.int8)
+
+
+def _quantized_scales(scales: Array) -> tuple[Array, Array, Array]:
+    """Scales (N, groups) as codes int8 of that shape, steps for 256 of them at a time, and the offset."""
+    flat = scales.reshape(-1)
+    offset = np.asarray(flat.mean(dtype=np.float64) if flat.size else 0, np.float32)
+    count = -(-flat.size // _BLOCKS_A_STEP)
+    centred: Array = np.zeros((count, _BLOCKS_A_STEP), np.float32)
+    centred.reshape(-1)[: flat.size] = flat - offset
+    steps = abs(centred).max(axis=1) / np.float32(127)
+    codes = _rounded(centred / np.where(steps == 0, np.float32(1), steps)[:, None])
+    return codes.reshape(-1)[: flat.size].reshape(scales.shape), steps, offset
+
+
+def _nf4_scales(codes: Array, steps: Array, offset: Array) -> Array:
+    """float32 (N, groups), from sums in float64, as the kernels have them."""
+    flat = codes.reshape(-1).astype(np.float64)
+    scales = offset.astype(np.float64) + np.repeat(steps, _BLOCKS_A_STEP)[: flat.size] * flat
+    return scales.astype(np.float32).reshape(codes.shape)
+
+
+class QuantizedProduct(FusedFunction):
+    """y_no = sum_i x_ni w_oi + b_o, with w quantized"""
+
+    examples = (
+        (lambda t, x, b: _example(t, x, b, "int8"), (2, 3, 4), (5,)),
+        (lambda t, x: _example(t, x, None, "nf4"), (3, 4)),
+    )
+
+    @staticmethod
+    def composite(x: Any, b: Any, weight: QuantizedWeight) -> Any:
+        y = x @ wrap(weight.dequantize(x.dtype)).mT
+        return y if b is None else y + b
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, b: Any, weight: QuantizedWeight) -> Any:
+        ctx.weight = weight
+        return decoded_linear(x, weight.stored, b)
+
+    # dL/dx_ni = sum_o g_no w_oi; dL/db_o = sum_n g_no
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        need_x, need_b = ctx.needs_input_grad
+        dx = decoded_linear_backward(g, ctx.weight.stored) if need_x else None
+        return dx, as_rows(g).sum(axis=0) if need_b else None
+
+
+def _example(t: Any, x: Any, b: Any, scheme: str) -> Any:
+    """The product with a fixed weight (5, 4); PyTorch's with what its codes stand for."""
+    weight = QuantizedWeight.quantize(np.sin(np.arange(20.0)).reshape(5, 4), scheme)
+    if t.__name__ == "tinytorch":
+        return quantized_linear(x, weight, b)
+    return t.nn.functional.linear(x, t.from_numpy(weight.dequantize(np.float64)).to(x.dtype), b)
+
+
+def quantized_linear(input: Tensor, weight: QuantizedWeight, bias: Tensor | None = None) -> Tensor:
+    """input (..., in) times weight (out, in) transposed, plus bias (out,): (..., out), in the input's dtype.
+
+    The weight is decoded where it is used, never as a whole; gradients go to input and bias. Raises RuntimeError where
+    shapes or dtypes do not fit.
+    """
+    if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
+        raise RuntimeError(f"quantized_linear: input {tuple(input.shape)} does not fit weight {weight.shape}")
+    if bias is not None and tuple(bias.shape) != weight.shape[:1]:
+        raise RuntimeError(f"quantized_linear: bias {tuple(bias.shape)} does not fit weight {weight.shape}")
+    if not input.is_floating_point() or (bias is not None and bias.dtype != input.dtype):
+        found = input.dtype if bias is None else f"{input.dtype} and {bias.dtype}"
+        raise RuntimeError(f"quantized_linear: input and bias must have one floating-point dtype, got {found}")
+    return QuantizedProduct.apply(input, bias, weight=weight)
