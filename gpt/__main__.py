@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -17,9 +15,7 @@ from gpt.presets import get_preset
 from gpt.run import Run
 from gpt.sample import SampleConfig, sample
 from gpt.stage_table import StagesConfig, run_stages
-from programs import checkpoint
-from programs.command_line import INTERRUPTED, exit_code
-from programs.run import stored_config
+from programs.command_line import INTERRUPTED, exit_code, settings_to_change
 from programs.trainer import train
 
 
@@ -61,17 +57,11 @@ def _train_defaults(arguments: list[str]) -> TrainConfig:
         return TrainConfig()
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     peek.add_argument("--preset", default=TrainConfig.preset)
-    peek.add_argument("--out", type=Path)
-    peek.add_argument("--resume", action=argparse.BooleanOptionalAction)
     try:
         asked, _ = peek.parse_known_args(arguments[1:])
     except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
         return TrainConfig()
-    preset = get_preset(asked.preset)
-    if not asked.resume:
-        return preset
-    out = asked.out or preset.out
-    return dataclasses.replace(stored_config(TrainConfig, out, checkpoint.load(out, "last")[1]), resume=True)
+    return settings_to_change(arguments[1:], get_preset(asked.preset))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from lora.generate import GenerateConfig, generate
 from lora.info import InfoConfig, info
 from lora.pretrain import PretrainConfig, pretrain
 from lora.synthesize import SynthesizeConfig, synthesize
-from programs.command_line import exit_code
+from programs.command_line import exit_code, settings_to_change
+from programs.settings import TrainSettings
 
 # A command's name, its settings, and what runs it and returns the exit code.
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -31,7 +32,10 @@ def main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     union: Any = None
     for name, (settings, _) in COMMANDS.items():
-        command: Any = Annotated[(settings, tyro.conf.subcommand(name))]
+        subcommand = tyro.conf.subcommand(name)
+        if arguments[:1] == [name] and issubclass(settings, TrainSettings):
+            subcommand = tyro.conf.subcommand(name, default=settings_to_change(arguments[1:], settings()))
+        command: Any = Annotated[(settings, subcommand)]
         union = command if union is None else union | command
     config = tyro.cli(
         union,

@@ -1,12 +1,18 @@
-"""How a program ends: 0 when done, 2 with one line for a mistake of the user's, 130 after Ctrl-C."""
+"""How a program begins and ends: with a stored run's settings; 0 when done, 2 for a mistake, 130 after Ctrl-C."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+from programs import checkpoint
 from programs.errors import UserError
+from programs.run import stored_config
+from programs.settings import Settings
 from tinytorch.safetensors import SafetensorError
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -26,6 +32,21 @@ def exit_code(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def settings_to_change(arguments: list[str], settings: Settings) -> Settings:
+    """What the options of a training command change: `settings`, or with --resume those of the run in OUT."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    peek.add_argument("--out", type=Path, default=settings.out)
+    peek.add_argument("--resume", action=argparse.BooleanOptionalAction)
+    try:
+        asked, _ = peek.parse_known_args(arguments)
+    except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
+        return settings
+    if not asked.resume:
+        return settings
+    _, values = checkpoint.load(asked.out, "last")
+    return dataclasses.replace(stored_config(type(settings), asked.out, values), resume=True)
 
 
 def _fail(message: str) -> int:
