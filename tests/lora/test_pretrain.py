@@ -6,9 +6,6 @@ import json
 import math
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
