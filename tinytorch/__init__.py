@@ -10,7 +10,7 @@ import math
 
 import numpy
 
-from . import autograd, backends, cuda, nn, optim, quantization, safetensors
+from . import autograd, backends, cuda, nn, optim, quantization, safetensors, utils
 from .autograd import Function, grad
 from .creation import (
     arange,

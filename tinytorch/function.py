@@ -111,6 +111,8 @@ class Function:
                 output.output_nr = number
         if self._saved:
             self._saved = [self._keep(array, tensors, arrays, outputs) for array in self._saved]
+        if mode.nodes is not None:
+            mode.nodes.append(self)
 
     def _keep(self, array: Any, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """(array, where it came from, version counter, version): the edge of an input, or an output's number.
@@ -150,6 +152,8 @@ class Function:
                 f"{self.name()} has already freed what it saved: this graph was walked before. Pass retain_graph=True "
                 "to the first backward() or grad() to walk it again"
             )
+        if callable(self._saved):  # a checkpoint: it brings back what was saved
+            self._saved()
         records: list[tuple[Any, ...]] = self._saved
         for array, source, counter, version in records:
             if counter is not None and counter[0] != version:
@@ -163,6 +167,8 @@ class Function:
 
     def set_aside(self, tensor: Any) -> None:
         """Turn what was saved of a tensor into a copy: an in-place operation is about to write its result there."""
+        if callable(self._saved):  # a checkpoint's: to be computed again, whatever happens to the tensor
+            return
         for i, (array, source, _, _) in enumerate(self._saved):
             if array is tensor.array:
                 self._saved[i] = array.copy(), source, None, 0

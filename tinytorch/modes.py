@@ -18,6 +18,7 @@ class _Mode(threading.local):
 
     grad = True  # operations record what backward needs
     unfold = False  # fused operations run as their composite of elementary ones
+    nodes: list[Any] | None = None  # receives each node as it is linked (utils/checkpoint.py)
 
     def __init__(self) -> None:
         # Calls a function where NumPy does not warn of infinities and NaN: log(0), 1/0, overflow. Running in a
