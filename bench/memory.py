@@ -61,7 +61,7 @@ def child(library: str, make: Callable[[], Callable[[], Any]]) -> None:
     call = make()
     for _ in range(_REPEATS):
         call()
-    print(json.dumps({"imported": imported, "peak": _peak_resident()}))
+    print(json.dumps({"imported": imported, "peak": peak_resident()}))
 
 
 def attention(T: int, library: str) -> Callable[[], Any]:
@@ -76,7 +76,7 @@ def attention(T: int, library: str) -> Callable[[], Any]:
     return call
 
 
-def _peak_resident() -> int:
+def peak_resident() -> int:
     """The highest resident size of this process so far, in bytes."""
     try:
         # Not getrusage: there Linux counts what the parent held when it started this process.

@@ -175,6 +175,18 @@ def test_gradients_are_not_added_into_arrays_that_others_hold() -> None:
     assert x.grad is not None and x.grad.tolist() == [12.0, 24.0, 36.0]
 
 
+def test_a_reshaped_array_is_exclusive_unless_its_base_is_seen_elsewhere() -> None:
+    made = torch.from_numpy(np.zeros(6))
+    made.array = made.array.reshape(2, 3)
+    assert is_exclusive(made)
+    other = made.array.base[:2]
+    assert not is_exclusive(made)
+    del other
+    assert is_exclusive(made)
+    made.array = np.zeros(6)[:4].reshape(2, 2)  # a part, which would keep all of the memory alive
+    assert not is_exclusive(made)
+
+
 def test_is_exclusive_knows_other_holders() -> None:
     made = torch.ones(3)
     assert is_exclusive(made)

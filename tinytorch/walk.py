@@ -158,9 +158,9 @@ def _run_hooks(node: Any, grads: list[Tensor | None]) -> None:
         grads[number] = replaced.to(grad.dtype)
 
 
-def _reference_counts(tensor: Any) -> tuple[int, int]:
-    """References to a tensor and to its array, seen from two calls below the variable that holds it."""
-    return sys.getrefcount(tensor), sys.getrefcount(tensor.array)
+def _reference_counts(tensor: Any) -> tuple[int, int, int]:
+    """References to a tensor, its array and the array's base, from two calls below the variable that holds it."""
+    return sys.getrefcount(tensor), sys.getrefcount(tensor.array), sys.getrefcount(tensor.array.base)
 
 
 def is_exclusive(tensor: Tensor) -> bool:
@@ -170,22 +170,32 @@ def is_exclusive(tensor: Tensor) -> bool:
     it got, a view of it, or the same tensor twice; each of these shows in a reference count. What
     the counts are for a tensor held once is measured at import, as interpreters differ.
     """
-    if tensor.array.base is not None or not tensor.array.flags.writeable:
+    if not tensor.array.flags.writeable or not _is_whole(tensor.array):
         return False
-    of_tensor, of_array = _reference_counts(tensor)
-    return of_tensor <= _HELD_ONCE[0] and of_array <= _HELD_ONCE[1]
+    of_tensor, of_array, of_base = _reference_counts(tensor)
+    return (
+        of_tensor <= _HELD_ONCE[0]
+        and of_array <= _HELD_ONCE[1]
+        and (tensor.array.base is None or of_base <= _HELD_ONCE[2])
+    )
 
 
-def _count_held_once() -> tuple[int, int]:
+def _is_whole(array: Any) -> bool:
+    """Whether it is all of its memory: no view, or one that has another shape, as of a kernel's rows."""
+    base = array.base
+    return base is None or (type(base) is np.ndarray and base.base is None and base.size == array.size)
+
+
+def _count_held_once() -> tuple[int, int, int]:
     class Probe:
         array = None
 
     probe = Probe()
-    probe.array = np.zeros(1)  # type: ignore[assignment]
+    probe.array = np.zeros(1).reshape(1, 1)  # type: ignore[assignment]
     return _count_from_below(probe)
 
 
-def _count_from_below(probe: Any) -> tuple[int, int]:
+def _count_from_below(probe: Any) -> tuple[int, int, int]:
     return _reference_counts(probe)
 
 

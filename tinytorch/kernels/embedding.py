@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
-from .threads import parallel_for
+from .threads import parallel_for, threads_in_use
 
 Array = NDArray[np.floating]
 Index = NDArray[np.int64]
 
-_BLOCK = 64  # columns: whole cache lines, so threads do not share any
+_LINE = 64  # bytes in a cache line: no two threads write into one
 _SERIAL_BELOW = 8192  # elements: less work than is worth a second thread
 
 
@@ -39,7 +39,10 @@ def _index_add_columns(start: int, stop: int, worker: int, out: Array, index: In
 @serial
 def _index_add(out: Array, index: Index, source: Array) -> None:
     columns = out.shape[1]
-    grain = columns if source.size < _SERIAL_BELOW else _BLOCK
+    grain = columns  # rows are read far along: two blocks of columns a thread, for one that is held up
+    if threads_in_use() > 1 and source.size >= _SERIAL_BELOW:
+        line = _LINE // out.itemsize
+        grain = (columns // (2 * threads_in_use()) // line + 1) * line
     parallel_for(_index_add_columns, columns, grain, (out, index, source))
 
 

@@ -163,7 +163,7 @@ class Embedding(Function):
     @staticmethod
     def forward(ctx: Any, weight: Any, index: Any, padding_idx: int | None) -> Any:
         ctx.index, ctx.padding_idx, ctx.rows = owned(ctx, index), padding_idx, weight.shape[0]
-        return weight[index]
+        return weight.take(index, axis=0)  # faster than weight[index]
 
     # dL/dweight[v] = sum of g over the places with index v; no gradient for the padding row
     @staticmethod
