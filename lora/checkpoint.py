@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,14 @@ def save(model: Llama, folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: choose another path to save to")
-    state = model.state_dict()
-    if model.config.tie_word_embeddings:
+    state = {name: tensor for name, tensor in model.state_dict().items() if ".adapters." not in name}
+    # A merged adapter unties the head.
+    tied = model.lm_head.weight is model.model.embed_tokens.weight
+    if tied:
         del state[HEAD]
     try:
         save_shards(state, folder)
-        model.config.save(folder, str(state[EMBEDDING].dtype))
+        replace(model.config, tie_word_embeddings=tied).save(folder, str(state[EMBEDDING].dtype))
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
 

@@ -9,8 +9,9 @@ with an adapter) is called instead.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from lora.config import LlamaConfig
 from lora.rope import tables
 from tinytorch import Tensor
 from tinytorch.nn import functional as F
+
+if TYPE_CHECKING:
+    from lora.adapter_config import LoraConfig
 
 
 class Linear(nn.Linear):
@@ -133,6 +137,7 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig, *, initialize: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.peft_config: dict[str, LoraConfig] = {}  # of the adapters, by name: see lora.add_adapter
         self.model = LlamaModel(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -255,6 +260,18 @@ class Llama(nn.Module):
             pad_token_id=self.config.pad_token_id or 0,
             generator=generator,
         )
+
+    def set_adapter(self, name: str) -> None:
+        """Make another adapter the active one, and the only one that is trained. What was merged is unmerged."""
+        from lora.adapters import set_adapter
+
+        set_adapter(self, name)
+
+    def disable_adapter(self) -> AbstractContextManager[None]:
+        """A context in which the model is the base alone, but for biases that were trained."""
+        from lora.adapters import disable_adapter
+
+        return disable_adapter(self)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: str = "float32") -> Llama:

@@ -1,0 +1,270 @@
+"""A layer with low-rank adapters (Hu et al. 2021, arXiv:2106.09685) beside its frozen weight.
+
+    y = base(x) + scaling * B(A(dropout(x)))        x (..., in), y (..., out), A (r, in), B (out, r)
+
+The base is a module that is called, never changed: a Linear, in whatever dtype its weight is stored, a quantized one,
+an Embedding. The adapted layer takes its place under its name.
+
+DoRA (Liu et al. 2024, arXiv:2402.09353) divides the rows of W + scaling * B A by their lengths, taken for constants,
+and multiplies them by a trained magnitude m:
+
+    y = m / |W + scaling * B A| * (W x + scaling * B(A(x))) + bias
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+import tinytorch
+import tinytorch.nn as nn
+from tinytorch import Tensor
+from tinytorch.nn import functional as F
+
+Array = np.ndarray[Any, Any]
+Shapes = dict[str, tuple[int, ...]]
+
+_ROWS = 1024  # of a weight, converted at a time
+
+
+class LowRank(nn.Module):
+    """One adapter of one layer: what is trained of it. `scaling * lora_B @ lora_A` is what it adds to the weight."""
+
+    lora_A: nn.Parameter
+    lora_B: nn.Parameter
+    lora_magnitude_vector: nn.Parameter | None
+
+    def __init__(self, shapes: Shapes, scaling: float, dropout: float, dtype: Any) -> None:
+        super().__init__()
+        self.r, self.scaling, self.dropout = shapes["lora_A"][0], scaling, dropout
+        self.lora_magnitude_vector = None
+        for name, shape in shapes.items():
+            setattr(self, name, nn.Parameter(tinytorch.zeros(shape, dtype=dtype)))
+
+    def delta(self) -> Array:
+        """What it adds to the weight, (out, in)."""
+        a, b = self.lora_A.detach(), self.lora_B.detach()
+        return (b @ a).array * a.dtype.type(self.scaling)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)"""
+        return F.linear(F.linear(x, self.lora_A) * self.scaling, self.lora_B)
+
+    def extra_repr(self) -> str:
+        return f"r={self.r}, scaling={self.scaling:g}, dropout={self.dropout:g}"
+
+
+class LoraLayer(nn.Module):
+    """A layer with adapters by name, of which one at most is active. See the two kinds below."""
+
+    names_in_file: ClassVar[Mapping[str, str]]  # of an adapter's parameters
+    base: Any
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+        self.merged: nn.Module | None = None  # a copy of the base with the active adapter in its weight
+        self.adapters = nn.ModuleDict()
+        self.active: str | None = None
+        self.enabled = True
+        self.train(base.training)
+
+    @property
+    def adapter(self) -> LowRank | None:
+        """The active adapter."""
+        return None if self.active is None else self.adapters[self.active]
+
+    def forward(self, x: Tensor) -> Tensor:
+        adapter = self.adapter
+        if adapter is None or not self.enabled:
+            return self.base(x)
+        return self.adapted(x, adapter) if self.merged is None else self.merged(x)
+
+    def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
+        """The output with an adapter."""
+        raise NotImplementedError
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """The base, or the merged copy, has the layer's own name: in checkpoints its weight has its old name."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        yield from self.present.named_modules(memo, prefix, remove_duplicate)
+        yield from self.adapters.named_modules(memo, f"{prefix}.adapters", remove_duplicate)
+
+    @property
+    def present(self) -> Any:
+        """What the model would be made of without adapters: the merged copy, where there is one, or the base."""
+        return self.base if self.merged is None else self.merged
+
+    @property
+    def weight(self) -> Any:
+        return self.present.weight
+
+    @property
+    def bias(self) -> Any:
+        return self.present.bias
+
+    # Adapters ---------------------------------------------------------------------------------------
+
+    def add(self, name: str, r: int, scaling: float, dropout: float, dora: bool, dtype: Any) -> LowRank:
+        """Make room for an adapter, all zeros."""
+        adapter = LowRank(self.shapes(self.base, r, dora), scaling, dropout, dtype).train(self.training)
+        self.adapters[name] = adapter
+        return adapter
+
+    def initialize(self, name: str, how: bool | str) -> None:
+        """Draw the values that training begins with: see LoraConfig.init_lora_weights."""
+        adapter = self.adapters[name]
+        self.draw(adapter, how)
+        if adapter.lora_magnitude_vector is not None:
+            adapter.lora_magnitude_vector.data = Tensor(self.norm(adapter).reshape(-1))
+
+    @classmethod
+    def shapes(cls, base: Any, r: int, dora: bool) -> Shapes:
+        """The shapes of the parameters of an adapter of this rank."""
+        in_features, out_features = cls.features(base)
+        shapes: Shapes = {"lora_A": (r, in_features), "lora_B": (out_features, r)}
+        return shapes | {"lora_magnitude_vector": (out_features,)} if dora else shapes
+
+    @staticmethod
+    def features(base: Any) -> tuple[int, int]:
+        """The sizes that A takes and B gives."""
+        raise NotImplementedError
+
+    def draw(self, adapter: LowRank, how: bool | str) -> None:
+        """Draw A and B."""
+        raise NotImplementedError
+
+    def norm(self, adapter: LowRank) -> Array:
+        """The lengths of what DoRA scales, in the shape in which they divide the weight."""
+        raise NotImplementedError
+
+    def merged_weight(self) -> Array:
+        """The weight with the active adapter in it, as wide as the adapter."""
+        raise NotImplementedError
+
+
+class LoraLinear(LoraLayer):
+    """(..., in) to (..., out), on a Linear or a quantized one."""
+
+    names_in_file: ClassVar[Mapping[str, str]] = {
+        "lora_A": "lora_A.weight",
+        "lora_B": "lora_B.weight",
+        "lora_magnitude_vector": "lora_magnitude_vector",
+    }
+
+    @staticmethod
+    def features(base: Any) -> tuple[int, int]:
+        return base.in_features, base.out_features
+
+    def draw(self, adapter: LowRank, how: bool | str) -> None:
+        r, in_features = adapter.lora_A.shape
+        if how == "gaussian":
+            nn.init.normal_(adapter.lora_A, std=1 / r)
+        else:
+            bound = 1 / math.sqrt(in_features)  # Kaiming's for a = sqrt(5)
+            nn.init.uniform_(adapter.lora_A, -bound, bound)
+        if how is False:
+            nn.init.uniform_(adapter.lora_B, -1 / math.sqrt(r), 1 / math.sqrt(r))
+
+    def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
+        dropped = F.dropout(x, adapter.dropout, self.training)
+        if adapter.lora_magnitude_vector is None:
+            return self.base(x) + adapter(dropped)
+        scale = adapter.lora_magnitude_vector / Tensor(self.norm(adapter).reshape(-1))  # (out,)
+        # Without its bias; and where x is dropped the whole product is that with the dropped x, as in PEFT.
+        y = self.base(x)
+        product = y if dropped is x else self.base(dropped)
+        if self.bias is not None:
+            product = product - self.bias
+        return y + (scale - 1) * product + scale * adapter(dropped)
+
+    def norm(self, adapter: LowRank) -> Array:
+        a, b = adapter.lora_A.detach().array, adapter.lora_B.detach().array
+        squares = [
+            np.square(rows + adapter.scaling * (b[part] @ a)).sum(axis=1, keepdims=True)
+            for part, rows in _rows(self.base, a.dtype)
+        ]
+        return np.sqrt(np.concatenate(squares)).astype(a.dtype)
+
+    def merged_weight(self) -> Array:
+        adapter = self.adapter
+        assert adapter is not None
+        weight = dense_weight(self.base, adapter.lora_A.dtype) + adapter.delta()
+        if adapter.lora_magnitude_vector is not None:
+            weight *= adapter.lora_magnitude_vector.detach().array[:, None] / self.norm(adapter)
+        return weight
+
+
+class LoraEmbedding(LoraLayer):
+    """Ids (...) to (..., C); A (r, V), B (C, r). Nothing is dropped, and DoRA's lengths are those of the columns."""
+
+    names_in_file: ClassVar[Mapping[str, str]] = {
+        "lora_A": "lora_embedding_A",
+        "lora_B": "lora_embedding_B",
+        "lora_magnitude_vector": "lora_magnitude_vector",
+    }
+
+    @staticmethod
+    def features(base: Any) -> tuple[int, int]:
+        return base.num_embeddings, base.embedding_dim
+
+    def draw(self, adapter: LowRank, how: bool | str) -> None:
+        nn.init.normal_(adapter.lora_B)
+        if how is False:
+            nn.init.normal_(adapter.lora_A)
+
+    def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
+        rows = F.embedding(x, adapter.lora_A.mT, self.base.padding_idx)  # (..., r)
+        y = self.base(x).to(rows.dtype) + F.linear(rows * adapter.scaling, adapter.lora_B)
+        if adapter.lora_magnitude_vector is None:
+            return y
+        return y * (adapter.lora_magnitude_vector / Tensor(self.norm(adapter).reshape(-1)))
+
+    def norm(self, adapter: LowRank) -> Array:
+        a, b = adapter.lora_A.detach().array, adapter.lora_B.detach().array
+        squares = sum(
+            np.square(rows + adapter.scaling * (a[:, part].T @ b.T)).sum(axis=0, keepdims=True)
+            for part, rows in _rows(self.base, a.dtype)
+        )
+        return np.sqrt(squares).astype(a.dtype)
+
+    def merged_weight(self) -> Array:
+        adapter = self.adapter
+        assert adapter is not None
+        weight = dense_weight(self.base, adapter.lora_A.dtype) + adapter.delta().T
+        if adapter.lora_magnitude_vector is not None:
+            weight *= adapter.lora_magnitude_vector.detach().array / self.norm(adapter)
+        return weight
+
+
+def supports(layer: nn.Module) -> bool:
+    """Whether it can be adapted, or is already."""
+    return isinstance(layer, (nn.Linear, nn.Embedding, LoraLayer))
+
+
+def kind(base: nn.Module) -> type[LoraLayer]:
+    """What adapts a layer."""
+    return LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
+
+
+def dense_weight(base: Any, dtype: Any) -> Array:
+    """A copy of the base's weight in a dtype."""
+    return base.weight.detach().array.astype(dtype)
+
+
+def _rows(base: Any, dtype: Any) -> Iterator[tuple[slice, Array]]:
+    """The weight a few rows at a time, converted."""
+    weight = base.weight.detach().array
+    for start in range(0, len(weight), _ROWS):
+        part = slice(start, start + _ROWS)
+        yield part, weight[part].astype(dtype, copy=False)
