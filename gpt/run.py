@@ -12,13 +12,14 @@ from gpt.config import TrainConfig
 from gpt.language_model import LanguageModel
 from gpt.presets import build_model
 from gpt.tokenizer import CharTokenizer
-from programs import checkpoint, run
+from programs import checkpoint
 from programs.corpora import load_text
 from programs.run import model_state, stored_config
+from programs.text_run import TextRun
 from tinytorch import Tensor
 
 
-class Run(run.Run[TrainConfig]):
+class Run(TextRun[TrainConfig]):
     """A run on the characters of a text."""
 
     config_class = TrainConfig
@@ -49,7 +50,7 @@ class Run(run.Run[TrainConfig]):
     def describe(self) -> str:
         return (
             f"{self.config.preset}: {self.model.num_parameters():,} parameters; {self.config.data}: "
-            f"{len(self.train_tokens) + len(self.val_tokens):,} characters, {self.tokenizer.vocab_size} different; "
+            f"{len(self.train_data) + len(self.val_data):,} characters, {self.tokenizer.vocab_size} different; "
             f"writing to {self.config.out}"
         )
 

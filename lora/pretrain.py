@@ -16,11 +16,12 @@ from lora.bpe import BEGIN_ID, END_ID, EOS_IDS, SPECIAL, save_bpe, train_bpe
 from lora.checkpoint import HEAD
 from lora.config import LlamaConfig
 from lora.llama import Llama
-from programs import checkpoint, run
+from programs import checkpoint
 from programs.command_line import INTERRUPTED
 from programs.corpora import load_documents
 from programs.run import model_state
 from programs.settings import TrainSettings, check
+from programs.text_run import TextRun
 from programs.trainer import train
 from tinytorch import Tensor
 from tinytorch.files import atomic_write
@@ -105,7 +106,7 @@ def pretrain(config: PretrainConfig) -> int:
     return 0
 
 
-class PretrainRun(run.Run[PretrainConfig]):
+class PretrainRun(TextRun[PretrainConfig]):
     """A run on the tokens of documents, each between a begin and an end.
 
     Every window begins with the token that begins a text, whatever stood there: so does every prompt.
@@ -150,7 +151,7 @@ class PretrainRun(run.Run[PretrainConfig]):
     def describe(self) -> str:
         return (
             f"Llama of {sum(p.numel() for p in self.model.parameters()):,} parameters; {self.config.data}: "
-            f"{len(self.train_tokens) + len(self.val_tokens):,} tokens, {self.model.config.vocab_size} different; "
+            f"{len(self.train_data) + len(self.val_data):,} tokens, {self.model.config.vocab_size} different; "
             f"writing to {self.config.out}"
         )
 

@@ -14,37 +14,33 @@ import numpy as np
 
 import tinytorch
 from programs import checkpoint
-from programs.batches import Batches, split
 from programs.errors import UserError
 from programs.settings import Settings, TrainSettings
 from tinytorch import Tensor, nn, optim
 
+Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and what else a run's loss takes
 AnyRun = TypeVar("AnyRun", bound="Run[Any]")
 
 
 class Run(ABC, Generic[Settings]):
-    """Model, optimizer, generators and place in the run, new from the seed.
+    """Model, optimizer, random numbers and place in the run, new from the seed.
 
-    A program's own run says what it trains: it makes tokens of the text, the model, and the loss.
+    A kind of run says what its data and batches are (`TextRun`), a program's own run what it trains.
     """
 
     config_class: ClassVar[type[TrainSettings]]
     unit: ClassVar[str] = "token"  # that losses are counted by
     model: nn.Module
+    train_data: Any  # what `evaluation_batches` takes
+    val_data: Any
+    batches: Iterator[Batch]  # to train on, without end
 
-    def __init__(self, config: Settings, text: str, tokens: np.ndarray, block_size: int) -> None:
-        self.config, self.block_size = config, block_size
+    def __init__(self, config: Settings, text: str) -> None:
+        self.config = config
         self.text_sha256 = hashlib.sha256(text.encode()).hexdigest()
-        self.train_tokens, self.val_tokens = split(tokens)
-        for part in (self.train_tokens, self.val_tokens):
-            self._batches(part, tinytorch.Generator())  # a text too short fails here, before anything is written
-
         tinytorch.manual_seed(config.seed)
         self.model = self.build_model()
         self.optimizer = make_optimizer(self.model, config)
-        self.generator = tinytorch.Generator()  # of the training batches
-        self.generator.manual_seed(config.seed)
-        self.batches = self._batches(self.train_tokens, self.generator)
         self.iteration = 0  # optimizer steps done
         self.best_val_loss = math.inf
         self.seconds = 0.0  # spent so far, evaluations included
@@ -55,7 +51,31 @@ class Run(ABC, Generic[Settings]):
 
     @abstractmethod
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch: ids (B, T), and those that follow each (B, T)."""
+        """The mean loss of a batch: ids (B, T), and those that follow each (B, T), -100 where none is to be told."""
+
+    @abstractmethod
+    def evaluation_batches(self, data: Any) -> Iterator[Batch]:
+        """Batches of train_data or val_data, the same ones every time; the place in the run stays where it is."""
+
+    @abstractmethod
+    def position(self) -> dict[str, np.ndarray]:
+        """Where in the data `batches` is, by names for a checkpoint."""
+
+    @abstractmethod
+    def set_position(self, tensors: dict[str, np.ndarray]) -> None:
+        """Go on from where `position` was, which is among these."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """What training changes, by name: all that a checkpoint must hold of the model."""
+        return self.model.state_dict()
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take over what `weights` gave."""
+        self.model.load_state_dict(weights)
+
+    def count_tokens(self, inputs: Tensor, targets: Tensor) -> int:
+        """Tokens that a batch holds, padding aside."""
+        return inputs.numel()
 
     @abstractmethod
     def describe(self) -> str:
@@ -119,44 +139,34 @@ class Run(ABC, Generic[Settings]):
             "text_sha256": self.text_sha256,
             **self.more_values(),
         }
-        tensors = {f"model.{key}": value.numpy() for key, value in self.model.state_dict().items()}
+        tensors = {f"model.{key}": value.numpy() for key, value in self.weights().items()}
         if name == "last":
             state = self.optimizer.state_dict()
             values["param_groups"] = state["param_groups"]
             for index, entries in state["state"].items():
                 for key, value in entries.items():
                     tensors[f"optimizer.{index}.{key}"] = np.asarray(value)
-            tensors["generator.batches"] = self.generator.get_state().numpy()
+            tensors.update(self.position())
             tensors["generator.default"] = tinytorch.get_rng_state().numpy()
         checkpoint.save(self.config.out, name, tensors, values)
 
     def _restore(self, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
-        self.model.load_state_dict(model_state(tensors))
+        self.load_weights(model_state(tensors))
         state: dict[int, dict[str, Tensor]] = {}
         for name, array in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = tinytorch.tensor(array)
         self.optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
-        self.generator.set_state(tinytorch.tensor(tensors["generator.batches"]))
+        self.set_position(tensors)
         tinytorch.set_rng_state(tinytorch.tensor(tensors["generator.default"]))
         self.iteration, self.seconds = values["iteration"], values["seconds"]
         self.best_val_loss = math.inf if values["best_val_loss"] is None else values["best_val_loss"]
 
-    def evaluation_batches(self, tokens: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same config.eval_iters batches every time; the training batches' generator is left alone."""
-        generator = tinytorch.Generator()
-        generator.manual_seed(self.config.seed + 1)
-        batches = self._batches(tokens, generator)
-        return (next(batches) for _ in range(self.config.eval_iters))
-
-    def _batches(self, tokens: np.ndarray, generator: tinytorch.Generator) -> Batches:
-        return Batches(tokens, self.config.batch_size, self.block_size, generator)
-
 
 def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
-    """AdamW that decays matrices and embeddings, not biases and gains."""
-    parameters = list(model.parameters())
+    """AdamW on what is trained; it decays matrices and embeddings, not biases and gains."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},

@@ -7,18 +7,20 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import tinytorch
 from programs.errors import UserError
+from programs.memory import peak_memory
 from programs.metrics import MetricsLog, plot
-from programs.run import Run
+from programs.run import Batch, Run
 from programs.settings import TrainSettings
 from programs.stopping import StopSignal
 from tinytorch.kernels.compiler import anything_compiled
 from tinytorch.nn.utils import clip_grad_norm_
+
+IGNORED = -100  # a target that no loss is counted for
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,22 @@ def train(run: Run[Any], console: Console) -> Result:
         console.print("compiling the kernels for this processor: about half a minute, this once")
     started = time.perf_counter() - run.seconds
     train_loss = val_loss = math.nan
-    tokens_a_step = config.grad_accum * config.batch_size * run.block_size
     metrics = config.out / "metrics.jsonl"
     with MetricsLog(metrics, run.iteration) as log, StopSignal() as stop, _progress(console, run.name()) as bar:
-        task = bar.add_task("", total=config.max_iters, completed=run.iteration, loss=math.nan, speed=0.0)
+        task = bar.add_task("", total=config.max_iters, completed=run.iteration, loss=math.nan, speed=0.0, memory=0.0)
         while not stop.requested:
             if run.iteration % config.eval_interval == 0 or run.iteration == config.max_iters:
-                losses = evaluate(run, run.train_tokens, stop), evaluate(run, run.val_tokens, stop)
+                losses = evaluate(run, run.train_data, stop), evaluate(run, run.val_data, stop)
                 if stop.requested:
                     break
                 train_loss, val_loss = losses
                 _check_finite(val_loss, run)
                 run.seconds = time.perf_counter() - started
                 log.write({"iter": run.iteration, "train_loss": train_loss, "val_loss": val_loss})
+                perplexity = f" (perplexity {_exp(val_loss):.4g})" if run.unit == "token" else ""
                 bar.console.print(
-                    f"iteration {run.iteration:>5}: training loss {train_loss:.4f}, validation loss {val_loss:.4f}, "
-                    f"{run.seconds:.0f} s"
+                    f"iteration {run.iteration:>5}: training loss {train_loss:.4f}, validation loss {val_loss:.4f}"
+                    f"{perplexity}, {run.seconds:.0f} s"
                 )
                 if val_loss < run.best_val_loss:
                     run.best_val_loss = val_loss
@@ -67,39 +69,42 @@ def train(run: Run[Any], console: Console) -> Result:
             if run.iteration == config.max_iters:
                 break
             step_started = time.perf_counter()
-            loss, norm, lr = step(run)
-            speed = tokens_a_step / (time.perf_counter() - step_started)
+            loss, norm, lr, tokens = step(run)
+            speed = tokens / (time.perf_counter() - step_started)
             _check_finite(loss, run)
             log.write({"iter": run.iteration, "loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_s": round(speed)})
             run.iteration += 1
-            bar.update(task, completed=run.iteration, loss=loss, speed=speed)
+            bar.update(task, completed=run.iteration, loss=loss, speed=speed, memory=peak_memory() / 1e6)
     if stop.requested:
         run.seconds = time.perf_counter() - started
         run.save("last")
         message = f"stopped at iteration {run.iteration}; go on with --resume --out {config.out}"
     else:
-        message = f"best validation loss {run.best_val_loss:.4f}; {run.next_command()}"
+        memory = f"; at most {peak_memory() / 1e6:,.0f} MB of memory" if peak_memory() else ""
+        message = f"best validation loss {run.best_val_loss:.4f}{memory}; {run.next_command()}"
     console.print(message, soft_wrap=True, markup=False)
     plot(metrics, config.out / "loss.png", f"{run.name()} on {config.data}", run.unit)
     return Result(sum(p.numel() for p in run.model.parameters()), train_loss, val_loss, run.seconds, stop.requested)
 
 
-def step(run: Run[Any]) -> tuple[float, float, float]:
-    """One optimizer step: the mean loss of its batches, the gradient's norm before clipping, the learning rate."""
+def step(run: Run[Any]) -> tuple[float, float, float, int]:
+    """One optimizer step: the mean loss of its targets, the gradient's norm before clipping, the learning rate, and
+    how many tokens it took."""
     config = run.config
     lr = get_lr(run.iteration, config)
     for group in run.optimizer.param_groups:
         group["lr"] = lr
     run.optimizer.zero_grad(set_to_none=True)
+    batches = [next(run.batches) for _ in range(config.grad_accum)]
+    counts = [_count_targets(batch) for batch in batches]
     total = 0.0
-    for _ in range(config.grad_accum):
-        inputs, targets = next(run.batches)
-        loss = run.loss(inputs, targets) / config.grad_accum
+    for batch, count in zip(batches, counts, strict=True):
+        loss = run.loss(*batch) * (count / sum(counts))  # batches may differ in length: each target weighs the same
         loss.backward()
         total += loss.item()
     norm = clip_grad_norm_(run.model.parameters(), config.grad_clip or math.inf)
     run.optimizer.step()
-    return total, norm.item(), lr
+    return total, norm.item(), lr, sum(run.count_tokens(*batch) for batch in batches)
 
 
 def get_lr(iteration: int, config: TrainSettings) -> float:
@@ -112,17 +117,27 @@ def get_lr(iteration: int, config: TrainSettings) -> float:
     return config.min_lr + 0.5 * (1.0 + math.cos(math.pi * progress)) * (config.learning_rate - config.min_lr)
 
 
-def evaluate(run: Run[Any], tokens: np.ndarray, stop: StopSignal) -> float:
-    """Mean loss on the fixed batches of `tokens`, without dropout; on those seen so far when asked to stop."""
+def evaluate(run: Run[Any], data: Any, stop: StopSignal) -> float:
+    """Mean loss of all targets of the fixed batches of `data`, without dropout; of those seen when asked to stop."""
     run.model.eval()
-    losses = []
+    total, count = 0.0, 0
     with tinytorch.no_grad():
-        for inputs, targets in run.evaluation_batches(tokens):
-            losses.append(run.loss(inputs, targets).item())
+        for batch in run.evaluation_batches(data):
+            targets = _count_targets(batch)
+            total += run.loss(*batch).item() * targets
+            count += targets
             if stop.requested:
                 break
     run.model.train()
-    return sum(losses) / len(losses)
+    return total / count
+
+
+def _count_targets(batch: Batch) -> int:
+    return int((batch[1].array != IGNORED).sum())
+
+
+def _exp(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf
 
 
 def _check_finite(loss: float, run: Run[Any]) -> None:
@@ -140,6 +155,7 @@ def _progress(console: Console, name: str) -> Progress:
         MofNCompleteColumn(),
         TextColumn("loss {task.fields[loss]:.3f}"),
         TextColumn("{task.fields[speed]:,.0f} tokens/s"),
+        TextColumn("{task.fields[memory]:,.0f} MB"),
         TimeRemainingColumn(),
         TextColumn("left"),
         console=console,

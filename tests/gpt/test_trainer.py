@@ -39,7 +39,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     """Press Ctrl-C in the middle of that step."""
     whole_step = trainer.step
 
-    def step(run: Run) -> tuple[float, float, float]:
+    def step(run: Run) -> tuple[float, float, float, int]:
         if run.iteration == iteration:
             signal.raise_signal(signal.SIGINT)
         return whole_step(run)
@@ -117,7 +117,7 @@ def test_resuming_a_finished_run_repeats_its_result(tiny_config: MakeConfig) -> 
 def test_accumulated_gradients_are_those_of_the_mean_loss(tiny_config: MakeConfig) -> None:
     config = tiny_config(grad_accum=3, grad_clip=0.0, model={"dropout": 0.0})
     run, twin = Run(config), Run(config)
-    loss, norm, _ = trainer.step(run)
+    loss, norm, _, _ = trainer.step(run)
     total = 0.0
     for _ in range(3):
         total = total + twin.model(*next(twin.batches))[1] / 3
@@ -132,7 +132,7 @@ def test_accumulated_gradients_are_those_of_the_mean_loss(tiny_config: MakeConfi
 
 def test_clipping_bounds_the_gradient(tiny_config: MakeConfig) -> None:
     run = Run(tiny_config(grad_clip=0.01))
-    _, norm, _ = trainer.step(run)
+    _, norm, _, _ = trainer.step(run)
     clipped = math.sqrt(sum(float((p.grad.numpy() ** 2).sum()) for p in run.model.parameters()))
     assert norm > 0.1
     assert clipped == pytest.approx(0.01, rel=1e-3)
@@ -148,7 +148,7 @@ def test_only_matrices_decay(tiny_config: MakeConfig) -> None:
 def test_evaluation_leaves_the_run_alone(tiny_config: MakeConfig) -> None:
     run = Run(tiny_config())
     with StopSignal() as stop:
-        first, again = (trainer.evaluate(run, run.val_tokens, stop) for _ in range(2))
+        first, again = (trainer.evaluate(run, run.val_data, stop) for _ in range(2))
     assert first == again
     assert run.model.training
     inputs, _ = next(run.batches)

@@ -108,7 +108,7 @@ def test_documents_are_framed(tmp_path: Path) -> None:
     documents = load_documents("pydoc")
     assert "\n".join(documents) == load_text("pydoc")
     run = PretrainRun(tiny(tmp_path / "out", Path("pydoc")))
-    tokens = np.concatenate([run.train_tokens, run.val_tokens])
+    tokens = np.concatenate([run.train_data, run.val_data])
     assert (tokens[0], tokens[-1]) == (0, 1)
     assert (tokens == 0).sum() == (tokens == 1).sum() == len(documents)
     assert np.array_equal(np.flatnonzero(tokens == 1)[:-1] + 1, np.flatnonzero(tokens == 0)[1:])

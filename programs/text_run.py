@@ -1,0 +1,40 @@
+"""A run on one long text: random windows of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+import tinytorch
+from programs.batches import Batches, split
+from programs.run import Run
+from programs.settings import Settings
+from tinytorch import Tensor
+
+
+class TextRun(Run[Settings]):
+    """A program's own run says what it trains: it makes tokens of the text, the model, and the loss."""
+
+    def __init__(self, config: Settings, text: str, tokens: np.ndarray, block_size: int) -> None:
+        self.block_size = block_size
+        self.train_data, self.val_data = split(tokens)
+        self.generator = tinytorch.Generator()  # of the training batches
+        self.generator.manual_seed(config.seed)
+        for data in (self.train_data, self.val_data):
+            Batches(data, config.batch_size, block_size, self.generator)  # a text too short fails here, at once
+        super().__init__(config, text)
+        self.batches = Batches(self.train_data, config.batch_size, block_size, self.generator)
+
+    def evaluation_batches(self, data: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same config.eval_iters batches every time; the training batches' generator is left alone."""
+        generator = tinytorch.Generator()
+        generator.manual_seed(self.config.seed + 1)
+        batches = Batches(data, self.config.batch_size, self.block_size, generator)
+        return (next(batches) for _ in range(self.config.eval_iters))
+
+    def position(self) -> dict[str, np.ndarray]:
+        return {"generator.batches": self.generator.get_state().numpy()}
+
+    def set_position(self, tensors: dict[str, np.ndarray]) -> None:
+        self.generator.set_state(tinytorch.tensor(tensors["generator.batches"]))
