@@ -43,10 +43,10 @@ class PretrainConfig(TrainSettings):
     out: Path = Path("runs/tiny-llama")
     """Folder of the run."""
 
-    batch_size: int = 16
+    batch_size: int = 8
     """Sequences B in a batch; a batch holds B x T tokens."""
 
-    max_iters: int = 600
+    max_iters: int = 640
     """Optimizer steps; the cosine schedule ends here."""
 
     learning_rate: float = 2e-3
@@ -55,10 +55,13 @@ class PretrainConfig(TrainSettings):
     min_lr: float = 2e-4
     """Learning rate at the end of the cosine; equal to learning-rate for a constant one."""
 
-    eval_interval: int = 50
+    warmup_iters: int = 40
+    """Steps of linear warm-up."""
+
+    eval_interval: int = 80
     """Steps between evaluations; each one also writes the checkpoints."""
 
-    eval_iters: int = 8
+    eval_iters: int = 16
     """Batches of each split in an evaluation; the same ones every time."""
 
     vocab_size: int = 1536
