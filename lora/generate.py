@@ -113,6 +113,8 @@ class Writer:
             if text.stopped:
                 return
         yield text.flush()
+        if len(self._cached) == self.context < len(ids) + config.max_new_tokens:
+            print(f"(the context of {self.context} tokens is full)", file=sys.stderr)
 
 
 def _converse(writer: Writer, first: str) -> None:

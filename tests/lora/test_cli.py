@@ -67,6 +67,11 @@ def test_generate(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert len(capsys.readouterr().out) > 1  # from the token that begins a text
 
 
+def test_generate_says_when_the_context_is_full(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--model", str(small_folder), "--prompt=A", "--max-new-tokens=500"]) == 0
+    assert "(the context of 64 tokens is full)" in capsys.readouterr().err
+
+
 def test_generate_stops_at_a_string(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["generate", "--model", str(small_folder), "--prompt", "The", "--max-new-tokens=30", "--greedy"]
     assert main(command) == 0
