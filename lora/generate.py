@@ -88,6 +88,8 @@ class Writer:
         self.weight_bytes = bytes_read_a_token(self.model)
         self._cache = self.model.make_cache(1)
         self._cached: list[int] = []  # the tokens that the cache holds, and perhaps more
+        if config.stats:
+            self._touch_everything()
 
     def write(self, ids: list[int]) -> Iterator[str]:
         """Pieces of the text that follows `ids`. What these share with those of the last call is not computed anew."""
@@ -115,6 +117,12 @@ class Writer:
         yield text.flush()
         if len(self._cached) == self.context < len(ids) + config.max_new_tokens:
             print(f"(the context of {self.context} tokens is full)", file=sys.stderr)
+
+    def _touch_everything(self) -> None:
+        """Read the weights from the disk and load the kernels, which is not the speed that is asked for."""
+        for ids in ([[0, 0]], [[0]]):  # a prompt, then a token after it
+            self.model(ids, cache=self._cache, logits_to_keep=1)
+        self._cache.length = 0
 
 
 def _converse(writer: Writer, first: str) -> None:
