@@ -19,8 +19,8 @@ from bench import report
 from bench.machine import describe, peak_bandwidth, peak_flops
 from bench.timing import Row, Sides
 
-Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "scaling"]
-SECTIONS: tuple[Section, ...] = ("kernels", "engine", "train", "memory", "startup", "generate", "scaling")
+Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling"]
+SECTIONS: tuple[Section, ...] = ("kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling")
 
 
 @dataclass(frozen=True)

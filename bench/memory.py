@@ -40,7 +40,7 @@ def _measure(name: str, call: str, libraries: list[str], target: str = "") -> Ro
     _peak(call, OURS)  # compiles what is not yet compiled: the compiler's memory is not the step's
     sides = {library: _peak(call, library) for library in libraries if library in (OURS, "torch")}
     ratios = {side: (value / sides[OURS],) * 3 for side, value in sides.items() if side != OURS}
-    return Row(SECTION, name, sides, ratios, target=target)
+    return Row(SECTION, name, sides, ratios, target=target, unit="bytes")
 
 
 def _peak(call: str, library: str) -> float:

@@ -22,6 +22,9 @@ TARGETS = {
     "P4": (1.15, 1.15),
     "P5": (1.5, 1.1),
     "P6": (1.2, 1.0),
+    "P7": (1.25, 1.25),
+    "P7 memory": (2.0, 2.0),
+    "P8": (25.0, 25.0),
     "P9": (8.0, 8.0),
     "P11": (1.0, 1.0),
 }
@@ -39,7 +42,7 @@ class Peaks:
 
 def amount(row: Row, value: float) -> str:
     """Seconds or bytes, in a unit that suits."""
-    if row.section == "memory":
+    if row.unit == "bytes":
         return f"{value / 2**20:.1f} MiB"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if value >= size:

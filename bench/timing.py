@@ -55,6 +55,8 @@ class Row:
     flops: float = 0.0
     bytes: float = 0.0
     notes: dict[str, float] = field(default_factory=dict)
+    unit: str = "seconds"
+    """What `seconds` holds: seconds, or bytes."""
 
 
 class Side:

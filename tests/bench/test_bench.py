@@ -16,7 +16,7 @@ ROWS = [
     Row("kernels", "matmul a", {OURS: 1e-3, "numpy": 2e-3}, {"numpy": (1.9, 2.0, 2.1)}, "P1", flops=1e8, bytes=1e6),
     Row("kernels", "matmul b", {OURS: 1e-3, "numpy": 9e-4}, {"numpy": (0.8, 0.9, 1.0)}, "P1", flops=1e8, bytes=1e6),
     Row("train", "gpt", {OURS: 2.0, "torch": 4.0}, {"torch": (1.9, 2.0, 2.1)}, "P2", flops=1e9),
-    Row("memory", "gpt", {OURS: 2.0**20}, {}),
+    Row("memory", "gpt", {OURS: 2.0**20}, {}, unit="bytes"),
 ]
 
 

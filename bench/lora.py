@@ -1,0 +1,165 @@
+"""A training step of LoRA at the shapes of a small Llama, beside transformers with PEFT: time (P7, P8) and peak memory.
+
+Two layers of TinyLlama, B1 T256, r 8 on q_proj and v_proj. Ours keeps the frozen base as the file has it (bfloat16,
+8 or 4 bits); PEFT runs in float32, its fast way on a CPU, and in bfloat16.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.memory import peak_resident
+from bench.timing import OURS, Case, Row, Sides
+
+SECTION = "lora"
+_FOLDER = "TINYTORCH_BENCH_LLAMA"  # the environment variable that tells the sides where the model is
+_TOKENS, _RANK = 256, 8
+_TURNS = 5
+
+
+def run(sides: Sides, quick: bool) -> Iterator[Row]:
+    """Write the models, then measure; `quick` leaves out PEFT in bfloat16, which takes minutes."""
+    peft = "torch" in sides.names and importlib.util.find_spec("peft") is not None
+    with tempfile.TemporaryDirectory() as folder:
+        bases = _write_models(Path(folder))
+        os.environ[_FOLDER] = str(bases["bfloat16"])
+        with Sides(["torch"] if peft else [], _TURNS) as own:
+            yield from own.measure_all(cases(quick))
+        ours = {base: _child(OURS, path, "auto") for base, path in bases.items()}
+        theirs = {"float32": _child("torch", bases["bfloat16"], "float32")} if peft else {}
+        yield _memory_row("base in bfloat16", ours["bfloat16"], theirs.get("float32"), "P7 memory")
+        if peft and not quick:
+            seconds = {OURS: ours["bfloat16"]["seconds"]}
+            seconds["torch"] = _child("torch", bases["bfloat16"], "bfloat16")["seconds"]
+            ratio = seconds["torch"] / seconds[OURS]
+            yield Row(SECTION, f"{_NAME}, PEFT in bfloat16", seconds, {"torch": (ratio,) * 3}, "P8", flops=_flops())
+        for base in ("int8", "nf4"):
+            yield Row(SECTION, f"{_NAME}, base in {base}", {OURS: ours[base]["seconds"]}, {}, flops=_flops())
+            yield _memory_row(f"base in {base}", ours[base], None, "")
+
+
+_NAME = f"LoRA step, 2 layers of TinyLlama, B1 T{_TOKENS} r{_RANK}"
+
+
+def cases(quick: bool) -> list[Case]:
+    """The step on both sides; the model lies where the environment says."""
+    folder = Path(os.environ[_FOLDER])
+    make = {OURS: partial(_ours, folder, "auto"), "torch": partial(_theirs, folder, "float32")}
+    return [Case(SECTION, f"{_NAME}, base in bfloat16, PEFT in float32", make, "P7", flops=_flops())]
+
+
+def _flops() -> float:
+    """Operations of the products with the frozen weights: forward, and for the gradient of what goes in."""
+    from lora.shapes import SHAPES
+    from lora.synthesize import weight_shapes
+
+    config = replace(SHAPES["tinyllama-1.1b"], num_hidden_layers=2)
+    shapes = weight_shapes(config).items()
+    numbers = sum(float(np.prod(shape)) for name, shape in shapes if len(shape) == 2 and "embed" not in name)
+    return 2 * 2 * numbers * _TOKENS
+
+
+def _write_models(folder: Path) -> dict[str, Path]:
+    """The same random weights in bfloat16, 8 bits and 4 bits."""
+    from lora.quantized import quantize_folder
+    from lora.shapes import SHAPES
+    from lora.synthesize import SynthesizeConfig, write
+
+    config = replace(SHAPES["tinyllama-1.1b"], num_hidden_layers=2)
+    paths = {base: folder / base for base in ("bfloat16", "int8", "nf4")}
+    write(SynthesizeConfig(out=paths["bfloat16"]), config, lambda done: None)
+    for scheme in ("int8", "nf4"):
+        quantize_folder(paths["bfloat16"], paths[scheme], scheme)
+    return paths
+
+
+def _ids() -> Any:
+    return np.random.default_rng(0).integers(0, 32000, (1, _TOKENS))
+
+
+def _ours(folder: Path, dtype: str) -> Callable[[], Any]:
+    """A call that runs one step: forward, backward, AdamW over the adapter."""
+    import tinytorch
+    from lora import Llama, LoraConfig, add_adapter
+
+    config = LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=["q_proj", "v_proj"])
+    model = add_adapter(Llama.from_pretrained(folder, dtype=dtype), config)
+    optimizer = tinytorch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    ids = tinytorch.tensor(_ids())
+
+    def call() -> None:
+        loss = model.loss(ids, ids)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return call
+
+
+def _theirs(folder: Path, dtype: str) -> Callable[[], Any]:
+    """The same with transformers and PEFT."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForCausalLM
+
+    base = LlamaForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    config = LoraConfig(
+        r=_RANK, lora_alpha=2 * _RANK, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(base, config)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
+    ids = torch.from_numpy(_ids())
+
+    def call() -> None:
+        loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return call
+
+
+def _child(library: str, folder: Path, dtype: str) -> dict[str, float]:
+    """Seconds of a step and peak bytes beyond the imports, in a process of its own."""
+    code = f"from bench.lora import child; child({library!r}, {str(folder)!r}, {dtype!r})"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
+
+
+def child(library: str, folder: str, dtype: str) -> None:
+    """In the child: import, note the resident size, make the model, run two steps, print."""
+    import psutil
+
+    if library == OURS:
+        import lora  # noqa: F401
+    else:
+        import peft  # noqa: F401
+        import torch
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    imported = psutil.Process().memory_info().rss
+    call = (_ours if library == OURS else _theirs)(Path(folder), dtype)
+    call()
+    start = time.perf_counter()
+    call()
+    print(json.dumps({"seconds": time.perf_counter() - start, "peak": peak_resident() - imported}))
+
+
+def _memory_row(what: str, ours: dict[str, float], theirs: dict[str, float] | None, target: str) -> Row:
+    sizes = {OURS: ours["peak"], **({"torch": theirs["peak"]} if theirs else {})}
+    ratios = {"torch": (theirs["peak"] / ours["peak"],) * 3} if theirs else {}
+    return Row(SECTION, f"{_NAME}, {what}, peak memory", sizes, ratios, target, unit="bytes")
