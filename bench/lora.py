@@ -26,7 +26,7 @@ from bench.timing import OURS, Case, Row, Sides
 
 SECTION = "lora"
 _FOLDER = "TINYTORCH_BENCH_LLAMA"  # the environment variable that tells the sides where the model is
-_TOKENS, _RANK = 256, 8
+_SHAPE, _TOKENS, _RANK = "tinyllama-1.1b", 256, 8
 _TURNS = 5
 
 
@@ -63,11 +63,9 @@ def cases(quick: bool) -> list[Case]:
 
 def _flops() -> float:
     """Operations of the products with the frozen weights: forward, and for the gradient of what goes in."""
-    from lora.shapes import SHAPES
-    from lora.synthesize import weight_shapes
+    from lora.synthesize import shape_of, weight_shapes
 
-    config = replace(SHAPES["tinyllama-1.1b"], num_hidden_layers=2)
-    shapes = weight_shapes(config).items()
+    shapes = weight_shapes(replace(shape_of(_SHAPE), num_hidden_layers=2)).items()
     numbers = sum(float(np.prod(shape)) for name, shape in shapes if len(shape) == 2 and "embed" not in name)
     return 2 * 2 * numbers * _TOKENS
 
@@ -75,10 +73,9 @@ def _flops() -> float:
 def _write_models(folder: Path) -> dict[str, Path]:
     """The same random weights in bfloat16, 8 bits and 4 bits."""
     from lora.quantized import quantize_folder
-    from lora.shapes import SHAPES
-    from lora.synthesize import SynthesizeConfig, write
+    from lora.synthesize import SynthesizeConfig, shape_of, write
 
-    config = replace(SHAPES["tinyllama-1.1b"], num_hidden_layers=2)
+    config = replace(shape_of(_SHAPE), num_hidden_layers=2)
     paths = {base: folder / base for base in ("bfloat16", "int8", "nf4")}
     write(SynthesizeConfig(out=paths["bfloat16"]), config, lambda done: None)
     for scheme in ("int8", "nf4"):
@@ -116,9 +113,7 @@ def _theirs(folder: Path, dtype: str) -> Callable[[], Any]:
     from transformers import LlamaForCausalLM
 
     base = LlamaForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-    config = LoraConfig(
-        r=_RANK, lora_alpha=2 * _RANK, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
-    )
+    config = LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     model = get_peft_model(base, config)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     ids = torch.from_numpy(_ids())

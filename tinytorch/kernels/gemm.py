@@ -78,16 +78,20 @@ def _strides(array: Any) -> Any:
 
 @inner
 def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
-    """Rows and columns of a task's block, and how many tasks make a chunk that is worth handing out."""
+    """Rows and columns of a task's block, and how many tasks make a chunk that is worth handing out.
+
+    Blocks side by side each pack A anew, blocks one above the other B: the smaller of the two is packed again.
+    """
     row_block, col_block = rows, min(cols, COLUMN_BLOCK)
     work = rows * cols * depth
     if threads > 1 and batch < 4 * threads and work * batch > 2 * TASK_WORK:
         wanted = min(threads * max(1, min(4, rows // (threads * 1024))), work // TASK_WORK + 1)
         wanted = (wanted - 1) // batch + 1
-        row_parts = max(1, min(wanted, rows // (4 * ROWS)))
+        row_parts = 1 if cols >= 2 * rows else max(1, min(wanted, rows // (4 * ROWS)))
         row_block = ((rows - 1) // row_parts // ROW_STEP + 1) * ROW_STEP
         col_parts = (wanted - 1) // row_parts + 1
-        col_block = min(col_block, ((cols - 1) // col_parts // 64 + 1) * 64)
+        col_parts = ((cols - 1) // COLUMN_BLOCK // col_parts + 1) * col_parts
+        col_block = ((cols - 1) // col_parts // 64 + 1) * 64
     return row_block, col_block, max(1, TASK_WORK // (row_block * col_block * depth))
 
 
