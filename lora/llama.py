@@ -236,9 +236,13 @@ class Llama(nn.Module):
 
     def loss(self, input_ids: Any, labels: Any, attention_mask: Any = None) -> Tensor:
         """Mean cross-entropy, in nats, of each next label: logits at t against labels (B, T) at t + 1, without -100."""
-        logits = self(input_ids, attention_mask)[:, :-1]  # (B, T - 1, V)
-        targets = tinytorch.as_tensor(labels)[:, 1:]  # (B, T - 1)
-        return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+        hidden = self.hidden_states(input_ids, attention_mask)[:, :-1]  # (B, T - 1, C)
+        hidden = hidden.reshape(-1, hidden.shape[-1])
+        targets = tinytorch.as_tensor(labels)[:, 1:].reshape(-1)
+        counted = np.flatnonzero(targets.array != -100)
+        if 0 < counted.size < targets.numel():  # the head is a good part of the work: only where it is asked for
+            hidden, targets = hidden[counted], targets[counted]
+        return F.cross_entropy(self.lm_head(hidden), targets)
 
     def generate(self, input_ids: Any, max_new_tokens: int, attention_mask: Any = None, **settings: Any) -> Tensor:
         """Continue ids (B, T) to (B, T + N), N at most max_new_tokens; padding, where the mask is 0, is on the left.
