@@ -11,6 +11,7 @@ import tyro
 from lora.generate import GenerateConfig, generate
 from lora.info import InfoConfig, info
 from lora.pretrain import PretrainConfig, pretrain
+from lora.quantize import QuantizeConfig, quantize
 from lora.synthesize import SynthesizeConfig, synthesize
 from programs.command_line import exit_code, settings_to_change
 from programs.settings import TrainSettings
@@ -20,6 +21,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "generate": (GenerateConfig, generate),
     "info": (InfoConfig, info),
     "pretrain": (PretrainConfig, pretrain),
+    "quantize": (QuantizeConfig, quantize),
     "synthesize": (SynthesizeConfig, synthesize),
 }
 

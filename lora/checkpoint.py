@@ -16,6 +16,7 @@ import numpy as np
 import tinytorch.nn as nn
 from lora.config import LlamaConfig
 from lora.llama import Llama
+from lora.quantized import Quantization, make_quantized
 from programs.errors import UserError
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError
@@ -39,10 +40,10 @@ def load(folder: str | Path, dtype: str = "float32") -> Llama:
         )
     config = LlamaConfig.load(folder)
     check_tokenizer(folder, config)
-    stored = _read(folder)
     model = Llama(config, initialize=False)
-    state = _fitting(model, stored, folder)
-    _assign(model, state, dtype)
+    if (quantization := Quantization.of(config.other)) is not None:
+        make_quantized(model, quantization)
+    _assign(model, check_tensors(model, folder), dtype)
     return model
 
 
@@ -105,9 +106,10 @@ def _read(folder: Path) -> dict[str, Array]:
         raise UserError(f"{error}; {advice}") from None
 
 
-def _fitting(model: Llama, stored: Mapping[str, Array], folder: Path) -> dict[str, Array]:
-    """The model's tensors among those stored, once it is clear that nothing is missing, left over or misshapen."""
-    own = model.state_dict()
+def check_tensors(model: Llama, folder: Path) -> dict[str, Array]:
+    """The model's tensors in a folder, mapped, once it is clear that nothing is missing, left over or misshapen."""
+    stored = _read(folder)
+    own, frozen = model.state_dict(), dict(model.named_buffers())
     # Old checkpoints keep the frequencies of the positions, which config.json gives.
     stored = {name: array for name, array in stored.items() if not name.endswith("rotary_emb.inv_freq")}
     if model.config.tie_word_embeddings:
@@ -132,8 +134,9 @@ def _fitting(model: Llama, stored: Mapping[str, Array], folder: Path) -> dict[st
         found, expected = stored[name].shape, tuple(tensor.shape)
         if found != expected:
             raise UserError(f"{name} in {folder} has shape {found}, but config.json makes it {expected}")
-        if str(stored[name].dtype) not in STORED:
-            raise UserError(f"{name} in {folder} is {stored[name].dtype}: take the weights in {', '.join(STORED)}")
+        dtype, allowed = str(stored[name].dtype), (str(tensor.dtype),) if name in frozen else STORED
+        if dtype not in allowed:
+            raise UserError(f"{name} in {folder} is {dtype}: take the weights in {', '.join(allowed)}")
     return {name: stored[name] for name in own}
 
 
@@ -144,9 +147,16 @@ def _some(names: Any) -> str:
 
 
 def _assign(model: Llama, state: Mapping[str, Array], dtype: str) -> None:
-    """Put arrays in the places of parameters: as they are and frozen, or converted copies to train."""
+    """Put arrays in the places of parameters: as they are and frozen, or converted copies to train.
+
+    Buffers, which are codes and scales of quantized weights, are always as they are.
+    """
+    frozen = dict(model.named_buffers())
     for name, array in state.items():
         path, _, attribute = name.rpartition(".")
+        if name in frozen:
+            setattr(model.get_submodule(path), attribute, Tensor(array))
+            continue
         value = Tensor(array if dtype == "auto" else array.astype(dtype))
         setattr(model.get_submodule(path), attribute, nn.Parameter(value, requires_grad=dtype != "auto"))
     if model.config.tie_word_embeddings:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lora.quantized import Quantization
 from lora.rope import RopeScaling
 from programs.errors import UserError
 from tinytorch.files import atomic_write
@@ -151,9 +152,7 @@ def _refuse_other_models(given: Mapping[str, Any]) -> None:
     activation = given.get("hidden_act", "silu")
     if activation != "silu":
         raise UserError(f"hidden_act {activation} is not supported: only silu is")
-    if given.get("quantization_config"):
-        method = given["quantization_config"].get("quant_method", "of an unknown kind")
-        raise UserError(f"quantization {method} is not supported: take the weights in bfloat16, float16 or float32")
+    Quantization.of(given)
 
 
 def _rope(given: Mapping[str, Any], length: int) -> tuple[float, RopeScaling]:

@@ -33,5 +33,5 @@ def check_fit(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
 def bytes_read_a_token(model: Llama) -> int:
     """Bytes of weights that computing one token reads: all, but of an embedding that is not the head too only a row."""
     embedding, head = model.model.embed_tokens.weight, model.lm_head.weight
-    total = sum(p.array.nbytes for p in model.parameters())
+    total = sum(p.array.nbytes for p in (*model.parameters(), *model.buffers()))
     return total if head is embedding else total - embedding.array.nbytes
