@@ -22,6 +22,7 @@ from lora.config import LlamaConfig
 from lora.rope import tables
 from tinytorch import Tensor
 from tinytorch.nn import functional as F
+from tinytorch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from lora.adapter_config import LoraConfig
@@ -120,11 +121,12 @@ class LlamaModel(nn.Module):
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.layers = nn.ModuleList([LlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers)])
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.gradient_checkpointing = False  # compute what backward needs of a layer again, instead of keeping it
 
     def forward(self, input_ids: Tensor, context: Context) -> Tensor:
         x = self.embed_tokens(input_ids).to(context.cos.dtype)  # (B, T, C)
         for layer in self.layers:
-            x = layer(x, context)
+            x = checkpoint(layer, x, context) if self.gradient_checkpointing else layer(x, context)
         return self.norm(x)
 
 
