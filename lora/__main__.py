@@ -13,6 +13,7 @@ from lora.info import InfoConfig, info
 from lora.pretrain import PretrainConfig, pretrain
 from lora.quantize import QuantizeConfig, quantize
 from lora.synthesize import SynthesizeConfig, synthesize
+from lora.train import TuneConfig, tune
 from programs.command_line import exit_code, settings_to_change
 from programs.settings import TrainSettings
 
@@ -23,6 +24,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "pretrain": (PretrainConfig, pretrain),
     "quantize": (QuantizeConfig, quantize),
     "synthesize": (SynthesizeConfig, synthesize),
+    "train": (TuneConfig, tune),
 }
 
 
