@@ -239,8 +239,11 @@ class Llama(nn.Module):
     def loss(self, input_ids: Any, labels: Any, attention_mask: Any = None) -> Tensor:
         """Mean cross-entropy, in nats, of each next label: logits at t against labels (B, T) at t + 1, without -100."""
         hidden = self.hidden_states(input_ids, attention_mask)[:, :-1]  # (B, T - 1, C)
-        hidden = hidden.reshape(-1, hidden.shape[-1])
-        targets = tinytorch.as_tensor(labels)[:, 1:].reshape(-1)
+        return self.loss_of(hidden, tinytorch.as_tensor(labels)[:, 1:])
+
+    def loss_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The same of hidden states (B, T, C) and the tokens (B, T) that follow them."""
+        hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
         counted = np.flatnonzero(targets.array != -100)
         if 0 < counted.size < targets.numel():  # the head is a good part of the work: only where it is asked for
             hidden, targets = hidden[counted], targets[counted]
@@ -255,13 +258,12 @@ class Llama(nn.Module):
         from lora.generation import Sampling, generate
 
         generator = settings.pop("generator", None)
-        mask = None if attention_mask is None else tinytorch.as_tensor(attention_mask)
         return generate(
             self,
             tinytorch.as_tensor(input_ids),
             max_new_tokens,
             Sampling(**settings),
-            attention_mask=mask,
+            attention_mask=None if attention_mask is None else tinytorch.as_tensor(attention_mask),
             eos_token_ids=self.config.eos_token_ids,
             pad_token_id=self.config.pad_token_id or 0,
             generator=generator,

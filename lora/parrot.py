@@ -41,7 +41,7 @@ WORDS = """
     stream string style subclass suffix suite sum symbol syntax system table tag target task template terminal test text
     thread ticket time timer token tool trace tree tuple type union unit update user value variable vector version view
     warning weight while window word worker wrapper writer zero zone
-""".split()
+""".split()  # noqa: SIM905 - to be read
 
 
 def default_data() -> Path:

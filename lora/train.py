@@ -28,7 +28,6 @@ from programs.run import Batch, Run
 from programs.settings import TrainSettings, check
 from programs.trainer import IGNORED, train
 from tinytorch import Tensor
-from tinytorch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,9 @@ class TuneConfig(TrainSettings):
 
 
 # What a run cannot change on the way.
-FIXED = ("seed", "model", "rank", "alpha", "dropout", "targets", "dora", "rslora")
-FIXED += ("max_tokens", "packing", "batch_size")
+FIXED = (
+    "seed", "model", "rank", "alpha", "dropout", "targets", "dora", "rslora", "max_tokens", "packing", "batch_size",
+)  # fmt: skip
 
 
 def tune(config: TuneConfig) -> int:
@@ -184,12 +184,9 @@ class TuneRun(Run[TuneConfig]):
         return add_adapter(Llama.from_pretrained(self.config.model, "auto"), self.config.lora_config())
 
     def loss(self, inputs: Tensor, targets: Tensor, texts: Tensor | None = None) -> Tensor:
-        # What fills a row up comes last, so no token of a single text sees it.
-        model = self.model
-        hidden = model.hidden_states(inputs) if texts is None else packed_hidden_states(model, inputs, texts)
-        flat = targets.reshape(-1)
-        places = (flat != IGNORED).nonzero().reshape(-1)  # only their logits are needed
-        return F.cross_entropy(model.lm_head(hidden.reshape(-1, hidden.shape[-1])[places]), flat[places])
+        if texts is not None:
+            return self.model.loss_of(packed_hidden_states(self.model, inputs, texts), targets)
+        return self.model.loss_of(self.model.hidden_states(inputs), targets)  # no token sees what fills its row up
 
     def count_tokens(self, inputs: Tensor, targets: Tensor, texts: Tensor | None = None) -> int:
         if texts is not None:
