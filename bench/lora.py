@@ -72,8 +72,7 @@ def _flops() -> float:
 
 def _write_models(folder: Path) -> dict[str, Path]:
     """The same random weights in bfloat16, 8 bits and 4 bits."""
-    from lora.quantized import quantize_folder
-
+    from lora.quantize import quantize_folder
     from lora.synthesize import SynthesizeConfig, shape_of, write
 
     config = replace(shape_of(_SHAPE), num_hidden_layers=2)

@@ -20,6 +20,7 @@ from lora.adapter_config import LoraConfig
 from lora.adapters import lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
+from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
 from programs.errors import UserError
 from tinytorch import Tensor
@@ -133,7 +134,7 @@ def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder
 
 def _is_copy(array: Array, base: Any) -> bool:
     """Whether an array holds the base's weight, in whatever dtype."""
-    if not isinstance(base.weight, Tensor):
+    if isinstance(base, QuantizedLinear):
         return True  # a quantized weight is not the one that it was made of
     weight = base.weight.detach().array
     narrow = min((array.dtype, weight.dtype), key=lambda dtype: dtype.itemsize)

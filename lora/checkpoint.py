@@ -16,7 +16,7 @@ import numpy as np
 import tinytorch.nn as nn
 from lora.config import LlamaConfig
 from lora.llama import Llama
-from lora.quantized import Quantization, make_quantized
+from lora.quantized import KEY, Quantization, dense_state, make_quantized, quantized_layers
 from programs.errors import UserError
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError
@@ -52,14 +52,19 @@ def save(model: Llama, folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: choose another path to save to")
-    state = {name: tensor for name, tensor in model.state_dict().items() if ".adapters." not in name}
+    config, state = model.config, model.state_dict()
+    if KEY in config.other and quantized_layers(model):
+        # Merged layers are quantized no more, and a folder has all layers quantized or none.
+        config = replace(config, other={name: value for name, value in config.other.items() if name != KEY})
+        state = dense_state(model)
+    state = {name: tensor for name, tensor in state.items() if ".adapters." not in name}
     # A merged adapter unties the head.
     tied = model.lm_head.weight is model.model.embed_tokens.weight
     if tied:
         del state[HEAD]
     try:
         save_shards(state, folder)
-        replace(model.config, tie_word_embeddings=tied).save(folder, str(state[EMBEDDING].dtype))
+        replace(config, tie_word_embeddings=tied).save(folder, str(state[EMBEDDING].dtype))
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
 

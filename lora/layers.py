@@ -21,6 +21,7 @@ import numpy as np
 
 import tinytorch
 import tinytorch.nn as nn
+from lora.quantized import QuantizedLinear
 from tinytorch import Tensor
 from tinytorch.nn import functional as F
 
@@ -249,7 +250,7 @@ class LoraEmbedding(LoraLayer):
 
 def supports(layer: nn.Module) -> bool:
     """Whether it can be adapted, or is already."""
-    return isinstance(layer, (nn.Linear, nn.Embedding, LoraLayer))
+    return isinstance(layer, (nn.Linear, QuantizedLinear, nn.Embedding, LoraLayer))
 
 
 def kind(base: nn.Module) -> type[LoraLayer]:
@@ -258,12 +259,20 @@ def kind(base: nn.Module) -> type[LoraLayer]:
 
 
 def dense_weight(base: Any, dtype: Any) -> Array:
-    """A copy of the base's weight in a dtype."""
+    """A copy of the base's weight in a dtype; of a quantized one what its codes stand for."""
+    if isinstance(base, QuantizedLinear):
+        return base.quantized.dequantize(dtype)
     return base.weight.detach().array.astype(dtype)
 
 
 def _rows(base: Any, dtype: Any) -> Iterator[tuple[slice, Array]]:
     """The weight a few rows at a time, converted."""
+    if isinstance(base, QuantizedLinear):
+        quantized = base.quantized
+        for start in range(0, base.out_features, _ROWS):
+            part = slice(start, start + _ROWS)
+            yield part, quantized.dequantize(dtype, part)
+        return
     weight = base.weight.detach().array
     for start in range(0, len(weight), _ROWS):
         part = slice(start, start + _ROWS)

@@ -13,15 +13,17 @@ import numpy as np
 import tinytorch.nn as nn
 from lora.layers import LoraLayer
 from lora.llama import Embedding, Linear, Llama
+from lora.quantized import QuantizedLinear
 from programs.errors import UserError
-from tinytorch import Tensor
+from tinytorch import Tensor, bfloat16
 
 
 def merge(model: Llama) -> Llama:
     """Put the active adapter into the weights; returns the model. Nothing happens where it is there already.
 
-    Computed as wide as the adapter, float32 or float64, then rounded to the dtype of the base. UserError names a layer
-    whose weight would not be finite; no layer is merged then.
+    Computed as wide as the adapter, float32 or float64, then rounded to the dtype of the base; to bfloat16 where that
+    is quantized, as fewer bits would lose much of what was learnt. UserError names a layer whose weight would not be
+    finite; no layer is merged then.
     """
     merged = {}
     for name, layer in model.named_modules():
@@ -44,12 +46,13 @@ def unmerge(model: Llama) -> Llama:
 
 
 def _copy(base: Any, weight: Any) -> nn.Module:
-    """The base with another weight, in its dtype, frozen."""
+    """The base with another weight, in its dtype, or in bfloat16 for a quantized one, frozen."""
     copy: nn.Module
     if isinstance(base, nn.Embedding):
         copy = Embedding(base.num_embeddings, base.embedding_dim, base.padding_idx)
     else:
         copy = Linear(base.in_features, base.out_features, bias=False)
         copy.bias = base.bias
-    copy.weight = nn.Parameter(Tensor(weight.astype(base.weight.dtype, copy=False)), requires_grad=False)
+    dtype = bfloat16 if isinstance(base, QuantizedLinear) else base.weight.dtype
+    copy.weight = nn.Parameter(Tensor(weight.astype(dtype, copy=False)), requires_grad=False)
     return copy.train(base.training)

@@ -19,7 +19,7 @@ import numpy as np
 
 import tinytorch.nn as nn
 from programs.errors import UserError
-from tinytorch import Tensor
+from tinytorch import Tensor, bfloat16
 from tinytorch.quantization import QuantizedWeight, layout, quantized_linear
 
 KEY, METHOD = "quantization_config", "tinytorch"
@@ -67,8 +67,8 @@ class QuantizedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features, self.quantization = in_features, out_features, quantization
         scheme, group_size = quantization
-        self._suffixes = layout(scheme, (out_features, in_features), group_size)
-        for suffix, (dtype, shape) in self._suffixes.items():
+        self.suffixes = layout(scheme, (out_features, in_features), group_size)
+        for suffix, (dtype, shape) in self.suffixes.items():
             self.register_buffer(f"weight{suffix}", Tensor(np.empty(shape, dtype)))
         self.bias = nn.Parameter(Tensor(np.zeros(out_features, np.float32))) if bias else None
 
@@ -87,7 +87,7 @@ class QuantizedLinear(nn.Module):
         # Module.to may have widened the scales, which loses nothing.
         arrays = {
             suffix: np.asarray(getattr(self, f"weight{suffix}").array, dtype)
-            for suffix, (dtype, _) in self._suffixes.items()
+            for suffix, (dtype, _) in self.suffixes.items()
         }
         scheme, group_size = self.quantization
         return QuantizedWeight.from_arrays(scheme, (self.out_features, self.in_features), arrays, group_size)
@@ -116,3 +116,14 @@ def make_quantized(model: nn.Module, quantization: Quantization) -> None:
         parent, _, attribute = name.rpartition(".")
         new = QuantizedLinear(old.in_features, old.out_features, old.bias is not None, quantization)
         setattr(model.get_submodule(parent), attribute, new)
+
+
+def dense_state(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state with the weights that are quantized as bfloat16 instead."""
+    state = model.state_dict()
+    for name, layer in model.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            for suffix in layer.suffixes:
+                del state[f"{name}.weight{suffix}"]
+            state[f"{name}.weight"] = Tensor(layer.quantized.dequantize(bfloat16))
+    return state

@@ -221,3 +221,9 @@ def test_errors_name_what_was_wrong() -> None:
         quantized_linear(tinytorch.ones(2, 3), weight, tinytorch.ones(4, dtype=tinytorch.float64))
     with pytest.raises(RuntimeError, match="int64"):
         quantized_linear(tinytorch.ones(2, 3, dtype=tinytorch.int64), weight)
+
+
+@kinds
+def test_some_rows_are_decoded_by_themselves(scheme: str, group_size: int | None) -> None:
+    weight = QuantizedWeight.quantize(weight_of(np.random.default_rng(0), 30, 333), scheme, group_size)
+    np.testing.assert_array_equal(weight.dequantize(rows=slice(7, 20)), weight.dequantize()[7:20])

@@ -87,21 +87,21 @@ class QuantizedWeight:
         scales: Array = self.offset.astype(np.float64) + np.repeat(self.scales, _BLOCKS_A_STEP)[: flat.size] * flat
         return scales.astype(np.float32).reshape(self.scale_codes.shape)
 
-    def dequantize(self, dtype: Any = np.float32) -> Array:
-        """The numbers that the codes stand for (N, K), computed in float32, or in float64 where that is the dtype."""
-        rows, columns = self.shape
-        result = np.empty(self.shape, dtype)
+    def dequantize(self, dtype: Any = np.float32, rows: slice = slice(None)) -> Array:
+        """The numbers that the codes stand for (N, K), or those of some rows.
+
+        Computed in float32, or in float64 where that is the dtype, then rounded to any other.
+        """
+        columns, codes, scales = self.shape[1], self.codes[rows], self._decoded_scales()[rows]
+        result = np.empty((len(codes), columns), dtype)
         wide = np.float64 if result.dtype == np.float64 else np.float32
-        scales = self._decoded_scales()
         width = self.group_size or max(columns, 1)
-        for part in _slices(rows, columns):
-            codes = self.codes[part]
+        for part in _slices(*result.shape):
+            numbers = codes[part]
             if self.scheme == "nf4":
-                blocks = codes.reshape(len(codes), scales.shape[1], SEGMENT // 2)
+                blocks = numbers.reshape(len(numbers), scales.shape[1], SEGMENT // 2)
                 numbers = _VALUES[np.concatenate([blocks & 15, blocks >> 4], axis=2)]
-                numbers = numbers.reshape(len(codes), 2 * codes.shape[1])[:, :columns]
-            else:
-                numbers = codes
+                numbers = numbers.reshape(len(numbers), 2 * codes.shape[1])[:, :columns]
             spread = np.repeat(scales[part].astype(wide), width, axis=1)[:, :columns]
             result[part] = numbers.astype(wide) * spread
         return result

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinytorch
+from lora import LoraConfig, add_adapter, merge
 from lora.__main__ import main
 from lora.config import LlamaConfig
 from lora.llama import Llama
@@ -227,3 +228,51 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert layer.quantization == Quantization("int8", 64)
     assert main(["quantize", *options]) == 2
     assert "exists: give a new or an empty folder" in capsys.readouterr().err
+
+
+@kinds
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_adapters_on_quantized_layers(scheme: str, group_size: int | None, use_dora: bool, folder: Path) -> None:
+    """QLoRA: adapters are trained as on the numbers that the codes stand for; merged layers are bfloat16."""
+    quantize_folder(folder, folder.parent / "quantized", scheme, group_size)
+    quantized = Llama.from_pretrained(folder.parent / "quantized", dtype="auto")
+    dense = Llama.from_pretrained(folder)
+    for name, layer in quantized.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            dense.get_submodule(name).weight.data = tinytorch.tensor(layer.quantized.dequantize())
+    config = LoraConfig(r=2, target_modules="all-linear", use_dora=use_dora)
+    for model in (quantized, dense):
+        tinytorch.manual_seed(1)
+        add_adapter(model, config)
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        assert len(trained) == 14 * (3 if use_dora else 2)
+        for name, parameter in trained.items():
+            if name.endswith("lora_B"):
+                nn.init.normal_(parameter, std=0.1)
+        model.loss(IDS, IDS).backward()
+    ours, theirs = ({n: p.grad.numpy() for n, p in m.named_parameters() if p.requires_grad} for m in (quantized, dense))
+    for name, grad in theirs.items():
+        np.testing.assert_allclose(ours[name], grad, rtol=1e-3, atol=1e-5, err_msg=name)
+    before = quantized(IDS).detach().numpy()
+    np.testing.assert_allclose(before, dense(IDS).detach().numpy(), atol=1e-3)
+    merge(quantized)
+    np.testing.assert_allclose(quantized(IDS).detach().numpy(), before, atol=0.1 * abs(before).max())
+    quantized.save_pretrained(folder.parent / "merged")
+    again = Llama.from_pretrained(folder.parent / "merged", dtype="auto")
+    assert not any(isinstance(layer, QuantizedLinear) for layer in again.modules())
+    np.testing.assert_array_equal(again(IDS).detach().numpy(), quantized(IDS).detach().numpy())
+
+
+def test_what_is_merged_in_part_is_saved_in_bfloat16(folder: Path) -> None:
+    quantize_folder(folder, folder.parent / "quantized", "nf4")
+    model = Llama.from_pretrained(folder.parent / "quantized", dtype="auto")
+    add_adapter(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    model.save_pretrained(folder.parent / "again")
+    assert load_file(folder.parent / "again" / WEIGHTS)[Q].dtype == np.uint8
+    merge(model)
+    model.save_pretrained(folder.parent / "merged")
+    arrays = load_file(folder.parent / "merged" / WEIGHTS)
+    assert {str(array.dtype) for array in arrays.values()} == {"bfloat16"}
+    assert arrays.keys() == load_file(folder / WEIGHTS).keys()
+    up = model.get_submodule("model.layers.0.mlp.up_proj").quantized.dequantize(tinytorch.bfloat16)
+    np.testing.assert_array_equal(arrays["model.layers.0.mlp.up_proj.weight"].view(np.uint16), up.view(np.uint16))
