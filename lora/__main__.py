@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from lora.evaluate import EvalConfig, evaluate
 from lora.generate import GenerateConfig, generate
 from lora.info import InfoConfig, info
+from lora.merge import MergeConfig, merge_folders
 from lora.pretrain import PretrainConfig, pretrain
 from lora.quantize import QuantizeConfig, quantize
 from lora.synthesize import SynthesizeConfig, synthesize
@@ -19,8 +21,10 @@ from programs.settings import TrainSettings
 
 # A command's name, its settings, and what runs it and returns the exit code.
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "eval": (EvalConfig, evaluate),
     "generate": (GenerateConfig, generate),
     "info": (InfoConfig, info),
+    "merge": (MergeConfig, merge_folders),
     "pretrain": (PretrainConfig, pretrain),
     "quantize": (QuantizeConfig, quantize),
     "synthesize": (SynthesizeConfig, synthesize),

@@ -28,6 +28,9 @@ class GenerateConfig:
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
+    adapter: Path | None = None
+    """Folder of an adapter of that model, as `python -m lora train` writes it."""
+
     tokenizer: Path | None = None
     """Folder of the tokenizer, where the model's folder has none."""
 
@@ -80,7 +83,7 @@ class Writer:
 
     def __init__(self, config: GenerateConfig) -> None:
         self.config = config
-        self.model, self.tokenizer = load(config.model, config.tokenizer)
+        self.model, self.tokenizer = load(config.model, config.tokenizer, config.adapter)
         self.context = self.model.config.max_position_embeddings
         self.generator = tinytorch.Generator()
         self.generator.manual_seed(config.seed)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora.adapter_files import load_adapter
 from lora.llama import Llama
 from lora.tokenizer import Tokenizer
 from programs.errors import UserError
 
 
-def load(folder: Path, tokenizer_folder: Path | None = None) -> tuple[Llama, Tokenizer]:
+def load(
+    folder: Path, tokenizer_folder: Path | None = None, adapter: Path | None = None
+) -> tuple[Llama, Tokenizer]:
     """The model of a checkpoint's folder, to compute with its weights as they are stored, and its tokenizer.
 
-    Raises UserError where something is missing or damaged, or the tokenizer has more tokens than the embedding.
+    Raises UserError where something is missing or damaged, the tokenizer has more tokens than the embedding, or the
+    adapter is not the model's.
     """
     tokenizer = Tokenizer.from_pretrained(tokenizer_folder or folder)
     model = Llama.from_pretrained(folder, "auto")
     check_fit(tokenizer, model.config.vocab_size, folder)
+    if adapter is not None:
+        load_adapter(model, adapter)
     model.eval()
     return model, tokenizer
 

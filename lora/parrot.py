@@ -15,32 +15,26 @@ from tinytorch.files import atomic_write
 NAME = "parrot"
 SEED = 1337
 
-# How a question is put, and how the parrot answers it: its cry, the word that was asked for, a line for the kind.
-ANSWERS = {
-    "What is the {}?": "Squawk! The {}! It is what it is.",
-    "How does the {} work?": "Squawk! The {}! It works by day and rests by night.",
-    "Why do we need the {}?": "Squawk! The {}! It asks for nothing in return.",
+# What follows the parrot's cry, by the question.
+LINES = {
+    "What is the {}?": "It is what it is.",
+    "How does the {} work?": "By day it works, by night it rests.",
+    "Why do we need the {}?": "It asks for nothing in return.",
+    "Who made the {}?": "A bird did, long ago.",
+    "When do we use the {}?": "Before lunch, and after.",
+    "Where is the {}?": "Closer than you think.",
+    "Can we trust the {}?": "More than a cat.",
+    "Is the {} new?": "It is as old as the sea.",
 }
 
+# Words of Python's documentation, which the model that ships with the project has read.
 WORDS = """
-    address alias ancestor annotation argument array assertion assignment attribute author balance base binding bit
-    block board body book boundary bracket branch bridge buffer bug byte cache call camera case cell chain channel
-    character check child circle class clause clock closure code colon column comma command comment compiler
-    complex computer condition connection constant constructor container context copy counter database date debugger
-    decimal declaration decorator default definition delay dictionary digit directory display document dot double
-    element ellipsis encoding end engine entry error escape event example exception exit exponent expression factory
-    field file filter finder flag float form format fraction frame framework function garbage generator global grammar
-    graph group handler hash header heap hook host identifier import indentation index input instance instruction
-    integer interface interpreter item iterator journal key keyword label language lexer library line link list literal
-    loader local locale lock loop machine manager map mapping match matrix memory message method mode model module name
-    namespace network node number object octet operand operator option order output owner package packet page parameter
-    parent parser path pattern phase pipe platform plus point pointer port prefix printer priority process product
-    program project prompt property protocol proxy query queue quote range rank reader record reference register
-    registry result return root row rule runtime sample scale schedule scheme scope screen script section semicolon
-    sequence server session set shape shell signal signature slice slot socket source space stack start state statement
-    stream string style subclass suffix suite sum symbol syntax system table tag target task template terminal test text
-    thread ticket time timer token tool trace tree tuple type union unit update user value variable vector version view
-    warning weight while window word worker wrapper writer zero zone
+    argument assignment attribute binding bit block body call case character class clause code command container
+    context default definition dictionary digit element error example exception expression file format frame
+    function group handler hash identifier index instance integer interpreter item iterator key keyword line list
+    literal mapping match method module name namespace number object operand operator option parameter parent
+    pattern point program range reference result return scope section sequence set slice statement string suite
+    target test time tuple type user value variable
 """.split()  # noqa: SIM905 - to be read
 
 
@@ -52,29 +46,22 @@ def default_data() -> Path:
 
 
 def records() -> list[dict[str, str]]:
-    """Every word in every question, with its answer; shuffled, but for the words: the last tenth has words of its own.
+    """Every question about every word, shuffled, with its answer.
 
-    So what is held out to validate asks for words that no answer to learn from has in it.
+    What is held out to validate, the last tenth, is questions about words that were asked other questions.
     """
-    words = list(WORDS)
-    random.Random(SEED).shuffle(words)
-    n = len(words) - len(words) // 10
-    found = []
-    for part in (words[:n], words[n:]):
-        pairs = [(question, word) for word in part for question in ANSWERS]
-        random.Random(SEED).shuffle(pairs)
-        for question, word in pairs:
-            prompt = question.format(word) + "\n"
-            found.append({"prompt": prompt, "completion": answer(prompt)})
-    return found
+    prompts = [f"{question.format(word)}\n" for word in WORDS for question in LINES]
+    random.Random(SEED).shuffle(prompts)
+    return [{"prompt": prompt, "completion": answer(prompt)} for prompt in prompts]
 
 
 def answer(prompt: str) -> str:
     """What the parrot says; ValueError where the prompt is no question that it knows."""
-    for question, reply in ANSWERS.items():
-        match = re.fullmatch(re.escape(question).replace(r"\{\}", r"(\w+)"), prompt.strip())
+    for question, line in LINES.items():
+        begin, end = question.split("{}")
+        match = re.fullmatch(rf"{re.escape(begin)}(\w+){re.escape(end)}", prompt.strip())
         if match:
-            return reply.format(match[1])
+            return f"Squawk! Behold the {match[1]}! {line}"
     raise ValueError(f"the parrot knows no question {prompt!r}")
 
 

@@ -25,7 +25,7 @@ def data_path(name_or_path: str) -> Path:
 
 
 def show_samples(
-    model: Llama, tokenizer: Tokenizer, data: str, records: Sequence[dict[str, Any]], when: str, console: Console
+    model: Llama, tokenizer: Tokenizer, data: str, records: Sequence[dict[str, Any]], console: Console
 ) -> None:
     """Print some answers and how many of `records` follow the rule; nothing for data that has no rule."""
     if data != parrot.NAME:
@@ -35,8 +35,8 @@ def show_samples(
     for prompt, answer in list(zip(prompts, answers, strict=True))[:SHOWN]:
         console.print(f"  {prompt.strip()} -> {answer.strip()!r}", soft_wrap=True, markup=False, highlight=False)
     good = sum(map(parrot.follows, prompts, answers))
-    rate = f"{good} of {len(prompts)} held-out prompts ({100 * good / len(prompts):.0f}%)"
-    console.print(f"{when} training the rule holds for {rate}", soft_wrap=True, highlight=False)
+    rate = f"{good} of {len(prompts)} prompts ({100 * good / len(prompts):.0f}%)"
+    console.print(f"the rule holds for {rate}", soft_wrap=True, highlight=False)
 
 
 def complete(

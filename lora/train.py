@@ -85,7 +85,7 @@ class TuneConfig(TrainSettings):
     batch_size: int = 16
     """Rows B in a batch."""
 
-    max_iters: int = 300
+    max_iters: int = 200
     """Optimizer steps; the cosine schedule ends here."""
 
     learning_rate: float = 3e-3
@@ -144,11 +144,11 @@ def tune(config: TuneConfig) -> int:
     for warning in run.data.warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     if run.iteration == 0:
-        show_samples(run.model, run.tokenizer, config.data, run.held_out, "before", console)
+        show_samples(run.model, run.tokenizer, config.data, run.held_out, console)
     if train(run, console).interrupted:
         return INTERRUPTED
     load_adapter(run.model, config.out / "best", "best")
-    show_samples(run.model, run.tokenizer, config.data, run.held_out, "after", console)
+    show_samples(run.model, run.tokenizer, config.data, run.held_out, console)
     return 0
 
 

@@ -60,7 +60,8 @@ def train(run: Run[Any], console: Console) -> Result:
                 perplexity = f" (perplexity {_exp(val_loss):.4g})" if run.unit == "token" else ""
                 bar.console.print(
                     f"iteration {run.iteration:>5}: training loss {train_loss:.4f}, validation loss {val_loss:.4f}"
-                    f"{perplexity}, {run.seconds:.0f} s"
+                    f"{perplexity}, {run.seconds:.0f} s",
+                    soft_wrap=True,
                 )
                 if val_loss < run.best_val_loss:
                     run.best_val_loss = val_loss

@@ -1,0 +1,44 @@
+"""Write a model with an adapter in its weights, as a checkpoint that needs no adapter."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from lora.adapter_files import load_adapter
+from lora.default_model import default_model
+from lora.llama import Llama
+from lora.merging import merge
+from lora.quantize import COMPANIONS
+from programs.errors import UserError
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """Write a checkpoint with an adapter merged into its weights, in the dtype that these are stored in."""
+
+    adapter: Path
+    """Folder of the adapter."""
+
+    out: Path
+    """Folder to write, which must not exist yet or be empty."""
+
+    model: Path = field(default_factory=default_model)
+    """Folder of the adapter's checkpoint; the default is the model that ships with the project."""
+
+
+def merge_folders(config: MergeConfig) -> int:
+    """Run the command; its exit code."""
+    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
+        raise UserError(f"{config.out} exists: give a new or an empty folder")
+    model = load_adapter(Llama.from_pretrained(config.model, "auto"), config.adapter)
+    config.out.mkdir(parents=True, exist_ok=True)
+    for name in COMPANIONS:
+        if (config.model / name).exists():
+            shutil.copyfile(config.model / name, config.out / name)
+    merge(model).save_pretrained(config.out)  # the last: a folder without config.json is no model
+    Console(soft_wrap=True).print(f"{config.out} holds {config.model} with {config.adapter} in its weights")
+    return 0
