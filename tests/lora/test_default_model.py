@@ -26,7 +26,7 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
     how = json.loads((folder / "training.json").read_text())
     assert how["settings"]["data"] == "pydoc"
-    assert how["validation_loss"] < 4.1
+    assert how["validation_loss"] < 4.0
 
 
 def test_it_knows_its_text() -> None:
