@@ -13,7 +13,9 @@ from lora.generate import GenerateConfig, generate
 from lora.info import InfoConfig, info
 from lora.merge import MergeConfig, merge_folders
 from lora.pretrain import PretrainConfig, pretrain
+from lora.qlora import QLoraConfig, qlora
 from lora.quantize import QuantizeConfig, quantize
+from lora.ranks import RanksConfig, ranks
 from lora.synthesize import SynthesizeConfig, synthesize
 from lora.train import TuneConfig, tune
 from programs.command_line import exit_code, settings_to_change
@@ -26,7 +28,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "info": (InfoConfig, info),
     "merge": (MergeConfig, merge_folders),
     "pretrain": (PretrainConfig, pretrain),
+    "qlora": (QLoraConfig, qlora),
     "quantize": (QuantizeConfig, quantize),
+    "ranks": (RanksConfig, ranks),
     "synthesize": (SynthesizeConfig, synthesize),
     "train": (TuneConfig, tune),
 }

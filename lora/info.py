@@ -12,6 +12,7 @@ from rich.table import Table
 
 from lora.config import LlamaConfig
 from lora.default_model import default_model
+from lora.llama import Llama
 from lora.loading import check_fit
 from lora.tokenizer import TOKENIZERS, Tokenizer
 from programs.errors import UserError
@@ -98,6 +99,11 @@ def memory_by_part(shape: LlamaConfig, tensors: list[Stored]) -> dict[str, int]:
         "gradients, to train all weights": count * FLOAT32,
         "AdamW's two means, to train all weights": 2 * count * FLOAT32,
     }
+
+
+def count_parameters(shape: LlamaConfig) -> int:
+    """How many numbers a model of that shape has, whatever it stores them in."""
+    return sum(p.numel() for p in Llama(shape, initialize=False).parameters())  # memory not written to costs nothing
 
 
 def size(nbytes: int) -> str:

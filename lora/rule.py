@@ -39,6 +39,15 @@ def show_samples(
     console.print(f"the rule holds for {rate}", soft_wrap=True, highlight=False)
 
 
+def rule_rate(model: Llama, tokenizer: Tokenizer, data: str, records: Sequence[dict[str, Any]]) -> float | None:
+    """The share of `records` whose prompts are answered as the rule says; None for data that has no rule."""
+    if data != parrot.NAME:
+        return None
+    prompts = [record["prompt"] for record in records]
+    answers = complete(model, tokenizer, prompts)
+    return sum(map(parrot.follows, prompts, answers)) / len(prompts)
+
+
 def complete(
     model: Llama, tokenizer: Tokenizer, prompts: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS
 ) -> list[str]:

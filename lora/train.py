@@ -18,6 +18,7 @@ from lora.batches import Batches
 from lora.config import LlamaConfig
 from lora.data import load_data, split
 from lora.default_model import default_model
+from lora.info import count_parameters
 from lora.llama import Llama
 from lora.loading import check_fit
 from lora.packing import packed_hidden_states
@@ -218,7 +219,7 @@ class TuneRun(Run[TuneConfig]):
 
     def describe(self) -> str:
         trained = sum(p.numel() for p in self.weights().values())
-        total = sum(p.numel() for p in self.model.parameters())
+        total = trained + count_parameters(self.model.config)
         return (
             f"adapter of rank {self.config.rank} on {len(lora_layers(self.model))} layers: {trained:,} of {total:,} "
             f"parameters are trained ({100 * trained / total:.2g}%); {self.config.data}: {len(self.train_data)} "
