@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from lora.default_model import default_model
 from lora.llama import Llama
 from lora.loading import check_fit
 from lora.tokenizer import TOKENIZERS, Tokenizer
+from lora.training_memory import FLOAT32, TrainingSettings, training
 from programs.errors import UserError
 from tinytorch.safetensors_header import DTYPES
 from tinytorch.safetensors_shards import open_shards
@@ -26,7 +28,6 @@ PARTS = {
     "normalisation": "norm.",
     "head": "lm_head.",
 }
-FLOAT32 = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class InfoConfig:
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
+
+    adapter: Path | None = None
+    """Folder of an adapter of that model."""
+
+    training: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(default_factory=TrainingSettings)
+    """An adapter to train."""
 
 
 class Stored(NamedTuple):
@@ -70,10 +77,12 @@ def info(config: InfoConfig) -> int:
     parameters.add_section()
     _row(parameters, "all", tensors)
     console.print(parameters)
-    memory = _table("memory", "bytes")
-    for what, nbytes in memory_by_part(shape, tensors).items():
-        memory.add_row(what, size(nbytes))
-    console.print(memory)
+    console.print(_memory("memory, to write or to train all weights", memory_by_part(shape, tensors)))
+    lora_config = config.training.lora_config(config.adapter)
+    total, trained, memory = training(shape, sum(tensor.nbytes for tensor in tensors), lora_config, config.training)
+    console.print(_memory(f"memory, to train an adapter of rank {lora_config.r}", memory))
+    share = f"{100 * trained / total:.2g}%"
+    console.print(f"{trained:,} of {total:,} parameters are then trained ({share})", highlight=False)
     return 0
 
 
@@ -90,7 +99,7 @@ def stored_tensors(folder: Path) -> list[Stored]:
 
 def memory_by_part(shape: LlamaConfig, tensors: list[Stored]) -> dict[str, int]:
     """Bytes of what lies in memory when the model writes, and when all of it is trained."""
-    count = sum(tensor.numbers for tensor in tensors)
+    count = count_parameters(shape)
     a_position = 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim * FLOAT32
     return {
         "weights as stored": sum(tensor.nbytes for tensor in tensors),
@@ -134,6 +143,13 @@ def _table(title: str, *columns: str) -> Table:
     table.add_column(title)
     for column in columns:
         table.add_column(column, justify="right")
+    return table
+
+
+def _memory(title: str, parts: dict[str, int]) -> Table:
+    table = _table(title, "bytes")
+    for what, nbytes in parts.items():
+        table.add_row(what, size(nbytes))
     return table
 
 
