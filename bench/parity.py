@@ -134,17 +134,18 @@ def compare(dtype: str, padding: str, **settings: Any) -> Errors:
     found = {name: p.grad.numpy() for name, p in ours.named_parameters()}
     if list(found) != list(expected):
         raise AssertionError(f"our parameters are {list(found)}, theirs {list(expected)}")
-    gradients = {name: _difference(found[name], expected[name]) for name in expected}
+    gradients = {name: difference(found[name], expected[name]) for name in expected}
     worst = max(gradients, key=lambda name: gradients[name])
     return Errors(
-        _difference(logits.detach().numpy(), out.logits.detach().numpy()),
-        _difference(loss.detach().numpy(), out.loss.detach().numpy()),
+        difference(logits.detach().numpy(), out.logits.detach().numpy()),
+        difference(loss.detach().numpy(), out.loss.detach().numpy()),
         gradients[worst],
         worst,
     )
 
 
-def _difference(ours: Any, theirs: Any) -> float:
+def difference(ours: Any, theirs: Any) -> float:
+    """The largest, relative to theirs' largest element, or absolute where that is below 1."""
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         raise AssertionError(f"{ours.dtype} {ours.shape} instead of {theirs.dtype} {theirs.shape}")
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))

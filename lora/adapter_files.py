@@ -57,7 +57,7 @@ def adapter_state(model: Llama, name: str) -> dict[str, Tensor]:
     for path, layer in layers.items():
         for own, parameter in layer.adapters[name].named_parameters():
             state[f"{PREFIX}{path}.{layer.names_in_file[own]}"] = parameter.detach()
-        if path.endswith(EMBEDDINGS) and isinstance(layer.base.weight, Tensor):
+        if path.endswith(EMBEDDINGS) and not isinstance(layer.base, QuantizedLinear):
             state[f"{PREFIX}{path}.base_layer.weight"] = layer.base.weight.detach()
     for path, module in trained_biases(model, model.peft_config[name], layers).items():
         state[_bias(path, layers)] = module.bias.detach()

@@ -45,11 +45,6 @@ class LowRank(nn.Module):
         for name, shape in shapes.items():
             setattr(self, name, nn.Parameter(tinytorch.zeros(shape, dtype=dtype)))
 
-    def delta(self) -> Array:
-        """What it adds to the weight, (out, in)."""
-        a, b = self.lora_A.detach(), self.lora_B.detach()
-        return (b @ a).array * a.dtype.type(self.scaling)
-
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)"""
         return F.linear(F.linear(x, self.lora_A) * self.scaling, self.lora_B)
@@ -71,6 +66,7 @@ class LoraLayer(nn.Module):
         self.adapters = nn.ModuleDict()
         self.active: str | None = None
         self.enabled = True
+        self._squares: Array | None = None  # of the base's rows, once they are asked for
         self.train(base.training)
 
     @property
@@ -122,19 +118,43 @@ class LoraLayer(nn.Module):
         self.adapters[name] = adapter
         return adapter
 
+    @classmethod
+    def shapes(cls, base: Any, r: int, dora: bool) -> Shapes:
+        """Of the parameters of an adapter of this rank."""
+        in_features, out_features = cls.features(base)
+        shapes: Shapes = {"lora_A": (r, in_features), "lora_B": (out_features, r)}
+        return shapes | {"lora_magnitude_vector": (out_features,)} if dora else shapes
+
     def initialize(self, name: str, how: bool | str) -> None:
         """Draw the values that training begins with: see LoraConfig.init_lora_weights."""
         adapter = self.adapters[name]
         self.draw(adapter, how)
         if adapter.lora_magnitude_vector is not None:
-            adapter.lora_magnitude_vector.data = Tensor(self.norm(adapter).reshape(-1))
+            adapter.lora_magnitude_vector.data = Tensor(self.norm(adapter))
 
-    @classmethod
-    def shapes(cls, base: Any, r: int, dora: bool) -> Shapes:
-        """The shapes of the parameters of an adapter of this rank."""
-        in_features, out_features = cls.features(base)
-        shapes: Shapes = {"lora_A": (r, in_features), "lora_B": (out_features, r)}
-        return shapes | {"lora_magnitude_vector": (out_features,)} if dora else shapes
+    def norm(self, adapter: LowRank) -> Array:
+        """The lengths of the rows of the weight with an adapter, (out,), without forming that weight.
+
+        |w_o + s sum_k b_ok a_k|^2 = |w_o|^2 + s sum_k b_ok (2 w_o a_k + s sum_l b_ol a_l a_k)
+        """
+        a, b, s = adapter.lora_A.detach().array, adapter.lora_B.detach().array, adapter.scaling
+        if self._squares is None or self._squares.dtype != a.dtype:
+            self._squares = self.squares(a.dtype)
+        return np.sqrt(self._squares + s * (b * (2 * self.products(a).T + s * (b @ (a @ a.T)))).sum(axis=1))
+
+    def merged_weight(self) -> Array:
+        """The weight with the active adapter in it, as wide as the adapter."""
+        adapter = self.adapter
+        assert adapter is not None
+        a, b = adapter.lora_A.detach(), adapter.lora_B.detach()
+        weight = np.concatenate([rows for _, rows in weight_rows(self.base, a.dtype)])
+        by_row = self.by_row(weight)  # (out, in), the same memory
+        by_row += (b @ a).array * a.dtype.type(adapter.scaling)
+        if adapter.lora_magnitude_vector is not None:
+            by_row *= (adapter.lora_magnitude_vector.detach().array / self.norm(adapter))[:, None]
+        return weight
+
+    # What the two kinds differ in -------------------------------------------------------------------
 
     @staticmethod
     def features(base: Any) -> tuple[int, int]:
@@ -145,12 +165,17 @@ class LoraLayer(nn.Module):
         """Draw A and B."""
         raise NotImplementedError
 
-    def norm(self, adapter: LowRank) -> Array:
-        """The lengths of what DoRA scales, in the shape in which they divide the weight."""
+    @staticmethod
+    def by_row(weight: Array) -> Array:
+        """The weight of the base as (out, in)."""
         raise NotImplementedError
 
-    def merged_weight(self) -> Array:
-        """The weight with the active adapter in it, as wide as the adapter."""
+    def squares(self, dtype: Any) -> Array:
+        """The squared lengths of the rows of the base's weight, (out,)."""
+        raise NotImplementedError
+
+    def products(self, a: Array) -> Array:
+        """Those of each row of A, (r, in), with each row of the base's weight: (r, out)."""
         raise NotImplementedError
 
 
@@ -179,35 +204,37 @@ class LoraLinear(LoraLayer):
 
     def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
         dropped = F.dropout(x, adapter.dropout, self.training)
-        if adapter.lora_magnitude_vector is None:
-            return self.base(x) + adapter(dropped)
-        scale = adapter.lora_magnitude_vector / Tensor(self.norm(adapter).reshape(-1))  # (out,)
-        # Without its bias; and where x is dropped the whole product is that with the dropped x, as in PEFT.
+        if adapter.lora_magnitude_vector is not None:
+            return self._with_magnitude(x, dropped, adapter)
+        if dropped is x and isinstance(self.base, nn.Linear):
+            bias = None if self.bias is None else self.bias.to(x.dtype)
+            return F.low_rank_linear(x, self.weight, bias, adapter.lora_A, adapter.lora_B, adapter.scaling)
+        return self.base(x) + adapter(dropped)
+
+    def _with_magnitude(self, x: Tensor, dropped: Tensor, adapter: LowRank) -> Tensor:
+        """DoRA. Where x is dropped, the product with the weight is that with the dropped x, as in PEFT."""
+        scale = adapter.lora_magnitude_vector / Tensor(self.norm(adapter))  # (out,)
         y = self.base(x)
         product = y if dropped is x else self.base(dropped)
         if self.bias is not None:
             product = product - self.bias
         return y + (scale - 1) * product + scale * adapter(dropped)
 
-    def norm(self, adapter: LowRank) -> Array:
-        a, b = adapter.lora_A.detach().array, adapter.lora_B.detach().array
-        squares = [
-            np.square(rows + adapter.scaling * (b[part] @ a)).sum(axis=1, keepdims=True)
-            for part, rows in _rows(self.base, a.dtype)
-        ]
-        return np.sqrt(np.concatenate(squares)).astype(a.dtype)
-
-    def merged_weight(self) -> Array:
-        adapter = self.adapter
-        assert adapter is not None
-        weight = dense_weight(self.base, adapter.lora_A.dtype) + adapter.delta()
-        if adapter.lora_magnitude_vector is not None:
-            weight *= adapter.lora_magnitude_vector.detach().array[:, None] / self.norm(adapter)
+    @staticmethod
+    def by_row(weight: Array) -> Array:
         return weight
+
+    def squares(self, dtype: Any) -> Array:
+        return np.concatenate([np.square(rows).sum(axis=1) for _, rows in weight_rows(self.base, dtype)])
+
+    def products(self, a: Array) -> Array:
+        with tinytorch.no_grad():
+            product = self.base(Tensor(a))
+            return (product if self.bias is None else product - self.bias).array
 
 
 class LoraEmbedding(LoraLayer):
-    """Ids (...) to (..., C); A (r, V), B (C, r). Nothing is dropped, and DoRA's lengths are those of the columns."""
+    """Ids (...) to (..., C); A (r, V), B (C, r). Nothing is dropped, and a row of DoRA is a column of the table."""
 
     names_in_file: ClassVar[Mapping[str, str]] = {
         "lora_A": "lora_embedding_A",
@@ -229,23 +256,17 @@ class LoraEmbedding(LoraLayer):
         y = self.base(x).to(rows.dtype) + F.linear(rows * adapter.scaling, adapter.lora_B)
         if adapter.lora_magnitude_vector is None:
             return y
-        return y * (adapter.lora_magnitude_vector / Tensor(self.norm(adapter).reshape(-1)))
+        return y * (adapter.lora_magnitude_vector / Tensor(self.norm(adapter)))
 
-    def norm(self, adapter: LowRank) -> Array:
-        a, b = adapter.lora_A.detach().array, adapter.lora_B.detach().array
-        squares = sum(
-            np.square(rows + adapter.scaling * (a[:, part].T @ b.T)).sum(axis=0, keepdims=True)
-            for part, rows in _rows(self.base, a.dtype)
-        )
-        return np.sqrt(squares).astype(a.dtype)
+    @staticmethod
+    def by_row(weight: Array) -> Array:
+        return weight.T
 
-    def merged_weight(self) -> Array:
-        adapter = self.adapter
-        assert adapter is not None
-        weight = dense_weight(self.base, adapter.lora_A.dtype) + adapter.delta().T
-        if adapter.lora_magnitude_vector is not None:
-            weight *= adapter.lora_magnitude_vector.detach().array / self.norm(adapter)
-        return weight
+    def squares(self, dtype: Any) -> Array:
+        return np.sum([np.square(rows).sum(axis=0) for _, rows in weight_rows(self.base, dtype)], axis=0)
+
+    def products(self, a: Array) -> Array:
+        return np.sum([a[:, part] @ rows for part, rows in weight_rows(self.base, a.dtype)], axis=0)
 
 
 def supports(layer: nn.Module) -> bool:
@@ -258,22 +279,10 @@ def kind(base: nn.Module) -> type[LoraLayer]:
     return LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
 
 
-def dense_weight(base: Any, dtype: Any) -> Array:
-    """A copy of the base's weight in a dtype; of a quantized one what its codes stand for."""
-    if isinstance(base, QuantizedLinear):
-        return base.quantized.dequantize(dtype)
-    return base.weight.detach().array.astype(dtype)
-
-
-def _rows(base: Any, dtype: Any) -> Iterator[tuple[slice, Array]]:
-    """The weight a few rows at a time, converted."""
-    if isinstance(base, QuantizedLinear):
-        quantized = base.quantized
-        for start in range(0, base.out_features, _ROWS):
-            part = slice(start, start + _ROWS)
-            yield part, quantized.dequantize(dtype, part)
-        return
+def weight_rows(base: Any, dtype: Any) -> Iterator[tuple[slice, Array]]:
+    """The weight of a layer a few rows at a time, and which; converted, in memory of their own."""
+    quantized = base.quantized if isinstance(base, QuantizedLinear) else None
     weight = base.weight.detach().array
     for start in range(0, len(weight), _ROWS):
         part = slice(start, start + _ROWS)
-        yield part, weight[part].astype(dtype, copy=False)
+        yield part, weight[part].astype(dtype) if quantized is None else quantized.dequantize(dtype, part)

@@ -2,7 +2,7 @@
 
 Most are operations, defined with their derivations in `tinytorch/ops/`; dropout and batch_norm,
 which draw random numbers and move running statistics, are composed of operations here. PyTorch has
-no rope and no swiglu.
+no rope, no swiglu and no low_rank_linear.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ..ops.indexing import embedding, one_hot
 from ..ops.joining import pad
 from ..ops.linalg import linear
 from ..ops.loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
+from ..ops.low_rank import low_rank_linear
 from ..ops.normalization import layer_norm, rms_norm
 from ..ops.rope import rope
 from ..ops.softmax import log_softmax, softmax
@@ -23,7 +24,7 @@ from ..tensor import Tensor
 
 __all__ = [
     "relu", "leaky_relu", "gelu", "silu", "swiglu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax",
-    "linear", "embedding", "one_hot", "pad", "dropout",
+    "linear", "low_rank_linear", "embedding", "one_hot", "pad", "dropout",
     "layer_norm", "rms_norm", "batch_norm",
     "scaled_dot_product_attention", "rope",
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits",
