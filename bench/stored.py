@@ -1,0 +1,70 @@
+"""How much memory a loaded model takes, beside its file: `python -m bench.stored FOLDER ...` (checkpoints' folders).
+
+Weights stay as they are stored, in the mapped file. After one pass over a few tokens, which reads every layer, the
+resident size has grown by about the file's size. What of it is not mapped, but the process's own (on Linux), is small.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+_TOKENS = 8
+
+
+def resident(folder: Path) -> dict[str, int]:
+    """Bytes: the folder's weights; what loading and one pass add to the resident size; what of it is not mapped."""
+    code = f"from bench.stored import child; child({str(folder)!r})"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    figures: dict[str, int] = json.loads(output.splitlines()[-1])
+    return {"file": sum(path.stat().st_size for path in folder.glob("*.safetensors")), **figures}
+
+
+def child(folder: str) -> None:
+    """In the child: import everything and load the kernels with a tiny model of the same kind, then measure, print."""
+    import numpy as np
+
+    from lora import Llama
+    from lora.config import LlamaConfig
+    from lora.quantized import Quantization, make_quantized
+    from tinytorch import bfloat16
+
+    config = LlamaConfig.load(Path(folder))
+    tiny = Llama(LlamaConfig(64, 64, 128, 1, 2, other=config.other)).to(bfloat16).requires_grad_(False)
+    if (quantization := Quantization.of(config.other)) is not None:
+        make_quantized(tiny, quantization)
+    tiny(np.zeros((1, _TOKENS), np.int64))
+    before = _sizes()
+    model = Llama.from_pretrained(folder, dtype="auto")
+    model(np.arange(_TOKENS)[None] % config.vocab_size)
+    after = _sizes()
+    print(json.dumps({name: after[name] - before[name] for name in after}))
+
+
+def _sizes() -> dict[str, int]:
+    import psutil
+
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    own = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
+    return {"resident": psutil.Process().memory_info().rss, "own": own}
+
+
+def main(folders: list[str]) -> None:
+    """Print a table."""
+    table = Table("model", "file", "resident", "resident / file", "not mapped")
+    for folder in folders:
+        sizes = resident(Path(folder))
+        megabytes = [f"{sizes[name] / 1e6:,.0f} MB" for name in ("file", "resident", "own")]
+        ratio = f"{sizes['resident'] / sizes['file']:.2f}"
+        table.add_row(Path(folder).name, *megabytes[:2], ratio, megabytes[2])
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
