@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from lora import mlx_adapter
 from lora.adapter_config import LoraConfig
-from lora.adapters import lora_layers, place_adapter, trained_biases
+from lora.adapters import check_known, lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
 from lora.quantized import QuantizedLinear
@@ -36,8 +37,7 @@ FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 def save_adapter(model: Llama, folder: str | Path, name: str = "default") -> None:
     """Write an adapter to a folder that PEFT reads too. UserError where it cannot be written."""
-    if name not in model.peft_config:
-        raise UserError(f"there is no adapter named {name!r}: there are {sorted(model.peft_config)}")
+    check_known(model, name)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: choose another path to save to")
@@ -75,7 +75,7 @@ def load_adapter(model: Llama, folder: str | Path, name: str = "default", traina
     the folder lacks, has too much, or has in another shape than the model's.
     """
     folder = Path(folder)
-    config, arrays = read_adapter(folder)
+    config, arrays = _read(folder, model.config.tie_word_embeddings)
     config = replace(config, inference_mode=not trainable)
     _check(model, config, arrays, folder)
     place_adapter(model, config, name)
@@ -85,27 +85,28 @@ def load_adapter(model: Llama, folder: str | Path, name: str = "default", traina
     return model
 
 
-def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, Array]]:
-    """The configuration in a folder, and its tensors, mapped, under PEFT's names."""
+def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
+    """The configuration in a folder of PEFT's or mlx-lm's, and its tensors, under PEFT's names."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder of an adapter")
     path = folder / WEIGHTS_NAME
-    if not path.exists():
-        pickled = (folder / "adapter_model.bin").exists()
-        advice = "its weights are a pickle: convert them to safetensors" if pickled else "get the adapter's files anew"
-        raise UserError(f"{folder} has no {WEIGHTS_NAME}; {advice}")
-    config = LoraConfig.load(folder)
     try:
-        return config, load_file(path)
+        if path.exists():
+            return LoraConfig.load(folder), load_file(path)
+        if (folder / mlx_adapter.WEIGHTS_NAME).exists():
+            return mlx_adapter.read_mlx(folder, PREFIX, tied)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{error}; get the adapter's files anew") from None
+    pickled = (folder / "adapter_model.bin").exists()
+    advice = "its weights are a pickle: convert them to safetensors" if pickled else "get the adapter's files anew"
+    raise UserError(f"{folder} has no {WEIGHTS_NAME}; {advice}")
 
 
 def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder: Path) -> None:
     """UserError listing everything for which folder and model do not fit."""
     targets = find_targets(model, config)
     expected: dict[str, tuple[int, ...]] = {}
-    copies = {}  # of weights of the base
+    copies: dict[str, Any] = {}  # of weights of the base
     for path, target in targets.items():
         base: Any = target.layer.base if isinstance(target.layer, LoraLayer) else target.layer
         adapted = kind(base)

@@ -38,10 +38,7 @@ def add_adapter(model: Llama, config: LoraConfig, name: str = "default") -> Llam
 
 def place_adapter(model: Llama, config: LoraConfig, name: str) -> None:
     """`add_adapter`, but for the first values: they are zeros, to be overwritten."""
-    if name in model.peft_config:
-        raise UserError(f"there is already an adapter named {name!r}: choose another name")
-    if not name or "." in name or hasattr(nn.ModuleDict, name):
-        raise UserError(f"an adapter cannot be named {name!r}: choose a word without dots")
+    _check_new_name(model, name)
     targets = find_targets(model, config)
     if not model.peft_config:
         model.requires_grad_(False)
@@ -59,10 +56,23 @@ def place_adapter(model: Llama, config: LoraConfig, name: str) -> None:
     set_adapter(model, name)
 
 
+def _check_new_name(model: Llama, name: str) -> None:
+    if name in model.peft_config:
+        raise UserError(f"there is already an adapter named {name!r}: choose another name")
+    if not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise UserError(f"an adapter cannot be named {name!r}: choose a word without dots")
+
+
+def check_known(model: Llama, *names: str) -> None:
+    """UserError naming the first of these adapters that the model does not have."""
+    unknown = [name for name in names if name not in model.peft_config]
+    if unknown:
+        raise UserError(f"there is no adapter named {unknown[0]!r}: there are {sorted(model.peft_config)}")
+
+
 def set_adapter(model: Llama, name: str) -> None:
     """See `Llama.set_adapter`."""
-    if name not in model.peft_config:
-        raise UserError(f"there is no adapter named {name!r}: there are {sorted(model.peft_config)}")
+    check_known(model, name)
     unmerge(model)
     config = model.peft_config[name]
     for layer in lora_layers(model).values():
@@ -87,15 +97,15 @@ def _choose_biases(model: Llama, name: str) -> None:
     """Let those biases of the base require gradients that an adapter is to train, and no others."""
     config = model.peft_config[name]
     adapted = [path for path, layer in lora_layers(model).items() if name in layer.adapters]
-    trained = {} if config.inference_mode else trained_biases(model, config, adapted)
+    own = trained_biases(model, config, adapted)
     for path, module in model.named_modules():
         bias = module._parameters.get("bias")
         if bias is None:
             continue
-        if path in trained and (bias.dtype != model.dtype or not bias.array.flags.writeable):
-            # As it lies in the mapped file it cannot be trained.
+        if path in own and (bias.dtype != model.dtype or not bias.array.flags.writeable):
+            # As it lies in the mapped file it cannot be written to.
             module.bias = bias = nn.Parameter(Tensor(bias.array.astype(model.dtype)))
-        bias.requires_grad_(path in trained)
+        bias.requires_grad_(path in own and not config.inference_mode)
 
 
 @contextmanager
@@ -125,9 +135,8 @@ def add_weighted_adapter(
         raise UserError(f"combination_type is {combination_type!r}: it must be linear or cat")
     if not adapters or len(adapters) != len(weights):
         raise UserError(f"{len(adapters)} adapters and {len(weights)} weights: give as many, and at least one")
-    unknown = [adapter for adapter in adapters if adapter not in model.peft_config]
-    if unknown:
-        raise UserError(f"there is no adapter named {unknown[0]!r}: there are {sorted(model.peft_config)}")
+    check_known(model, *adapters)
+    _check_new_name(model, name)
     configs = [model.peft_config[adapter] for adapter in adapters]
     if any(config.use_dora for config in configs):
         raise UserError("adapters with DoRA cannot be added up: their sum has no magnitudes; merge them one by one")

@@ -1,0 +1,98 @@
+"""LoraConfig and adapter_config.json; what PEFT makes of it is in test_adapters_oracle.py."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora import LoraConfig
+from programs.errors import UserError
+
+MINIMUM = {"peft_type": "LORA", "target_modules": ["q_proj"]}
+
+
+def test_the_minimum_takes_pefts_defaults() -> None:
+    config = LoraConfig.from_dict(MINIMUM)
+    assert (config.r, config.lora_alpha, config.lora_dropout, config.bias) == (8, 8, 0.0, "none")
+    assert not (config.use_rslora or config.use_dora or config.inference_mode)
+    assert config.rank_pattern == config.alpha_pattern == {}
+
+
+def test_a_file_comes_back(tmp_path: Path) -> None:
+    config = LoraConfig(
+        r=3,
+        lora_alpha=4.5,
+        target_modules=r".*_proj",
+        exclude_modules=["lm_head"],
+        rank_pattern={"q_proj": 2},
+        use_rslora=True,
+        bias="all",
+        task_type=None,
+        base_model_name_or_path="some/model",
+    )
+    config.save(tmp_path)
+    values = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert list(values) == sorted(values)
+    assert (values["peft_type"], values["inference_mode"], values["task_type"]) == ("LORA", True, None)
+    assert LoraConfig.load(tmp_path) == LoraConfig(**{**vars(config), "inference_mode": True})
+
+
+def test_nulls_are_defaults() -> None:
+    config = LoraConfig.from_dict({**MINIMUM, "rank_pattern": None, "lora_dropout": None, "modules_to_save": None})
+    assert (config.rank_pattern, config.lora_dropout) == ({}, 0.0)
+
+
+def test_unknown_keys_warn_and_known_ones_do_not() -> None:
+    with pytest.warns(UserWarning, match="ignored in the adapter's configuration: colour, shape"):
+        LoraConfig.from_dict({**MINIMUM, "shape": 1, "colour": "red"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LoraConfig.from_dict({**MINIMUM, "peft_version": "0.20", "loftq_config": {}, "use_qalora": False})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"peft_type": "IA3"}, 'peft_type is "IA3": only LORA'),
+        ({"peft_type": None}, "peft_type is null"),
+        ({"modules_to_save": ["lm_head"]}, r'modules_to_save is \["lm_head"\]: it is not supported'),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out is true"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
+        ({"r": 0}, "r is 0: a rank is an integer above 0"),
+        ({"rank_pattern": {"q_proj": 2.5}}, "rank_pattern is {'q_proj': 2.5}"),
+        ({"lora_dropout": 1.0}, "lora_dropout is 1.0"),
+        ({"bias": "some"}, "bias is 'some': it must be none, all or lora_only"),
+        ({"target_modules": "q_proj("}, r"'q_proj\(' is no regular expression"),
+        ({"target_modules": "q_proj", "layers_to_transform": 1}, "need target_modules as a list"),
+        ({"layers_pattern": "layers"}, "layers_pattern needs layers_to_transform"),
+    ],
+)
+def test_what_makes_no_sense_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        LoraConfig.from_dict({**MINIMUM, **values})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "has no adapter_config.json"),
+        ("{", "cannot be read"),
+        ("[]", "holds no JSON object"),
+        ('{"peft_type": "LORA", "lora_dropout": "much"}', "adapter_config.json: a value is of the wrong type"),
+        ('{"peft_type": "LORA", "r": "8"}', "adapter_config.json: r is '8'"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(text: str | None, message: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "adapter_config.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        LoraConfig.load(tmp_path)
+
+
+def test_scaling() -> None:
+    assert LoraConfig(lora_alpha=16).scaling(4, 16) == 4.0
+    assert LoraConfig(use_rslora=True).scaling(4, 16) == 8.0
