@@ -117,8 +117,8 @@ def _text(record: dict[str, Any], name: str) -> str:
 
 
 def _messages(value: Any) -> list[dict[str, Any]]:
-    good = isinstance(value, list) and all(isinstance(message, dict) and "role" in message for message in value)
-    if not good:
+    said = ({"role", "content"}, {"role", "tool_calls"})
+    if not isinstance(value, list) or not all(isinstance(m, dict) and any(k <= m.keys() for k in said) for m in value):
         raise UserError('"messages" is not a list of objects with "role" and "content"')
     if not any(message["role"] == "assistant" for message in value):
         raise UserError("no message is the assistant's, so there is nothing to learn")
