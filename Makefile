@@ -1,18 +1,20 @@
-# `make demo` and `make test` need Python 3.10 or later and pip's package index, nothing else.
+# `make demo`, `make demo-lora` and `make test` need Python 3.10 or later and pip's package index, nothing else.
 # Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+DEMO_LORA := runs/demo-lora
 
-.PHONY: help demo test clean
+.PHONY: help demo demo-lora test clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train the character-level GPT for a minute or two, plot its losses, print a sample"
+	@echo "make demo-lora  teach a small Llama to answer as a parrot, for a minute or two, with LoRA"
 	@echo "make test    run the test suite"
-	@echo "make clean   remove $(VENV) and the demo's output"
+	@echo "make clean   remove $(VENV) and the demos' output"
 	@echo "PYTHON=...   the interpreter to make $(VENV) with (default: $(PYTHON))"
 
 demo: $(VENV)/.installed-gpt
@@ -21,11 +23,16 @@ demo: $(VENV)/.installed-gpt
 	$(BIN)/python -m gpt sample --out $(DEMO)
 	@echo "The losses are drawn in $(DEMO)/loss.png"
 
+demo-lora: $(VENV)/.installed-lora
+	rm -rf $(DEMO_LORA)
+	$(BIN)/python -m lora train --out $(DEMO_LORA)
+	@echo "The losses are drawn in $(DEMO_LORA)/loss.png"
+
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) $(DEMO_LORA)
 
 # One stamp for each extra: a second run installs nothing unless the metadata has changed.
 $(VENV)/.installed-%: $(BIN)/python setup.cfg pyproject.toml

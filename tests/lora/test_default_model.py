@@ -15,6 +15,7 @@ import pytest
 
 from lora.default_model import default_model
 from lora.loading import load
+from lora.parrot import default_data
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tinytorch", "programs", "gpt", "lora")
@@ -59,6 +60,11 @@ def test_a_wheel_has_every_module(installed: Path) -> None:
 
     assert modules(installed) == modules(ROOT)
     assert not (installed / "data").exists()
+
+
+def test_a_wheel_has_the_data(installed: Path) -> None:
+    there = installed / "lora" / "parrot_data" / "parrot.jsonl"
+    assert there.read_bytes() == default_data().read_bytes()
 
 
 def test_a_wheel_has_the_model(installed: Path) -> None:
