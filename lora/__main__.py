@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import tyro
 
 from lora.evaluate import EvalConfig, evaluate
+from lora.export import MergeConfig, merge_folders
 from lora.generate import GenerateConfig, generate
 from lora.info import InfoConfig, info
-from lora.merge import MergeConfig, merge_folders
 from lora.pretrain import PretrainConfig, pretrain
 from lora.qlora import QLoraConfig, qlora
 from lora.quantize import QuantizeConfig, quantize
