@@ -51,7 +51,7 @@ class RanksConfig:
     ranks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     """Ranks to try; alpha is twice the rank."""
 
-    max_iters: int = 200
+    max_iters: int = 300
     """Optimizer steps of each run."""
 
     learning_rate: float = 3e-3
