@@ -65,7 +65,7 @@ def main() -> int:
         f"{peaks.bandwidth / 1e9:.1f} GB/s",
         highlight=False,
     )
-    turns = 5 if settings.quick else 15
+    turns = 5 if settings.quick else 7
     rows: list[Row] = []
     settings.out.mkdir(parents=True, exist_ok=True)
     try:

@@ -103,7 +103,7 @@ def _triad(a: Any, b: Any, c: Any) -> None:
     parallel_for(_triad_worker, a.size, 1 << 16, (a, b, c))
 
 
-def peak_flops(dtype: type = np.float32, seconds: float = 0.5) -> float:
+def peak_flops(dtype: type = np.float32, seconds: float = 2.0) -> float:
     """Floating-point operations a second of multiply-adds that never leave the registers, on all threads."""
     out = np.ones(tinytorch.get_num_threads(), dtype)
     rounds = 1 << 20
@@ -116,7 +116,7 @@ def peak_flops(dtype: type = np.float32, seconds: float = 0.5) -> float:
     return 2.0 * out.size * rounds * _CHAINS * (VECTOR_BYTES // out.itemsize) / best
 
 
-def peak_bandwidth(seconds: float = 0.5) -> float:
+def peak_bandwidth(seconds: float = 2.0) -> float:
     """Bytes a second of a = b + 3 c over arrays that no cache holds, on all threads (two reads and one write)."""
     a, b, c = (np.ones(1 << 25, np.float32) for _ in range(3))
     _triad(a, b, c)

@@ -21,7 +21,8 @@ from typing import Any
 
 OURS = "tinytorch"
 _LEAST = 0.05  # seconds in a turn
-_PAUSE = 0.005  # seconds between turns, for the last side's threads to stop spinning
+_PAUSE = 0.02  # seconds between turns, for the last side's threads to stop spinning
+_LONG_PAUSE = 0.3  # after OpenBLAS, NumPy's library, whose threads spin for a tenth of a second and more
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,10 @@ class Sides:
             side.ask("make", case.section, case.name)
             counts[side.name] = _enough(side)
         figures: dict[str, list[float]] = {side.name: [] for side in sides}
+        pause = _LONG_PAUSE if any(side.name == "numpy" for side in sides) else _PAUSE
         for _ in range(self.turns):
             for side in sides:
-                time.sleep(_PAUSE)
+                time.sleep(pause)
                 figures[side.name].append(side.ask("time", counts[side.name]) / case.units)
         ratios = {}
         for other, theirs in figures.items():

@@ -34,6 +34,7 @@ def main(side: str) -> None:
             cases = importlib.import_module(f"bench.{section}").cases(quick=False)
             call = next(case for case in cases if case.name == name).make[side]()
             call()
+            gc.freeze()  # what is there now, all modules among it, need not be looked through after each turn
             answer = 0.0
         else:
             count = question[1]
