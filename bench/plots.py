@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,14 +43,21 @@ def roofline(path: Path, rows: Sequence[Row], peaks: Peaks) -> None:
     chosen = [row for row in rows if row.flops and row.bytes and "float64" not in row.name]
     if not chosen:
         return
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     intensity = np.logspace(-1, 4, 200)
     axes.loglog(intensity, np.minimum(peaks.float32, intensity * peaks.bandwidth) / 1e9, color="black", label="machine")
+    families: dict[str, list[Row]] = {}
     for row in chosen:
-        axes.loglog(row.flops / row.bytes, row.flops / row.seconds[OURS] / 1e9, "o", label=row.name)
+        families.setdefault(re.split(r" (?:\(\d|B\d|of )", row.name)[0], []).append(row)
+    colours = plt.get_cmap("tab20").colors
+    for i, (family, members) in enumerate(families.items()):
+        places = [row.flops / row.bytes for row in members]
+        rates = [row.flops / row.seconds[OURS] / 1e9 for row in members]
+        axes.loglog(places, rates, "o", color=colours[i % 20], label=family)
     axes.set_xlabel("operations a byte of memory traffic")
     axes.set_ylabel("GFLOP/s")
-    axes.legend(fontsize=6, ncols=2)
+    axes.set_title("above the slope: arrays that stay in the caches", fontsize=9)
+    figure.legend(fontsize=8, loc="outside right upper")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
