@@ -204,21 +204,26 @@ class LoraLinear(LoraLayer):
 
     def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
         dropped = F.dropout(x, adapter.dropout, self.training)
-        if adapter.lora_magnitude_vector is not None:
-            return self._with_magnitude(x, dropped, adapter)
-        if dropped is x and isinstance(self.base, nn.Linear):
-            bias = None if self.bias is None else self.bias.to(x.dtype)
-            return F.low_rank_linear(x, self.weight, bias, adapter.lora_A, adapter.lora_B, adapter.scaling)
-        return self.base(x) + adapter(dropped)
-
-    def _with_magnitude(self, x: Tensor, dropped: Tensor, adapter: LowRank) -> Tensor:
-        """DoRA. Where x is dropped, the product with the weight is that with the dropped x, as in PEFT."""
+        if adapter.lora_magnitude_vector is None:
+            return self._product(x, adapter, self.bias) if dropped is x else self.base(x) + adapter(dropped)
         scale = adapter.lora_magnitude_vector / Tensor(self.norm(adapter))  # (out,)
+        if dropped is x:
+            y = self._product(x, adapter, None) * scale
+            return y if self.bias is None else y + self.bias
+        # What is scaled is the product with the dropped x, as in PEFT.
+        product = self._without_bias(dropped)
+        return self.base(x) + (scale - 1) * product + scale * adapter(dropped)
+
+    def _product(self, x: Tensor, adapter: LowRank, bias: Tensor | None) -> Tensor:
+        """x times the weight with an adapter transposed, plus the bias if that is given."""
+        if not isinstance(self.base, nn.Linear):
+            return (self._without_bias(x) if bias is None else self.base(x)) + adapter(x)
+        bias = None if bias is None else bias.to(x.dtype)
+        return F.low_rank_linear(x, self.weight, bias, adapter.lora_A, adapter.lora_B, adapter.scaling)
+
+    def _without_bias(self, x: Tensor) -> Tensor:
         y = self.base(x)
-        product = y if dropped is x else self.base(dropped)
-        if self.bias is not None:
-            product = product - self.bias
-        return y + (scale - 1) * product + scale * adapter(dropped)
+        return y if self.bias is None else y - self.bias
 
     @staticmethod
     def by_row(weight: Array) -> Array:
@@ -229,8 +234,7 @@ class LoraLinear(LoraLayer):
 
     def products(self, a: Array) -> Array:
         with tinytorch.no_grad():
-            product = self.base(Tensor(a))
-            return (product if self.bias is None else product - self.bias).array
+            return self._without_bias(Tensor(a)).array
 
 
 class LoraEmbedding(LoraLayer):
