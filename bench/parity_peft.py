@@ -72,7 +72,7 @@ def their_adapter(theirs: Any, settings: dict[str, Any], seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
-            parameter.data += torch.from_numpy(0.1 * rng.standard_normal(tuple(parameter.shape)))
+            parameter.data += torch.from_numpy(0.05 * rng.standard_normal(tuple(parameter.shape)))
     return model
 
 

@@ -142,17 +142,18 @@ class LoraLayer(nn.Module):
             self._squares = self.squares(a.dtype)
         return np.sqrt(self._squares + s * (b * (2 * self.products(a).T + s * (b @ (a @ a.T)))).sum(axis=1))
 
-    def merged_weight(self) -> Array:
-        """The weight with the active adapter in it, as wide as the adapter."""
+    def merged_weight(self, dtype: Any) -> Array:
+        """The weight of the base with the active adapter in it, computed as wide as the adapter, then rounded."""
         adapter = self.adapter
         assert adapter is not None
-        a, b = adapter.lora_A.detach(), adapter.lora_B.detach()
-        weight = np.concatenate([rows for _, rows in weight_rows(self.base, a.dtype)])
-        by_row = self.by_row(weight)  # (out, in), the same memory
-        by_row += (b @ a).array * a.dtype.type(adapter.scaling)
-        if adapter.lora_magnitude_vector is not None:
-            by_row *= (adapter.lora_magnitude_vector.detach().array / self.norm(adapter))[:, None]
-        return weight
+        a, b = adapter.lora_A.detach().array, adapter.lora_B.detach().array * adapter.scaling
+        magnitude = adapter.lora_magnitude_vector
+        scale = None if magnitude is None else magnitude.detach().array / self.norm(adapter)
+        parts = []
+        for part, rows in weight_rows(self.base, a.dtype):
+            self.adapt_rows(rows, part, a, b, scale)
+            parts.append(rows.astype(dtype, copy=False))
+        return np.concatenate(parts)
 
     # What the two kinds differ in -------------------------------------------------------------------
 
@@ -166,8 +167,8 @@ class LoraLayer(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def by_row(weight: Array) -> Array:
-        """The weight of the base as (out, in)."""
+    def adapt_rows(rows: Array, part: slice, a: Array, b: Array, scale: Array | None) -> None:
+        """Change these rows of the base's weight to what they are with B A added, then scaled by (out,)."""
         raise NotImplementedError
 
     def squares(self, dtype: Any) -> Array:
@@ -226,8 +227,10 @@ class LoraLinear(LoraLayer):
         return y if self.bias is None else y - self.bias
 
     @staticmethod
-    def by_row(weight: Array) -> Array:
-        return weight
+    def adapt_rows(rows: Array, part: slice, a: Array, b: Array, scale: Array | None) -> None:
+        rows += b[part] @ a
+        if scale is not None:
+            rows *= scale[part, None]
 
     def squares(self, dtype: Any) -> Array:
         return np.concatenate([np.square(rows).sum(axis=1) for _, rows in weight_rows(self.base, dtype)])
@@ -263,8 +266,10 @@ class LoraEmbedding(LoraLayer):
         return y * (adapter.lora_magnitude_vector / Tensor(self.norm(adapter)))
 
     @staticmethod
-    def by_row(weight: Array) -> Array:
-        return weight.T
+    def adapt_rows(rows: Array, part: slice, a: Array, b: Array, scale: Array | None) -> None:
+        rows += a[:, part].T @ b.T
+        if scale is not None:
+            rows *= scale
 
     def squares(self, dtype: Any) -> Array:
         return np.sum([np.square(rows).sum(axis=0) for _, rows in weight_rows(self.base, dtype)], axis=0)

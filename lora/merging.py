@@ -21,14 +21,15 @@ from tinytorch import Tensor, bfloat16
 def merge(model: Llama) -> Llama:
     """Put the active adapter into the weights; returns the model. Nothing happens where it is there already.
 
-    Computed as wide as the adapter, float32 or float64, then rounded to the dtype of the base; to bfloat16 where that
-    is quantized, as fewer bits would lose much of what was learnt. UserError names a layer whose weight would not be
-    finite; no layer is merged then.
+    Computed as wide as the adapter, float32 or float64, then rounded to the base's dtype, or to bfloat16 where the base
+    is quantized. UserError names a layer whose weight would not be finite; no layer is merged then.
     """
     merged = {}
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer) and layer.active is not None and layer.merged is None:
-            weight = layer.merged_weight()
+            # Fewer bits than 16 would lose much of what was learnt.
+            dtype = bfloat16 if isinstance(layer.base, QuantizedLinear) else layer.base.weight.dtype
+            weight = layer.merged_weight(dtype)
             if not np.isfinite(weight).all():
                 raise UserError(f"the merged weight of {name} is not finite: the adapter {layer.active!r} is broken")
             merged[layer] = _copy(layer.base, weight)
@@ -46,13 +47,12 @@ def unmerge(model: Llama) -> Llama:
 
 
 def _copy(base: Any, weight: Any) -> nn.Module:
-    """The base with another weight, in its dtype, or in bfloat16 for a quantized one, frozen."""
+    """The base with another weight, frozen."""
     copy: nn.Module
     if isinstance(base, nn.Embedding):
         copy = Embedding(base.num_embeddings, base.embedding_dim, base.padding_idx)
     else:
         copy = Linear(base.in_features, base.out_features, bias=False)
         copy.bias = base.bias
-    dtype = bfloat16 if isinstance(base, QuantizedLinear) else base.weight.dtype
-    copy.weight = nn.Parameter(Tensor(weight.astype(dtype, copy=False)), requires_grad=False)
+    copy.weight = nn.Parameter(Tensor(weight), requires_grad=False)
     return copy.train(base.training)
