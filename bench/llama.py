@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -26,10 +24,12 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
+from bench.child import run as run_child
+from bench.child import torch_on_all_cores
 from bench.machine import describe, peak_flops
-from bench.memory import peak_resident
 from bench.report import markdown
 from bench.timing import OURS
+from programs.memory import peak_memory
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,7 @@ def _gb(size: float) -> str:
 
 def _child(what: str, library: str, folder: Path, amount: int) -> dict[str, float]:
     code = f"from bench.llama import child; child({what!r}, {library!r}, {str(folder)!r}, {amount})"
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    figures: dict[str, float] = json.loads(output.splitlines()[-1])
-    return figures
+    return run_child(code)
 
 
 def child(what: str, library: str, folder: str, amount: int) -> None:
@@ -140,7 +138,7 @@ def _ours(folder: Path, tokens: int) -> dict[str, float]:
     for _ in range(tokens):
         next(steps)
     rate = tokens / (time.perf_counter() - start)
-    peak = peak_resident() - imported
+    peak = peak_memory() - imported
     return {
         "load": load, "resident": resident, "peak": peak, "tokens_a_second": rate,
         "bytes_a_token": bytes_read_a_token(model), "bandwidth": read_bandwidth(),
@@ -154,7 +152,7 @@ def _theirs(folder: Path, tokens: int) -> dict[str, float]:
 
     from lora.speed import read_bandwidth
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch_on_all_cores()
     imported = psutil.Process().memory_info().rss
     start = time.perf_counter()
     model = LlamaForCausalLM.from_pretrained(folder, dtype="auto").eval()
@@ -169,7 +167,7 @@ def _theirs(folder: Path, tokens: int) -> dict[str, float]:
             ids = seen.logits[:, -1:].argmax(-1)
             seen = model(ids, past_key_values=seen.past_key_values, use_cache=True)
     rate = tokens / (time.perf_counter() - start)
-    peak = peak_resident() - imported
+    peak = peak_memory() - imported
     embedding = model.get_input_embeddings().weight
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     if not model.config.tie_word_embeddings:
@@ -206,7 +204,7 @@ def _step(folder: Path, length: int) -> dict[str, float]:
     if config.tie_word_embeddings:
         numbers += config.vocab_size * config.hidden_size
     flops = 2 * 2 * numbers * length  # forward, and for the gradient of what goes in
-    return {"step_seconds": seconds[-1], "step_flops": flops, "step_peak": peak_resident() - imported}
+    return {"step_seconds": seconds[-1], "step_flops": flops, "step_peak": peak_memory() - imported}
 
 
 if __name__ == "__main__":

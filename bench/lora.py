@@ -9,8 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.memory import peak_resident
+from bench.child import run as run_child
+from bench.child import torch_on_all_cores
 from bench.timing import OURS, Case, Row, Sides
+from programs.memory import peak_memory
 
 SECTION = "lora"
 _FOLDER = "TINYTORCH_BENCH_LLAMA"  # the environment variable that tells the sides where the model is
@@ -130,9 +130,7 @@ def _theirs(folder: Path, dtype: str) -> Callable[[], Any]:
 def _child(library: str, folder: Path, dtype: str) -> dict[str, float]:
     """Seconds of a step and peak bytes beyond the imports, in a process of its own."""
     code = f"from bench.lora import child; child({library!r}, {str(folder)!r}, {dtype!r})"
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    figures: dict[str, float] = json.loads(output.splitlines()[-1])
-    return figures
+    return run_child(code)
 
 
 def child(library: str, folder: str, dtype: str) -> None:
@@ -143,15 +141,14 @@ def child(library: str, folder: str, dtype: str) -> None:
         import lora  # noqa: F401
     else:
         import peft  # noqa: F401
-        import torch
 
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        torch_on_all_cores()
     imported = psutil.Process().memory_info().rss
     call = (_ours if library == OURS else _theirs)(Path(folder), dtype)
     call()
     start = time.perf_counter()
     call()
-    print(json.dumps({"seconds": time.perf_counter() - start, "peak": peak_resident() - imported}))
+    print(json.dumps({"seconds": time.perf_counter() - start, "peak": peak_memory() - imported}))
 
 
 def _memory_row(what: str, ours: dict[str, float], theirs: dict[str, float] | None, target: str) -> Row:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bench.child import run as run_child
 from bench.timing import OURS, Row, Sides
 from bench.train import STEPS, Step
+from programs.memory import peak_memory
 
 SECTION = "memory"
 _REPEATS = 3
@@ -46,8 +46,7 @@ def _measure(name: str, call: str, libraries: list[str], target: str = "") -> Ro
 def _peak(call: str, library: str) -> float:
     """Bytes: the highest resident size during a few calls, less that after the imports."""
     code = f"import bench.memory, bench.train; LIBRARY = {library!r}; bench.memory.child(LIBRARY, lambda: {call})"
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    figures = json.loads(output.splitlines()[-1])
+    figures = run_child(code)
     return float(figures["peak"] - figures["imported"])
 
 
@@ -61,7 +60,7 @@ def child(library: str, make: Callable[[], Callable[[], Any]]) -> None:
     call = make()
     for _ in range(_REPEATS):
         call()
-    print(json.dumps({"imported": imported, "peak": peak_resident()}))
+    print(json.dumps({"imported": imported, "peak": peak_memory()}))
 
 
 def attention(T: int, library: str) -> Callable[[], Any]:
@@ -74,16 +73,3 @@ def attention(T: int, library: str) -> Callable[[], Any]:
         q.grad = k.grad = v.grad = None
 
     return call
-
-
-def peak_resident() -> int:
-    """The highest resident size of this process so far, in bytes."""
-    try:
-        # Not getrusage: there Linux counts what the parent held when it started this process.
-        with open("/proc/self/status", encoding="ascii") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except OSError:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

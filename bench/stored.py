@@ -7,12 +7,13 @@ resident size has grown by about the file's size. What of it is not mapped, but 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from bench.child import run as run_child
 
 _TOKENS = 8
 
@@ -20,8 +21,7 @@ _TOKENS = 8
 def resident(folder: Path) -> dict[str, int]:
     """Bytes: the folder's weights; what loading and one pass add to the resident size; what of it is not mapped."""
     code = f"from bench.stored import child; child({str(folder)!r})"
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    figures: dict[str, int] = json.loads(output.splitlines()[-1])
+    figures = run_child(code)
     return {"file": sum(path.stat().st_size for path in folder.glob("*.safetensors")), **figures}
 
 

@@ -14,15 +14,15 @@ import sys
 import time
 from collections.abc import Callable
 
+from bench.child import torch_on_all_cores
+
 
 def main(side: str) -> None:
     """Answer until the other end closes."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     if side == "torch":
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        torch_on_all_cores()
     call: Callable[[], object] = int
     gc.disable()
     for line in sys.stdin:

@@ -308,13 +308,13 @@ def test_dropout_keeps_the_mean() -> None:
 
 _MEMORY = """
 import numpy as np
-from bench.memory import peak_resident
+from programs.memory import peak_memory
 from tinytorch.kernels.attention import attention, attention_backward
 def step(T):
     q, k, v, grad = np.random.default_rng(0).standard_normal((4, 1, 1, T, 8)).astype(np.float32)
     out, stats = attention(q, k, v, causal=True)
     attention_backward(grad, q, k, v, out, stats, causal=True)
-    return peak_resident()
+    return peak_memory()
 print(-step(256) + step(8192))
 """
 
