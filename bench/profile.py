@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bench import generate, train
 from bench.timing import OURS, Case
-from tinytorch.function import FusedFunction, Function
+from tinytorch.function import Function, FusedFunction
 
 _WARM, _TIMED = 3, 10
 
