@@ -27,8 +27,8 @@ import numpy.typing as npt
 from numba import types
 
 from tinytorch.kernels.compiler import inner, serial
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK, SCRATCH, block_product, dot_block
-from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at
+from tinytorch.kernels.gemm_block import SCRATCH, block_product, dot_block, part
+from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
 
 SKINNY = 8
@@ -82,16 +82,16 @@ def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
 
     Blocks side by side each pack A anew, blocks one above the other B: the smaller of the two is packed again.
     """
-    row_block, col_block = rows, min(cols, COLUMN_BLOCK)
+    row_block, col_block = rows, cols
     work = rows * cols * depth
     if threads > 1 and batch < 4 * threads and work * batch > 2 * TASK_WORK:
-        wanted = min(threads * max(1, min(4, rows // (threads * 1024))), work // TASK_WORK + 1)
-        wanted = (wanted - 1) // batch + 1
-        row_parts = 1 if cols >= 2 * rows else max(1, min(wanted, rows // (4 * ROWS)))
-        row_block = ((rows - 1) // row_parts // ROW_STEP + 1) * ROW_STEP
+        by_rows = cols < 2 * rows
+        wanted = threads * max(1, min(4, (rows if by_rows else cols) // (threads * 1024)))
+        wanted = (min(wanted, work // TASK_WORK + 1) - 1) // batch + 1
+        row_parts = max(1, min(wanted, rows // (4 * ROWS))) if by_rows else 1
+        row_block = part(rows, (rows - 1) // row_parts + 1, ROW_STEP)
         col_parts = (wanted - 1) // row_parts + 1
-        col_parts = ((cols - 1) // COLUMN_BLOCK // col_parts + 1) * col_parts
-        col_block = ((cols - 1) // col_parts // 64 + 1) * 64
+        col_block = part(cols, (cols - 1) // col_parts + 1, value(64))
     return row_block, col_block, max(1, TASK_WORK // (row_block * col_block * depth))
 
 

@@ -24,8 +24,8 @@ from tinytorch.kernels.simd import (
 )
 
 DEPTH_BLOCK = 256
-ROW_BLOCK = 16 * ROWS
-COLUMN_BLOCK = 2048  # a multiple of every tile's width
+ROW_BLOCK = 168 * ROWS
+COLUMN_BLOCK = 384
 DIRECT_ROWS = 64  # B is read where it is, if adjacent, by up to so many rows
 DIRECT_COLUMNS = 256  # A is, by up to so many columns
 DOT_ROWS = 4 if REGISTERS == 32 else 2
@@ -97,51 +97,60 @@ def sweep(
 
 
 @inner
+def part(whole: int, most: int, unit: int) -> int:
+    """The size of even parts of a whole: as few as need be to hold at most `most` each, in multiples of `unit`."""
+    count = (whole - 1) // most + 1
+    return ((whole - 1) // count // unit + 1) * unit
+
+
+@inner
 def block_product(
     rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int, b_col: int,
     c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """c = a @ b (+ addend) for the rows and at most COLUMN_BLOCK columns of one task."""
+    """c = a @ b (+ addend) for the rows and columns of one task."""
     width, strip = 2 * lanes(c), STRIP * lanes(c)
     a_packed = advance(scratch, _TILE)
     b_packed = advance(a_packed, _PACKED_A)
-    b_first = cols // width * width if b_col == 1 and rows <= DIRECT_ROWS else 0
-    a_whole = cols > DIRECT_COLUMNS or rows == 1
-    depth_block = (depth - 1) // ((depth - 1) // DEPTH_BLOCK + 1) + 1
+    b_whole = b_col != 1 or rows > DIRECT_ROWS
+    a_whole = cols > (DIRECT_COLUMNS if a_col == 1 else 64) or rows == 1
+    depth_block, row_block = part(depth, DEPTH_BLOCK, value(1)), part(rows, ROW_BLOCK, value(ROWS))
     for k in range(0, depth, depth_block):
         depth_now = min(depth_block, depth - k)
-        b_now = advance(b, k * b_row)
-        pack(advance(b_now, b_first * b_col), b_col, b_row, cols - b_first, depth_now, width, lanes(c), b_packed)
         if k > 0:
             addend, addend_row, addend_col, add = c, c_row, c_col, 1
-        for i in range(0, rows, ROW_BLOCK):
-            rows_now = min(ROW_BLOCK, rows - i)
+        for i in range(0, rows, row_block):
+            rows_now = min(row_block, rows - i)
             a_now = advance(a, i * a_row + k * a_col)
             # Rows that fill no tile are packed, with zeros below them, whatever is done with the others.
             a_first = 0 if a_whole else rows_now if rows_now % ROW_STEP == 0 else rows_now // ROWS * ROWS
             pack(
-                advance(a_now, a_first * a_row),
-                a_row,
-                a_col,
-                rows_now - a_first,
-                depth_now,
-                value(ROWS),
-                value(ROW_STEP),
-                a_packed,
-            )
-            done = 0
-            if rows == 1 and c_col == 1 and (add == 0 or addend_col == 1):
-                # Bound by memory: read far along each row of b before going on to the next.
-                done = b_first // strip * strip
-                for j in range(0, done, strip):
-                    tile_product(1, STRIP, depth_now, a_packed, 1, ROW_STEP, advance(b_now, j), b_row,
-                                 advance(c, j), c_row, advance(addend, j), addend_row, add)  # fmt: skip
-            sweep(
-                rows_now, cols - done, depth_now, a_now, a_row, a_col, a_packed, a_first,
-                advance(b_now, done * b_col), b_row, b_packed, b_first - done,
-                advance(c, i * c_row + done * c_col), c_row, c_col,
-                advance(addend, i * addend_row + done * addend_col), addend_row, addend_col, add, scratch,
+                advance(a_now, a_first * a_row), a_row, a_col, rows_now - a_first, depth_now,
+                value(ROWS), value(ROW_STEP), a_packed,
             )  # fmt: skip
+            for j in range(0, cols, COLUMN_BLOCK):
+                cols_now = min(COLUMN_BLOCK, cols - j)
+                b_now = advance(b, k * b_row + j * b_col)
+                c_now = advance(c, i * c_row + j * c_col)
+                addend_now = advance(addend, i * addend_row + j * addend_col)
+                b_first = 0 if b_whole else cols_now // width * width
+                pack(
+                    advance(b_now, b_first * b_col), b_col, b_row, cols_now - b_first, depth_now,
+                    width, lanes(c), b_packed,
+                )  # fmt: skip
+                done = 0
+                if rows == 1 and c_col == 1 and (add == 0 or addend_col == 1):
+                    # Bound by memory: read far along each row of b before going on to the next.
+                    done = b_first // strip * strip
+                    for s in range(0, done, strip):
+                        tile_product(1, STRIP, depth_now, a_packed, 1, ROW_STEP, advance(b_now, s), b_row,
+                                     advance(c_now, s), c_row, advance(addend_now, s), addend_row, add)  # fmt: skip
+                sweep(
+                    rows_now, cols_now - done, depth_now, a_now, a_row, a_col, a_packed, a_first,
+                    advance(b_now, done * b_col), b_row, b_packed, b_first - done,
+                    advance(c_now, done * c_col), c_row, c_col,
+                    advance(addend_now, done * addend_col), addend_row, addend_col, add, scratch,
+                )  # fmt: skip
 
 
 @inner
