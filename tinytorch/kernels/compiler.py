@@ -1,9 +1,7 @@
-"""How kernels are compiled: three decorators, one cache folder, one set of floating-point liberties.
+"""How kernels are compiled: two decorators, one cache folder, one set of floating-point liberties.
 
 `serial` compiles a function that runs on the calling thread (also from inside other kernels);
-`inner` the same for one that Python never calls;
-`parallel` compiles an entry point whose `prange` loops run on all threads. A parallel kernel is
-never called from another kernel, nor from a second Python thread.
+`inner` the same for one that Python never calls. Threads are started by `threads.parallel_for`.
 """
 
 from __future__ import annotations
@@ -18,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+
+from tinytorch.kernels.wide_vectors import WideCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +72,9 @@ def _compiled(function: F, **options: Any) -> F:
     theirs = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder() if not os.environ.get("NUMBA_DISABLE_JIT") else theirs
     try:
-        return numba.njit(cache=True, error_model="numpy", fastmath=FASTMATH, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(  # type: ignore[no-any-return]
+            cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=WideCompiler, **options
+        )(function)
     finally:
         numba.config.CACHE_DIR = theirs
 
@@ -86,7 +88,3 @@ def inner(function: F) -> F:
     """Compile a kernel that only kernels call: without entries for Python and C, in two thirds of the time."""
     return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-
-def parallel(function: F) -> F:
-    """Compile an entry point whose prange loops are shared between threads."""
-    return _compiled(function, parallel=True)
