@@ -32,6 +32,7 @@ from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at,
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
 
 SKINNY = 8
+DOT_DEPTH = 128  # of shorter dot products the most is adding up lanes: only a single row is worth them
 TASK_WORK = 1 << 17  # multiplications that are worth a chunk of their own
 
 
@@ -120,12 +121,13 @@ def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> 
     ):  # fmt: skip
         rows, outer_batch = rows * outer_batch, 1
     # c' = b' a' where c has adjacent rows, or few columns.
-    if (rows > cols and cols <= SKINNY) or (c_strides[3] != 1 and c_strides[2] == 1 and rows > SKINNY):
+    if (rows > cols and cols <= SKINNY and (cols == 1 or depth >= DOT_DEPTH)) or (c_strides[3] != 1 and c_strides[2] == 1 and rows > SKINNY):
         rows, cols = cols, rows
         a_start, b_start = b_start, a_start
         a_strides, b_strides = _swapped(b_strides), _swapped(a_strides)
         c_strides, addend_strides = _swapped(c_strides), _swapped(addend_strides)
-    dots = 1 if rows <= SKINNY and a_strides[3] == 1 and b_strides[2] == 1 and b_strides[3] != 1 else 0
+    long = rows == 1 or depth >= DOT_DEPTH
+    dots = 1 if rows <= SKINNY and long and a_strides[3] == 1 and b_strides[2] == 1 and b_strides[3] != 1 else 0
     batch = outer_batch * inner_batch
     row_block, col_block, grain = _plan(rows, cols, depth, batch, threads_in_use())
     tasks = batch * ((rows - 1) // row_block + 1) * ((cols - 1) // col_block + 1)

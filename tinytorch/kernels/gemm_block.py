@@ -40,23 +40,29 @@ SCRATCH = _TILE + _PACKED_A + (COLUMN_BLOCK + 2 * (VECTOR_BYTES // 4)) * DEPTH_B
 @inner
 def _tile(
     height: int, wide: bool, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int,
-    c: Any, c_row: int, addend: Any, addend_row: int, add: int,
+    c: Any, c_row: int, addend: Any, addend_row: int, add: int, kept_rows: int, kept_cols: int,
 ) -> None:  # fmt: skip
     """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one."""
     if wide:
         if height == ROWS:
-            tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+            tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                         kept_rows, kept_cols)  # fmt: skip
         elif height == MOST_ROWS:
-            tile_product(MOST_ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+            tile_product(MOST_ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                         kept_rows, kept_cols)  # fmt: skip
         else:
-            tile_product(ROW_STEP, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+            tile_product(ROW_STEP, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                         kept_rows, kept_cols)  # fmt: skip
     else:
         if height == ROWS:
-            tile_product(ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+            tile_product(ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                         kept_rows, kept_cols)  # fmt: skip
         elif height == MOST_ROWS:
-            tile_product(MOST_ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+            tile_product(MOST_ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                         kept_rows, kept_cols)  # fmt: skip
         else:
-            tile_product(ROW_STEP, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add)
+            tile_product(ROW_STEP, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                         kept_rows, kept_cols)  # fmt: skip
 
 
 @inner
@@ -83,11 +89,12 @@ def sweep(
                 b_tile, b_step = advance(b, j), b_row
             c_tile = advance(c, i * c_row + j * c_col)
             addend_tile = advance(addend, i * addend_row + j * addend_col)
-            whole = direct and rows - i >= height and cols - j >= width
-            target, target_row = (c_tile, c_row) if whole else (tile, width)
-            _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
-                  target, target_row, addend_tile, addend_row, add if whole else 0)  # fmt: skip
-            if not whole:
+            if direct:
+                _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
+                      c_tile, c_row, addend_tile, addend_row, add, rows - i, cols - j)  # fmt: skip
+            else:
+                _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
+                      tile, width, tile, width, 0, height, width)  # fmt: skip
                 for r in range(min(height, rows - i)):
                     for s in range(min(width, cols - j)):
                         element = tile[r * width + s]
@@ -144,7 +151,8 @@ def block_product(
                     done = b_first // strip * strip
                     for s in range(0, done, strip):
                         tile_product(1, STRIP, depth_now, a_packed, 1, ROW_STEP, advance(b_now, s), b_row,
-                                     advance(c_now, s), c_row, advance(addend_now, s), addend_row, add)  # fmt: skip
+                                     advance(c_now, s), c_row, advance(addend_now, s), addend_row, add,
+                                     value(1), value(strip))  # fmt: skip
                 sweep(
                     rows_now, cols_now - done, depth_now, a_now, a_row, a_col, a_packed, a_first,
                     advance(b_now, done * b_col), b_row, b_packed, b_first - done,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinytorch.kernels.compiler import inner
-from tinytorch.kernels.simd import ROWS, advance, copy, lanes, transpose
+from tinytorch.kernels.simd import ROWS, advance, copy, copy_some, lanes, transpose
 
 ROWS_AT_ONCE = 8
 
@@ -72,7 +72,12 @@ def pack(
         start = advance(source, first * item_stride)
         panel = advance(target, first * depth)
         done = 0
-        if items == height and _in_vectors(height, vector):
+        if item_stride == 1 and height % vector == 0 and items < height:
+            done = depth
+            for k in range(depth):
+                for i in range(0, height, vector):
+                    copy_some(items - i, advance(start, k * depth_stride + i), advance(panel, k * height + i))
+        elif items == height and _in_vectors(height, vector):
             if item_stride == 1:
                 done = depth
                 _pack_adjacent(start, depth_stride, 1, height, depth, panel)
