@@ -61,6 +61,7 @@ class Function:
         node = cls()
         arrays: list[Any] = []
         needs: list[bool] = []
+        grad = mode.grad
         recording = False
         for t in tensors:
             if t is None:
@@ -68,9 +69,9 @@ class Function:
                 needs.append(False)
                 continue
             arrays.append(t.array)
-            if t._view_version is not None and mode.grad:
+            if grad and t._view_version is not None:
                 t._check_fresh()
-            if t._requires_grad and mode.grad:
+            if grad and t._requires_grad:
                 needs.append(True)
                 recording = True
             else:
@@ -82,16 +83,15 @@ class Function:
             raise IndexError(f"{cls.__name__}: {error}; {_describe(arrays)}") from None
         except ValueError as error:
             raise RuntimeError(f"{cls.__name__}: {error}; {_describe(arrays)}") from error
-        if type(result) is tuple:
-            outputs = tuple([cls.make_tensor(array) for array in result])
-        else:
-            outputs = (cls.make_tensor(result),)
+        make_tensor = cls.make_tensor
+        several = type(result) is tuple
+        outputs = tuple([make_tensor(array) for array in result]) if several else (make_tensor(result),)
         if cls.view:
             for output in outputs:
                 output._share_memory_of(tensors[0])
         if recording:
             node._link(tensors, arrays, outputs, params)
-        return outputs if type(result) is tuple else outputs[0]  # type: ignore[return-value]
+        return outputs if several else outputs[0]  # type: ignore[return-value]
 
     def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         """Make this node the history of its outputs."""

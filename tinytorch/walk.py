@@ -36,19 +36,26 @@ def topological_order(roots: Iterable[Any], targets: frozenset[Any] | None = Non
     of the graph is not limited by the interpreter's stack.
     """
     order: list[Any] = []
-    wanted: dict[Any, bool] = {}  # False while a node is on the stack, then whether it leads to a target
-    stack: list[tuple[Any, bool]] = [(root, False) for root in roots]
+    seen: set[Any] = set()
+    stack = list(roots)
     while stack:
-        node, done = stack.pop()
-        if done:
-            if targets is None or node in targets or any(edge and wanted[edge[0]] for edge in node.edges):
-                wanted[node] = True
+        node = stack.pop()
+        if node is None:  # all that the node below it needs is in the order now
+            order.append(stack.pop())
+        elif node not in seen:
+            seen.add(node)
+            if node.edges:
+                stack += [node, None]
+                stack += [edge[0] for edge in node.edges if edge is not None and edge[0] not in seen]
+            else:
                 order.append(node)
-        elif node not in wanted:
-            wanted[node] = False
-            stack.append((node, True))
-            stack.extend([(edge[0], False) for edge in node.edges if edge is not None and edge[0] not in wanted])
-    return order
+    if targets is None:
+        return order
+    leading: set[Any] = set()
+    for node in order:
+        if node in targets or any(edge is not None and edge[0] in leading for edge in node.edges):
+            leading.add(node)
+    return [node for node in order if node in leading]
 
 
 def walk(
@@ -70,13 +77,13 @@ def walk(
     order = topological_order(
         [node for node, _ in roots], None if captures is None else frozenset(node for node, _ in captures)
     )
-    to_run = set(order)
+    to_run = set(order) if captures is not None else None  # None: all that an edge leads to
     arrived: dict[Any, list[Tensor | None]] = {}
     recording, mode.grad = mode.grad, create_graph
     try:
         with np.errstate(all="ignore"):
             for edge, gradient in zip(roots, gradients, strict=True):
-                if edge[0] in to_run:
+                if to_run is None or edge[0] in to_run:
                     _arrive(arrived, edge, gradient)
             while order:
                 node = order.pop()
@@ -90,7 +97,7 @@ def walk(
                         if grad is not None and (node, number) in wanted_edges:
                             captured[(node, number)] = grad
                     grad = None
-                    if not any(edge and edge[0] in to_run for edge in node.edges):
+                    if to_run is not None and not any(edge and edge[0] in to_run for edge in node.edges):
                         continue
                 results = node.run_backward(grads)
                 grads = None
@@ -102,7 +109,7 @@ def walk(
                 for i, edge in enumerate(node.edges):
                     # Dropped from the list, so that a gradient nobody else holds can be written into.
                     result, results[i] = results[i], None
-                    if edge is not None and result is not None and edge[0] in to_run:
+                    if edge is not None and result is not None and (to_run is None or edge[0] in to_run):
                         _arrive(arrived, edge, _fit(result, edge, node))
                     result = None
                 if not retain_graph:

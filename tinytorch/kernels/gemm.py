@@ -269,6 +269,8 @@ def _aligned_copy(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _batch_shape(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[int, ...]:
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"matmul: expected at least two dimensions, got {a.shape} and {b.shape}")
+    if a.shape[:-2] == b.shape[:-2]:
+        return a.shape[:-2]
     try:
         return np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:

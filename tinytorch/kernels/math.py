@@ -179,14 +179,18 @@ def _make(constants: _Constants) -> SimpleNamespace:
         return (x - n * ln2_high) - n * ln2_low
 
     def exp(x: Any) -> Any:
-        x = exp_min if x < exp_min else x  # written so that NaN passes
+        # Written so that NaN passes. What gives 0, as the -inf of a mask does, is computed as something else: a
+        # product that underflows takes the processor a hundred times as long.
+        vanishes = x < exp_min
+        x = zero if vanishes else x
         x = exp_max if x > exp_max else x
         n = x * log2_e + shifter
         r = reduce(x, n - shifter)
         # 2^n itself may be infinite or denormal where the result is not: multiply by its two halves.
         half = float_to_bits(x * half_log2_e + shifter)
         other_half = integer(float_to_bits(n) - half)
-        return ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(half) * power_of_two(other_half)
+        y = ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(half) * power_of_two(other_half)
+        return zero if vanishes else y
 
     @register_jitable(**_OPTIONS)
     def expm1(x: Any) -> Any:

@@ -33,7 +33,7 @@ def _wide(x: Any) -> Any:
 
 def as_rows(x: Any) -> Any:
     """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class StoredLinear(FusedFunction):
