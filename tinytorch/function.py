@@ -128,9 +128,10 @@ class Function:
         for number, output in enumerate(outputs):
             if output.array is array:
                 return array, number, output._counter, output._counter[0]
-        for tensor in (*tensors, *outputs):  # a view of one of them: a change of its memory counts all the same
-            if tensor is not None and shares_memory(array, tensor.array):
-                return array, None, tensor._counter, tensor._counter[0]
+        if array.base is not None:  # maybe a view of one of them: a change of its memory counts all the same
+            for tensor in (*tensors, *outputs):
+                if tensor is not None and shares_memory(array, tensor.array):
+                    return array, None, tensor._counter, tensor._counter[0]
         return array, None, None, 0
 
     def save(self, *arrays: Any) -> Any:
