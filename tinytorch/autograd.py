@@ -23,7 +23,7 @@ __all__ = [
 
 def _sequence(value: Any) -> list[Any]:
     """A Tensor, a number or None alone, or any iterable of them, such as `model.parameters()`."""
-    return list(value) if isinstance(value, Iterable) and not is_tensor(value) else [value]
+    return [value] if value is None or is_tensor(value) or not isinstance(value, Iterable) else list(value)
 
 
 def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
@@ -43,11 +43,11 @@ def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
             gradient = wrap(np.ones(output.shape, output.dtype))
         elif not is_tensor(gradient):
             gradient = wrap(np.asarray(gradient, output.dtype))
-        if gradient.shape != output.shape:
+        if gradient.array.shape != output.array.shape:
             raise RuntimeError(
                 f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
             )
-        seeds.append(gradient.to(output.dtype))
+        seeds.append(gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype))
     return seeds
 
 

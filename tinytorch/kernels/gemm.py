@@ -2,13 +2,14 @@
 
 The structure is that of K. Goto and R. van de Geijn, "Anatomy of high-performance matrix
 multiplication", ACM TOMS 34 (2008). The result is cut into blocks, one task each. A task goes
-through k in blocks of at most DEPTH_BLOCK; for each, a block of B is packed for the last-level
-cache, blocks of A of at most ROW_BLOCK rows for the second level, and `tile_product` forms ROWS x
-(2 vectors) results at a time in registers.
+through k in blocks of at most DEPTH_BLOCK; for each, all its rows of A are packed once, for the last-level
+cache, then one block after the other of at most COLUMN_BLOCK columns of B, for the second level. Of these
+`tile_product` forms ROWS x (2 vectors) results at a time in registers: a tile's rows of A stay in the first
+level while the block of B passes.
 
 Operands are not packed where that would cost more than it saves: A whose rows are used for few
 columns, B whose columns are used for few rows. Products with up to SKINNY rows (or columns, by
-transposing the problem) and adjacent k in B are dot products.
+transposing the problem), adjacent k in B and long sums are dot products.
 
 Every element of the result is one sum in an order that depends on shapes and strides alone: bits do
 not depend on the number of threads. Zeros that fill up tiles never meet a number that is kept, so
@@ -121,7 +122,8 @@ def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> 
     ):  # fmt: skip
         rows, outer_batch = rows * outer_batch, 1
     # c' = b' a' where c has adjacent rows, or few columns.
-    if (rows > cols and cols <= SKINNY and (cols == 1 or depth >= DOT_DEPTH)) or (c_strides[3] != 1 and c_strides[2] == 1 and rows > SKINNY):
+    few_columns = rows > cols and cols <= SKINNY and (cols == 1 or depth >= DOT_DEPTH)
+    if few_columns or (c_strides[3] != 1 and c_strides[2] == 1 and rows > SKINNY):
         rows, cols = cols, rows
         a_start, b_start = b_start, a_start
         a_strides, b_strides = _swapped(b_strides), _swapped(a_strides)

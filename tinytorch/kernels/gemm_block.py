@@ -27,7 +27,7 @@ DEPTH_BLOCK = 256
 ROW_BLOCK = 168 * ROWS
 COLUMN_BLOCK = 384
 DIRECT_ROWS = 64  # B is read where it is, if adjacent, by up to so many rows
-DIRECT_COLUMNS = 256  # A is, by up to so many columns
+DIRECT_COLUMNS, DIRECT_COLUMNS_ACROSS = 256, 64  # A is, by up to so many columns: where k is adjacent, where not
 DOT_ROWS = 4 if REGISTERS == 32 else 2
 STRIP = REGISTERS // 2  # vectors of results in a product with one row
 
@@ -120,7 +120,7 @@ def block_product(
     a_packed = advance(scratch, _TILE)
     b_packed = advance(a_packed, _PACKED_A)
     b_whole = b_col != 1 or rows > DIRECT_ROWS
-    a_whole = cols > (DIRECT_COLUMNS if a_col == 1 else 64) or rows == 1
+    a_whole = cols > (DIRECT_COLUMNS if a_col == 1 else DIRECT_COLUMNS_ACROSS) or rows == 1
     depth_block, row_block = part(depth, DEPTH_BLOCK, value(1)), part(rows, ROW_BLOCK, value(ROWS))
     for k in range(0, depth, depth_block):
         depth_now = min(depth_block, depth - k)

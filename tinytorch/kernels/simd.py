@@ -129,7 +129,7 @@ def _first_lanes(builder: Any, count: Any, lane_count: int) -> Any:
 
 
 def _masked_load(builder: Any, start: Any, mask: Any, others: Any) -> Any:
-    """The lanes of the mask from memory, which is not touched where the others would lie; these are those of `others`."""
+    """The lanes of the mask from memory, the rest from `others`: where those would lie, memory is not touched."""
     vector, word = others.type, ir.IntType(32)
     kind = ir.FunctionType(vector, [vector.as_pointer(), word, mask.type, vector])
     name = f"llvm.masked.load.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}.p0"

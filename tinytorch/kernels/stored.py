@@ -33,13 +33,14 @@ from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
 Array = npt.NDArray[Any]
 
 DEPTH = DEPTH_BLOCK // SEGMENT * SEGMENT
+COLUMNS = 2 * COLUMN_BLOCK  # of a task at most: each packs x anew, and decodes better from longer stretches of a row
 DOT_COLUMNS = 4
 DOT_ROWS = 4 if REGISTERS == 32 else 2
 
 # Scratch memory of a worker, in elements: a tile, packed x, packed W, and a strip of W to decode into.
 _TILE = ROWS * 2 * (VECTOR_BYTES // 4)
 _PACKED_X = (ROW_BLOCK + ROWS) * DEPTH
-_PACKED_W = (COLUMN_BLOCK + 2 * (VECTOR_BYTES // 4)) * DEPTH
+_PACKED_W = (COLUMNS + 2 * (VECTOR_BYTES // 4)) * DEPTH
 _STRIP = DEPTH * SEGMENT
 SCRATCH = _TILE + _PACKED_X + _PACKED_W + _STRIP
 
@@ -164,8 +165,8 @@ def _product(
     else:
         # Every task decodes its own columns, all of them once.
         threads = min(threads_in_use(), rows * cols * depth // TASK_WORK + 1)
-        blocks = (cols - 1) // (COLUMN_BLOCK * threads) + 1
-        block = min(COLUMN_BLOCK, _parts(cols, SEGMENT, blocks * threads))
+        blocks = (cols - 1) // (COLUMNS * threads) + 1
+        block = min(COLUMNS, _parts(cols, SEGMENT, blocks * threads))
         sizes = (rows, cols, depth, x_row, block, biased)
         parallel_for(
             _blocks, (cols - 1) // block + 1, 1,
