@@ -5,10 +5,13 @@ into chunks of `grain` and runs, on the threads of Numba's own pool,
 
     body(start, stop, worker, *args)        body: a `serial` kernel
 
-Chunks are handed out as threads become free, so an uneven load (a causal mask, a busy core) evens
-out; `worker` < get_num_threads() numbers the caller's private scratch memory. Where one chunk holds
+Each thread first takes the chunks of a part of its own, always the same one: what it wrote in one
+kernel it reads in the next, from its own core's cache, where another core's costs as much as memory.
+Then it helps with the parts of others, so that an uneven load (a causal mask, a busy core) evens
+out. `worker` < get_num_threads() numbers the caller's private scratch memory. Where one chunk holds
 everything, or there is one thread, the body runs at once on the calling thread. What a chunk
-computes must depend on nothing but its own range: then bits do not depend on the threads.
+computes must depend on nothing but its own range, which begins at a multiple of `grain`: then bits
+do not depend on the threads.
 
 Measured against `prange` on two cores: a launch costs 0.6 instead of 0.7 microseconds, and a kernel
 compiles in three quarters of the time, as no second version of it is derived.
@@ -28,6 +31,9 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 types: Any = numba_types  # their annotations leave some types out
+
+_MOST_PARTS = 128
+_APART = 8  # counters lie a cache line apart, so that threads do not wait for one another's
 
 # Starts the pool, which makes its entry points known to the linker before any kernel is loaded.
 numba.get_num_threads()
@@ -78,24 +84,42 @@ def parallel_for(typing_context: Any, body: Any, count: Any, grain: Any, args: A
         compiled = body.dispatcher.get_compile_result(types.void(*body_args))
         context.add_linking_libs([compiled.library])
 
-        # The record that all workers share: the next chunk's start, count, grain, failure, args.
+        # The record that all workers share: the next chunk of each part, count, grain, parts, failure, args.
         intp = context.get_value_type(types.intp)
         packed = values[3]
-        record_type = ir.LiteralStructType([intp, intp, intp, intp, packed.type])
+        counters = cgutils.alloca_once(builder, intp, size=intp(_MOST_PARTS * _APART))
+        record_type = ir.LiteralStructType([counters.type, intp, intp, intp, intp, packed.type])
         record = cgutils.alloca_once(builder, record_type)
         count = context.cast(builder, values[1], count_type, types.intp)
         grain = context.cast(builder, values[2], grain_type, types.intp)
-        for index, value in enumerate((intp(0), count, grain, intp(0), packed)):
+        threads = builder.call(_pool_size(builder), [])
+        alone = builder.or_(builder.icmp_signed("<=", count, grain), builder.icmp_signed("==", threads, intp(1)))
+        most = builder.select(builder.icmp_signed("<", threads, intp(_MOST_PARTS)), threads, intp(_MOST_PARTS))
+        parts = builder.select(alone, intp(1), most)
+        size = _part_size(builder, count, grain, parts)
+        with cgutils.for_range(builder, parts) as part:
+            place = builder.gep(counters, [builder.mul(part.index, intp(_APART))])
+            builder.store(builder.mul(part.index, size), place)
+        for index, value in enumerate((counters, count, grain, parts, intp(0), packed)):
             builder.store(value, cgutils.gep_inbounds(builder, record, 0, index))
 
         worker = _emit_worker(context, builder.module, compiled, body_args, record_type)
-        _emit_launch(builder, worker, record, count, grain)
-        failed = builder.load(cgutils.gep_inbounds(builder, record, 0, 3))
+        _emit_launch(builder, worker, record, threads, alone)
+        failed = builder.load(cgutils.gep_inbounds(builder, record, 0, 4))
         with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, failed)):
             context.call_conv.return_user_exc(builder, RuntimeError, ("a kernel failed on one of its threads",))
         return context.get_dummy_value()
 
     return types.void(body, count, grain, args), codegen
+
+
+def _part_size(builder: Any, count: Any, grain: Any, parts: Any) -> Any:
+    """The number of chunks in each part but the last."""
+
+    def rounded_up(whole: Any, unit: Any) -> Any:
+        return builder.sdiv(builder.add(whole, builder.sub(unit, whole.type(1))), unit)
+
+    return rounded_up(rounded_up(count, grain), parts)
 
 
 def _emit_worker(context: Any, module: Any, compiled: Any, body_args: Any, record_type: Any) -> Any:
@@ -114,15 +138,34 @@ def _emit_worker(context: Any, module: Any, compiled: Any, body_args: Any, recor
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     number = builder.ptrtoint(builder.load(function.args[0]), intp)
     record = builder.bitcast(function.args[3], record_type.as_pointer())
-    counter, count, grain, failed, args = (cgutils.gep_inbounds(builder, record, 0, index) for index in range(5))
-    count, grain = builder.load(count), builder.load(grain)
+    counters, count, grain, parts, failed, args = (cgutils.gep_inbounds(builder, record, 0, index) for index in range(6))
+    counters, count, grain, parts = (builder.load(value) for value in (counters, count, grain, parts))
     args = cgutils.unpack_tuple(builder, builder.load(args))
+    size = _part_size(builder, count, grain, parts)
 
-    fetch, work, done = (function.append_basic_block(name) for name in ("fetch", "work", "done"))
+    visit, fetch, work, next_part, done = (
+        function.append_basic_block(name) for name in ("visit", "fetch", "work", "next_part", "done")
+    )
+    entry = builder.block
+    builder.branch(visit)
+    builder.position_at_end(visit)
+    visited = builder.phi(intp)
+    part = builder.srem(builder.add(number, visited), parts)
+    counter = builder.gep(counters, [builder.mul(part, intp(_APART))])
+    last = builder.mul(builder.add(part, intp(1)), size)
     builder.branch(fetch)
+
     builder.position_at_end(fetch)
-    start = builder.atomic_rmw("add", counter, grain, "monotonic")
-    builder.cbranch(builder.icmp_signed("<", start, count), work, done)
+    chunk = builder.atomic_rmw("add", counter, intp(1), "monotonic")
+    start = builder.mul(chunk, grain)
+    in_part, in_range = builder.icmp_signed("<", chunk, last), builder.icmp_signed("<", start, count)
+    builder.cbranch(builder.and_(in_part, in_range), work, next_part)
+
+    builder.position_at_end(next_part)
+    visited_now = builder.add(visited, intp(1))
+    builder.cbranch(builder.icmp_signed("<", visited_now, parts), visit, done)
+    visited.add_incoming(intp(0), entry)
+    visited.add_incoming(visited_now, next_part)
 
     builder.position_at_end(work)
     stop = builder.add(start, grain)
@@ -138,16 +181,14 @@ def _emit_worker(context: Any, module: Any, compiled: Any, body_args: Any, recor
     return function
 
 
-def _emit_launch(builder: Any, worker: Any, record: Any, count: Any, grain: Any) -> None:
+def _emit_launch(builder: Any, worker: Any, record: Any, threads: Any, alone: Any) -> None:
     """Call the worker here, or once on each thread of the pool, and wait."""
-    intp = count.type
+    intp = threads.type
     byte_pointer = cgutils.voidptr_t
     launch = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [byte_pointer] * 5 + [intp] * 3), "numba_parallel_for"
     )
     numbers = cgutils.alloca_once_value(builder, byte_pointer(None))
-    threads = builder.call(_pool_size(builder), [])
-    alone = builder.or_(builder.icmp_signed("<=", count, grain), builder.icmp_signed("==", threads, intp(1)))
     void_record = builder.bitcast(record, byte_pointer)
     with builder.if_else(alone) as (here, on_threads):
         with here:
