@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .kernels.arithmetic import add
 from .modes import mode
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _arrive(arrived: dict[Any, list[Tensor | None]], edge: Edge, grad: Tensor) -
     if present is None:
         grads[number] = grad
     elif not mode.grad and is_exclusive(present):
-        np.add(present.array, grad.array, out=present.array)
+        add(present.array, grad.array, out=present.array)
         grads[number] = present
     else:
         grads[number] = present + grad

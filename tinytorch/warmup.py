@@ -49,6 +49,11 @@ def _run_optimizer(dtype: Any) -> None:
     tinytorch.optim.AdamW([parameter]).step()
 
 
+def _run_large_sum(dtype: Any) -> None:
+    large = tinytorch.ones(1 << 16, dtype=dtype)
+    large.add(large)
+
+
 def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float:
     """Compile the kernels for these dtypes; report(done, total, name) before each. Returns the seconds taken."""
     started = time.perf_counter()
@@ -61,6 +66,7 @@ def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float
             _run_examples(cls, tinytorch.dtypes.as_dtype(name))
         report(done + len(classes), total, f"AdamW {name}")
         _run_optimizer(tinytorch.dtypes.as_dtype(name))
+        _run_large_sum(tinytorch.dtypes.as_dtype(name))
     report(total, total, "")
     return time.perf_counter() - started
 

@@ -1,0 +1,42 @@
+"""Sums of large arrays on all threads.
+
+NumPy adds on one thread: that is slower where the arrays are large, and it moves all of them to one core's cache,
+from which the next kernel's threads must fetch their parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiler import serial
+from .threads import parallel_for
+
+Array = NDArray[Any]
+
+_GRAIN = 8192  # elements: one thread's share at a time
+_LARGE = 1 << 15  # elements that are worth a second thread
+
+
+@serial
+def _add_chunk(start: int, stop: int, worker: int, a: Array, b: Array, out: Array) -> None:
+    for e in range(start, stop):
+        out[e] = a[e] + b[e]
+
+
+@serial
+def _add(a: Array, b: Array, out: Array) -> None:
+    parallel_for(_add_chunk, a.size, _GRAIN, (a, b, out))
+
+
+def add(a: Array, b: Array, out: Array | None = None) -> Array:
+    """a + b, as NumPy broadcasts and promotes. `out`, of the result's shape and dtype, may be a or b itself."""
+    if a.size < _LARGE or a.shape != b.shape or a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
+        return np.add(a, b, out=out)
+    result = np.empty_like(a) if out is None else out
+    if not (a.flags.carray and b.flags.carray and result.flags.carray):  # aligned, in C order, writable: one type
+        return np.add(a, b, out=out)
+    _add(a.reshape(-1), b.reshape(-1), result.reshape(-1))
+    return result
