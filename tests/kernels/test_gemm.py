@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinytorch.kernels.gemm import get_matmul_backend, matmul, set_matmul_backend
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK
+from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK
 from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES
 from tinytorch.kernels.threads import get_num_threads, max_threads, set_num_threads
 
@@ -217,6 +217,41 @@ def test_errors_name_what_was_wrong() -> None:
         matmul(a, a.T, bias=np.ones(3, np.float32))
     with pytest.raises(ValueError, match="needs out"):
         matmul(a, a.T, accumulate=True)
+
+
+@pytest.mark.parametrize("layouts", [("plain", "plain"), ("transposed", "transposed")])
+@pytest.mark.parametrize("threads", [1, max_threads()])
+def test_more_than_a_block_each_way(layouts: tuple[str, str], threads: int) -> None:
+    set_num_threads(threads)
+    rows, cols, depth = ROW_BLOCK + 5, 2 * COLUMN_BLOCK + 7, DEPTH_BLOCK + 3
+    rng = np.random.default_rng(5)
+    a, b = make(rng, (rows, depth), np.float32, layouts[0]), make(rng, (depth, cols), np.float32, layouts[1])
+    assert_product(matmul(a, b), a, b)
+    assert_product(matmul(b.T, a.T), b.T, a.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 3, 5, 13, 30])
+@pytest.mark.parametrize("cols", [1, 7, 17, 33, 70])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_nothing_is_written_beside_the_result(dtype: type, rows: int, cols: int, accumulate: bool) -> None:
+    rng = np.random.default_rng(6)
+    a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, 20), (20, cols)))
+    around = np.full((rows + 20, cols + 70), 7, dtype)
+    matmul(a, b, around[10 : 10 + rows, 35 : 35 + cols], accumulate=accumulate)
+    assert_product(around[10 : 10 + rows, 35 : 35 + cols].copy(), a, b, 7.0 if accumulate else 0.0)
+    around[10 : 10 + rows, 35 : 35 + cols] = 7
+    assert (around == 7).all()
+
+
+def test_nothing_is_read_beside_the_operands() -> None:
+    rng = np.random.default_rng(7)
+    for rows, depth, cols in ((5, 9, 7), (13, 33, 40), (70, 5, 17)):
+        around = np.full((2, 100, 100), np.nan, np.float32)
+        a, b = around[0, :rows, :depth], around[1, :depth, :cols]
+        a[...], b[...] = rng.standard_normal(a.shape), rng.standard_normal(b.shape)
+        assert_product(matmul(a, b), a, b)
+        assert_product(matmul(a.copy(), b), a, b)
 
 
 def test_tiles_fit_the_registers() -> None:
