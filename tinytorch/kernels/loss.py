@@ -150,6 +150,16 @@ def _cross_entropy_backward(
     parallel_for(_cross_entropy_backward_rows, logits.shape[0], _GRAIN // (logits.shape[1] + 1) + 1, args)
 
 
+def check_classes(what: str, target: Index, classes: int, ignore_index: int) -> None:
+    """IndexError where a target (N,) is neither a class nor ignore_index."""
+    bad = _first_invalid(target, classes, ignore_index)
+    if bad >= 0:
+        raise IndexError(
+            f"{what}: target[{bad}] is {target[bad]}, which is out of bounds for {classes} classes: expected one from 0 "
+            f"to {classes - 1} or ignore_index = {ignore_index}"
+        )
+
+
 def cross_entropy(
     logits: Array,
     target: Index,
@@ -162,12 +172,7 @@ def cross_entropy(
     Raises IndexError where a target is neither a class nor ignore_index.
     """
     rows, classes = logits.shape
-    bad = _first_invalid(target, classes, ignore_index)
-    if bad >= 0:
-        raise IndexError(
-            f"cross_entropy: target[{bad}] is {target[bad]}, expected a class from 0 to {classes - 1} "
-            f"(V = {classes} columns of logits) or ignore_index = {ignore_index}"
-        )
+    check_classes("cross_entropy", target, classes, ignore_index)
     w = np.ones(classes, logits.dtype) if weight is None else weight
     losses, lse = np.empty(rows, logits.dtype), np.empty(rows)
     _cross_entropy(logits, target, ignore_index, float(label_smoothing), w, losses, lse)

@@ -95,14 +95,6 @@ def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
     return x, np.ascontiguousarray(index.reshape(-1), np.int64)
 
 
-def _check_classes(what: str, target: Any, classes: int, ignore_index: int) -> None:
-    wrong = target[((target < 0) | (target >= classes)) & (target != ignore_index)]
-    if wrong.size:
-        raise IndexError(
-            f"{what}: target {wrong[0]} is out of bounds for {classes} classes (ignore_index is {ignore_index})"
-        )
-
-
 def cross_entropy(
     input: Tensor,
     target: Any,
@@ -123,12 +115,13 @@ def cross_entropy(
     if not is_floating(input.dtype):
         raise RuntimeError(f"cross_entropy: expected floating-point scores, got {input.dtype}")
     x, index = _rows("cross_entropy", input, target)
-    _check_classes("cross_entropy", index, x.shape[1], ignore_index)
     if weight is not None:
         y = _weighted_cross_entropy(x, index, weight, ignore_index, reduction, label_smoothing)
     else:
-        options = {"target": index, "ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
         fused = x.dtype in (float32, float64) and x.shape[1]
+        if not fused:
+            kernels.check_classes("cross_entropy", index, x.shape[1], ignore_index)  # as the kernel does otherwise
+        options = {"target": index, "ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
         y = CrossEntropy.apply(x.contiguous(), **options) if fused else CrossEntropy.composite(x, **options)
     return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
 
@@ -158,7 +151,7 @@ def nll_loss(
     """-input[target] for log-probabilities (N, C) or (N, C, d...), weighted by class where weight (C,) is given."""
     _check_reduction(reduction)
     x, index = _rows("nll_loss", input, target)
-    _check_classes("nll_loss", index, x.shape[1], ignore_index)
+    kernels.check_classes("nll_loss", index, x.shape[1], ignore_index)
     kept = index != ignore_index
     losses = -x.gather(1, np.where(kept, index, 0)[:, None]).squeeze(1)
     row_weights = wrap(kept.astype(x.dtype)) if weight is None else _row_weights(index, weight, ignore_index)
