@@ -155,8 +155,8 @@ def check_classes(what: str, target: Index, classes: int, ignore_index: int) -> 
     bad = _first_invalid(target, classes, ignore_index)
     if bad >= 0:
         raise IndexError(
-            f"{what}: target[{bad}] is {target[bad]}, which is out of bounds for {classes} classes: expected one from 0 "
-            f"to {classes - 1} or ignore_index = {ignore_index}"
+            f"{what}: target[{bad}] is {target[bad]}, which is out of bounds for {classes} classes: expected one "
+            f"from 0 to {classes - 1} or ignore_index = {ignore_index}"
         )
 
 

@@ -138,8 +138,8 @@ def _emit_worker(context: Any, module: Any, compiled: Any, body_args: Any, recor
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     number = builder.ptrtoint(builder.load(function.args[0]), intp)
     record = builder.bitcast(function.args[3], record_type.as_pointer())
-    counters, count, grain, parts, failed, args = (cgutils.gep_inbounds(builder, record, 0, index) for index in range(6))
-    counters, count, grain, parts = (builder.load(value) for value in (counters, count, grain, parts))
+    *numbers, failed, args = (cgutils.gep_inbounds(builder, record, 0, index) for index in range(6))
+    counters, count, grain, parts = (builder.load(value) for value in numbers)
     args = cgutils.unpack_tuple(builder, builder.load(args))
     size = _part_size(builder, count, grain, parts)
 
