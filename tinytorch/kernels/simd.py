@@ -366,16 +366,19 @@ def dot_products(
                 for j, slot in enumerate(row):
                     builder.store(_multiply_add(builder, a_now, b_now[j], builder.load(slot)), slot)
         for i, row in enumerate(sums):
-            totals = _add_up(builder, [builder.load(slot) for slot in row], lane_count)
-            _store(builder, totals, builder.gep(c, [intp(i * column_count)]))
+            place = i * column_count
+            for totals in _add_up(builder, [builder.load(slot) for slot in row], lane_count):
+                _store(builder, totals, builder.gep(c, [intp(place)]))
+                place += totals.type.count
         return context.get_dummy_value()
 
     integer = types.intp
     return types.void(rows, columns, integer, a, integer, b, integer, c), codegen
 
 
-def _add_up(builder: Any, values: list[Any], lane_count: int) -> Any:
-    """The sums of the elements of some vectors (a power of two of them), side by side in one vector.
+def _add_up(builder: Any, values: list[Any], lane_count: int) -> list[Any]:
+    """The sums of the elements of some vectors (a power of two of them), side by side: in one vector, or in several
+    where there are more sums than lanes.
 
     The lower half of a vector plus its upper half, until one number is left. Two vectors share an
     addition where there are two, which changes nothing in what is added to what: a sum has the same
@@ -386,7 +389,7 @@ def _add_up(builder: Any, values: list[Any], lane_count: int) -> Any:
         pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
         values = [_add_halves(builder, pair, parts, size) for pair in pairs]
         parts, size = parts * len(pairs[0]), size // 2
-    return values[0]
+    return values
 
 
 def _add_halves(builder: Any, pair: list[Any], parts: int, size: int) -> Any:

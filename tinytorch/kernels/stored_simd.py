@@ -262,7 +262,7 @@ def decoded_dots(
                     builder.store(total, slot)
         for i, row in enumerate(sums):
             for j, slot in enumerate(row):
-                total = _add_up(builder, [builder.load(slot)], lanes)
+                (total,) = _add_up(builder, [builder.load(slot)], lanes)
                 _store(builder, total, builder.gep(out, [intp(i * column_count + j)]))
         return context.get_dummy_value()
 

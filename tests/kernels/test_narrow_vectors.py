@@ -1,0 +1,59 @@
+"""Products on processors whose vectors are shorter than this one's: AVX2, SSE, NEON.
+
+The width is settled when the kernels are imported, so a process of its own is told that the host has fewer features.
+What it compiles runs here all the same, as every wider set of instructions holds the narrower ones.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinytorch.kernels.simd import VECTOR_BYTES
+
+SCRIPT = """
+import sys
+import llvmlite.binding as llvm
+
+width, registers = int(sys.argv[1]), int(sys.argv[2])
+real = llvm.get_host_cpu_features()
+
+
+class Features(dict):
+    flatten = staticmethod(real.flatten)  # what Numba asks for: the code is for this processor
+
+
+features = Features(avx2=width == 32, fma=width == 32, neon=registers == 32)
+llvm.get_host_cpu_features = lambda: features
+
+import numpy as np
+from tinytorch.kernels import simd
+from tinytorch.kernels.gemm import matmul
+
+assert (simd.VECTOR_BYTES, simd.REGISTERS) == (width, registers)
+generator = np.random.default_rng(0)
+for dtype, tolerance in ((np.float32, 1e-3), (np.float64, 1e-11)):
+    for m, n, k in ((1, 40, 300), (3, 8, 10), (3, 41, 300), (6, 400, 200), (13, 17, 33), (70, 71, 300), (300, 5, 150)):
+        a, at = (generator.standard_normal(shape).astype(dtype) for shape in ((m, k), (k, m)))
+        b, bt = (generator.standard_normal(shape).astype(dtype) for shape in ((k, n), (n, k)))
+        for left in (a, at.T):
+            for right in (b, bt.T):
+                exact = left.astype(np.float64) @ right.astype(np.float64)
+                np.testing.assert_allclose(matmul(left, right), exact, rtol=0, atol=tolerance)
+                out = np.ones((m, n), dtype)
+                np.testing.assert_allclose(matmul(left, right, out, accumulate=True), exact + 1, rtol=0, atol=tolerance)
+"""
+
+
+@pytest.mark.parametrize(("width", "registers"), [(16, 16), (16, 32), (32, 16)])
+def test_products(width: int, registers: int, tmp_path: Path) -> None:
+    if width > VECTOR_BYTES:
+        pytest.skip(f"this processor has vectors of {VECTOR_BYTES} bytes")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", SCRIPT, str(width), str(registers)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
