@@ -24,8 +24,8 @@ from tinytorch.kernels.simd import (
 )
 
 DEPTH_BLOCK = 256
-ROW_BLOCK = 168 * ROWS
-COLUMN_BLOCK = 384
+ROW_BLOCK = 168 * ROWS  # of a task of more rows, as many parts as need be
+COLUMN_BLOCK = 384  # a multiple of every tile's width
 DIRECT_ROWS = 64  # B is read where it is, if adjacent, by up to so many rows
 DIRECT_COLUMNS, DIRECT_COLUMNS_ACROSS = 256, 64  # A is, by up to so many columns: where k is adjacent, where not
 DOT_ROWS = 4 if REGISTERS == 32 else 2
