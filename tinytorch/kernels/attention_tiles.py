@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from tinytorch.kernels.compiler import inner
-from tinytorch.kernels.simd import REGISTERS, advance, copy, lanes, pointer, pointer_at, tile_product, transpose
+from tinytorch.kernels.simd import REGISTERS, advance, copy, lanes, pointer, pointer_at, transpose
+from tinytorch.kernels.tile import tile_product
 
 ROWS = 8 if REGISTERS == 32 else 4  # rows of a register tile; tiles are filled up to a multiple of it
 NO_MASK, BOOL_MASK, FLOAT_MASK = 0, 1, 2

@@ -19,9 +19,9 @@ from tinytorch.kernels.simd import (
     advance,
     dot_products,
     lanes,
-    tile_product,
     value,
 )
+from tinytorch.kernels.tile import tile_product
 
 DEPTH_BLOCK = 256
 ROW_BLOCK = 168 * ROWS  # of a task of more rows, as many parts as need be

@@ -137,14 +137,6 @@ def _masked_load(builder: Any, start: Any, mask: Any, others: Any) -> Any:
     return builder.call(function, [builder.bitcast(start, vector.as_pointer()), word(4), mask, others])
 
 
-def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
-    vector, word = value.type, ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), word, mask.type])
-    name = f"llvm.masked.store.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}.p0"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.call(function, [value, builder.bitcast(start, vector.as_pointer()), word(4), mask])
-
-
 def _broadcast(builder: Any, scalar: Any, vector: Any) -> Any:
     single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
@@ -153,109 +145,6 @@ def _broadcast(builder: Any, scalar: Any, vector: Any) -> Any:
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.fadd(builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
-
-
-@intrinsic(prefer_literal=True)
-def tile_product(
-    typing_context: Any, rows: Any, vectors: Any, depth: Any, a: Any, a_row: Any, a_col: Any,
-    b: Any, b_row: Any, c: Any, c_row: Any, addend: Any, addend_row: Any, add: Any, kept_rows: Any, kept_columns: Any,
-) -> Any:  # fmt: skip
-    """c[i, j] = sum over k < depth of a[i, k] * b[k, j], plus addend[i, j] where `add` is not 0.
-
-    i < rows, j < vectors * lanes (both constants), of which the first kept_rows and kept_columns are stored:
-    nothing else of c and addend is touched. The columns of b, c and addend are adjacent; the
-    rows * vectors accumulators stay in registers throughout. An addend that is c itself accumulates;
-    one whose rows are 0 apart is a bias. The sum over k is taken in order.
-    """
-    row_count, vector_count, element = _literal(rows), _literal(vectors), _element(a)
-    lane_count = _lanes(element)
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        _, _, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add, kept_rows, kept_columns = values
-        intp = context.get_value_type(types.intp)
-        vector = ir.VectorType(context.get_value_type(element), lane_count)
-        zero = ir.Constant(vector, None)
-        entry = builder.block
-        loop, end, whole, part, done = (
-            builder.append_basic_block(f"tile.{name}") for name in ("loop", "end", "whole", "part", "done")
-        )
-        builder.branch(loop)
-
-        # Rows in groups of three, each behind one pointer: p, p + row, p + 2 * row are x86 addresses.
-        builder.position_at_end(loop)
-        k = builder.phi(intp)
-        a_starts = [builder.phi(a.type) for _ in range(0, row_count, 3)]
-        b_start = builder.phi(b.type)
-        sums = [[builder.phi(vector) for _ in range(vector_count)] for _ in range(row_count)]
-        b_now = [_load(builder, builder.gep(b_start, [intp(v * lane_count)]), vector) for v in range(vector_count)]
-        results = []
-        for i, row in enumerate(sums):
-            a_place = builder.gep(a_starts[i // 3], [builder.mul(a_row, intp(i % 3))])
-            a_now = _broadcast(builder, builder.load(a_place), vector)
-            results.append([_multiply_add(builder, a_now, b_now[v], row[v]) for v in range(vector_count)])
-        k_next = builder.add(k, intp(1))
-        builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, end)
-
-        def recur(phi: Any, first: Any, following: Any) -> None:
-            phi.add_incoming(first, entry)
-            phi.add_incoming(following, loop)
-
-        with builder.goto_block(loop):
-            a_nexts = [builder.gep(start, [a_col]) for start in a_starts]
-            b_next = builder.gep(b_start, [b_row])
-        with builder.goto_block(entry):
-            a_firsts = [builder.gep(a, [builder.mul(a_row, intp(i))]) for i in range(0, row_count, 3)]
-        recur(k, intp(0), k_next)
-        for start, first, following in zip(a_starts, a_firsts, a_nexts, strict=True):
-            recur(start, first, following)
-        recur(b_start, b, b_next)
-        for row, result in zip(sums, results, strict=True):
-            for phi, value in zip(row, result, strict=True):
-                recur(phi, zero, value)
-
-        builder.position_at_end(end)
-        adds = builder.icmp_signed("!=", add, intp(0))
-        all_rows = builder.icmp_signed(">=", kept_rows, intp(row_count))
-        all_columns = builder.icmp_signed(">=", kept_columns, intp(vector_count * lane_count))
-        builder.cbranch(builder.and_(all_rows, all_columns), whole, part)
-
-        def place(start: Any, row_step: Any, i: int, v: int) -> Any:
-            return builder.gep(start, [builder.add(builder.mul(row_step, intp(i)), intp(v * lane_count))])
-
-        builder.position_at_end(whole)
-        with builder.if_else(adds) as (added, plain):
-            for branch, with_addend in ((added, True), (plain, False)):
-                with branch:
-                    for i, row in enumerate(results):
-                        for v, value in enumerate(row):
-                            if with_addend:
-                                value = builder.fadd(value, _load(builder, place(addend, addend_row, i, v), vector))
-                            _store(builder, value, place(c, c_row, i, v))
-        builder.branch(done)
-
-        builder.position_at_end(part)
-        masks = [
-            _first_lanes(builder, builder.sub(kept_columns, intp(v * lane_count)), lane_count)
-            for v in range(vector_count)
-        ]
-        with builder.if_else(adds) as (added, plain):
-            for branch, with_addend in ((added, True), (plain, False)):
-                with branch:
-                    for i, row in enumerate(results):
-                        with builder.if_then(builder.icmp_signed("<", intp(i), kept_rows)):
-                            for v, value in enumerate(row):
-                                if with_addend:
-                                    old = _masked_load(builder, place(addend, addend_row, i, v), masks[v], zero)
-                                    value = builder.fadd(value, old)
-                                _masked_store(builder, value, place(c, c_row, i, v), masks[v])
-        builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    integer = types.intp
-    return types.void(
-        rows, vectors, integer, a, integer, integer, b, integer, c, integer, addend, integer, integer, integer, integer
-    ), codegen
 
 
 def _count(number: Any, lane_count: int) -> int:

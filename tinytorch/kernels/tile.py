@@ -1,0 +1,143 @@
+"""A tile of a matrix product: sums that stay in registers from the first k to the last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types as numba_types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinytorch.kernels.simd import (
+    _broadcast,
+    _element,
+    _first_lanes,
+    _lanes,
+    _literal,
+    _load,
+    _masked_load,
+    _multiply_add,
+    _store,
+)
+
+types: Any = numba_types  # their annotations leave some types out
+
+
+def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
+    vector, word = value.type, ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), word, mask.type])
+    name = f"llvm.masked.store.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}.p0"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(function, [value, builder.bitcast(start, vector.as_pointer()), word(4), mask])
+
+
+def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: Any, kept: Any) -> None:
+    """Store rows of vectors, with an addend if there is one; through masks where not all of the tile is kept."""
+    (c, c_row), (addend, addend_row, add), (kept_rows, kept_columns) = target, addition, kept
+    intp, vector = add.type, results[0][0].type
+    zero = ir.Constant(vector, None)
+
+    def place(start: Any, row_step: Any, i: int, v: int) -> Any:
+        return builder.gep(start, [builder.add(builder.mul(row_step, intp(i)), intp(v * vector.count))])
+
+    def store(masks: list[Any] | None, with_addend: bool, i: int, v: int) -> None:
+        value = results[i][v]
+        if with_addend:
+            start = place(addend, addend_row, i, v)
+            old = _masked_load(builder, start, masks[v], zero) if masks else _load(builder, start, vector)
+            value = builder.fadd(value, old)
+        if masks:
+            _masked_store(builder, value, place(c, c_row, i, v), masks[v])
+        else:
+            _store(builder, value, place(c, c_row, i, v))
+
+    columns = range(len(results[0]))
+    adds = builder.icmp_signed("!=", add, intp(0))
+    all_rows = builder.icmp_signed(">=", kept_rows, intp(len(results)))
+    all_columns = builder.icmp_signed(">=", kept_columns, intp(len(columns) * vector.count))
+    with builder.if_else(builder.and_(all_rows, all_columns)) as (whole, part):
+        with whole, builder.if_else(adds) as (added, plain):
+            for branch, with_addend in ((added, True), (plain, False)):
+                with branch:
+                    for i in range(len(results)):
+                        for v in columns:
+                            store(None, with_addend, i, v)
+        with part:
+            masks = [
+                _first_lanes(builder, builder.sub(kept_columns, intp(v * vector.count)), vector.count) for v in columns
+            ]
+            # Apart, as a load through a mask waits for the stores to its neighbours, even where it loads nothing.
+            with builder.if_else(adds) as (added, plain):
+                for branch, with_addend in ((added, True), (plain, False)):
+                    with branch:
+                        for i in range(len(results)):
+                            with builder.if_then(builder.icmp_signed("<", intp(i), kept_rows)):
+                                for v in columns:
+                                    store(masks, with_addend, i, v)
+
+
+@intrinsic(prefer_literal=True)
+def tile_product(
+    typing_context: Any, rows: Any, vectors: Any, depth: Any, a: Any, a_row: Any, a_col: Any,
+    b: Any, b_row: Any, c: Any, c_row: Any, addend: Any, addend_row: Any, add: Any, kept_rows: Any, kept_columns: Any,
+) -> Any:  # fmt: skip
+    """c[i, j] = sum over k < depth of a[i, k] * b[k, j], plus addend[i, j] where `add` is not 0.
+
+    i < rows, j < vectors * lanes (both constants), of which the first kept_rows and kept_columns are stored:
+    nothing else of c and addend is touched. The columns of b, c and addend are adjacent; the
+    rows * vectors accumulators stay in registers throughout. An addend that is c itself accumulates;
+    one whose rows are 0 apart is a bias. The sum over k is taken in order.
+    """
+    row_count, vector_count, element = _literal(rows), _literal(vectors), _element(a)
+    lane_count = _lanes(element)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _, _, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add, kept_rows, kept_columns = values
+        intp = context.get_value_type(types.intp)
+        vector = ir.VectorType(context.get_value_type(element), lane_count)
+        zero = ir.Constant(vector, None)
+        entry = builder.block
+        loop, end = builder.append_basic_block("tile.loop"), builder.append_basic_block("tile.end")
+        builder.branch(loop)
+
+        # Rows in groups of three, each behind one pointer: p, p + row, p + 2 * row are x86 addresses.
+        builder.position_at_end(loop)
+        k = builder.phi(intp)
+        a_starts = [builder.phi(a.type) for _ in range(0, row_count, 3)]
+        b_start = builder.phi(b.type)
+        sums = [[builder.phi(vector) for _ in range(vector_count)] for _ in range(row_count)]
+        b_now = [_load(builder, builder.gep(b_start, [intp(v * lane_count)]), vector) for v in range(vector_count)]
+        results = []
+        for i, row in enumerate(sums):
+            a_place = builder.gep(a_starts[i // 3], [builder.mul(a_row, intp(i % 3))])
+            a_now = _broadcast(builder, builder.load(a_place), vector)
+            results.append([_multiply_add(builder, a_now, b_now[v], row[v]) for v in range(vector_count)])
+        k_next = builder.add(k, intp(1))
+        builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, end)
+
+        def recur(phi: Any, first: Any, following: Any) -> None:
+            phi.add_incoming(first, entry)
+            phi.add_incoming(following, loop)
+
+        with builder.goto_block(loop):
+            a_nexts = [builder.gep(start, [a_col]) for start in a_starts]
+            b_next = builder.gep(b_start, [b_row])
+        with builder.goto_block(entry):
+            a_firsts = [builder.gep(a, [builder.mul(a_row, intp(i))]) for i in range(0, row_count, 3)]
+        recur(k, intp(0), k_next)
+        for start, first, following in zip(a_starts, a_firsts, a_nexts, strict=True):
+            recur(start, first, following)
+        recur(b_start, b, b_next)
+        for row, result in zip(sums, results, strict=True):
+            for phi, value in zip(row, result, strict=True):
+                recur(phi, zero, value)
+
+        builder.position_at_end(end)
+        _store_tile(builder, results, (c, c_row), (addend, addend_row, add), (kept_rows, kept_columns))
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(
+        rows, vectors, integer, a, integer, integer, b, integer, c, integer, addend, integer, integer, integer, integer
+    ), codegen
