@@ -13,6 +13,7 @@ from . import dtypes
 from .conversions import Conversions
 from .dtypes import CPU, is_floating
 from .function import Function, shares_memory
+from .kernels.arithmetic import add
 from .methods import Methods
 from .modes import mode
 from .ops import elementwise
@@ -249,7 +250,7 @@ class Tensor(Conversions, Methods):
         elif mode.grad or not self._grad.array.flags.writeable:
             self._grad = self._grad + grad
         else:
-            np.add(self._grad.array, grad.array, out=self._grad.array)
+            add(self._grad.array, grad.array, out=self._grad.array)
             self._grad._counter[0] += 1
 
     def release(self) -> None:

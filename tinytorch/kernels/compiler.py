@@ -87,4 +87,3 @@ def serial(function: F) -> F:
 def inner(function: F) -> F:
     """Compile a kernel that only kernels call: without entries for Python and C, in two thirds of the time."""
     return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-

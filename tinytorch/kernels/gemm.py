@@ -91,9 +91,8 @@ def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
         wanted = threads * max(1, min(4, (rows if by_rows else cols) // (threads * 1024)))
         wanted = (min(wanted, work // TASK_WORK + 1) - 1) // batch + 1
         row_parts = max(1, min(wanted, rows // (4 * ROWS))) if by_rows else 1
-        row_block = part(rows, (rows - 1) // row_parts + 1, ROW_STEP)
-        col_parts = (wanted - 1) // row_parts + 1
-        col_block = part(cols, (cols - 1) // col_parts + 1, value(64))
+        row_block = part(rows, row_parts, value(ROW_STEP))
+        col_block = part(cols, (wanted - 1) // row_parts + 1, value(64))
     return row_block, col_block, max(1, TASK_WORK // (row_block * col_block * depth))
 
 

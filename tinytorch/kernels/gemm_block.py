@@ -104,10 +104,9 @@ def sweep(
 
 
 @inner
-def part(whole: int, most: int, unit: int) -> int:
-    """The size of even parts of a whole: as few as need be to hold at most `most` each, in multiples of `unit`."""
-    count = (whole - 1) // most + 1
-    return ((whole - 1) // count // unit + 1) * unit
+def part(whole: int, parts: int, unit: int) -> int:
+    """The size of so many even parts of a whole, a multiple of `unit`."""
+    return ((whole - 1) // parts // unit + 1) * unit
 
 
 @inner
@@ -121,7 +120,8 @@ def block_product(
     b_packed = advance(a_packed, _PACKED_A)
     b_whole = b_col != 1 or rows > DIRECT_ROWS
     a_whole = cols > (DIRECT_COLUMNS if a_col == 1 else DIRECT_COLUMNS_ACROSS) or rows == 1
-    depth_block, row_block = part(depth, DEPTH_BLOCK, value(1)), part(rows, ROW_BLOCK, value(ROWS))
+    depth_block = part(depth, (depth - 1) // DEPTH_BLOCK + 1, value(1))
+    row_block = part(rows, (rows - 1) // ROW_BLOCK + 1, value(ROWS))
     for k in range(0, depth, depth_block):
         depth_now = min(depth_block, depth - k)
         if k > 0:

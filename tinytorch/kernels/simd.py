@@ -132,9 +132,21 @@ def _masked_load(builder: Any, start: Any, mask: Any, others: Any) -> Any:
     """The lanes of the mask from memory, the rest from `others`: where those would lie, memory is not touched."""
     vector, word = others.type, ir.IntType(32)
     kind = ir.FunctionType(vector, [vector.as_pointer(), word, mask.type, vector])
-    name = f"llvm.masked.load.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}.p0"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.{_name(vector)}.p0")
     return builder.call(function, [builder.bitcast(start, vector.as_pointer()), word(4), mask, others])
+
+
+def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
+    """The lanes of the mask to memory, which is not touched where the others would lie."""
+    vector, word = value.type, ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), word, mask.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.{_name(vector)}.p0")
+    builder.call(function, [value, builder.bitcast(start, vector.as_pointer()), word(4), mask])
+
+
+def _name(vector: Any) -> str:
+    """As LLVM names a vector's type: v16f32."""
+    return f"v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
 
 
 def _broadcast(builder: Any, scalar: Any, vector: Any) -> Any:

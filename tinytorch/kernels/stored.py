@@ -24,7 +24,7 @@ from numba import types
 
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm import SKINNY, TASK_WORK
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK, sweep
+from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK, part, sweep
 from tinytorch.kernels.gemm_pack import pack
 from tinytorch.kernels.simd import REGISTERS, ROW_STEP, ROWS, VECTOR_BYTES, advance, lanes, pointer, pointer_at, value
 from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decode_segment, decoded_dots
@@ -137,12 +137,6 @@ def _dots(
                 i += height
 
 
-@inner
-def _parts(whole: int, unit: int, parts: int) -> int:
-    """The size of `parts` even parts of a whole, a multiple of `unit`."""
-    return ((whole - 1) // parts // unit + 1) * unit
-
-
 def _product(
     x: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any, c: Any,
     transposed: bool, scratch: int,
@@ -166,7 +160,7 @@ def _product(
         # Every task decodes its own columns, all of them once.
         threads = min(threads_in_use(), rows * cols * depth // TASK_WORK + 1)
         blocks = (cols - 1) // (COLUMNS * threads) + 1
-        block = min(COLUMNS, _parts(cols, SEGMENT, blocks * threads))
+        block = min(COLUMNS, part(cols, blocks * threads, value(SEGMENT)))
         sizes = (rows, cols, depth, x_row, block, biased)
         parallel_for(
             _blocks, (cols - 1) // block + 1, 1,

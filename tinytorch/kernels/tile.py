@@ -6,7 +6,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types as numba_types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinytorch.kernels.simd import (
@@ -17,19 +16,12 @@ from tinytorch.kernels.simd import (
     _literal,
     _load,
     _masked_load,
+    _masked_store,
     _multiply_add,
     _store,
 )
 
 types: Any = numba_types  # their annotations leave some types out
-
-
-def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
-    vector, word = value.type, ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), word, mask.type])
-    name = f"llvm.masked.store.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}.p0"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    builder.call(function, [value, builder.bitcast(start, vector.as_pointer()), word(4), mask])
 
 
 def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: Any, kept: Any) -> None:
