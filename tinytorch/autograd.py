@@ -2,119 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from . import function
+from .derivatives import as_list, backward, grad
 from .gradcheck import GradcheckError, KinkError, gradcheck, gradgradcheck
 from .modes import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
-from .ops.common import is_tensor, wrap
+from .ops.common import is_tensor
 from .tensor import Tensor
-from .walk import Edge, walk
 
 __all__ = [
     "Function", "backward", "grad",
     "GradcheckError", "KinkError", "gradcheck", "gradgradcheck",
     "enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled",
 ]  # fmt: skip
-
-
-def _sequence(value: Any) -> list[Any]:
-    """A Tensor, a number or None alone, or any iterable of them, such as `model.parameters()`."""
-    return [value] if value is None or is_tensor(value) or not isinstance(value, Iterable) else list(value)
-
-
-def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
-    """The gradient to start from for each output: as given, or 1 for a single number."""
-    if len(gradients) != len(outputs):
-        raise RuntimeError(f"{len(outputs)} outputs but {len(gradients)} gradients: give one for each")
-    seeds = []
-    for output, gradient in zip(outputs, gradients, strict=True):
-        if not output.requires_grad:
-            raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
-        if gradient is None:
-            if output.numel() != 1:
-                raise RuntimeError(
-                    f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
-                    "pass gradient=, of that shape"
-                )
-            gradient = wrap(np.ones(output.shape, output.dtype))
-        elif not is_tensor(gradient):
-            gradient = wrap(np.asarray(gradient, output.dtype))
-        if gradient.array.shape != output.array.shape:
-            raise RuntimeError(
-                f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
-            )
-        seeds.append(gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype))
-    return seeds
-
-
-def backward(
-    tensors: Tensor | Sequence[Tensor],
-    grad_tensors: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    inputs: Any = None,
-) -> None:
-    """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
-    outputs = _sequence(tensors)
-    seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else _sequence(grad_tensors))
-    roots = [output.edge for output in outputs]
-    retain = create_graph if retain_graph is None else retain_graph
-    if inputs is None:
-        walk(roots, seeds, retain_graph=retain, create_graph=create_graph)
-        return
-    wanted = _sequence(inputs)
-    if not wanted:
-        raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
-    wanted = list({id(tensor): tensor for tensor in wanted}.values())
-    found = walk(roots, seeds, captures=_edges(wanted), retain_graph=retain, create_graph=create_graph)
-    with set_grad_enabled(create_graph):
-        for tensor in wanted:
-            if tensor.edge in found:
-                tensor.accumulate_grad(found[tensor.edge])
-
-
-def _edges(inputs: list[Tensor]) -> list[Edge]:
-    """Where the gradients of the inputs arrive."""
-    for i, tensor in enumerate(inputs):
-        if not tensor.requires_grad:
-            raise RuntimeError(f"input {i} of shape {tuple(tensor.shape)} does not require grad")
-    return [tensor.edge for tensor in inputs]
-
-
-def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool | None = None,
-    materialize_grads: bool = False,
-) -> tuple[Any, ...]:
-    """The derivatives of `outputs`, weighted by `grad_outputs`, with respect to each input. No `.grad` changes.
-
-    create_graph records them, so that they can be differentiated again. An input on which no
-    output depends is an error, unless allow_unused (then None) or materialize_grads (then zeros).
-    """
-    outs, wanted = _sequence(outputs), _sequence(inputs)
-    seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else _sequence(grad_outputs))
-    if materialize_grads and allow_unused is False:
-        raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
-    retain = create_graph if retain_graph is None else retain_graph
-    edges = _edges(wanted)
-    found = walk([o.edge for o in outs], seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
-    results = [found.get(edge) for edge in edges]
-    if materialize_grads:
-        results = [wrap(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
-    elif not allow_unused and None in results:
-        unused = results.index(None)
-        raise RuntimeError(
-            f"input {unused} was not used in the graph of the outputs: set allow_unused=True if that is meant"
-        )
-    return tuple(results)
 
 
 class Function(function.Function):
@@ -148,7 +49,7 @@ class Function(function.Function):
         with no_grad():
             result = cls.forward(node, *args)
             # An input that is returned is a view of itself: the result has a history of its own.
-            outputs = tuple([o.alias() if any(o is t for t in tensors) else o for o in _sequence(result)])
+            outputs = tuple([o.alias() if any(o is t for t in tensors) else o for o in as_list(result)])
         if recording:
             node._link(tensors, [None if t is None else t.array for t in tensors], outputs, {})
             for output in outputs:

@@ -42,6 +42,10 @@ class Function:
 
     make_tensor: ClassVar[Callable[..., Tensor]]  # the Tensor class, set by tensor.py, so imports point one way
     view: ClassVar[bool] = False  # whether outputs may share memory with the first input
+    # Whether backward serves arrays as well as Tensors: it is made of operators between them, methods that both have,
+    # and `of`; not of numbers, beside which an array of bfloat16 is widened. Where nothing is recorded, it then gets
+    # arrays: a Tensor for each step takes longer than a small step.
+    arrays_too: ClassVar[bool] = False
     examples: ClassVar[Sequence[tuple[Any, ...]]] = ()  # (call, *shapes): what the tests check, see docs/operations.md
 
     needs_input_grad: Sequence[bool] = ()
@@ -92,6 +96,16 @@ class Function:
         if recording:
             node._link(tensors, arrays, outputs, params)
         return outputs if several else outputs[0]  # type: ignore[return-value]
+
+    @classmethod
+    def of(cls, *operands: Any, **params: Any) -> Any:
+        """The operation inside a backward that serves both: the forward alone of arrays, `apply` of Tensors."""
+        if mode.grad:
+            make_tensor = cls.make_tensor
+            return cls.apply(*[make_tensor(x) if type(x) is np.ndarray else x for x in operands], **params)
+        node = cls()
+        node.needs_input_grad = (False,) * len(operands)
+        return cls.forward(node, *operands, **params)
 
     def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         """Make this node the history of its outputs."""
@@ -176,8 +190,13 @@ class Function:
 
     @property
     def saved(self) -> tuple[Any, ...]:
-        """What `save` kept, as Tensors that still have their place in the graph."""
+        """What `save` kept, as Tensors that still have their place in the graph; as arrays for a backward on arrays."""
+        if self.arrays_too and not mode.grad:
+            return self._saved_arrays()
         return tuple([self._as_tensor(*record) for record in self._saved_records()])
+
+    def _saved_arrays(self) -> tuple[Any, ...]:
+        return tuple([record[0] for record in self._saved_records()])
 
     def _as_tensor(self, array: Any, source: Any, counter: Any, version: int) -> Any:
         if array is None:
@@ -205,8 +224,17 @@ class Function:
 
     def run_backward(self, grads: list[Any]) -> list[Any]:
         """Gradients of the outputs to gradients of the inputs, as Tensors."""
+        if self.arrays_too and not mode.grad:
+            return self._run_on_arrays(grads)
         result = type(self).backward(self, *self._complete(grads))
         return list(result) if type(result) is tuple else [result]
+
+    def _run_on_arrays(self, grads: list[Any]) -> list[Any]:
+        result = type(self).backward(self, *[grad.array for grad in self._complete(grads)])
+        if type(result) is not tuple:
+            result = (result,)
+        make_tensor = self.make_tensor
+        return [None if array is None else make_tensor(array) for array in result]
 
     def _complete(self, grads: list[Any]) -> list[Any]:
         """With zeros for the outputs that nothing depends on. A single output always has its gradient here."""
@@ -269,16 +297,13 @@ class FusedFunction(Function):
     @property
     def saved(self) -> tuple[Any, ...]:
         """What `save` kept, as arrays."""
-        return tuple([record[0] for record in self._saved_records()])
+        return self._saved_arrays()
 
     def run_backward(self, grads: list[Any]) -> list[Any]:
         """Kernels on arrays; or, when gradients are recorded, the derivative of the composite."""
         if mode.grad:
             return self._differentiate_composite(grads)
-        result = type(self).backward(self, *[grad.array for grad in self._complete(grads)])
-        if type(result) is not tuple:
-            result = (result,)
-        return [None if array is None else self.make_tensor(array) for array in result]
+        return self._run_on_arrays(grads)
 
     def _differentiate_composite(self, grads: list[Any]) -> list[Any]:
         records = self._saved_records() if self._saved else []

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import dtypes
 from .conversions import Conversions
+from .derivatives import backward
 from .dtypes import CPU, is_floating
 from .function import Function, shares_memory
 from .kernels.arithmetic import add
@@ -268,8 +269,6 @@ class Tensor(Conversions, Methods):
         retain_graph keeps what was saved, for another walk; create_graph records the walk itself, for
         derivatives of higher order; inputs limits the leaves to these.
         """
-        from .autograd import backward
-
         backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:

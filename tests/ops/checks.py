@@ -145,10 +145,13 @@ def check_dtypes(example: Example, dtype: Any = np.float32) -> None:
     for node in nodes_of(outputs):
         if type(node) is example.cls:
             seeds = [tinytorch.from_numpy(np.ones(shape, meta)) for shape, meta in node.metadata]
-            for grad, edge in zip(node.run_backward(seeds), node.edges, strict=True):
-                if grad is not None and edge is not None and example.cls.__name__ not in WIDENS_ON_PURPOSE:
-                    expected = edge[0].metadata[edge[1]][1]
-                    assert grad.dtype == expected, f"{node.name()}: {grad.dtype} gradient of a {expected} input"
+            for recording in (False, True):  # on arrays where the operation can, on Tensors
+                with tinytorch.set_grad_enabled(recording):
+                    grads = node.run_backward(list(seeds))
+                for grad, edge in zip(grads, node.edges, strict=True):
+                    if grad is not None and edge is not None and example.cls.__name__ not in WIDENS_ON_PURPOSE:
+                        expected = edge[0].metadata[edge[1]][1]
+                        assert grad.dtype == expected, f"{node.name()}: {grad.dtype} gradient of a {expected} input"
     for grad in gradients(outputs, inputs, cotangents(outputs)):
         assert grad.dtype == dtype, f"{grad.dtype} gradient"
 

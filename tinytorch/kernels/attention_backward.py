@@ -37,7 +37,7 @@ from tinytorch.kernels.attention_tiles import (
     scratch,
 )
 from tinytorch.kernels.compiler import inner, serial
-from tinytorch.kernels.math import exp
+from tinytorch.kernels.math import exp_of_negative
 from tinytorch.kernels.simd import advance, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
 
@@ -53,7 +53,7 @@ def _score_gradients(
     width = 2 * lanes(s)
     if threshold == 0:
         for e in range(keys * width):
-            p = exp(s[e])
+            p = exp_of_negative(s[e])
             s[e] = p
             dp[e] *= p
         return
@@ -61,7 +61,7 @@ def _score_gradients(
         hashed = key_hash(key, key0 + j)
         for i in range(width):
             e, keep = j * width + i, keeps(hashed, query0 + i, threshold)
-            p = exp(s[e])
+            p = exp_of_negative(s[e])
             dp[e] = p * (dp[e] if keep else minus_delta[i])
             s[e] = p if keep else 0.0
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, first_line, scratch
 from tinytorch.kernels.compiler import inner, serial
-from tinytorch.kernels.math import exp, maximum
+from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.simd import advance, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
 
@@ -81,10 +81,10 @@ def _queries(
             for j in range(keys):
                 new = maximum(new, p[j])
             base = new if new != -np.inf else dtype(0)
-            shrink = exp(top - base)
+            shrink = exp_of_negative(top - base)
             top, added = new, dtype(0)
             for j in range(keys):
-                p[j] = exp(p[j] - base)
+                p[j] = exp_of_negative(p[j] - base)
                 added += p[j]
             total = total * shrink + added
             if shrink != 1:

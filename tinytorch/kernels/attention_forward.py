@@ -22,7 +22,7 @@ from tinytorch.kernels.attention_tiles import (
     scratch,
 )
 from tinytorch.kernels.compiler import inner, serial
-from tinytorch.kernels.math import exp, maximum
+from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.simd import advance, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
 
@@ -54,12 +54,12 @@ def _softmax_step(s: Any, rows: int, top: Any, total: Any, shrink: Any, work: An
     for i in range(width):
         m = new[i]
         new[i] = 0.0 if m == -np.inf else m
-        shrink[i] = exp(top[i] - new[i])
+        shrink[i] = exp_of_negative(top[i] - new[i])
         top[i] = m
     for j in range(0, rows * width, 4 * width):
         for i in range(width):
-            p0, p1 = exp(s[j + i] - new[i]), exp(s1[j + i] - new[i])
-            p2, p3 = exp(s2[j + i] - new[i]), exp(s3[j + i] - new[i])
+            p0, p1 = exp_of_negative(s[j + i] - new[i]), exp_of_negative(s1[j + i] - new[i])
+            p2, p3 = exp_of_negative(s2[j + i] - new[i]), exp_of_negative(s3[j + i] - new[i])
             s[j + i], s1[j + i], s2[j + i], s3[j + i] = p0, p1, p2, p3
             added[i] += (p0 + p1) + (p2 + p3)
     for i in range(width):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
-from .math import exp, maximum, subtract
+from .math import exp_of_negative, maximum, subtract
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -67,7 +67,7 @@ def _cross_entropy_rows(
             largest = maximum(largest, logits[n, j])
         total = zero
         for j in range(classes):
-            total += exp(logits[n, j] - largest)
+            total += exp_of_negative(logits[n, j] - largest)
         log_total = math.log(np.float64(total))
         # -log p_j = log_total - (logits_j - largest): the difference first, it is nearly exact
         loss = (1.0 - smoothing) * weight[t] * subtract(log_total, np.float64(subtract(logits[n, t], largest)))
@@ -119,7 +119,7 @@ def _cross_entropy_backward_rows(
         factor = real(scale[n] * q_total * math.exp(np.float64(shift) - lse[n]))
         for j in range(classes):
             # loss += -q_j * (logits[n, j] - lse[n])
-            dlogits[n, j] = factor * exp(logits[n, j] - shift)
+            dlogits[n, j] = factor * exp_of_negative(logits[n, j] - shift)
         if smoothing > 0.0:
             share = real(scale[n] * smoothing / classes)
             for j in range(classes):

@@ -95,8 +95,6 @@ class _Constants:
     integer: Any
     # ln 2 in two parts; the first has so few bits that n times it is exact.
     ln2: tuple[float, float]
-    # exp(x) is 0 below the first, half of the least denormal, and inf above the second.
-    exp_range: tuple[float, float]
     tanh_max: float  # from here on tanh(x) rounds to 1
     erfc_max: float  # from here on erfc(x) rounds to 0
     exp: tuple[float, ...]  # (exp(r) - 1 - r) / r^2, |r| <= ln(2) / 2
@@ -109,7 +107,6 @@ _FLOAT32 = _Constants(
     floating=np.float32,
     integer=np.int32,
     ln2=(0.693359375, -0.00021219444005469058),
-    exp_range=(-104.0, 89.0),
     tanh_max=9.1,
     erfc_max=10.1,
     exp=(0.5, 0.16666576, 0.041666552, 0.008363233, 0.001392625),
@@ -125,7 +122,6 @@ _FLOAT64 = _Constants(
     floating=np.float64,
     integer=np.int64,
     ln2=(0.6931471803691238, 1.9082149292705878e-10),
-    exp_range=(-746.0, 710.0),
     tanh_max=19.1,
     erfc_max=27.3,
     exp=(
@@ -159,9 +155,8 @@ def _make(constants: _Constants) -> SimpleNamespace:
     # Adding 1.5 * 2^mantissa leaves no bits for a fraction: the low bits of the sum are the nearest
     # integer, and a shift by `mantissa` moves them into the exponent and all else out.
     shifter = floating(1.5 * 2.0**info.nmant)
-    log2_e, half_log2_e = floating(math.log2(math.e)), floating(math.log2(math.e) / 2)
+    log2_e = floating(math.log2(math.e))
     ln2_high, ln2_low = map(floating, constants.ln2)
-    exp_min, exp_max = map(floating, constants.exp_range)
     tanh_max, erfc_max, erfcx_at = map(floating, (constants.tanh_max, constants.erfc_max, constants.erfcx_at))
     zero, half, one, two, sqrt_half = map(floating, (0, 0.5, 1, 2, math.sqrt(0.5)))
     exp_normal_min = floating(math.log(info.tiny))
@@ -177,20 +172,6 @@ def _make(constants: _Constants) -> SimpleNamespace:
     def reduce(x: Any, n: Any) -> Any:
         """x - n ln 2"""
         return (x - n * ln2_high) - n * ln2_low
-
-    def exp(x: Any) -> Any:
-        # Written so that NaN passes. What gives 0, as the -inf of a mask does, is computed as something else:
-        # where products underflow, processors are slow, and a masked softmax took four times as long.
-        vanishes = x < exp_min
-        x = zero if vanishes else x
-        x = exp_max if x > exp_max else x
-        n = x * log2_e + shifter
-        r = reduce(x, n - shifter)
-        # 2^n itself may be infinite or denormal where the result is not: multiply by its two halves.
-        half = float_to_bits(x * half_log2_e + shifter)
-        other_half = integer(float_to_bits(n) - half)
-        y = ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(half) * power_of_two(other_half)
-        return zero if vanishes else y
 
     @register_jitable(**_OPTIONS)
     def expm1(x: Any) -> Any:
@@ -215,19 +196,21 @@ def _make(constants: _Constants) -> SimpleNamespace:
         e = expm1(two * a)
         return with_sign_of(x, e / (e + two))
 
-    exp_jitted = register_jitable(**_OPTIONS)(exp)
-
-    def sigmoid(x: Any) -> Any:
-        return one / (one + exp_jitted(-x))
-
-    @register_jitable(**_OPTIONS)
     def exp_of_negative(x: Any) -> Any:
-        """exp(x), x <= 0, without denormals: there 2^n is in range, and no halves are needed."""
+        # Written so that NaN passes. Without denormals 2^n is in range; and where products underflow, as they would
+        # for each -inf of a mask, processors are slow.
         clamped = exp_normal_min if x < exp_normal_min else x
         n = clamped * log2_e + shifter
         r = reduce(clamped, n - shifter)
         y = ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(float_to_bits(n))
         return zero if x < exp_normal_min else y
+
+    exp_of_negative_jitted = register_jitable(**_OPTIONS)(exp_of_negative)
+
+    def sigmoid(x: Any) -> Any:
+        # e^x / (1 + e^x) where x < 0, so that nothing overflows
+        e = exp_of_negative_jitted(-magnitude(x))
+        return (e if x < zero else one) / (one + e)
 
     @register_jitable(**_OPTIONS)
     def erfcx(a: Any) -> Any:
@@ -239,20 +222,20 @@ def _make(constants: _Constants) -> SimpleNamespace:
         a = magnitude(x)
         square = a * a
         near = a * _polynomial(erf_coefficients, square)
-        far = one - exp_of_negative(-square) * erfcx(a)
+        far = one - exp_of_negative_jitted(-square) * erfcx(a)
         return with_sign_of(x, near if a < one else far)
 
     def normal(x: Any) -> Any:
         a = magnitude(x) * sqrt_half
-        e = exp_of_negative(-half * (x * x))
+        e = exp_of_negative_jitted(-half * (x * x))
         tail = half * e * erfcx(a)
         return (tail if x < zero else one - tail), e
 
-    return SimpleNamespace(exp=exp, tanh=tanh, sigmoid=sigmoid, erf=erf, normal=normal)
+    return SimpleNamespace(exp_of_negative=exp_of_negative, tanh=tanh, sigmoid=sigmoid, erf=erf, normal=normal)
 
 
-def exp(x: Any) -> Any:
-    """e^x. Underflows gradually to 0, overflows to inf."""
+def exp_of_negative(x: Any) -> Any:
+    """e^x for x <= 0, or rounded up from there, as where the maximum was subtracted: 0 in place of denormals."""
     raise NotImplementedError("for use in compiled code only: call np.exp")
 
 
@@ -262,7 +245,7 @@ def tanh(x: Any) -> Any:
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x). Flushes to 0 where e^-x overflows."""
+    """1 / (1 + e^-x): 0 in place of denormals."""
     raise NotImplementedError("for use in compiled code only")
 
 
@@ -285,5 +268,5 @@ def _publish(stub: Scalar) -> None:
 
 
 _float32, _float64 = _make(_FLOAT32), _make(_FLOAT64)
-for _function in (exp, tanh, sigmoid, erf, normal):
+for _function in (exp_of_negative, tanh, sigmoid, erf, normal):
     _publish(_function)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
-from .math import exp, maximum, subtract
+from .math import exp_of_negative, maximum, subtract
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -35,7 +35,7 @@ def _softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> Non
             continue
         total = zero
         for c in range(columns):
-            e = exp(x[n, c] - largest)
+            e = exp_of_negative(x[n, c] - largest)
             y[n, c] = e
             total += e
         scale = x.dtype.type(1) / total
@@ -68,7 +68,7 @@ def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) ->
             continue
         total = x.dtype.type(0)
         for c in range(columns):
-            total += exp(x[n, c] - largest)
+            total += exp_of_negative(x[n, c] - largest)
         log_total = x.dtype.type(math.log(total))
         for c in range(columns):
             # In this order: where the logits are large, largest + log_total would lose log_total.
@@ -93,7 +93,7 @@ def _log_softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, 
         for c in range(columns):
             total += grad[n, c]
         for c in range(columns):
-            dx[n, c] = grad[n, c] - exp(y[n, c]) * total  # y[n, c] = x[n, c] - largest - log_total
+            dx[n, c] = grad[n, c] - exp_of_negative(y[n, c]) * total  # y[n, c] = x[n, c] - largest - log_total
 
 
 @serial

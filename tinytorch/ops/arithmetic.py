@@ -38,6 +38,7 @@ class Add(Function):
 class Sub(Function):
     """y = a - b"""
 
+    arrays_too = True
     examples = ((lambda t, a, b: a - b, (3, 4), (3, 1)), (lambda t, a: 1.5 - a, (3,)))
 
     @staticmethod
@@ -53,6 +54,7 @@ class Sub(Function):
 class Mul(Function):
     """y = a b"""
 
+    arrays_too = True
     examples = ((lambda t, a, b: a * b, (3, 4), (4,)), (lambda t, a: 2 * a * a, (3,)))
 
     @staticmethod
@@ -71,6 +73,7 @@ class Mul(Function):
 class Div(Function):
     """y = a / b"""
 
+    arrays_too = True
     examples = ((lambda t, a, b: a / (b.abs() + 0.5), (3, 4), (3, 1)), (lambda t, a: 2 / (a.abs() + 1), (3,)))
 
     @staticmethod
@@ -119,6 +122,7 @@ class Pow(Function):
 class Neg(Function):
     """y = -x"""
 
+    arrays_too = True
     examples = ((lambda t, x: -x, (3, 4)),)
 
     @staticmethod

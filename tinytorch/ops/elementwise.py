@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Exp(Function):
     """y = e^x"""
 
+    arrays_too = True
     examples = ((lambda t, x: t.exp(x), (3, 4)),)
 
     @staticmethod
@@ -53,6 +54,7 @@ class Expm1(Function):
 class Log(Function):
     """y = ln x"""
 
+    arrays_too = True
     examples = ((lambda t, x: t.log(x.abs() + 0.5), (3, 4)),)
 
     @staticmethod
@@ -184,6 +186,7 @@ class Minimum(Maximum):
 class Where(Function):
     """y = a where the condition holds, else b"""
 
+    arrays_too = True
     examples = ((lambda t, a, b: t.where(t.tensor([True, False, True, False]), a, b), (3, 4), (3, 1)),)
 
     @staticmethod
@@ -194,10 +197,10 @@ class Where(Function):
     # dy/da = [condition], dy/db = [not condition]: chosen, not multiplied, so that a NaN on one side stays there
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        condition = wrap(ctx.condition)
-        zero = wrap(np.zeros((), g.dtype))
+        zero = np.zeros((), g.dtype)
         need_a, need_b = ctx.needs_input_grad
-        return where(condition, g, zero) if need_a else None, where(condition, zero, g) if need_b else None
+        da = Where.of(g, zero, condition=ctx.condition) if need_a else None
+        return da, Where.of(zero, g, condition=ctx.condition) if need_b else None
 
 
 class Clamp(Function):

@@ -45,6 +45,7 @@ class Index(Function):
     """y = x[index]"""
 
     view = True
+    arrays_too = True
     examples = (
         (lambda t, x: x[1:, None, ..., ::2], (3, 4, 5)),
         (lambda t, x: x[t.tensor([0, 2, 0]), t.tensor([1, 1, 1])], (3, 4)),
@@ -64,7 +65,7 @@ class Index(Function):
     # dL/dx_i = the sum of g over the places of y that were read from x_i
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return Scatter.apply(g, index=ctx.index, shape=ctx.shape)
+        return Scatter.of(g, index=ctx.index, shape=ctx.shape)
 
 
 class Scatter(Function):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Cat(Function):
     """Tensors one after another along a dimension"""
 
+    arrays_too = True
     examples = (
         (lambda t, a, b: t.cat([a, b], dim=1), (3, 2), (3, 4)),
         (lambda t, a, b: t.stack((a, b, a), dim=-1), (3, 4), (3, 4)),
@@ -32,13 +33,14 @@ class Cat(Function):
     # each input gets its own stretch of g
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
+        return Split.of(g, sizes=ctx.sizes, dim=ctx.dim)
 
 
 class Split(Function):
     """Consecutive stretches of a dimension, as views"""
 
     view = True
+    arrays_too = True
     examples = (
         (lambda t, x: x.split(2, dim=1), (3, 5)),
         (lambda t, x: x.split([1, 3], dim=1)[1], (3, 4)),
@@ -58,7 +60,7 @@ class Split(Function):
     # the stretches' gradients, put together again
     @staticmethod
     def backward(ctx: Any, *gs: Any) -> Any:
-        return Cat.apply(*gs, dim=ctx.dim)
+        return Cat.of(*gs, dim=ctx.dim)
 
 
 class Tril(Function):

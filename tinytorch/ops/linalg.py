@@ -29,6 +29,7 @@ def _product(a: Any, b: Any) -> Any:
 class Matmul(Function):
     """y_mn = sum_k a_mk b_kn, broadcast over the dimensions in front"""
 
+    arrays_too = True
     examples = (
         (lambda t, a, b: a @ b, (3, 4), (4, 5)),
         (lambda t, a, b: t.matmul(a, b), (2, 3, 4), (2, 4, 5)),
@@ -50,7 +51,7 @@ class Matmul(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         a, b = ctx.saved
-        return None if b is None else Matmul.apply(g, b.mT), None if a is None else Matmul.apply(a.mT, g)
+        return None if b is None else Matmul.of(g, b.mT), None if a is None else Matmul.of(a.mT, g)
 
 
 class Linear(FusedFunction):

@@ -35,6 +35,7 @@ class Reshape(Function):
     """The same elements, in the same order, in another shape"""
 
     view = True
+    arrays_too = True
     examples = (
         (lambda t, x: x.reshape(2, -1), (3, 4)),
         (lambda t, x: x.T.flatten(), (3, 4)),
@@ -49,13 +50,14 @@ class Reshape(Function):
     # the same order of elements, back in the old shape
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return Reshape.apply(g, shape=ctx.shape)
+        return g.reshape(ctx.shape)
 
 
 class Permute(Function):
     """y's dimension i is x's dimension dims[i]"""
 
     view = True
+    arrays_too = True
     examples = (
         (lambda t, x: x.permute(2, 0, 1), (2, 3, 4)),
         (lambda t, x: x.movedim(0, -1), (2, 3, 4)),
@@ -72,13 +74,14 @@ class Permute(Function):
         inverse = [0] * len(ctx.dims)
         for i, dim in enumerate(ctx.dims):
             inverse[dim] = i
-        return Permute.apply(g, dims=tuple(inverse))
+        return Permute.of(g, dims=tuple(inverse))
 
 
 class Transpose(Function):
     """Two dimensions swapped"""
 
     view = True
+    arrays_too = True
     examples = ((lambda t, x: x.transpose(0, -1), (2, 3, 4)), (lambda t, x: x.mT, (2, 3, 4)))
 
     @staticmethod
@@ -89,7 +92,7 @@ class Transpose(Function):
     # swapped back
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return Transpose.apply(g, dim0=ctx.dims[0], dim1=ctx.dims[1])
+        return g.swapaxes(*ctx.dims)
 
 
 class Expand(Function):

@@ -37,6 +37,7 @@ def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
 class Softmax(Function):
     """y_i = e^(x_i) / sum_k e^(x_k)"""
 
+    arrays_too = True
     examples = ((lambda t, x: t.softmax(x, dim=-1), (3, 4)), (lambda t, x: x.softmax(0), (3, 4)))
 
     @staticmethod
@@ -47,7 +48,7 @@ class Softmax(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
-        return SoftmaxBackward.apply(g, y, dim=ctx.dim)
+        return SoftmaxBackward.of(g, y, dim=ctx.dim)
 
 
 # dy_i/dx_j = y_i ([i = j] - y_j), so
@@ -79,6 +80,7 @@ class SoftmaxBackward(FusedFunction):
 class LogSoftmax(Function):
     """y_i = x_i - ln sum_k e^(x_k)"""
 
+    arrays_too = True
     examples = ((lambda t, x: t.log_softmax(x, dim=-1), (3, 4)), (lambda t, x: x.log_softmax(0), (3, 4)))
 
     @staticmethod
@@ -89,7 +91,7 @@ class LogSoftmax(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
-        return LogSoftmaxBackward.apply(g, y, dim=ctx.dim)
+        return LogSoftmaxBackward.of(g, y, dim=ctx.dim)
 
 
 # dy_i/dx_j = [i = j] - e^(y_j), so dL/dx_j = g_j - e^(y_j) sum_i g_i

@@ -1,0 +1,111 @@
+"""`backward` and `grad`: what to differentiate, from which gradients, down to where; the walk does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .modes import set_grad_enabled
+from .ops.common import is_tensor, wrap
+from .walk import Edge, walk
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+def as_list(value: Any) -> list[Any]:
+    """A Tensor, a number or None alone, or any iterable of them, such as `model.parameters()`."""
+    return [value] if value is None or is_tensor(value) or not isinstance(value, Iterable) else list(value)
+
+
+def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
+    """The gradient to start from for each output: as given, or 1 for a single number."""
+    if len(gradients) != len(outputs):
+        raise RuntimeError(f"{len(outputs)} outputs but {len(gradients)} gradients: give one for each")
+    seeds = []
+    for output, gradient in zip(outputs, gradients, strict=True):
+        if not output.requires_grad:
+            raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
+        if gradient is None:
+            if output.numel() != 1:
+                raise RuntimeError(
+                    f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
+                    "pass gradient=, of that shape"
+                )
+            gradient = wrap(np.ones(output.shape, output.dtype))
+        elif not is_tensor(gradient):
+            gradient = wrap(np.asarray(gradient, output.dtype))
+        if gradient.array.shape != output.array.shape:
+            raise RuntimeError(
+                f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
+            )
+        seeds.append(gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype))
+    return seeds
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
+    outputs = as_list(tensors)
+    seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else as_list(grad_tensors))
+    roots = [output.edge for output in outputs]
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        walk(roots, seeds, retain_graph=retain, create_graph=create_graph)
+        return
+    wanted = as_list(inputs)
+    if not wanted:
+        raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
+    wanted = list({id(tensor): tensor for tensor in wanted}.values())
+    found = walk(roots, seeds, captures=_edges(wanted), retain_graph=retain, create_graph=create_graph)
+    with set_grad_enabled(create_graph):
+        for tensor in wanted:
+            if tensor.edge in found:
+                tensor.accumulate_grad(found[tensor.edge])
+
+
+def _edges(inputs: list[Tensor]) -> list[Edge]:
+    """Where the gradients of the inputs arrive."""
+    for i, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(f"input {i} of shape {tuple(tensor.shape)} does not require grad")
+    return [tensor.edge for tensor in inputs]
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The derivatives of `outputs`, weighted by `grad_outputs`, with respect to each input. No `.grad` changes.
+
+    create_graph records them, so that they can be differentiated again. An input on which no
+    output depends is an error, unless allow_unused (then None) or materialize_grads (then zeros).
+    """
+    outs, wanted = as_list(outputs), as_list(inputs)
+    seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else as_list(grad_outputs))
+    if materialize_grads and allow_unused is False:
+        raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
+    retain = create_graph if retain_graph is None else retain_graph
+    edges = _edges(wanted)
+    found = walk([o.edge for o in outs], seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
+    results = [found.get(edge) for edge in edges]
+    if materialize_grads:
+        results = [wrap(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
+    elif not allow_unused and None in results:
+        unused = results.index(None)
+        raise RuntimeError(
+            f"input {unused} was not used in the graph of the outputs: set allow_unused=True if that is meant"
+        )
+    return tuple(results)
