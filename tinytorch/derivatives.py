@@ -26,7 +26,7 @@ def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
         raise RuntimeError(f"{len(outputs)} outputs but {len(gradients)} gradients: give one for each")
     seeds = []
     for output, gradient in zip(outputs, gradients, strict=True):
-        if not output.requires_grad:
+        if not output._requires_grad:
             raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
         if gradient is None:
             if output.numel() != 1:

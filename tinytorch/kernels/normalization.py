@@ -225,7 +225,8 @@ def layer_norm_backward(
     need_parameters = need_weight or need_bias
     sums = np.zeros((_chunks(x), 2, columns), x.dtype)
     _layer_norm_backward(grad, x, w, mean, rstd, need_input, need_parameters, dx, sums)
-    dweight, dbias = sums.sum(axis=0) if len(sums) > 1 else sums[0]
+    # Copies, so that each has memory of its own: a leaf keeps such a gradient as it is.
+    dweight, dbias = [total.copy() for total in (sums.sum(axis=0) if len(sums) > 1 else sums[0])]
     return dx if need_input else None, dweight if need_weight else None, dbias if need_bias else None
 
 

@@ -79,6 +79,7 @@ class Sigmoid(Function):
 class Relu(Function):
     """y = max(x, 0)"""
 
+    arrays_too = True
     examples = ((lambda t, x: t.relu(x), (3, 4)),)
 
     @staticmethod
