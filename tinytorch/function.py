@@ -59,6 +59,10 @@ class Function:
     forward: ClassVar[Callable[..., Any]]
     backward: ClassVar[Callable[..., Any]]
 
+    def __init_subclass__(cls) -> None:
+        if "backward" in vars(cls):  # says for itself what it serves, whatever the class it derives from does
+            cls.arrays_too = vars(cls).get("arrays_too", False)
+
     @classmethod
     def apply(cls, *tensors: Any, **params: Any) -> Tensor:
         """Run the operation on Tensors; the result is a Tensor, or a tuple of them where forward gives a tuple."""

@@ -11,6 +11,7 @@ import tinytorch
 from tests.ops import checks
 from tests.ops.checks import Example
 from tinytorch.function import Function, FusedFunction
+from tinytorch.ops.arithmetic import Neg
 
 OPERATIONS = checks.operations()
 EXAMPLES = [example for cls in OPERATIONS if vars(cls).get("examples") for example in checks.examples_of(cls)]
@@ -138,6 +139,24 @@ def test_as_pytorch_at_the_edges(example: Example, edge: str) -> None:
         except RuntimeError:
             return
     checks.check_oracle(example, np.float32, second=False)
+
+
+@pytest.mark.parametrize("arrays_too", [False, True])
+def test_backward_is_given_arrays_where_it_serves_them_and_nothing_is_recorded(arrays_too: bool) -> None:
+    given: list[type] = []
+
+    def backward(ctx: Any, g: Any) -> Any:
+        given.append(type(g))
+        return -g
+
+    extra = {"arrays_too": True} if arrays_too else {}
+    negate: Any = type("Negate", (Neg,), {"backward": staticmethod(backward), **extra})
+    x = tinytorch.ones(3, requires_grad=True)
+    for create_graph in (False, True):
+        (dx,) = tinytorch.autograd.grad(negate.apply(x).sum(), x, create_graph=create_graph)
+        assert dx.tolist() == [-1, -1, -1]
+    # A class that derives from one which serves arrays does not serve them itself, unless it says so.
+    assert given == [np.ndarray if arrays_too else tinytorch.Tensor, tinytorch.Tensor]
 
 
 # ---------------------------------------------------------------------- these tests can fail
