@@ -6,8 +6,8 @@ and the power of two put straight into the exponent bits. Called in the inner lo
 are inlined, and the loop becomes SIMD code. They exist inside compiled code only.
 
 They compute in the type that they are given, float32 or float64, and treat infinities and NaN as
-NumPy does. tests/kernels/test_math.py asserts the largest error over the whole range, in units in
-the last place.
+NumPy does; but exp is for what is not above 0, and it and sigmoid give 0 in place of denormals.
+tests/kernels/test_math.py asserts the largest error over the whole range, in units in the last place.
 
 Range reduction and reconstruction are the classic ones (W. J. Cody and W. Waite, Software Manual for
 the Elementary Functions, 1980): exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2; for the
