@@ -12,6 +12,7 @@ import numpy
 
 from . import autograd, backends, cuda, nn, optim, quantization, safetensors, utils
 from .autograd import Function, grad
+from .compilation import compile
 from .creation import (
     arange,
     as_tensor,

@@ -25,7 +25,7 @@ class Conversions:
         """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
         if self._requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        view: Array = self.array.view()
+        view: Array = array_of(self).view()
         return view
 
     def __array_wrap__(self: Any, array: Array, context: Any = None, return_scalar: builtins.bool = False) -> Tensor:
@@ -41,11 +41,13 @@ class Conversions:
         """The only element, as a Python number."""
         if self.array.size != 1:
             raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
-        return self.array.reshape(()).item() if self.dtype != dtypes.bfloat16 else float(self.array.reshape(()))
+        array = array_of(self).reshape(())
+        return array.item() if self.dtype != dtypes.bfloat16 else float(array)
 
     def tolist(self: Any) -> Any:
         """The elements as nested lists of Python numbers."""
-        return (self.array.astype(np.float32) if self.dtype == dtypes.bfloat16 else self.array).tolist()
+        array = array_of(self)
+        return (array.astype(np.float32) if self.dtype == dtypes.bfloat16 else array).tolist()
 
     def to(
         self: Any,
@@ -116,7 +118,7 @@ class Conversions:
             raise RuntimeError(
                 f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()"
             )
-        return bool(self.array.reshape(()))
+        return bool(array_of(self).reshape(()))
 
     def __float__(self: Any) -> Any:
         return float(self._number())
@@ -138,7 +140,7 @@ class Conversions:
         return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
 
     def __contains__(self: Any, value: Any) -> Any:
-        return bool((self.array == array_of(value)).any())
+        return bool((array_of(self) == array_of(value)).any())
 
 
 def _to(tensor: Any, dtype: Any) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import dtypes
 from .dtypes import as_dtype, check_device, get_default_dtype, is_floating
+from .kernels.trace import launch
+from .modes import mode, untraced
 from .ops.common import array_of, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
@@ -17,13 +20,15 @@ def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     check_device(device)
     if dtype is not None:
         array = array.astype(as_dtype(dtype), copy=False)
+    if mode.tape is not None and type(array) is np.ndarray:
+        array = mode.tape.constant(array)
     return Tensor(array, requires_grad)
 
 
 def _array(data: Any) -> Any:
     """An array from anything; Python floats get the default dtype, Python integers int64."""
     if isinstance(data, Tensor):
-        return data.array
+        return array_of(data)
     if isinstance(data, (np.ndarray, np.generic)):
         return _checked(np.asarray(data))
     if isinstance(data, (list, tuple)) and any(
@@ -57,7 +62,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 
     Python floats become the default dtype, integers int64; arrays keep their dtype.
     """
-    return _finish(np.array(_array(data), order="C"), dtype, device, requires_grad)
+    return _finish(_array(data).copy(), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -163,8 +168,8 @@ def full_like(
     return full(input.shape, fill_value, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
-def _stream(generator: Generator | None) -> np.random.Generator:
-    return (generator or default_generator).numpy_generator
+def _draw(generator: Generator | None, function: Callable[[np.random.Generator], Any]) -> Any:
+    return (generator or default_generator).draw(function)
 
 
 def rand(
@@ -189,9 +194,8 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Normally distributed, mean 0 and variance 1."""
-    return _finish(
-        np.asarray(_stream(generator).standard_normal(_shape(shape, size))), _or_default(dtype), device, requires_grad
-    )
+    array = _draw(generator, lambda stream: stream.standard_normal(_shape(shape, size)))
+    return _finish(array, _or_default(dtype), device, requires_grad)
 
 
 def randint(
@@ -210,19 +214,21 @@ def randint(
         low, high = 0, low
     if high <= low:
         raise RuntimeError(f"randint expects low < high, got low={low}, high={high}")
-    array = np.asarray(_stream(generator).integers(int(low), int(high), sizes((size,))))
+    array = _draw(generator, lambda stream: stream.integers(int(low), int(high), sizes((size,))))
     return _finish(array, dtypes.int64 if dtype is None else dtype, device, False)
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The integers 0..n-1 in a random order: int64."""
-    return _finish(_stream(generator).permutation(n), dtypes.int64 if dtype is None else dtype, device, False)
+    array = _draw(generator, lambda stream: stream.permutation(n))
+    return _finish(array, dtypes.int64 if dtype is None else dtype, device, False)
 
 
+@untraced
 def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Normally distributed; mean and std are numbers or Tensors."""
     shape = None if size is None else sizes((size,))
-    array = np.asarray(_stream(generator).normal(array_of(mean), array_of(std), shape))
+    array = _draw(generator, lambda stream: stream.normal(array_of(mean), array_of(std), shape))
     return _finish(array, get_default_dtype(), None, False)
 
 
@@ -238,12 +244,17 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that the input holds, else 0, in its dtype."""
-    p = input.array
+    p = array_of(input)
+    launch(_check_probabilities, p)
+    return Tensor((_draw(generator, lambda stream: stream.random(p.shape)) < p).astype(p.dtype))
+
+
+def _check_probabilities(p: Any) -> None:
     if p.size and not ((p >= 0) & (p <= 1)).all():
         raise RuntimeError("bernoulli: expected all probabilities to be between 0 and 1")
-    return Tensor((_stream(generator).random(p.shape) < p).astype(p.dtype))
 
 
+@untraced
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
@@ -268,7 +279,7 @@ def multinomial(
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
     if replacement or num_samples == 1:
         # The first place where the running sum exceeds a uniform number: a weight of 0 is never drawn.
-        draws = _stream(generator).random((len(weights), num_samples)) * total
+        draws = _draw(generator, lambda stream: stream.random((len(weights), num_samples))) * total
         running = np.cumsum(weights, axis=1)
         indices = (
             np.stack([np.searchsorted(row, draw, side="right") for row, draw in zip(running, draws, strict=True)])
@@ -280,6 +291,6 @@ def multinomial(
     else:
         # The largest of exponential races: Efraimidis and Spirakis 2006.
         with np.errstate(divide="ignore"):
-            keys = _stream(generator).standard_exponential(weights.shape) / weights
+            keys = _draw(generator, lambda stream: stream.standard_exponential(weights.shape)) / weights
         indices = np.argsort(keys, axis=1)[:, :num_samples]
     return Tensor(indices.astype(np.int64).reshape(*input.shape[:-1], num_samples))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .kernels.trace import ARRAYS
 from .modes import mode
 from .walk import Edge, walk
 
@@ -53,6 +54,7 @@ class Function:
     metadata: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...] = ()
     output_count = 1
     hooks: list[tuple[int, Callable[[Any], Any]]] | None = None
+    replayed: Function | None = None  # in a compiled function: the node of the runs after the trace
     _saved: Any = ()
 
     # The two methods of an operation are static, with the node as their first argument `ctx`.
@@ -69,14 +71,14 @@ class Function:
         node = cls()
         arrays: list[Any] = []
         needs: list[bool] = []
-        grad = mode.grad
+        grad, tape = mode.grad, mode.tape
         recording = False
         for t in tensors:
             if t is None:
                 arrays.append(None)
                 needs.append(False)
                 continue
-            arrays.append(t.array)
+            arrays.append(t.array if tape is None else tape.enter(t))
             if grad and t._view_version is not None:
                 t._check_fresh()
             if grad and t._requires_grad:
@@ -106,7 +108,7 @@ class Function:
         """The operation inside a backward that serves both: the forward alone of arrays, `apply` of Tensors."""
         if mode.grad:
             make_tensor = cls.make_tensor
-            return cls.apply(*[make_tensor(x) if type(x) is np.ndarray else x for x in operands], **params)
+            return cls.apply(*[make_tensor(x) if type(x) in ARRAYS else x for x in operands], **params)
         node = cls()
         node.needs_input_grad = (False,) * len(operands)
         return cls.forward(node, *operands, **params)
@@ -158,9 +160,9 @@ class Function:
         Returns the first, so that `return ctx.save(y)` reads well.
         """
         for a in arrays:
-            if type(a) is not np.ndarray and a is not None:
+            if type(a) not in ARRAYS and a is not None:
                 # NumPy returns a scalar where an array of no dimensions is meant.
-                arrays = tuple([None if a is None else np.asarray(a) for a in arrays])
+                arrays = tuple([a if a is None or type(a) in ARRAYS else np.asarray(a) for a in arrays])
                 break
         self._saved = arrays
         return arrays[0]

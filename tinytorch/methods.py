@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .kernels.trace import Traced
 from .modes import mode
 from .ops import activation, arithmetic, elementwise, indexing, joining, linalg, reduction, shape, softmax
-from .ops.common import array_of, is_tensor, wrap
+from .ops.common import array_of, as_array, is_tensor, wrap
 from .random import Generator, default_generator
 
 if TYPE_CHECKING:
@@ -31,21 +32,21 @@ def _comparison(ufunc: Any) -> Callable[[Any, Any], Tensor]:
     def method(self: Any, other: Any) -> Any:
         if not isinstance(other, _OPERANDS):
             return NotImplemented
-        return wrap(np.asarray(mode.quietly(ufunc, self.array, array_of(other))))
+        return wrap(as_array(mode.quietly(ufunc, array_of(self), array_of(other))))
 
     return method
 
 
 def _bitwise(ufunc: Any) -> Any:
     def method(self: Any, other: Any) -> Any:
-        return wrap(np.asarray(ufunc(self.array, array_of(other))))
+        return wrap(as_array(ufunc(array_of(self), array_of(other))))
 
     return method
 
 
 def _test(ufunc: Any) -> Any:
     def method(self: Any) -> Any:
-        return wrap(np.asarray(ufunc(self.array)))
+        return wrap(as_array(ufunc(array_of(self))))
 
     method.__doc__ = f"Element by element, numpy.{ufunc.__name__}: a bool tensor."
     return method
@@ -167,7 +168,7 @@ class Methods:
             return
         self._check_writable()
         try:
-            self.array[indexing._index_of(index)] = array_of(value)
+            array_of(self)[indexing._index_of(index)] = array_of(value)
         except ValueError as error:
             raise RuntimeError(f"cannot assign: {error}") from None
         self._counter[0] += 1
@@ -187,8 +188,8 @@ class Methods:
 
     def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
         """Normally distributed values; returns the tensor."""
-        stream = (generator or default_generator).numpy_generator
-        return self._become(wrap(stream.normal(mean, std, self.shape).astype(self.dtype)))
+        drawn = (generator or default_generator).draw(lambda stream: stream.normal(mean, std, self.shape))
+        return self._become(wrap(drawn.astype(self.dtype)))
 
     def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
         """Values uniform from from_ to to; returns the tensor."""
@@ -197,8 +198,8 @@ class Methods:
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
         """1 with probability p, else 0; returns the tensor."""
-        stream = (generator or default_generator).numpy_generator
-        return self._become(wrap((stream.random(self.shape) < p).astype(self.dtype)))
+        drawn = (generator or default_generator).draw(lambda stream: stream.random(self.shape))
+        return self._become(wrap((drawn < p).astype(self.dtype)))
 
     def _become(self: Any, result: Any) -> Any:
         """Write a result into this tensor's memory, and make its history this tensor's."""
@@ -223,7 +224,7 @@ class Methods:
             )
         if result.grad_fn is not None:
             result.grad_fn.set_aside(self)
-        np.copyto(self.array, result.array, casting="same_kind")
+        np.copyto(array_of(self), array_of(result), casting="same_kind")
         self._counter[0] += 1
         if recording:
             self._counter[1] = self._counter[0]
@@ -251,4 +252,4 @@ def _matrix(other: Any, like: Any) -> Any:
     return other if is_tensor(other) else wrap(other.astype(like.dtype, copy=False))
 
 
-_OPERANDS = (Methods, int, float, np.ndarray, np.generic)  # what an operator takes on its other side
+_OPERANDS = (Methods, int, float, np.ndarray, np.generic, Traced)  # what an operator takes on its other side

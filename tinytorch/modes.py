@@ -19,6 +19,7 @@ class _Mode(threading.local):
     grad = True  # operations record what backward needs
     unfold = False  # fused operations run as their composite of elementary ones
     nodes: list[Any] | None = None  # receives each node as it is linked (utils/checkpoint.py)
+    tape: Any = None  # records what is done (compilation.py)
 
     def __init__(self) -> None:
         # Calls a function where NumPy does not warn of infinities and NaN: log(0), 1/0, overflow. Running in a
@@ -29,6 +30,17 @@ class _Mode(threading.local):
 
 
 mode = _Mode()
+
+
+def untraced(function: Callable[..., Any]) -> Any:
+    """For what works with Python's own state: a compiled function calls it as it is, each time."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **params: Any) -> Any:
+        tape = mode.tape
+        return function(*args, **params) if tape is None else tape.call(function, *args, **params)
+
+    return call
 
 
 class _Switch(ContextDecorator):

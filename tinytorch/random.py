@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .dtypes import check_device, finfo
+from .modes import mode
 from .ops.common import array_of, wrap
 
 if TYPE_CHECKING:
@@ -38,16 +40,22 @@ class Generator:
         """The seed of the stream."""
         return self._seed
 
-    def seed_of_kernel(self) -> int:
-        """A seed for a kernel that makes its own random numbers."""
-        return int(self.numpy_generator.integers(0, 2**63))
+    def draw(self, function: Callable[[np.random.Generator], Any]) -> Any:
+        """The array that a function draws from the stream: in a compiled function, anew at each call."""
+        if mode.tape is None:
+            return np.asarray(function(self.numpy_generator))
+        return mode.tape.capture(lambda: np.asarray(function(self.numpy_generator)), (), {})
+
+    def seed_of_kernel(self) -> Any:
+        """A seed for a kernel that makes its own random numbers: an array of no dimensions, int64."""
+        return self.draw(lambda stream: stream.integers(0, 2**63))
 
     def uniform(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array of numbers from [0, 1) in steps that the dtype holds exactly: none is rounded up to 1."""
         if dtype in (np.float32, np.float64):
-            return np.asarray(self.numpy_generator.random(shape, dtype))
+            return self.draw(lambda stream: stream.random(shape, dtype))
         steps = round(2 / float(finfo(dtype).eps))
-        return np.asarray(self.numpy_generator.integers(0, steps, shape) / steps).astype(dtype)
+        return (self.draw(lambda stream: stream.integers(0, steps, shape)) / steps).astype(dtype)
 
     def get_state(self) -> Tensor:
         """The place in the stream, as a uint8 tensor (JSON text inside)."""

@@ -15,10 +15,11 @@ from .derivatives import backward
 from .dtypes import CPU, is_floating
 from .function import Function, shares_memory
 from .kernels.arithmetic import add
+from .kernels.trace import ARRAYS
 from .methods import Methods
 from .modes import mode
 from .ops import elementwise
-from .ops.common import normalize_dim
+from .ops.common import array_of, normalize_dim
 from .walk import Edge, is_exclusive
 
 Array = np.ndarray[Any, Any]
@@ -69,9 +70,9 @@ class Tensor(Conversions, Methods):
     __array_priority__ = 1000  # so that array + tensor is a tensor
 
     def __init__(self, data: Any, requires_grad: builtins.bool = False) -> None:
-        if type(data) is not np.ndarray:
+        if type(data) not in ARRAYS:
             if isinstance(data, Tensor):
-                data = data.array.view()
+                data = array_of(data).view()
             elif not isinstance(data, (np.ndarray, np.generic)):
                 data = np.asarray(data, dtypes.get_default_dtype())
             data = np.asarray(data)
@@ -191,6 +192,8 @@ class Tensor(Conversions, Methods):
     @property
     def grad(self) -> Tensor | None:
         """The gradient collected so far, or None."""
+        if mode.tape is not None:
+            mode.tape.gradient_of(self)
         return self._grad
 
     @grad.setter
@@ -209,7 +212,7 @@ class Tensor(Conversions, Methods):
     def data(self) -> Tensor:
         """The same memory without history. Assigning a Tensor swaps the memory."""
         # A view, as everywhere: no two Tensors hold one array object, which is what a saved input is known by.
-        result = Tensor(self.array.view())
+        result = Tensor(array_of(self).view())
         result._counter = self._counter
         return result
 

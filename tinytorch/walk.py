@@ -80,9 +80,11 @@ def walk(
     )
     to_run = set(order) if captures is not None else None  # None: all that an edge leads to
     arrived: dict[Any, list[Tensor | None]] = {}
-    recording, mode.grad = mode.grad, create_graph
+    recording, mode.grad, tape = mode.grad, create_graph, mode.tape
     try:
         with np.errstate(all="ignore"):
+            if tape is not None:
+                gradients = tape.seeds(gradients)
             for edge, gradient in zip(roots, gradients, strict=True):
                 if to_run is None or edge[0] in to_run:
                     _arrive(arrived, edge, gradient)
@@ -100,7 +102,7 @@ def walk(
                     grad = None
                     if to_run is not None and not any(edge and edge[0] in to_run for edge in node.edges):
                         continue
-                results = node.run_backward(grads)
+                results = node.run_backward(grads) if tape is None else tape.backward(node, grads)
                 grads = None
                 if len(results) != len(node.edges):
                     raise RuntimeError(

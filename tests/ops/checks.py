@@ -195,6 +195,32 @@ def check_second_walk(example: Example) -> None:
         assert not saved, "a second walk over freed arrays must raise"
 
 
+def check_compiled(example: Example, dtype: Any = np.float32, second: bool = False) -> None:
+    """Compiled, it gives the same bits as as it is written: when it is traced, and for other numbers after that."""
+
+    def outputs_and_gradients(*xs: Any) -> Any:
+        leaves = [x.clone().requires_grad_() for x in xs]
+        outputs = [y for y in listed(example.call(tinytorch, *leaves)) if y.requires_grad]
+        seeds = [tinytorch.from_numpy(c).requires_grad_(second) for c in cotangents(outputs)]
+        grads = list(tinytorch.autograd.grad(outputs, leaves, seeds, create_graph=second, materialize_grads=True))
+        if not second:
+            return outputs + grads
+        curved = [g for g in grads if g.requires_grad]
+        curvature = [tinytorch.from_numpy(c) for c in cotangents(curved, seed=1)]
+        return grads + list(
+            tinytorch.autograd.grad(curved, [*leaves, *seeds], curvature, materialize_grads=True) if curved else ()
+        )
+
+    compiled = tinytorch.compile(outputs_and_gradients)
+    first = [tinytorch.from_numpy(a) for a in example.arrays(dtype)]
+    other = [tinytorch.from_numpy(np.asarray(a[::-1].copy() if a.ndim else a / 2)) for a in example.arrays(dtype)]
+    for inputs in (first, other, first):
+        expected = outputs_and_gradients(*inputs)
+        for i, (a, b) in enumerate(zip(compiled(*inputs), expected, strict=True)):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape), f"result {i}"
+            np.testing.assert_array_equal(a.array, b.array, err_msg=f"result {i}")
+
+
 # ---------------------------------------------------------------------- against PyTorch
 
 

@@ -11,6 +11,7 @@ import tinytorch
 from tests.ops import checks
 from tests.ops.checks import Example
 from tinytorch.function import Function, FusedFunction
+from tinytorch.kernels.trace import NotTraceable
 from tinytorch.ops.arithmetic import Neg
 
 OPERATIONS = checks.operations()
@@ -22,6 +23,9 @@ REFUSED_HERE = {
     ("Attention", "no_3"): "a mask of 3 rows does not fit 0 queries",
     ("Transpose", "0d"): "mT of a number is deprecated in PyTorch",
 }
+
+# Compiled functions run these as they are, so that their second derivatives cannot be traced.
+LOOKS_AT_VALUES = {"Prod", "LowRankLinear-0", "StoredLinear", "QuantizedProduct"}
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.id)
 layouts = pytest.mark.parametrize("strided", [False, True], ids=["contiguous", "strided"])
@@ -66,6 +70,21 @@ def test_float32_stays_float32(example: Example) -> None:
 def test_two_bytes_stay_two_bytes(example: Example, dtype: Any) -> None:
     if example.id != "Prod-2":  # has a float32 constant
         checks.check_dtypes(example, dtype)
+
+
+@both_dtypes
+@every_example
+def test_compiled(example: Example, dtype: Any) -> None:
+    checks.check_compiled(example, dtype)
+
+
+@every_example
+def test_second_derivatives_compiled(example: Example) -> None:
+    if LOOKS_AT_VALUES & {example.cls.__name__, example.id}:
+        with pytest.raises(NotTraceable, match=f"second derivative of {example.cls.__name__}"):
+            checks.check_compiled(example, np.float64, second=True)
+    else:
+        checks.check_compiled(example, np.float64, second=True)
 
 
 @pytest.mark.oracle

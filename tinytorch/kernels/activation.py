@@ -14,6 +14,7 @@ from .compiler import serial
 from .math import erf as scalar_erf
 from .math import normal, sigmoid
 from .threads import parallel_for
+from .trace import launch
 
 Array = NDArray[np.floating]
 
@@ -153,47 +154,47 @@ def _erf(x: Array, y: Array) -> None:
 def gelu(x: Array, tanh: bool = False) -> Array:
     """x times the normal distribution function at x, by erf or by its approximation with tanh."""
     y = np.empty_like(x)
-    _gelu(x.reshape(-1), tanh, y.reshape(-1))
+    launch(_gelu, x.reshape(-1), tanh, y.reshape(-1))
     return y
 
 
 def gelu_backward(grad: Array, x: Array, tanh: bool = False) -> Array:
     """The gradient of x, from that of gelu(x, tanh)."""
     dx = np.empty_like(x)
-    _gelu_backward(grad.reshape(-1), x.reshape(-1), tanh, dx.reshape(-1))
+    launch(_gelu_backward, grad.reshape(-1), x.reshape(-1), tanh, dx.reshape(-1))
     return dx
 
 
 def silu(x: Array) -> Array:
     """x times the logistic sigmoid of x."""
     y = np.empty_like(x)
-    _silu(x.reshape(-1), y.reshape(-1))
+    launch(_silu, x.reshape(-1), y.reshape(-1))
     return y
 
 
 def silu_backward(grad: Array, x: Array) -> Array:
     """The gradient of x, from that of silu(x)."""
     dx = np.empty_like(x)
-    _silu_backward(grad.reshape(-1), x.reshape(-1), dx.reshape(-1))
+    launch(_silu_backward, grad.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
 
 
 def swiglu(gate: Array, up: Array) -> Array:
     """silu(gate) * up."""
     y = np.empty_like(gate)
-    _swiglu(gate.reshape(-1), up.reshape(-1), y.reshape(-1))
+    launch(_swiglu, gate.reshape(-1), up.reshape(-1), y.reshape(-1))
     return y
 
 
 def swiglu_backward(grad: Array, gate: Array, up: Array) -> tuple[Array, Array]:
     """The gradients of gate and up, from that of swiglu(gate, up)."""
     dgate, dup = np.empty_like(gate), np.empty_like(up)
-    _swiglu_backward(grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
+    launch(_swiglu_backward, grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
     return dgate, dup
 
 
 def erf(x: Array) -> Array:
     """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x."""
     y = np.empty_like(x)
-    _erf(x.reshape(-1), y.reshape(-1))
+    launch(_erf, x.reshape(-1), y.reshape(-1))
     return y

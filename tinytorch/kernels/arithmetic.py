@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .threads import parallel_for
+from .trace import launch
 
 Array = NDArray[Any]
 
@@ -38,5 +39,5 @@ def add(a: Array, b: Array, out: Array | None = None) -> Array:
     result = np.empty_like(a) if out is None else out
     if not (a.flags.carray and b.flags.carray and result.flags.carray):  # aligned, in C order, writable: one type
         return np.add(a, b, out=out)
-    _add(a.reshape(-1), b.reshape(-1), result.reshape(-1))
+    launch(_add, a.reshape(-1), b.reshape(-1), result.reshape(-1))
     return result

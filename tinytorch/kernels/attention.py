@@ -21,12 +21,13 @@ from tinytorch.kernels.attention_decode import FEW, decode
 from tinytorch.kernels.attention_forward import forward
 from tinytorch.kernels.attention_tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
 from tinytorch.kernels.compiler import serial
+from tinytorch.kernels.trace import constant, launch
 
 Array = npt.NDArray[Any]
 
 _TASKS = 16  # the backward splits the keys of a head where there are fewer heads than this
-_NO_BOOLS = np.zeros(1, np.bool_)
-_NO_FLOATS = {np.dtype(t): np.zeros(1, t) for t in (np.float32, np.float64)}
+_NO_BOOLS = constant(np.zeros(1, np.bool_))
+_NO_FLOATS = {np.dtype(t): constant(np.zeros(1, t)) for t in (np.float32, np.float64)}
 
 
 def attention(
@@ -55,8 +56,8 @@ def attention(
     _check(q, k, v, dropout)
     B, H, T, _ = q.shape
     S, Dv = v.shape[2:]
-    out = np.empty((B, T, H, Dv), q.dtype)
-    stats = np.empty((2, B, H, T), q.dtype)
+    out = np.empty((B, T, H, Dv), q.dtype, like=q)
+    stats = np.empty((2, B, H, T), q.dtype, like=q)
     if S == 0:
         out[...] = 0
         stats[0], stats[1] = -np.inf, 0
@@ -64,7 +65,7 @@ def attention(
         options = _options(q, k, v, mask, causal, scale, dropout, seed)
         (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
         kernel = decode if T <= FEW and dropout == 0 else forward
-        kernel(out, stats, (*q_at, *k_at, *v_at, *options))
+        launch(kernel, out, stats, (*q_at, *k_at, *v_at, *options))
     return out.transpose(0, 2, 1, 3), stats
 
 
@@ -90,19 +91,19 @@ def attention_backward(
     kv_heads, S, Dv = v.shape[1:]
     if grad.shape != out.shape or grad.dtype != q.dtype:
         raise ValueError(f"grad is {grad.dtype} {grad.shape} where the output is {q.dtype} {out.shape}")
-    dk = np.empty((B, S, kv_heads, D), q.dtype)
-    dv = np.empty((B, S, kv_heads, Dv), q.dtype)
+    dk = np.empty((B, S, kv_heads, D), q.dtype, like=q)
+    dv = np.empty((B, S, kv_heads, Dv), q.dtype, like=q)
     if k.size == 0 or grad.size == 0:
         dk[...] = 0
         dv[...] = 0
         return np.zeros((B, T, H, D), q.dtype).transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
     chunks = max(1, min(_TASKS // (B * kv_heads), math.ceil(S / KEYS)))
-    dq = np.empty((chunks, B, T, H, D), q.dtype)
+    dq = np.empty((chunks, B, T, H, D), q.dtype, like=q)
     options = _options(q, k, v, mask, causal, scale, dropout, seed)
     (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
     (grad, grad_at), (out, out_at) = _located(grad), _located(out)
-    stats = np.ascontiguousarray(stats)
-    backward(dq, dk, dv, (*q_at, *k_at, *v_at, *grad_at, *out_at, stats, *options))
+    stats = stats if stats.flags.c_contiguous else stats.copy()
+    launch(backward, dq, dk, dv, (*q_at, *k_at, *v_at, *grad_at, *out_at, stats, *options))
     summed = dq[0] if chunks == 1 else dq.sum(axis=0)
     return summed.transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
 
@@ -176,14 +177,14 @@ def _located(x: Array) -> tuple[Array, tuple[int, tuple[int, int, int]]]:
     """
     size = x.itemsize
     if x.strides[3] != size or not x.flags.aligned:
-        x = np.array(x, order="C")
+        x = x.copy()
     b, h, t, _ = x.strides
     return x, (x.ctypes.data, (b // size, h // size, t // size))
 
 
 def _flat_mask(mask: Array, shape: tuple[int, int, int, int]) -> tuple[Array, tuple[int, int, int, int]]:
     """The elements of mask, and the strides that make them the given shape: 0 where it is broadcast."""
-    flat = np.array(mask, order="C")
+    flat = mask.copy()
     try:
         wide = np.broadcast_to(flat, shape)
     except ValueError:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .threads import parallel_for, threads_in_use
+from .trace import launch
 
 Array = NDArray[np.floating]
 Index = NDArray[np.int64]
@@ -46,22 +47,26 @@ def _index_add(out: Array, index: Index, source: Array) -> None:
     parallel_for(_index_add_columns, columns, grain, (out, index, source))
 
 
+def _check_rows(index: Index, rows: int) -> None:
+    bad = _first_invalid(index, rows)
+    if bad >= 0:
+        raise IndexError(f"index[{bad}] is {index[bad]}, expected a row from 0 to {rows - 1}")
+
+
 def index_add(out: Array, index: Index, source: Array) -> None:
     """out[index[n]] += source[n] for each n in turn, in place, duplicates included.
 
     out (V, C) and source (N, C): C-contiguous, of one type, float32 or float64; index (N,) int64,
     each in [0, V), else IndexError.
     """
-    bad = _first_invalid(index, out.shape[0])
-    if bad >= 0:
-        raise IndexError(f"index[{bad}] is {index[bad]}, expected a row from 0 to {out.shape[0] - 1}")
+    launch(_check_rows, index, out.shape[0])
     if source.size:
-        _index_add(out, index, source)
+        launch(_index_add, out, index, source)
 
 
 # y_nc = w[index_n, c], so dw_vc = sum_n delta(index_n, v) g_nc
 def embedding_backward(grad: Array, index: Index, rows: int) -> Array:
     """The gradient (V, C) of an embedding's weight with V = rows, from that of weight[index], grad (N, C)."""
-    dweight = np.zeros((rows, grad.shape[1]), grad.dtype)
+    dweight = np.zeros((rows, grad.shape[1]), grad.dtype, like=grad)
     index_add(dweight, index, grad)
     return dweight

@@ -31,6 +31,7 @@ from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm_block import SCRATCH, block_product, dot_block, part
 from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
+from tinytorch.kernels.trace import constant, launch
 
 SKINNY = 8
 DOT_DEPTH = 128  # of shorter dot products the most is adding up lanes: only a single row is worth them
@@ -159,7 +160,7 @@ class _Kernel:
 
     def __init__(self, dtype: type[np.floating[Any]]) -> None:
         self.dtype = np.dtype(dtype)
-        self.no_bias = np.empty(0, dtype)
+        self.no_bias = constant(np.empty(0, dtype))
         self.call: Callable[..., bool] | None = None
         self.address = 0
 
@@ -226,7 +227,7 @@ def matmul(
     if out is None:
         if accumulate:
             raise ValueError("matmul: accumulate=True needs out, the array to add to")
-        out = np.empty(shape, a.dtype)
+        out = np.empty(shape, a.dtype, like=a)
     elif out.shape != shape or out.dtype != a.dtype or not out.flags.writeable:
         raise ValueError(f"matmul: expected a writable out of {shape} {a.dtype}, got {out.shape} {out.dtype}")
     if bias is not None:
@@ -242,9 +243,9 @@ def matmul(
     call = kernel.call or kernel.prepare()
     addend = kernel.no_bias if bias is None else bias
     if len(shape) == 2:
-        done = call(a[None, None], b[None, None], out[None, None], addend, accumulate, kernel.address)
+        done = launch(call, a[None, None], b[None, None], out[None, None], addend, accumulate, kernel.address)
     elif len(shape) <= 4:
-        done = call(_as_4d(a), _as_4d(b), _as_4d(out), addend, accumulate, kernel.address)
+        done = launch(call, _as_4d(a), _as_4d(b), _as_4d(out), addend, accumulate, kernel.address)
     else:
         for index in np.ndindex(shape[:-4]):
             matmul(_item(a, index), _item(b, index), out[index], accumulate=accumulate, bias=bias)

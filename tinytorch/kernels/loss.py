@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from .compiler import serial
 from .math import exp_of_negative, maximum, subtract
 from .threads import parallel_for
+from .trace import launch
 
 Array = NDArray[np.floating]
 Index = NDArray[np.int64]
@@ -172,10 +173,10 @@ def cross_entropy(
     Raises IndexError where a target is neither a class nor ignore_index.
     """
     rows, classes = logits.shape
-    check_classes("cross_entropy", target, classes, ignore_index)
-    w = np.ones(classes, logits.dtype) if weight is None else weight
-    losses, lse = np.empty(rows, logits.dtype), np.empty(rows)
-    _cross_entropy(logits, target, ignore_index, float(label_smoothing), w, losses, lse)
+    launch(check_classes, "cross_entropy", target, classes, ignore_index)
+    w = np.ones(classes, logits.dtype, like=logits) if weight is None else weight
+    losses, lse = np.empty(rows, logits.dtype, like=logits), np.empty(rows, like=logits)
+    launch(_cross_entropy, logits, target, ignore_index, float(label_smoothing), w, losses, lse)
     return losses, lse
 
 
@@ -192,9 +193,9 @@ def cross_entropy_backward(
 
     `lse` and `target` must be those of the forward: they are not checked again.
     """
-    w = np.ones(logits.shape[1], logits.dtype) if weight is None else weight
+    w = np.ones(logits.shape[1], logits.dtype, like=logits) if weight is None else weight
     dlogits = np.empty_like(logits)
-    _cross_entropy_backward(scale, logits, lse, target, ignore_index, float(label_smoothing), w, dlogits)
+    launch(_cross_entropy_backward, scale, logits, lse, target, ignore_index, float(label_smoothing), w, dlogits)
     return dlogits
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .threads import parallel_for
+from .trace import launch
 
 Array = NDArray[np.floating]
 
@@ -201,10 +202,10 @@ def _chunks(x: Array) -> int:
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
     """y (N, C) = (x - mean) * rstd * weight + bias, with mean (N,) and rstd (N,) = 1 / sqrt(variance + eps)."""
     rows, columns = x.shape
-    y, mean, rstd = np.empty_like(x), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
-    w = np.ones(columns, x.dtype) if weight is None else weight
-    b = np.zeros(columns, x.dtype) if bias is None else bias
-    _layer_norm(x, w, b, float(eps), y, mean, rstd)
+    y, mean, rstd = np.empty_like(x), np.empty(rows, x.dtype, like=x), np.empty(rows, x.dtype, like=x)
+    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
+    b = np.zeros(columns, x.dtype, like=x) if bias is None else bias
+    launch(_layer_norm, x, w, b, float(eps), y, mean, rstd)
     return y, mean, rstd
 
 
@@ -220,11 +221,11 @@ def layer_norm_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """The gradients of x (N, C), weight (C,) and bias (C,), each None where it is not needed."""
     columns = x.shape[1]
-    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype)
-    w = np.ones(columns, x.dtype) if weight is None else weight
+    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype, like=x)
+    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
     need_parameters = need_weight or need_bias
-    sums = np.zeros((_chunks(x), 2, columns), x.dtype)
-    _layer_norm_backward(grad, x, w, mean, rstd, need_input, need_parameters, dx, sums)
+    sums = np.zeros((_chunks(x), 2, columns), x.dtype, like=x)
+    launch(_layer_norm_backward, grad, x, w, mean, rstd, need_input, need_parameters, dx, sums)
     # Copies, so that each has memory of its own: a leaf keeps such a gradient as it is.
     dweight, dbias = [total.copy() for total in (sums.sum(axis=0) if len(sums) > 1 else sums[0])]
     return dx if need_input else None, dweight if need_weight else None, dbias if need_bias else None
@@ -233,9 +234,9 @@ def layer_norm_backward(
 def rms_norm(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     """y (N, C) = x * rstd * weight, with rstd (N,) = 1 / sqrt(mean of x^2 + eps)."""
     rows, columns = x.shape
-    y, rstd = np.empty_like(x), np.empty(rows, x.dtype)
-    w = np.ones(columns, x.dtype) if weight is None else weight
-    _rms_norm(x, w, float(eps), y, rstd)
+    y, rstd = np.empty_like(x), np.empty(rows, x.dtype, like=x)
+    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
+    launch(_rms_norm, x, w, float(eps), y, rstd)
     return y, rstd
 
 
@@ -244,9 +245,9 @@ def rms_norm_backward(
 ) -> tuple[Array | None, Array | None]:
     """The gradients of x (N, C) and weight (C,), each None where it is not needed."""
     columns = x.shape[1]
-    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype)
-    w = np.ones(columns, x.dtype) if weight is None else weight
-    sums = np.zeros((_chunks(x), columns), x.dtype)
-    _rms_norm_backward(grad, x, w, rstd, need_input, need_weight, dx, sums)
+    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype, like=x)
+    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
+    sums = np.zeros((_chunks(x), columns), x.dtype, like=x)
+    launch(_rms_norm_backward, grad, x, w, rstd, need_input, need_weight, dx, sums)
     dweight = sums.sum(axis=0) if len(sums) > 1 else sums[0]
     return dx if need_input else None, dweight if need_weight else None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .threads import parallel_for
+from .trace import launch
 
 Array = NDArray[np.floating]
 
@@ -48,5 +49,5 @@ def _rotate(x: Array, cos: Array, sin: Array, sign: float, grain: int, y: Array)
 def rotate(x: Array, cos: Array, sin: Array, back: bool = False) -> Array:
     """x turned by the angles of the tables, or back by them."""
     y = np.empty_like(x)
-    _rotate(x, cos, sin, -1.0 if back else 1.0, max(1, _GRAIN // (x.shape[1] * x.shape[2])), y)
+    launch(_rotate, x, cos, sin, -1.0 if back else 1.0, max(1, _GRAIN // (x.shape[1] * x.shape[2])), y)
     return y

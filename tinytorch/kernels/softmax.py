@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .compiler import serial
 from .math import exp_of_negative, maximum, subtract
 from .threads import parallel_for
+from .trace import launch
 
 Array = NDArray[np.floating]
 
@@ -120,7 +121,7 @@ def softmax(x: Array) -> Array:
     """(N, C) -> (N, C): e^x divided by its row's sum."""
     y = np.empty_like(x)
     if x.size:
-        _softmax(x, y)
+        launch(_softmax, x, y)
     return y
 
 
@@ -128,7 +129,7 @@ def softmax_backward(grad: Array, y: Array) -> Array:
     """The gradient (N, C) of x, from that of y = softmax(x)."""
     dx = np.empty_like(y)
     if y.size:
-        _softmax_backward(grad, y, dx)
+        launch(_softmax_backward, grad, y, dx)
     return dx
 
 
@@ -136,7 +137,7 @@ def log_softmax(x: Array) -> Array:
     """(N, C) -> (N, C): x minus the logarithm of its row's sum of e^x."""
     y = np.empty_like(x)
     if x.size:
-        _log_softmax(x, y)
+        launch(_log_softmax, x, y)
     return y
 
 
@@ -144,5 +145,5 @@ def log_softmax_backward(grad: Array, y: Array) -> Array:
     """The gradient (N, C) of x, from that of y = log_softmax(x)."""
     dx = np.empty_like(y)
     if y.size:
-        _log_softmax_backward(grad, y, dx)
+        launch(_log_softmax_backward, grad, y, dx)
     return dx

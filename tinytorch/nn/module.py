@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..modes import no_grad
+from ..modes import mode, no_grad, untraced
 from ..tensor import RemovableHandle, Tensor
 from .hooks import Hook, call_with_hooks
 from .parameter import Parameter
@@ -53,6 +53,8 @@ class Module:
         own["_hooks"] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if mode.tape is not None:
+            mode.tape.guard(self, "training")
         if self._hooks:
             return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
@@ -298,6 +300,7 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
+    @untraced
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop every gradient, or fill it with zeros."""
         for parameter in self.parameters():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import optim as kernels
-from ..modes import no_grad
+from ..modes import no_grad, untraced
 from ..ops.joining import cat
 from ..tensor import Tensor
 
@@ -21,6 +21,7 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
+@untraced
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
@@ -68,6 +69,7 @@ def _norm(arrays: list[Any], order: float) -> float:
     return float(sum((np.abs(array.astype(np.float64)) ** order).sum() for array in arrays) ** (1.0 / order))
 
 
+@untraced
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Clamp every element of every gradient to [-clip_value, clip_value]."""
     with no_grad():

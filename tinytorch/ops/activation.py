@@ -10,7 +10,7 @@ import numpy as np
 from ..dtypes import float32, float64
 from ..function import Function, FusedFunction
 from ..kernels import activation as kernels
-from .common import floating
+from .common import contiguous, floating
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -20,10 +20,10 @@ def _on_flat(kernel: Any, *arrays: Any, **params: Any) -> Any:
     """Run a kernel on contiguous one-dimensional arrays; float16 and bfloat16 pass through float32."""
     dtype, shape = arrays[0].dtype, arrays[0].shape
     if dtype != float32 and dtype != float64:
-        result = kernel(*[np.ascontiguousarray(a, np.float32).reshape(-1) for a in arrays], **params)
+        result = kernel(*[a.astype(np.float32, order="C").reshape(-1) for a in arrays], **params)
         result = tuple(r.astype(dtype) for r in result) if type(result) is tuple else result.astype(dtype)
     else:
-        result = kernel(*[np.ascontiguousarray(a).reshape(-1) for a in arrays], **params)
+        result = kernel(*[contiguous(a).reshape(-1) for a in arrays], **params)
     return tuple([r.reshape(shape) for r in result]) if type(result) is tuple else result.reshape(shape)
 
 

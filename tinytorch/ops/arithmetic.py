@@ -14,7 +14,7 @@ from ..dtypes import is_floating
 from ..function import Function
 from ..kernels import arithmetic as kernels
 from ..modes import mode
-from .common import promote, wrap
+from .common import array_of, promote, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -100,9 +100,9 @@ class Pow(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Any, a: Any, b: Any, square: bool) -> Any:
         ctx.save(a, b)
-        return a * a if b.ndim == 0 and b == 2 else a**b
+        return a * a if square else a**b
 
     # dy/da = b a^(b-1), taken as 0 where b = 0, also at a = 0
     # dy/db = a^b log a, taken as 0 where a = 0 and b >= 0
@@ -183,9 +183,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         return Div.apply(*promote(input, other, true_division=True))
     a, b = promote(input, other)
     if rounding_mode == "floor":
-        return wrap(mode.quietly(np.floor_divide, a.array, b.array))
+        return wrap(mode.quietly(np.floor_divide, array_of(a), array_of(b)))
     if rounding_mode == "trunc":
-        return wrap(np.trunc(mode.quietly(np.divide, a.array, b.array)).astype(a.dtype))
+        return wrap(np.trunc(mode.quietly(np.divide, array_of(a), array_of(b))).astype(a.dtype))
     raise RuntimeError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
 
 
@@ -198,14 +198,15 @@ def remainder(input: Any, other: Any) -> Tensor:
     """input - other * floor(input / other): the sign is the divisor's, as in Python's %."""
     a, b = promote(input, other)
     if not is_floating(a.dtype):
-        return wrap(mode.quietly(np.remainder, a.array, b.array))
+        return wrap(mode.quietly(np.remainder, array_of(a), array_of(b)))
     # The quotient is piecewise constant, so d/da = 1 and d/db = -floor(a/b).
     return sub(a, mul(b, floor_divide(a, b)))
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent, broadcast."""
-    return Pow.apply(*promote(input, exponent))
+    square = type(exponent) in (int, float) and exponent == 2
+    return Pow.apply(*promote(input, exponent), square=square)
 
 
 def neg(input: Tensor) -> Tensor:
@@ -230,4 +231,4 @@ def reciprocal(input: Tensor) -> Tensor:
 
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1; no gradient."""
-    return wrap(np.sign(input.array))
+    return wrap(np.sign(array_of(input)))

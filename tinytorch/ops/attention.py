@@ -98,7 +98,7 @@ def scaled_dot_product_attention(
     q, k, v = _four(query), _four(key), _four(value)
     mask = attn_mask
     if mask is not None:
-        mask = mask if hasattr(mask, "array") else wrap(np.asarray(array_of(mask)))
+        mask = mask if hasattr(mask, "array") else wrap(np.asarray(mask))
         if mask.dtype.kind != "b":
             mask = mask.to(q.dtype)
         if mask.ndim > 4:

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..dtypes import DType, get_default_dtype, is_floating, result_type
 from ..function import Function
+from ..kernels.trace import ARRAYS
+from ..modes import mode
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -31,15 +33,29 @@ def wrap(array: Any) -> Tensor:
 
 
 def array_of(value: Any) -> Any:
-    """The array of a Tensor; anything else as it is."""
-    return value.array if is_tensor(value) else value
+    """The array of a Tensor, traced in a compiled function; anything else as it is."""
+    if not is_tensor(value):
+        return value
+    tape = mode.tape
+    return value.array if tape is None else tape.enter(value)
+
+
+def as_array(value: Any) -> Any:
+    """The array of a Tensor; an array of anything else."""
+    array = array_of(value)
+    return array if type(array) in ARRAYS else np.asarray(array)
+
+
+def contiguous(array: Any) -> Any:
+    """The array itself if it lies in C order without gaps, else a copy that does."""
+    return array if array.flags.c_contiguous else array.copy()
 
 
 def owned(ctx: Any, index: Any) -> Any:
     """An index or mask for backward to read: copied where a graph is recorded, as the caller may write into it."""
     if isinstance(index, tuple):
         return tuple([owned(ctx, part) for part in index])
-    return index.copy() if isinstance(index, np.ndarray) and True in ctx.needs_input_grad else index
+    return index.copy() if type(index) in ARRAYS and True in ctx.needs_input_grad else index
 
 
 def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Tensor, Tensor]:
@@ -63,8 +79,8 @@ def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Ten
 def _operand(value: Any) -> Any:
     if isinstance(value, (bool, int, float)) or is_tensor(value):
         return value
-    if isinstance(value, (np.ndarray, np.generic)):
-        return wrap(np.asarray(value))
+    if type(value) in ARRAYS or isinstance(value, (np.ndarray, np.generic)):
+        return wrap(as_array(value))
     raise TypeError(f"expected a Tensor, an array or a number, got {type(value).__name__}")
 
 

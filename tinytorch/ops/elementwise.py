@@ -12,7 +12,7 @@ import numpy as np
 
 from ..dtypes import result_type
 from ..function import Function
-from .common import array_of, floating, owned, promote, wrap
+from .common import as_array, floating, owned, promote, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -210,7 +210,7 @@ class Clamp(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, low: Any, high: Any) -> Any:
-        inside = np.ones(x.shape, np.bool_)
+        inside = np.ones(x.shape, np.bool_, like=x)
         if low is not None:
             inside &= x >= low
         if high is not None:
@@ -309,7 +309,7 @@ def minimum(input: Any, other: Any) -> Tensor:
 
 def where(condition: Any, input: Any, other: Any) -> Tensor:
     """input where the condition (bool, broadcast) holds, else other."""
-    condition = np.asarray(array_of(condition))
+    condition = as_array(condition)
     if condition.dtype.kind != "b":
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
@@ -319,7 +319,7 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
 
 def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
     """input with `value` wherever the mask (bool, broadcastable to input) is True."""
-    mask = np.asarray(array_of(mask))
+    mask = as_array(mask)
     if mask.dtype.kind != "b":
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
     value = value.to(input.dtype) if hasattr(value, "array") else wrap(np.asarray(value, input.dtype))

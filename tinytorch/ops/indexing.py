@@ -9,7 +9,8 @@ import numpy as np
 from ..dtypes import float32, float64, int64
 from ..function import Function
 from ..kernels.embedding import embedding_backward
-from .common import array_of, is_tensor, normalize_dim, owned, wrap
+from ..kernels.trace import ARRAYS, launch
+from .common import array_of, as_array, contiguous, is_tensor, normalize_dim, owned, wrap
 from .reduction import ValuesIndices
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def _part(part: Any) -> Any:
     part = array_of(part)
     if isinstance(part, (list, range)):
         part = np.asarray([array_of(p) for p in part], dtype=None if len(part) else int64)
-    if isinstance(part, np.ndarray):
+    if type(part) in ARRAYS:
         if part.dtype.kind not in "iub":
             raise IndexError(f"tensors used as indices must be integer or bool tensors, got {part.dtype}")
-        if part.ndim == 0 and part.dtype.kind != "b":
+        if type(part) is np.ndarray and part.ndim == 0 and part.dtype.kind != "b":
             return int(part)
     return part
 
@@ -58,7 +59,7 @@ class Index(Function):
     def forward(ctx: Any, x: Any, index: Any) -> Any:
         ctx.index, ctx.shape = owned(ctx, index), x.shape
         y = x[index]
-        if type(y) is not np.ndarray:  # one element, which NumPy copies out; with an ellipsis it is a view
+        if isinstance(y, np.generic):  # one element, which NumPy copies out; with an ellipsis it is a view
             y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return y
 
@@ -78,7 +79,7 @@ class Scatter(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, shape: tuple[int, ...]) -> Any:
         ctx.index = owned(ctx, index)
-        y = np.zeros(shape, x.dtype)
+        y = np.zeros(shape, x.dtype, like=x)
         if _basic(index):
             y[index] = x
         else:
@@ -181,8 +182,8 @@ class EmbeddingBackward(Function):
     def forward(ctx: Any, x: Any, index: Any, padding_idx: int | None, rows: int) -> Any:
         ctx.index, ctx.padding_idx = owned(ctx, index), padding_idx
         wide = x.dtype if x.dtype in (float32, float64) else float32  # float16 and bfloat16 add up in float32
-        flat = np.ascontiguousarray(x.reshape(index.size, x.shape[-1]), wide)
-        y = embedding_backward(flat, np.ascontiguousarray(index.reshape(-1), np.int64), rows)
+        flat = contiguous(x.reshape(index.size, x.shape[-1])).astype(wide, copy=False)
+        y = embedding_backward(flat, contiguous(index.reshape(-1)).astype(np.int64, copy=False), rows)
         y = y.astype(x.dtype, copy=False)
         if padding_idx is not None:
             y[padding_idx] = 0
@@ -213,7 +214,7 @@ def _grid(index: Any, dim: int) -> tuple[Any, ...]:
 
 def _checked(index: Any, input: Tensor, dim: int, what: str, limit: Tensor | None = None) -> Any:
     """The index array of gather and scatter, after PyTorch's checks."""
-    index = np.asarray(array_of(index))
+    index = as_array(index)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"{what}: expected an integer index, got {index.dtype}")
     if index.ndim != input.ndim:
@@ -223,12 +224,16 @@ def _checked(index: Any, input: Tensor, dim: int, what: str, limit: Tensor | Non
             raise RuntimeError(
                 f"{what}: index of shape {index.shape} reaches beyond shape {tuple(input.shape)} in dimension {d}"
             )
-    if index.size and input.ndim and (index.min() < 0 or index.max() >= input.shape[dim]):
-        raise RuntimeError(
-            f"{what}: index {index.min()}..{index.max()} is out of bounds for dimension {dim} of size "
-            f"{input.shape[dim]}"
-        )
+    if index.size and input.ndim:
+        launch(_check_bounds, index, what, dim, input.shape[dim])
     return index
+
+
+def _check_bounds(index: Any, what: str, dim: int, size: int) -> None:
+    if index.min() < 0 or index.max() >= size:
+        raise RuntimeError(
+            f"{what}: index {index.min()}..{index.max()} is out of bounds for dimension {dim} of size {size}"
+        )
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
@@ -287,33 +292,41 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
 
     Raises IndexError for an index outside 0..V-1.
     """
-    index = np.asarray(array_of(input))
+    index = as_array(input)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"embedding: expected integer indices, got {index.dtype}")
     rows = weight.shape[0]
-    if index.size and (index.min() < 0 or index.max() >= rows):
-        raise IndexError(
-            f"embedding: index {index.min()}..{index.max()} is out of range for weight {tuple(weight.shape)}"
-        )
+    if index.size:
+        launch(_check_rows, index, tuple(weight.shape))
     if padding_idx is not None:
         padding_idx = normalize_dim(padding_idx, rows)
     return Embedding.apply(weight, index=index, padding_idx=padding_idx)
 
 
+def _check_rows(index: Any, shape: tuple[int, ...]) -> None:
+    if index.min() < 0 or index.max() >= shape[0]:
+        raise IndexError(f"embedding: index {index.min()}..{index.max()} is out of range for weight {shape}")
+
+
 def one_hot(input: Any, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes): 1 at each index, else 0. -1 takes the largest index plus one."""
-    index = np.asarray(array_of(input))
+    index = as_array(input)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"one_hot is only applicable to index tensors of type int64, got {index.dtype}")
-    if index.size and index.min() < 0:
-        raise RuntimeError("one_hot: class values must be non-negative")
     if num_classes == -1:
         if not index.size:
             raise RuntimeError("one_hot: can not infer the number of classes from an empty tensor: give num_classes")
         num_classes = int(index.max()) + 1
-    if index.size and index.max() >= num_classes:
-        raise RuntimeError(f"one_hot: class values must be smaller than num_classes {num_classes}, got {index.max()}")
+    if index.size:
+        launch(_check_classes, index, num_classes)
     return wrap((index[..., None] == np.arange(num_classes)).astype(np.int64))
+
+
+def _check_classes(index: Any, num_classes: int) -> None:
+    if index.min() < 0:
+        raise RuntimeError("one_hot: class values must be non-negative")
+    if index.max() >= num_classes:
+        raise RuntimeError(f"one_hot: class values must be smaller than num_classes {num_classes}, got {index.max()}")
 
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
@@ -322,7 +335,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     size = input.shape[dim] if input.ndim else 1
     if not 0 <= k <= size:
         raise RuntimeError(f"topk: selected index k out of range: k = {k}, dimension {dim} has size {size}")
-    x = np.atleast_1d(input.array)
+    x = np.atleast_1d(array_of(input))
     order = np.moveaxis(_argsort(np.moveaxis(x, dim, -1), largest)[..., :k], -1, dim)
     order = order.reshape(input.shape) if input.ndim == 0 else order
     return ValuesIndices(gather(input, dim, order) if input.ndim else input.clone(), wrap(order))
@@ -349,7 +362,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
 
 def nonzero(input: Tensor) -> Tensor:
     """The coordinates of the elements that are not zero: int64 (n, ndim)."""
-    return wrap(np.argwhere(input.array))
+    return wrap(np.argwhere(array_of(input)))
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:
@@ -367,7 +380,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 def take_along_dim(input: Tensor, indices: Any, dim: int) -> Tensor:
     """As gather, with index and input broadcast against each other in the other dimensions."""
-    index = np.asarray(array_of(indices))
+    index = as_array(indices)
     dim = normalize_dim(dim, input.ndim)
     shape = list(
         np.broadcast_shapes(*[tuple(1 if d == dim else n for d, n in enumerate(s)) for s in (index.shape, input.shape)])

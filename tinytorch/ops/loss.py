@@ -9,8 +9,9 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..function import FusedFunction
 from ..kernels import loss as kernels
+from ..kernels.trace import launch
 from .activation import softplus
-from .common import array_of, wrap
+from .common import array_of, as_array, contiguous, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -46,12 +47,12 @@ class CrossEntropy(FusedFunction):
     @staticmethod
     def forward(ctx: Any, x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
         losses, lse = kernels.cross_entropy(x, target, ignore_index, smoothing)
-        ctx.count = np.count_nonzero(target != ignore_index)
+        ctx.count = (target != ignore_index).sum().astype(losses.dtype)
         ctx.save(x, lse)
         if reduction == "none":
             return losses
         total = losses.sum()
-        return total / total.dtype.type(ctx.count) if reduction == "mean" else total
+        return total / ctx.count if reduction == "mean" else total
 
     # d(-ln p_c)/dx_j = p_j - [j = c], and sum_c q_c = 1, so dL/dx_nj = w_n (p_nj - q_nj)
     @staticmethod
@@ -59,8 +60,8 @@ class CrossEntropy(FusedFunction):
         x, lse = ctx.saved
         options = ctx._params
         if options["reduction"] == "mean":
-            g = g / g.dtype.type(ctx.count)
-        scale = np.ascontiguousarray(np.broadcast_to(g, lse.shape))
+            g = g / ctx.count
+        scale = contiguous(np.broadcast_to(g, lse.shape))
         return kernels.cross_entropy_backward(
             scale, x, lse, options["target"], options["ignore_index"], options["smoothing"]
         )
@@ -83,7 +84,7 @@ def _check_reduction(reduction: str) -> None:
 
 def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
     """Scores (C,), (N, C) or (N, C, ...) as (rows, C), and class indices as (rows,)."""
-    index = np.array(array_of(target))  # a copy, which backward reads
+    index = as_array(target).copy()  # which backward reads
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"{what}: expected class indices of an integer dtype as target, got {index.dtype}")
     shape = tuple(x.shape)
@@ -92,7 +93,7 @@ def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
         raise ValueError(f"{what}: scores {shape} expect a target of shape {expected}, got {index.shape}")
     if x.ndim != 2:
         x = x.unsqueeze(0) if x.ndim == 1 else x.movedim(1, -1).reshape(-1, shape[1])
-    return x, np.ascontiguousarray(index.reshape(-1), np.int64)
+    return x, index.reshape(-1).astype(np.int64, copy=False)
 
 
 def cross_entropy(
@@ -120,7 +121,8 @@ def cross_entropy(
     else:
         fused = x.dtype in (float32, float64) and x.shape[1]
         if not fused:
-            kernels.check_classes("cross_entropy", index, x.shape[1], ignore_index)  # as the kernel does otherwise
+            # as the kernel does otherwise
+            launch(kernels.check_classes, "cross_entropy", index, x.shape[1], ignore_index)
         options = {"target": index, "ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
         y = CrossEntropy.apply(x.contiguous(), **options) if fused else CrossEntropy.composite(x, **options)
     return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
@@ -151,7 +153,7 @@ def nll_loss(
     """-input[target] for log-probabilities (N, C) or (N, C, d...), weighted by class where weight (C,) is given."""
     _check_reduction(reduction)
     x, index = _rows("nll_loss", input, target)
-    kernels.check_classes("nll_loss", index, x.shape[1], ignore_index)
+    launch(kernels.check_classes, "nll_loss", index, x.shape[1], ignore_index)
     kept = index != ignore_index
     losses = -x.gather(1, np.where(kept, index, 0)[:, None]).squeeze(1)
     row_weights = wrap(kept.astype(x.dtype)) if weight is None else _row_weights(index, weight, ignore_index)

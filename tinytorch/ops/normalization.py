@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..dtypes import finfo, float32, float64
 from ..function import FusedFunction
 from ..kernels import normalization as kernels
+from .common import contiguous
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def _rows(x: Any, width: int) -> Any:
     """(..., C) as contiguous rows (N, C)."""
-    return np.ascontiguousarray(x.reshape(x.size // width if width else 0, width))
+    return contiguous(x.reshape(x.size // width if width else 0, width))
 
 
 class LayerNorm(FusedFunction):
@@ -41,7 +40,7 @@ class LayerNorm(FusedFunction):
     @staticmethod
     def forward(ctx: Any, x: Any, w: Any, b: Any, ndim: int, eps: float) -> Any:
         width = math.prod(x.shape[x.ndim - ndim :])
-        flat_w, flat_b = [None if p is None else np.ascontiguousarray(p).reshape(width) for p in (w, b)]
+        flat_w, flat_b = [None if p is None else contiguous(p).reshape(width) for p in (w, b)]
         y, mean, rstd = kernels.layer_norm(_rows(x, width), flat_w, flat_b, eps)
         ctx.save(x, w, mean, rstd)
         ctx.width = width
@@ -54,7 +53,7 @@ class LayerNorm(FusedFunction):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, w, mean, rstd = ctx.saved
-        flat_w = None if w is None else np.ascontiguousarray(w).reshape(ctx.width)
+        flat_w = None if w is None else contiguous(w).reshape(ctx.width)
         grads = kernels.layer_norm_backward(
             _rows(g, ctx.width), _rows(x, ctx.width), flat_w, mean, rstd, *ctx.needs_input_grad
         )
@@ -78,7 +77,7 @@ class RMSNorm(FusedFunction):
     @staticmethod
     def forward(ctx: Any, x: Any, w: Any, ndim: int, eps: float) -> Any:
         width = math.prod(x.shape[x.ndim - ndim :])
-        flat_w = None if w is None else np.ascontiguousarray(w).reshape(width)
+        flat_w = None if w is None else contiguous(w).reshape(width)
         y, rstd = kernels.rms_norm(_rows(x, width), flat_w, eps)
         ctx.save(x, w, rstd)
         ctx.width = width
@@ -90,7 +89,7 @@ class RMSNorm(FusedFunction):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, w, rstd = ctx.saved
-        flat_w = None if w is None else np.ascontiguousarray(w).reshape(ctx.width)
+        flat_w = None if w is None else contiguous(w).reshape(ctx.width)
         dx, dw = kernels.rms_norm_backward(
             _rows(g, ctx.width), _rows(x, ctx.width), flat_w, rstd, *ctx.needs_input_grad
         )

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import int64, is_floating
 from ..function import Function
-from .common import Dims, floating, keyword_aliases, normalize_dim, normalize_dims, wrap
+from .common import Dims, array_of, as_array, floating, keyword_aliases, normalize_dim, normalize_dims, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -81,7 +81,7 @@ class Prod(Function):
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim = dims, keepdim
         y = x.prod(axis=dims, keepdims=keepdim, dtype=int64 if x.dtype.kind in "biu" else None)
-        ctx.save(x, np.asarray(y))
+        ctx.save(x, as_array(y))
         return ctx._saved[1]
 
     # dy/dx_i = prod_{j != i} x_j, which is y / x_i only where no x is 0. With zeros each of the n
@@ -125,7 +125,7 @@ class Std(Function):
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float) -> Any:
         ctx.dims, ctx.keepdim = dims, keepdim
         ctx.freedom = builtins.max(_count(x.shape, dims) - correction, 0)
-        y = np.asarray(np.sqrt(_variance(x, dims, keepdim, ctx.freedom)))
+        y = as_array(np.sqrt(_variance(x, dims, keepdim, ctx.freedom)))
         ctx.save(x, y)
         return y
 
@@ -150,7 +150,7 @@ class Amax(Function):
             raise IndexError(
                 f"{type(ctx).__name__.lower()}: the reduced dimensions of shape {x.shape} must not be empty"
             )
-        y = np.asarray(type(ctx).pick(x, axis=dims, keepdims=True))
+        y = as_array(type(ctx).pick(x, axis=dims, keepdims=True))
         if True in ctx.needs_input_grad:
             ties = x == y
             ctx.save((ties / ties.sum(axis=dims, keepdims=True)).astype(x.dtype))
@@ -199,7 +199,7 @@ class LogSumExp(Function):
         # e^(x - m) cannot overflow; an infinite m would make inf - inf
         m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
         m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
-        y = np.asarray(np.log(np.exp(x - m).sum(axis=dims, keepdims=True)) + m)
+        y = as_array(np.log(np.exp(x - m).sum(axis=dims, keepdims=True)) + m)
         y = y if keepdim else y.reshape(np.squeeze(y, dims).shape)
         ctx.save(x, y)
         return y
@@ -336,11 +336,11 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -
 
 def _arg(function: Any, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    x = input.array
+    x = array_of(input)
     if dim is None:
         if x.size == 0:
             raise IndexError(f"{function.__name__}: expected a tensor with elements, got shape {x.shape}")
-        return wrap(np.asarray(function(x)).reshape((1,) * x.ndim if keepdim else ()))
+        return wrap(as_array(function(x)).reshape((1,) * x.ndim if keepdim else ()))
     dim = normalize_dim(dim, x.ndim)
     if x.ndim == 0:
         return wrap(np.zeros((), np.int64))
@@ -362,13 +362,13 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, **alias
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
     """Whether any element is not zero."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    return wrap(np.any(input.array, axis=normalize_dims(dim, input.ndim), keepdims=keepdim))
+    return wrap(np.any(array_of(input), axis=normalize_dims(dim, input.ndim), keepdims=keepdim))
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
     """Whether every element is not zero."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    return wrap(np.all(input.array, axis=normalize_dims(dim, input.ndim), keepdims=keepdim))
+    return wrap(np.all(array_of(input), axis=normalize_dims(dim, input.ndim), keepdims=keepdim))
 
 
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from ..dtypes import float32, float64
 from ..function import FusedFunction
 from ..kernels import rope as kernels
+from .common import contiguous
 from .joining import cat
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class Rope(FusedFunction):
 def _rotate(x: Any, cos: Any, sin: Any, back: bool = False) -> Any:
     if not x.size:
         return np.empty_like(x)
-    positions = np.ascontiguousarray(x).reshape(-1, *x.shape[2:])  # (B T, H, D)
-    cos, sin = (np.ascontiguousarray(table).reshape(-1, table.shape[-1]) for table in (cos, sin))  # (T or B T, D/2)
+    positions = contiguous(x).reshape(-1, *x.shape[2:])  # (B T, H, D)
+    cos, sin = (contiguous(table).reshape(-1, table.shape[-1]) for table in (cos, sin))  # (T or B T, D/2)
     return kernels.rotate(positions, cos, sin, back).reshape(x.shape)
 
 

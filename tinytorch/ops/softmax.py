@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import float32, float64
 from ..function import Function, FusedFunction
 from ..kernels import softmax as kernels
-from .common import floating, normalize_dim
+from .common import contiguous, floating, normalize_dim
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -29,9 +29,9 @@ def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
     last = dim == first.ndim - 1
     moved = arrays if last else [np.moveaxis(a, dim, -1) for a in arrays]
     shape = moved[0].shape
-    rows = [np.ascontiguousarray(a).reshape(first.size // shape[-1] if first.size else 0, shape[-1]) for a in moved]
+    rows = [contiguous(a).reshape(first.size // shape[-1] if first.size else 0, shape[-1]) for a in moved]
     y = kernel(*rows).reshape(shape)
-    return y if last else np.ascontiguousarray(np.moveaxis(y, -1, dim))  # as PyTorch's, so that view() works on it
+    return y if last else contiguous(np.moveaxis(y, -1, dim))  # as PyTorch's, so that view() works on it
 
 
 class Softmax(Function):

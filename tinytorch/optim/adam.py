@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
+from ..modes import untraced
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params
 
@@ -50,6 +51,7 @@ class Adam(Optimizer):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 
+    @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
         loss = self._evaluate(closure)

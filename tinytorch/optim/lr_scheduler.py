@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..modes import untraced
 from .optimizer import Optimizer
 
 
@@ -39,6 +40,7 @@ class LRScheduler:
         """The rates that were set last."""
         return self._last_lr
 
+    @untraced
     def step(self) -> None:
         """Go to the next step and set its rates."""
         self.last_epoch += 1

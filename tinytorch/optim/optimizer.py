@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..modes import enable_grad
+from ..modes import enable_grad, untraced
 from ..tensor import Tensor
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -72,6 +72,7 @@ class Optimizer:
             if group.get(name):
                 raise ValueError(f"{type(self).__name__} has no {name}")
 
+    @untraced
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop every gradient, or fill it with zeros."""
         for group in self.param_groups:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..modes import untraced
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params
 
@@ -46,6 +47,7 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
+    @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
         loss = self._evaluate(closure)

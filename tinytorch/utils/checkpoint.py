@@ -39,7 +39,7 @@ def checkpoint(
     """
     if use_reentrant:
         raise ValueError("checkpoint has no use_reentrant=True: leave it out")
-    if not mode.grad:
+    if not mode.grad or mode.tape is not None:  # a compiled function keeps what it works in: nothing to save
         return function(*args, **kwargs)
     again = _Recomputation(lambda: function(*args, **kwargs), args, preserve_rng_state)
     with _recorded() as nodes:

@@ -1,0 +1,499 @@
+"""Compiled functions do what they do uncompiled, to the bit, or say why they cannot."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinytorch
+from tinytorch import nn
+from tinytorch.kernels.trace import NotTraceable
+from tinytorch.nn import functional as F
+
+
+class Counted:
+    """A function that counts how often Python runs it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        self.calls += 1
+        return self.function(*args, **params)
+
+
+def counted(function: Callable[..., Any]) -> tuple[Any, Counted]:
+    inner = Counted(function)
+
+    def call(*args: Any, **params: Any) -> Any:
+        return inner(*args, **params)
+
+    return tinytorch.compile(call), inner
+
+
+class Net(nn.Module):
+    """Something of everything: an embedding, layer_norm, dropout, a buffer, tied weights."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 8)
+        self.norm = nn.LayerNorm(8)
+        self.hidden = nn.Linear(8, 16)
+        self.drop = nn.Dropout(dropout)
+        self.back = nn.Linear(16, 8)
+        self.register_buffer("scale", tinytorch.tensor(0.5))
+
+    def forward(self, ids: Any) -> Any:
+        x = self.embedding(ids)
+        x = x + self.back(self.drop(F.gelu(self.hidden(self.norm(x))))) * self.scale
+        return x @ self.embedding.weight.T
+
+
+def batches(count: int, seed: int = 0) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [tuple(tinytorch.tensor(rng.integers(0, 11, (4, 5))) for _ in range(2)) for _ in range(count)]
+
+
+def trained(optimizer_of: Any, compiled: bool, dropout: float = 0.0, zero: str = "inside") -> Any:
+    """Losses, parameters and gradients of a few steps."""
+    tinytorch.manual_seed(1)
+    net = Net(dropout)
+    optimizer = optimizer_of(net.parameters())
+    scheduler = tinytorch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 0.5**k)
+
+    def step(ids: Any, targets: Any) -> Any:
+        if zero == "inside":
+            optimizer.zero_grad()
+        loss = F.cross_entropy(net(ids).reshape(-1, 11), targets.reshape(-1))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        optimizer.step()
+        scheduler.step()
+        return loss, norm
+
+    if compiled:
+        step, calls = counted(step)
+    results = []
+    for number, (ids, targets) in enumerate(batches(6)):
+        if zero == "outside" or (zero == "sometimes" and number % 2):
+            optimizer.zero_grad()
+        results += [x.item() for x in step(ids, targets)]
+    if compiled:
+        assert calls.calls == 1
+    return results, [p.array.copy() for p in net.parameters()], [p.grad.array.copy() for p in net.parameters()]
+
+
+def assert_same(ours: Any, expected: Any) -> None:
+    assert ours[0] == expected[0]
+    for a, b in zip([*ours[1], *ours[2]], [*expected[1], *expected[2]], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+OPTIMIZERS = {
+    "adamw": lambda params: tinytorch.optim.AdamW(params, lr=0.01),
+    "sgd": lambda params: tinytorch.optim.SGD(params, lr=0.1, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("zero", ["inside", "outside", "sometimes", "never"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_has_the_same_bits(name: str, zero: str) -> None:
+    assert_same(trained(OPTIMIZERS[name], True, zero=zero), trained(OPTIMIZERS[name], False, zero=zero))
+
+
+def test_dropout_draws_anew_at_each_step_and_as_uncompiled() -> None:
+    compiled, plain = (trained(OPTIMIZERS["sgd"], c, dropout=0.5) for c in (True, False))
+    assert_same(compiled, plain)
+
+
+def test_an_optimizer_of_ones_own_is_traced_to_its_arithmetic() -> None:
+    """Its state lives outside: made before, it is changed in place."""
+
+    def run(compiled: bool) -> Any:
+        tinytorch.manual_seed(0)
+        net = Net()
+        velocities = [tinytorch.zeros_like(p) for p in net.parameters()]
+
+        def step(ids: Any, targets: Any) -> Any:
+            net.zero_grad()
+            loss = F.cross_entropy(net(ids).reshape(-1, 11), targets.reshape(-1))
+            loss.backward()
+            with tinytorch.no_grad():
+                for p, v in zip(net.parameters(), velocities, strict=True):
+                    v.mul_(0.9).add_(p.grad)
+                    p -= 0.1 * v
+            return loss
+
+        function = tinytorch.compile(step) if compiled else step
+        losses = [function(*batch).item() for batch in batches(5)]
+        return losses, [p.array.copy() for p in net.parameters()], [p.grad.array.copy() for p in net.parameters()]
+
+    assert_same(run(True), run(False))
+
+
+def test_new_shapes_dtypes_and_other_arguments_are_traced_anew_and_found_again() -> None:
+    double, calls = counted(lambda x, factor=2: {"y": x * factor, "list": [x.sum(), (x.amax(),)]})
+    for shape in [(3,), (2, 2), (3,)]:
+        x = tinytorch.randn(*shape)
+        result = double(x)
+        np.testing.assert_array_equal(result["y"].array, x.array * 2)
+        assert result["list"][1][0].item() == x.array.max()
+    assert calls.calls == 2
+    double(tinytorch.ones(3, dtype=tinytorch.float64))
+    assert double(tinytorch.ones(3), factor=3)["y"].tolist() == [3, 3, 3]
+    assert double(tinytorch.ones(3), 5)["y"].tolist() == [5, 5, 5]
+    assert double(tinytorch.zeros(3))["y"].tolist() == [0, 0, 0]
+    assert calls.calls == 5
+
+
+def test_strides_of_arguments_do_not_matter() -> None:
+    product, calls = counted(lambda a, b: a @ b)
+    for _ in range(3):
+        a, b = tinytorch.randn(4, 3).T, tinytorch.randn(8, 5)[::2]
+        np.testing.assert_array_equal(product(a, b).array, (a.contiguous() @ b.contiguous()).array)
+    assert calls.calls == 1
+
+
+def test_results_are_copies() -> None:
+    double = tinytorch.compile(lambda x: x * 2)
+    first = double(tinytorch.ones(2))
+    second = double(tinytorch.zeros(2))
+    assert first.tolist() == [2, 2] and second.tolist() == [0, 0]
+    same = tinytorch.compile(lambda x: x)
+    x = tinytorch.ones(2)
+    assert same(x) is not x and same(tinytorch.zeros(2)).tolist() == [0, 0]
+
+
+def test_evaluation_and_training_are_two_programs() -> None:
+    drop = nn.Dropout(0.5)
+    apply, calls = counted(drop)
+    x = tinytorch.ones(1000)
+    drop.eval()
+    assert (apply(x).array == 1).all()
+    drop.train()
+    zeros = [(apply(x).array == 0).sum() for _ in range(4)]
+    assert len(set(zeros)) > 1 and all(400 < n < 600 for n in zeros)
+    drop.eval()
+    assert (apply(x).array == 1).all()
+    assert calls.calls == 2
+
+
+def test_new_memory_of_a_parameter_is_noticed() -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    apply, calls = counted(layer)
+    apply(tinytorch.ones(1, 2))
+    with tinytorch.no_grad():
+        layer.weight.fill_(1.0)  # in place: nothing to notice
+    assert apply(tinytorch.ones(1, 2)).tolist() == [[2, 2]] and calls.calls == 1
+    layer.weight.data = tinytorch.full((2, 2), 3.0)
+    assert apply(tinytorch.ones(1, 2)).tolist() == [[6, 6]] and calls.calls == 2
+
+
+def test_freezing_is_noticed() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+
+    def gradient(x: Any) -> Any:
+        layer.zero_grad()
+        (layer(x) * layer.weight.sum()).sum().backward() if layer.weight.requires_grad else None
+        return layer(x)
+
+    step = tinytorch.compile(gradient)
+    step(tinytorch.ones(1, 2))
+    assert layer.weight.grad is not None
+    layer.weight.requires_grad_(False)
+    step(tinytorch.ones(1, 2))
+    assert layer.weight.grad is None
+
+
+def test_a_counter_made_inside_starts_anew() -> None:
+    def total(x: Any) -> Any:
+        sums = tinytorch.zeros(2)
+        for _ in range(3):
+            sums += x
+        sums[0] = sums[1] * 2
+        return sums
+
+    compiled = tinytorch.compile(total)
+    for k in range(3):
+        x = tinytorch.full((2,), float(k))
+        assert compiled(x).tolist() == total(x).tolist() == [6 * k, 3 * k]
+
+
+def test_state_outside_is_changed_in_place() -> None:
+    seen = tinytorch.zeros(3, 2)
+
+    def write(x: Any, place: Any) -> Any:
+        seen[place] = x
+        seen.mul_(2)
+        return seen.sum()
+
+    compiled = tinytorch.compile(write)
+    expected = np.zeros((3, 2), np.float32)
+    for k in range(3):
+        expected[k] = k + 1
+        expected *= 2
+        assert compiled(tinytorch.full((1, 2), k + 1.0), tinytorch.tensor([k])).item() == expected.sum()
+    np.testing.assert_array_equal(seen.array, expected)
+
+
+def test_random_numbers_are_those_of_the_uncompiled_function() -> None:
+    def draws(x: Any) -> Any:
+        y = x + tinytorch.randn(3) + tinytorch.rand(3) * tinytorch.randint(0, 5, (3,))
+        return y, tinytorch.empty(3).normal_().uniform_(), tinytorch.randperm(7), tinytorch.bernoulli(x)
+
+    compiled = tinytorch.compile(draws)
+    results = []
+    for function in (compiled, draws):
+        tinytorch.manual_seed(3)
+        results.append([[t.tolist() for t in function(tinytorch.full((3,), 0.5))] for _ in range(3)])
+    assert results[0] == results[1]
+    assert results[0][0] != results[0][1]
+
+
+def test_attention_with_dropout() -> None:
+    def attend(q: Any) -> Any:
+        return F.scaled_dot_product_attention(q, q, q, dropout_p=0.5, is_causal=True)
+
+    compiled = tinytorch.compile(attend)
+    q, results = tinytorch.randn(1, 2, 6, 4), []
+    for function in (compiled, attend):
+        tinytorch.manual_seed(3)
+        results.append([function(q).tolist() for _ in range(3)])
+    assert results[0] == results[1] and results[0][0] != results[0][1]
+
+
+def test_gradients_add_up_over_calls_as_uncompiled() -> None:
+    weight = nn.Parameter(tinytorch.ones(2))
+
+    def accumulate(x: Any) -> None:
+        (weight * x).sum().backward()
+        (weight * x * 2).sum().backward()
+
+    compiled = tinytorch.compile(accumulate)
+    for k in range(1, 4):
+        compiled(tinytorch.tensor([1.0, 2.0]))
+        assert weight.grad is not None
+        assert weight.grad.tolist() == [3 * k, 6 * k]
+    weight.grad = tinytorch.tensor([10.0, 10.0])
+    compiled(tinytorch.tensor([1.0, 2.0]))
+    assert weight.grad.tolist() == [13, 16]
+
+
+def test_gradients_made_before_are_read_as_they_are() -> None:
+    weight = nn.Parameter(tinytorch.ones(2))
+
+    def scaled() -> Any:
+        return weight.grad * 2
+
+    compiled = tinytorch.compile(scaled)
+    for k in range(3):
+        weight.grad = tinytorch.full((2,), float(k))
+        assert compiled().tolist() == [2 * k, 2 * k]
+
+
+def test_hooks_and_higher_derivatives() -> None:
+    seen = []
+
+    def curvature(x: Any) -> Any:
+        x = x.clone().requires_grad_()
+        x.register_hook(lambda g: seen.append(1) or g * 3)
+        y = (x**3).sum()
+        (first,) = tinytorch.autograd.grad(y, x, create_graph=True)
+        (second,) = tinytorch.autograd.grad(first.sum(), x)
+        return first, second
+
+    compiled = tinytorch.compile(curvature)
+    for values in ([1.0, 2.0], [3.0, 4.0]):
+        x = tinytorch.tensor(values)
+        for a, b in zip(compiled(x), curvature(x), strict=True):
+            np.testing.assert_array_equal(a.array, b.array)
+
+
+def test_checkpoint_gives_the_same() -> None:
+    layer = nn.Linear(3, 3)
+
+    def step(x: Any) -> Any:
+        layer.zero_grad()
+        tinytorch.utils.checkpoint.checkpoint(lambda y: layer(y).tanh(), x, use_reentrant=False).sum().backward()
+        return layer.weight.grad
+
+    compiled = tinytorch.compile(step)
+    for _ in range(2):
+        x = tinytorch.randn(2, 3)
+        np.testing.assert_array_equal(compiled(x).array, step(x).array.copy())
+
+
+def test_a_compiled_function_inside_another_is_part_of_it() -> None:
+    inner, calls = counted(lambda x: x * 2)
+    outer = tinytorch.compile(lambda x: inner(x) + 1)
+    for k in range(3):
+        assert outer(tinytorch.full((1,), float(k))).tolist() == [2 * k + 1]
+    assert calls.calls == 1
+
+
+def test_is_a_decorator_that_keeps_the_name() -> None:
+    @tinytorch.compile
+    def triple(x: Any) -> Any:
+        """Three times x."""
+        return x * 3
+
+    assert triple.__name__ == "triple" and triple.__doc__ == "Three times x."
+
+
+def test_empty_and_dimensionless_arguments() -> None:
+    compiled = tinytorch.compile(lambda x: (x.sum(), x * 2, x.reshape(-1)))
+    for shape in [(), (0,), (3, 0), (1,)]:
+        for _ in range(2):
+            x = tinytorch.randn(*shape)
+            total, doubled, flat = compiled(x)
+            assert doubled.shape == x.shape and flat.shape == (x.numel(),)
+            assert total.item() == x.sum().item()
+
+
+def test_not_a_number_and_infinity_pass_without_warning() -> None:
+    compiled = tinytorch.compile(lambda x: (x.log(), 1 / x, F.softmax(x, -1)))
+    for values in ([1.0, 2.0], [0.0, np.inf], [np.nan, -np.inf]):
+        x = tinytorch.tensor(values)
+        for a, b in zip(compiled(x), (x.log(), 1 / x, F.softmax(x, -1)), strict=True):
+            np.testing.assert_array_equal(a.array, b.array)
+
+
+# ---------------------------------------------------------------------- what it refuses
+
+
+READS = {
+    "item": lambda x: x.sum().item(),
+    "float": lambda x: float(x.sum()),
+    "bool": lambda x: x if x.sum() > 0 else -x,
+    "int": lambda x: int(x.sum()),
+    "index": lambda x: range(x.sum().long()),
+    "tolist": lambda x: x.tolist(),
+    "asarray": lambda x: np.asarray(x.numpy()).copy(),
+    "print": lambda x: repr(x),
+    "in": lambda x: 1.0 in x,
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reading_values_is_refused(name: str) -> None:
+    compiled = tinytorch.compile(READS[name])
+    with pytest.raises(NotTraceable):
+        compiled(tinytorch.ones(2))
+    assert tinytorch.ones(2).sum().item() == 2  # all is as before
+
+
+def test_shapes_that_depend_on_values() -> None:
+    compiled = tinytorch.compile(lambda x: x[x > 0].sum())
+    assert compiled(tinytorch.tensor([1.0, -1.0, 2.0])).item() == 3
+    assert compiled(tinytorch.tensor([-1.0, 4.0, 2.0])).item() == 6  # as many
+    with pytest.raises(RuntimeError, match="shapes that depend on values cannot be compiled"):
+        compiled(tinytorch.tensor([1.0, 1.0, 2.0]))
+
+
+def test_arguments_that_require_grad_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="requires grad: what it returns has no history"):
+        tinytorch.compile(lambda x: x)(tinytorch.ones(2, requires_grad=True))
+
+
+def test_arrays_are_refused() -> None:
+    with pytest.raises(TypeError, match="from_numpy"):
+        tinytorch.compile(lambda x: x)(np.ones(2))
+
+
+def test_what_is_not_hashable_is_refused() -> None:
+    with pytest.raises(TypeError, match="unhashable"):
+        tinytorch.compile(lambda x, names: x)(tinytorch.ones(2), {1, 2})
+
+
+def test_a_tensor_kept_outside_says_so_when_it_is_used() -> None:
+    kept = []
+    compiled = tinytorch.compile(lambda x: kept.append(x * 2))
+    compiled(tinytorch.ones(2))
+    with pytest.raises(NotTraceable, match="used outside"):
+        kept[0] + 1
+
+
+def test_errors_are_those_of_the_function() -> None:
+    layer = nn.Embedding(3, 2)
+    compiled = tinytorch.compile(layer)
+    compiled(tinytorch.tensor([0, 1]))
+    with pytest.raises(IndexError, match=r"embedding: index 0\.\.3 is out of range"):
+        compiled(tinytorch.tensor([0, 3]))
+    assert compiled(tinytorch.tensor([2, 2])).shape == (2, 2)
+    loss = tinytorch.compile(F.cross_entropy)
+    loss(tinytorch.randn(2, 3), tinytorch.tensor([0, 1]))
+    with pytest.raises(IndexError, match="out of bounds for 3 classes"):
+        loss(tinytorch.randn(2, 3), tinytorch.tensor([0, 7]))
+    with pytest.raises(RuntimeError, match="broadcast"):
+        tinytorch.compile(lambda a, b: a + b)(tinytorch.ones(2), tinytorch.ones(3))
+
+
+def test_an_error_while_tracing_leaves_gradients_as_they_were_uncompiled() -> None:
+    weight = nn.Parameter(tinytorch.ones(2))
+
+    def step(x: Any) -> None:
+        (weight * x).sum().backward()
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        tinytorch.compile(step)(tinytorch.ones(2))
+    assert weight.grad is not None and weight.grad.tolist() == [1, 1]
+    assert (weight * weight.grad).tolist() == [1, 1]
+
+
+# ---------------------------------------------------------------------- memory
+
+
+def test_memory_is_used_again() -> None:
+    """A chain of a hundred operations needs the memory of a few."""
+    from tinytorch import compilation
+
+    def chain(x: Any) -> Any:
+        for _ in range(100):
+            x = x * 1.01
+        return x
+
+    made = []
+    trace = compilation._Trace
+    program = compilation._Program()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compilation, "_Trace", lambda: made.append(trace()) or made[-1])
+        x = tinytorch.ones(1000)
+        program.trace(chain, (x,), {}, [x])
+    assert sum(len(blocks) for blocks in made[0]._spare.values()) <= 4
+
+
+def test_dropping_the_function_frees_its_memory() -> None:
+    net = Net()
+    step = tinytorch.compile(net)
+    step(batches(1)[0][0])
+    alive = weakref.ref(net)
+    del net, step
+    gc.collect()
+    assert alive() is None
+
+
+def test_the_parameters_can_be_copied_and_saved_as_usual() -> None:
+    net = Net()
+    optimizer = tinytorch.optim.SGD(net.parameters(), lr=0.1)
+
+    @tinytorch.compile
+    def step(ids: Any, targets: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(ids).reshape(-1, 11), targets.reshape(-1))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for batch in batches(2):
+        step(*batch)
+    twin = copy.deepcopy(net)
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        assert type(a.grad.array) is np.ndarray  # type: ignore[union-attr]
+        np.testing.assert_array_equal(a.grad.array, b.grad.array)  # type: ignore[union-attr]
