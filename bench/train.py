@@ -43,13 +43,20 @@ STEPS = [
 
 def cases(quick: bool) -> list[Case]:
     """The steps; `quick` leaves out the large one."""
-    return [step_case(SECTION, step) for step in (STEPS[:2] if quick else STEPS)]
+    steps = STEPS[:2] if quick else STEPS
+    return [case for step in steps for case in (step_case(SECTION, step), _uncompiled(step))]
 
 
 def step_case(section: str, step: Step) -> Case:
-    """A training step, here and on PyTorch."""
+    """A training step, here and on PyTorch; ours compiled, as the trainer does it."""
     sides = {name: partial(training_step, step, name) for name in (OURS, "torch")}
     return Case(section, str(step), sides, step.target, flops=flops(step))
+
+
+def _uncompiled(step: Step) -> Case:
+    """Both as they are written."""
+    sides = {name: partial(training_step, step, name, False) for name in (OURS, "torch")}
+    return Case(SECTION, f"{step}, not compiled", sides, flops=flops(step))
 
 
 def gpt_module(library: str, name: str) -> Any:
@@ -57,8 +64,8 @@ def gpt_module(library: str, name: str) -> Any:
     return gpt_on_torch(name) if library == "torch" else importlib.import_module(f"gpt.{name}")
 
 
-def training_step(step: Step, library: str) -> Callable[[], Any]:
-    """A call that runs one step: forward, backward, clipping, AdamW."""
+def training_step(step: Step, library: str, compiled: bool = True) -> Callable[[], Any]:
+    """A call that runs one step: forward, backward, clipping, AdamW. PyTorch's is never compiled."""
     t: Any = importlib.import_module(library)
     t.manual_seed(0)
     settings = gpt_module(library, "config").GPTConfig(
@@ -73,14 +80,16 @@ def training_step(step: Step, library: str) -> Callable[[], Any]:
     generator = np.random.default_rng(0)
     ids, targets = (t.tensor(generator.integers(0, VOCABULARY, (step.B, step.T))) for _ in range(2))
 
-    def call() -> None:
+    def call(ids: Any, targets: Any) -> None:
         _, loss = net(ids, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         t.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
 
-    return call
+    if compiled and library == OURS:
+        call = t.compile(call)
+    return lambda: call(ids, targets)
 
 
 def flops(step: Step) -> float:

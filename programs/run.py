@@ -53,6 +53,17 @@ class Run(ABC, Generic[Settings]):
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of a batch: ids (B, T), and those that follow each (B, T), -100 where none is to be told."""
 
+    def learn(self, share: Tensor, *batch: Tensor) -> Tensor:
+        """Add the gradients of a batch's loss times its share, and give that loss."""
+        loss = self.loss(*batch) * share
+        loss.backward()
+        return loss
+
+    def judge(self, *batch: Tensor) -> Tensor:
+        """The loss of a batch; nothing is recorded."""
+        with tinytorch.no_grad():
+            return self.loss(*batch)
+
     @abstractmethod
     def evaluation_batches(self, data: Any) -> Iterator[Batch]:
         """Batches of train_data or val_data, the same ones every time; the place in the run stays where it is."""

@@ -14,7 +14,10 @@ from tinytorch import Tensor
 
 
 class TextRun(Run[Settings]):
-    """A program's own run says what it trains: it makes tokens of the text, the model, and the loss."""
+    """A program's own run says what it trains: it makes tokens of the text, the model, and the loss.
+
+    All batches have one shape, so that what is done to them is compiled.
+    """
 
     def __init__(self, config: Settings, text: str, tokens: np.ndarray, block_size: int) -> None:
         self.block_size = block_size
@@ -25,6 +28,13 @@ class TextRun(Run[Settings]):
             Batches(data, config.batch_size, block_size, self.generator)  # a text too short fails here, at once
         super().__init__(config, text)
         self.batches = Batches(self.train_data, config.batch_size, block_size, self.generator)
+        self._learn, self._judge = tinytorch.compile(super().learn), tinytorch.compile(super().judge)
+
+    def learn(self, share: Tensor, *batch: Tensor) -> Tensor:
+        return self._learn(share, *batch)
+
+    def judge(self, *batch: Tensor) -> Tensor:
+        return self._judge(*batch)
 
     def evaluation_batches(self, data: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
         """The same config.eval_iters batches every time; the training batches' generator is left alone."""

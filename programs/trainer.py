@@ -100,9 +100,8 @@ def step(run: Run[Any]) -> tuple[float, float, float, int]:
     counts = [_count_targets(batch) for batch in batches]
     total = 0.0
     for batch, count in zip(batches, counts, strict=True):
-        loss = run.loss(*batch) * (count / sum(counts))  # batches may differ in length: each target weighs the same
-        loss.backward()
-        total += loss.item()
+        share = tinytorch.tensor(count / sum(counts))  # batches may differ in length: each target weighs the same
+        total += run.learn(share, *batch).item()
     norm = clip_grad_norm_(run.model.parameters(), config.grad_clip or math.inf)
     run.optimizer.step()
     return total, norm.item(), lr, sum(run.count_tokens(*batch) for batch in batches)
@@ -122,13 +121,12 @@ def evaluate(run: Run[Any], data: Any, stop: StopSignal) -> float:
     """Mean loss of all targets of the fixed batches of `data`, without dropout; of those seen when asked to stop."""
     run.model.eval()
     total, count = 0.0, 0
-    with tinytorch.no_grad():
-        for batch in run.evaluation_batches(data):
-            targets = _count_targets(batch)
-            total += run.loss(*batch).item() * targets
-            count += targets
-            if stop.requested:
-                break
+    for batch in run.evaluation_batches(data):
+        targets = _count_targets(batch)
+        total += run.judge(*batch).item() * targets
+        count += targets
+        if stop.requested:
+            break
     run.model.train()
     return total / count
 
