@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinytorch.kernels.arithmetic import add
+from tinytorch.kernels.arithmetic import add, column_sums
+from tinytorch.kernels.threads import get_num_threads, set_num_threads
 
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-310, 1e-40, 3e38, -3e38]
 
@@ -48,3 +49,26 @@ def test_what_is_left_to_numpy() -> None:
     for other in others:
         assert_same_bits(add(a, other), a + other)
         assert_same_bits(add(other, a), other + a)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(0, 3), (5, 0), (1, 1), (256, 32), (300, 129), (1000, 1100)])
+def test_column_sums(dtype: Any, shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    np.testing.assert_array_equal(column_sums(x), np.add.accumulate(x, axis=0)[-1] if len(x) else np.zeros(shape[1]))
+    assert column_sums(x).dtype == dtype
+    threads = get_num_threads()
+    try:
+        set_num_threads(1)
+        alone = column_sums(x)
+    finally:
+        set_num_threads(threads)
+    np.testing.assert_array_equal(alone, column_sums(x))
+    for other in (x[::2], np.asfortranarray(x), x.astype(np.float16)):
+        np.testing.assert_array_equal(column_sums(other), other.sum(axis=0))
+
+
+def test_column_sums_of_what_is_not_finite() -> None:
+    x = np.array([[np.inf, np.nan, 1.0, 1e-40], [-np.inf, 1.0, np.inf, 1e-40]], np.float32)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(column_sums(x), x[0] + x[1])

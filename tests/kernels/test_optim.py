@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -129,11 +130,21 @@ def test_norm_of_extremes() -> None:
 
 def test_array_list_knows_its_arrays() -> None:
     a, b = np.ones(3), np.ones(3)
-    where = ArrayList([a, b])
-    assert where.holds([a, b])
-    assert not where.holds([b, a])
-    assert not where.holds([a])
-    assert not where.holds([a, b.copy()])
+    where = ArrayList.of([a, b])
+    assert ArrayList.of([a, b]).addresses is where.addresses
+    for others in ([b, a], [a], [a, b.copy()], []):
+        again = ArrayList.of(others)
+        assert again.addresses is not where.addresses
+        assert again.addresses.tolist() == [other.ctypes.data for other in others]
+
+
+def test_array_list_of_arrays_that_are_gone_is_forgotten() -> None:
+    for size in range(1, 50):  # new arrays, of which some lie where others lay
+        arrays = [np.full(size, 2.0) for _ in range(3)]
+        assert grad_norm(ArrayList.of(arrays)) == pytest.approx(2 * np.sqrt(3 * size))
+        alive = weakref.ref(arrays[0])
+        del arrays
+        assert alive() is None
 
 
 def test_errors() -> None:

@@ -1,4 +1,4 @@
-"""GELU, SiLU, SwiGLU and erf, element by element, with their backwards.
+"""ReLU, GELU, SiLU, SwiGLU and erf, element by element, with their backwards.
 
 Every array is C-contiguous, float32 or float64, of any shape; the results have the first one's shape.
 """
@@ -25,6 +25,23 @@ _TANH_SCALE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 # Beyond this the derivative of GELU is 0 or 1 in either type; going further, u' would overflow: 0 * inf.
 _SATURATED = 50.0
+
+
+@serial
+def _relu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+    x, y = x[start:stop], y[start:stop]
+    zero = x.dtype.type(0)
+    for i in range(x.size):
+        y[i] = zero if x[i] <= zero else x[i]  # NaN stays
+
+
+# dx_i = [y_i > 0] g_i
+@serial
+def _relu_backward_range(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
+    grad, y, dx = grad[start:stop], y[start:stop], dx[start:stop]
+    zero = y.dtype.type(0)
+    for i in range(grad.size):
+        dx[i] = zero if y[i] <= zero else grad[i]
 
 
 # gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
@@ -117,6 +134,16 @@ def _erf_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
 
 
 @serial
+def _relu(x: Array, y: Array) -> None:
+    parallel_for(_relu_range, x.size, _GRAIN, (x, y))
+
+
+@serial
+def _relu_backward(grad: Array, y: Array, dx: Array) -> None:
+    parallel_for(_relu_backward_range, grad.size, _GRAIN, (grad, y, dx))
+
+
+@serial
 def _gelu(x: Array, approximate: bool, y: Array) -> None:
     parallel_for(_gelu_range, x.size, _GRAIN, (x, approximate, y))
 
@@ -149,6 +176,20 @@ def _swiglu_backward(grad: Array, gate: Array, up: Array, dgate: Array, dup: Arr
 @serial
 def _erf(x: Array, y: Array) -> None:
     parallel_for(_erf_range, x.size, _GRAIN, (x, y))
+
+
+def relu(x: Array) -> Array:
+    """x where it is positive or NaN, else 0."""
+    y = np.empty_like(x)
+    launch(_relu, x.reshape(-1), y.reshape(-1))
+    return y
+
+
+def relu_backward(grad: Array, y: Array) -> Array:
+    """The gradient of x, from that of y = relu(x)."""
+    dx = np.empty_like(y)
+    launch(_relu_backward, grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    return dx
 
 
 def gelu(x: Array, tanh: bool = False) -> Array:

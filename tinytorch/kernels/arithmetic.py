@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
-from .threads import parallel_for
+from .threads import parallel_for, threads_in_use
 from .trace import launch
 
 Array = NDArray[Any]
 
 _GRAIN = 8192  # elements: one thread's share at a time
 _LARGE = 1 << 15  # elements that are worth a second thread
+_LINE = 64  # bytes in a cache line: no two threads write into one
 
 
 @serial
@@ -30,6 +31,35 @@ def _add_chunk(start: int, stop: int, worker: int, a: Array, b: Array, out: Arra
 @serial
 def _add(a: Array, b: Array, out: Array) -> None:
     parallel_for(_add_chunk, a.size, _GRAIN, (a, b, out))
+
+
+@serial
+def _column_sums_block(start: int, stop: int, worker: int, x: Array, sums: Array) -> None:
+    total = sums[start:stop]
+    for n in range(x.shape[0]):
+        row = x[n, start:stop]
+        for c in range(total.size):
+            total[c] += row[c]
+
+
+@serial
+def _column_sums(x: Array, sums: Array) -> None:
+    grain = columns = x.shape[1]
+    if threads_in_use() > 1 and x.size >= _LARGE:
+        line = _LINE // x.itemsize
+        grain = (columns // (2 * threads_in_use()) // line + 1) * line
+    parallel_for(_column_sums_block, columns, grain, (x, sums))
+
+
+def column_sums(x: Array) -> Array:
+    """The sum (C,) of the rows of x (N, C), added up in their order."""
+    if x.dtype not in (np.float32, np.float64) or not x.flags.carray:
+        summed: Array = x.sum(axis=0)
+        return summed
+    sums = np.zeros(x.shape[1], x.dtype, like=x)
+    if x.size:
+        launch(_column_sums, x, sums)
+    return sums
 
 
 def add(a: Array, b: Array, out: Array | None = None) -> Array:

@@ -47,9 +47,15 @@ def _tasks(start: int, stop: int, worker: int, a: Any, b: Any, c: Any, addend: A
     col_blocks = (cols - 1) // col_block + 1
     own = advance(scratch, worker * SCRATCH)
     for task in range(start, stop):
-        item, block = task // (row_blocks * col_blocks), task % (row_blocks * col_blocks)
-        outer, inner = item // inner_batch, item % inner_batch
-        i, j = block // col_blocks * row_block, block % col_blocks * col_block
+        # Small products take no longer than a few divisions.
+        item, i, j = task, 0, 0
+        if row_blocks * col_blocks > 1:
+            item, block = task // (row_blocks * col_blocks), task % (row_blocks * col_blocks)
+            i, j = block // col_blocks * row_block, block % col_blocks * col_block
+        outer, inner = item, 0
+        if inner_batch > 1:
+            outer = item // inner_batch
+            inner = item - outer * inner_batch
         _, _, a_row, a_col = a_strides
         _, _, b_row, b_col = b_strides
         _, _, c_row, c_col = c_strides

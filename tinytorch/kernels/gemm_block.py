@@ -120,8 +120,11 @@ def block_product(
     b_packed = advance(a_packed, _PACKED_A)
     b_whole = b_col != 1 or rows > DIRECT_ROWS
     a_whole = cols > (DIRECT_COLUMNS if a_col == 1 else DIRECT_COLUMNS_ACROSS) or rows == 1
-    depth_block = part(depth, (depth - 1) // DEPTH_BLOCK + 1, value(1))
-    row_block = part(rows, (rows - 1) // ROW_BLOCK + 1, value(ROWS))
+    depth_block, row_block = depth, rows
+    if depth > DEPTH_BLOCK:
+        depth_block = part(depth, (depth - 1) // DEPTH_BLOCK + 1, value(1))
+    if rows > ROW_BLOCK:
+        row_block = part(rows, (rows - 1) // ROW_BLOCK + 1, value(ROWS))
     for k in range(0, depth, depth_block):
         depth_now = min(depth_block, depth - k)
         if k > 0:

@@ -63,7 +63,7 @@ def pack(
     """Pack `count` items of `depth` elements from the pointer `source` to the pointer `target`."""
     vector = lanes(target)
     begin = 0
-    if item_stride == 1 and _in_vectors(width, vector):
+    if count >= width and item_stride == 1 and _in_vectors(width, vector):
         begin = count // width * width
         _pack_adjacent(source, depth_stride, count // width, width, depth, target)
     for first in range(begin, count, width):

@@ -8,9 +8,12 @@ it into equal pieces, wherever these fall, so threads share the work evenly what
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import is_
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numba import carray, types
@@ -52,13 +55,22 @@ class ArrayList:
         # offsets[k] is where array k starts in the vector of all elements
         self.offsets = np.array([0, *accumulate(self.sizes)], np.int64)
 
-    def holds(self, arrays: Sequence[Array]) -> bool:
-        """Whether this is still the list of exactly these arrays."""
-        return len(arrays) == len(self.arrays) and all(map(_is, arrays, self.arrays))
+    @classmethod
+    def of(cls, arrays: Sequence[Array]) -> ArrayList:
+        """An ArrayList of these arrays. The latest are known again: clipping and the optimizer ask for the same."""
+        for references, known in tuple(_latest):
+            if len(references) == len(arrays) and all(map(is_, arrays, [reference() for reference in references])):
+                again = cls.__new__(cls)
+                again.__dict__.update(known, arrays=list(arrays))
+                return again
+        made = cls(arrays)
+        # Without the arrays: knowing them must not keep them alive.
+        known = {name: value for name, value in made.__dict__.items() if name != "arrays"}
+        _latest.appendleft(([ref(array) for array in made.arrays], known))
+        return made
 
 
-def _is(a: Any, b: Any) -> bool:
-    return a is b
+_latest: deque[tuple[list[ref[Array]], dict[str, Any]]] = deque(maxlen=4)
 
 
 @intrinsic

@@ -270,11 +270,11 @@ class Traced(NDArrayOperatorsMixin):
     shape, dtype, ndim, size, itemsize, nbytes, strides, flags, ctypes = (
         _about(name) for name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags", "ctypes")
     )
-    reshape, transpose, swapaxes, squeeze, view, ravel = (
-        _method(name) for name in ("reshape", "transpose", "swapaxes", "squeeze", "view", "ravel")
+    transpose, swapaxes, squeeze, view, ravel = (
+        _method(name) for name in ("transpose", "swapaxes", "squeeze", "view", "ravel")
     )
-    copy, flatten, astype, take, repeat, argmax, argmin = (
-        _method(name) for name in ("copy", "flatten", "astype", "take", "repeat", "argmax", "argmin")
+    flatten, astype, take, repeat, argmax, argmin = (
+        _method(name) for name in ("flatten", "astype", "take", "repeat", "argmax", "argmin")
     )
     max, min, prod, mean, any, all, cumsum, argsort = (
         _method(name) for name in ("max", "min", "prod", "mean", "any", "all", "cumsum", "argsort")
@@ -299,6 +299,17 @@ class Traced(NDArrayOperatorsMixin):
     def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """As an array's."""
         return np.add.reduce(self, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
+
+    def copy(self) -> Traced:
+        """In C order."""
+        copied = self.tape.empty(self.shape, self.dtype)
+        self.tape.record(np.copyto, copied, self)
+        return copied
+
+    def reshape(self, *shape: Any) -> Traced:
+        """A view, or of what is not in order a copy."""
+        view = self.value.reshape(*shape)
+        return Traced(self.tape, view, self) if np.may_share_memory(view, self.value) else self.copy().reshape(*shape)
 
     def fill(self, value: Any) -> None:
         """The same number everywhere."""
@@ -384,6 +395,13 @@ def _copyto(tape: Tape, target: Any, source: Any, **params: Any) -> None:
     tape.record(partial(np.copyto, **plain(params)), target, source)
 
 
+def _where(tape: Tape, condition: Any, a: Any, b: Any) -> Traced:
+    out = tape.filled(np.where(*plain((condition, a, b))))
+    tape.record(np.copyto, out, b)
+    tape.record(partial(np.copyto, where=plain(condition)), out, a)
+    return out
+
+
 def _concatenate(tape: Tape, arrays: Any, axis: int = 0) -> Traced:
     out = tape.filled(np.concatenate(plain(arrays), axis))
     tape.record(np.concatenate, arrays, axis, out)
@@ -397,6 +415,7 @@ _SPECIAL: dict[Any, Callable[..., Any]] = {
     np.empty_like: _empty_like,
     np.copyto: _copyto,
     np.concatenate: _concatenate,
+    np.where: _where,
 }  # fmt: skip
 
 ARRAYS = frozenset({np.ndarray, Traced})  # the types of what an operation works on

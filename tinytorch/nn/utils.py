@@ -18,7 +18,7 @@ _KERNEL_DTYPES = (np.dtype("float32"), np.dtype("float64"))
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return [parameter._grad for parameter in parameters if parameter._grad is not None]
 
 
 @untraced
@@ -41,7 +41,7 @@ def clip_grad_norm_(
             together.setdefault(array.dtype, []).append(array)
         else:
             apart.append(array)
-    lists = [kernels.ArrayList(arrays) for arrays in together.values()]
+    lists = [kernels.ArrayList.of(arrays) for arrays in together.values()]
     if norm_type == 2.0:
         total = math.hypot(*map(kernels.grad_norm, lists), *(_norm([array], 2.0) for array in apart))
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import float32, float64
+from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import activation as kernels
 from .common import contiguous, floating
@@ -84,13 +84,40 @@ class Relu(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        return ctx.save(np.maximum(x, 0))
+        return ctx.save(_on_flat(kernels.relu, x) if is_floating(x.dtype) else np.maximum(x, 0))
 
     # dy/dx = [x > 0] = [y > 0]
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
-        return g * (y > 0)
+        return ReluBackward.of(g, y)
+
+
+class ReluBackward(FusedFunction):
+    """dx = [y > 0] g"""
+
+    examples = ((lambda t, g: _relu_backward(t, g), (3, 4)),)
+
+    @staticmethod
+    def composite(g: Any, y: Any) -> Any:
+        return g.masked_fill(y <= 0, 0.0)
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, y: Any) -> Any:
+        ctx.save(g, y)
+        return _on_flat(kernels.relu_backward, g, y)
+
+    # with a the gradient of dx: dL/dg = [y > 0] a, dL/dy = 0, as dx is flat in y but where it jumps
+    @staticmethod
+    def backward(ctx: Any, a: Any) -> Any:
+        _, y = ctx.saved
+        return _on_flat(kernels.relu_backward, a, y), None
+
+
+def _relu_backward(t: Any, g: Any) -> Any:
+    """The gradient of relu as a function of its cotangent g."""
+    x = t.tensor([[1.0, -1.0, 0.0, 0.5]], dtype=g.dtype, requires_grad=True)
+    return t.autograd.grad(t.relu(x * t.ones_like(g)), x, g, create_graph=True)[0]
 
 
 class LeakyRelu(Function):

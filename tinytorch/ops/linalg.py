@@ -9,6 +9,7 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import gemm
+from ..kernels.arithmetic import column_sums
 from ..kernels.stored import stored_floats
 from .common import is_tensor, promote
 from .stored import TWO_BYTES, StoredLinear, as_rows, decoded_linear, decoded_linear_backward, may_stay_stored
@@ -92,7 +93,7 @@ class Linear(FusedFunction):
         else:
             dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1])
         dw = None if x is None else _product(rows.T, as_rows(x))
-        db = rows.sum(axis=0) if ctx.needs_input_grad[2] else None
+        db = column_sums(rows) if ctx.needs_input_grad[2] else None
         return dx, dw, db
 
 

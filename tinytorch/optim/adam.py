@@ -147,7 +147,7 @@ class _Batch:
             value[...] = array
         gradients: list[Any] = [param._grad.array for param in self.params]  # type: ignore[union-attr]
         gradients = [g if g.flags.c_contiguous else np.ascontiguousarray(g) for g in gradients]
-        adamw(self.values, ArrayList(gradients), self.exp_avgs, self.exp_avg_sqs, np.array(rows)[self.row_of])
+        adamw(self.values, ArrayList.of(gradients), self.exp_avgs, self.exp_avg_sqs, np.array(rows)[self.row_of])
         for value, array in self.copied:
             array[...] = value
         for param in self.params:
