@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import tinytorch
 import tinytorch.nn as nn
@@ -55,6 +54,21 @@ class Sampling:
         return ids.gather(-1, drawn)
 
 
+class Writer:
+    """What goes on from a text, a token at a time: it may remember the text so far between the calls."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._text_model = model
+
+    def last_logits(self, idx: Tensor) -> Tensor:
+        """Logits (B, V) after idx (B, T), which begins with what the last call was given."""
+        model = self._text_model
+        return model.logits(idx[:, -model.config.block_size :])[:, -1, :]
+
+    def close(self) -> None:
+        """The text is finished."""
+
+
 class LanguageModel(nn.Module):
     """A model of the next token: subclasses give `logits(idx)`, from ids (B, T) to (B, T, V)."""
 
@@ -65,10 +79,9 @@ class LanguageModel(nn.Module):
     def logits(self, idx: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def last_logits(self, idx: Tensor, seen: list[Any]) -> Tensor:
-        """Logits (B, V) after idx (B, T). `seen`, empty at first, is the model's to remember between calls on a
-        growing idx."""
-        return self.logits(idx[:, -self.config.block_size :])[:, -1, :]
+    def writer(self, batch_size: int) -> Writer:
+        """What gives the logits of a batch of texts as they grow. Close it when they are finished."""
+        return Writer(self)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Ids and targets (B, T) int64 to logits (B, T, V) and the mean cross-entropy in nats, if targets."""
@@ -85,12 +98,15 @@ class LanguageModel(nn.Module):
         self, idx: Tensor, max_new_tokens: int, sampling: Sampling, generator: tinytorch.Generator | None = None
     ) -> Iterator[Tensor]:
         """Yield the next tokens of idx (B, T), each (B, 1), as they are drawn."""
-        seen: list[Any] = []
-        for _ in range(max_new_tokens):
-            with tinytorch.no_grad():
-                token = sampling.choose(self.last_logits(idx, seen), generator)
-            idx = tinytorch.cat([idx, token], dim=1)
-            yield token
+        writer = self.writer(idx.shape[0])
+        try:
+            for _ in range(max_new_tokens):
+                with tinytorch.no_grad():
+                    token = sampling.choose(writer.last_logits(idx), generator)
+                idx = tinytorch.cat([idx, token], dim=1)
+                yield token
+        finally:
+            writer.close()
 
     def generate(
         self,

@@ -7,30 +7,30 @@ B batch, T time, C channels, H heads, D = C/H head size, V vocabulary.
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Sequence
 
 import tinytorch
 import tinytorch.nn as nn
 from gpt.config import GPTConfig
-from gpt.language_model import LanguageModel
+from gpt.language_model import LanguageModel, Writer
 from tinytorch import Tensor
 from tinytorch.nn import functional as F
 
 
 class KeysValues:
-    """The keys and values of the positions seen so far, of one attention layer: (B, H, block_size, D) each, filled up
-    to `length`. With them a new token costs one position, not all of them anew."""
+    """The keys and values of the positions seen so far, of one attention layer: (B, H, block_size, D) each. With them a
+    new token costs one position, not all of them anew."""
 
     def __init__(self, batch_size: int, config: GPTConfig, like: Tensor) -> None:
         shape = (batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
         self.keys, self.values = (tinytorch.zeros(shape, dtype=like.dtype) for _ in range(2))
-        self.length = 0
 
-    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the keys and values (B, H, T, D) of the next T positions; all so far (B, H, length, D)."""
-        start, self.length = self.length, self.length + k.shape[2]
-        self.keys[:, :, start : self.length] = k
-        self.values[:, :, start : self.length] = v
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+    def extend(self, k: Tensor, v: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the keys and values (B, H, T, D) of the positions (T,) in their places; all, also those to come."""
+        self.keys[:, :, positions] = k
+        self.values[:, :, positions] = v
+        return self.keys, self.values
 
 
 class CausalSelfAttention(nn.Module):
@@ -42,18 +42,18 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, seen: KeysValues | None = None) -> Tensor:
+    def forward(self, x: Tensor, seen: KeysValues | None = None, positions: Tensor | None = None) -> Tensor:
         B, T, C = x.shape
         q, k, v = (
             part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
             for part in self.c_attn(x).split(C, dim=2)
         )
-        if seen is not None:
-            k, v = seen.extend(k, v)
+        mask = None
+        if seen is not None and positions is not None:
+            k, v = seen.extend(k, v, positions)
+            mask = tinytorch.arange(k.shape[2]) <= positions.unsqueeze(1)  # (T, block_size)
         dropout = self.dropout if self.training else 0.0
-        before = k.shape[2] - T  # positions that all the new ones may look at; a single new one looks at everything
-        mask = tinytorch.ones(T, T + before).tril(before) == 1 if before and T > 1 else None
-        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and not before)
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
         y = y.transpose(1, 2).contiguous().view(B, T, C)  # heads side by side
         return self.resid_dropout(self.c_proj(y))
 
@@ -77,8 +77,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, seen: KeysValues | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), seen)
+    def forward(self, x: Tensor, seen: KeysValues | None = None, positions: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), seen, positions)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -112,26 +112,62 @@ class GPT(LanguageModel):
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, mean=0.0, std=0.02 / math.sqrt(2 * self.config.n_layer))
 
-    def logits(self, idx: Tensor, seen: list[KeysValues] | None = None) -> Tensor:
-        """(B, T) to (B, T, V); the T tokens follow those that are `seen`, if any."""
-        start = seen[0].length if seen else 0
-        end = start + idx.shape[1]
-        if self.config.block_size < end:
-            raise ValueError(f"{end} tokens do not fit in a context of {self.config.block_size}: crop idx")
+    def logits(
+        self, idx: Tensor, seen: Sequence[KeysValues | None] | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """(B, T) to (B, T, V). With what is `seen`, the T tokens are at these positions (T,), after the others."""
+        T = idx.shape[1]
+        if self.config.block_size < T:
+            raise ValueError(f"{T} tokens do not fit in a context of {self.config.block_size}: crop idx")
         layers = self.transformer
-        x = layers["drop"](layers["wte"](idx) + layers["wpe"](tinytorch.arange(start, end)))  # (B, T, C) + (T, C)
-        for i, block in enumerate(layers["h"]):
-            x = block(x, seen[i] if seen else None)
+        where = tinytorch.arange(T) if positions is None else positions
+        x = layers["drop"](layers["wte"](idx) + layers["wpe"](where))  # (B, T, C) + (T, C)
+        for block, cache in zip(layers["h"], seen or [None] * len(layers["h"]), strict=True):
+            x = block(x, cache, positions)
         return self.lm_head(layers["ln_f"](x))
 
-    def last_logits(self, idx: Tensor, seen: list[KeysValues]) -> Tensor:
-        """As of LanguageModel, at the cost of one position where the others are `seen`.
+    def writer(self, batch_size: int) -> Writer:
+        """As of LanguageModel. The last one that is done is used again: its programs are compiled."""
+        spare = _SPARE.pop(self, None)
+        fits = spare is not None and spare.batch_size == batch_size and spare.dtype == self.lm_head.weight.dtype
+        return spare if spare is not None and fits else CachedWriter(self, batch_size)
 
-        Past block_size the window moves, every position with it, and all are computed anew.
-        """
-        block_size = self.config.block_size
-        if idx.shape[1] > block_size:
-            return self.logits(idx[:, -block_size:])[:, -1]
-        if not seen:
-            seen += [KeysValues(idx.shape[0], self.config, self.lm_head.weight) for _ in range(self.config.n_layer)]
-        return self.logits(idx[:, seen[0].length :], seen)[:, -1]
+
+_SPARE: weakref.WeakKeyDictionary[GPT, CachedWriter] = weakref.WeakKeyDictionary()
+
+
+class CachedWriter(Writer):
+    """Logits of a growing text at the cost of one position each, compiled.
+
+    Past block_size the window moves, every position with it, and all are computed anew.
+    """
+
+    def __init__(self, model: GPT, batch_size: int) -> None:
+        self._model = weakref.ref(model)  # which _SPARE must not keep alive
+        self.batch_size, self.dtype = batch_size, model.lm_head.weight.dtype
+        self._seen = [KeysValues(batch_size, model.config, model.lm_head.weight) for _ in range(model.config.n_layer)]
+        self._length = 0
+        self._next_logits, self._window_logits = tinytorch.compile(self._cached), tinytorch.compile(self._window)
+
+    def last_logits(self, idx: Tensor) -> Tensor:
+        model = self.model()
+        T, start = idx.shape[1], self._length
+        if model.config.block_size < T:
+            return self._window_logits(idx[:, -model.config.block_size :])
+        self._length = T
+        return self._next_logits(idx[:, start:], tinytorch.arange(start, T))
+
+    def close(self) -> None:
+        self._length = 0
+        _SPARE[self.model()] = self
+
+    def model(self) -> GPT:
+        model = self._model()
+        assert model is not None  # whoever writes holds it
+        return model
+
+    def _cached(self, idx: Tensor, positions: Tensor) -> Tensor:
+        return self.model().logits(idx, self._seen, positions)[:, -1]
+
+    def _window(self, idx: Tensor) -> Tensor:
+        return self.model().logits(idx)[:, -1]

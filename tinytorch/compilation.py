@@ -23,7 +23,7 @@ from .kernels.trace import NotTraceable, Tape, Traced, fill_all, plain
 from .modes import mode, no_grad
 from .tensor import Tensor
 
-_PROGRAMS = 8  # kept for one function: as many as PyTorch compiles before it gives up
+_PROGRAMS = 8  # kept for one function, those last used: as many as PyTorch compiles before it gives up
 
 
 def compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +47,7 @@ def compile(function: Callable[..., Any]) -> Callable[..., Any]:
     read inside (`item()`, `float()`, `if tensor:`), nor may shapes depend on them: NotTraceable, a TypeError, says
     where. Arguments that require grad raise RuntimeError.
     """
-    programs: dict[Any, list[_Program]] = {}
+    programs: list[tuple[Any, _Program]] = []  # the last used one first
 
     @functools.wraps(function)
     def compiled(*args: Any, **params: Any) -> Any:
@@ -55,15 +55,15 @@ def compile(function: Callable[..., Any]) -> Callable[..., Any]:
         key = (_structure((args, params), tensors), mode.grad, mode.unfold)
         if mode.tape is not None:  # part of what is being traced
             return function(*args, **params)
-        arrays = [tensor.array for tensor in tensors]
-        found = programs.setdefault(key, [])
-        for program in found:
-            if program.fits():
-                return program.run(arrays)
+        for place, (known, program) in enumerate(programs):
+            if known == key and program.fits():
+                if place:
+                    programs.insert(0, programs.pop(place))
+                return program.run([tensor.array for tensor in tensors])
         program = _Program()
         results = program.trace(function, args, params, tensors)
-        found.insert(0, program)
-        del found[_PROGRAMS:]
+        programs.insert(0, (key, program))
+        del programs[_PROGRAMS:]
         return results
 
     return compiled

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
 
 import tinytorch
 from gpt.config import GPTConfig
-from gpt.model import GPT, KeysValues
+from gpt.language_model import Sampling
+from gpt.model import GPT
 from programs.errors import UserError
 
 TINY = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=16)
@@ -75,11 +79,61 @@ def test_what_was_seen_need_not_be_computed_again() -> None:
     tinytorch.manual_seed(0)
     model = GPT(TINY).double().eval()
     idx = tinytorch.randint(0, 11, (3, 13))
-    seen: list[KeysValues] = []
+    writer = model.writer(3)
     with tinytorch.no_grad():
         for T in (2, 3, 4, 6, 7, 8, 9, 10, 13):  # one, two or more new tokens at a time
             expected = model.logits(idx[:, :T][:, -8:])[:, -1]
-            np.testing.assert_allclose(model.last_logits(idx[:, :T], seen).numpy(), expected.numpy(), rtol=1e-12)
+            np.testing.assert_allclose(writer.last_logits(idx[:, :T]).numpy(), expected.numpy(), rtol=1e-12)
+
+
+def written(model: GPT, text: list[int], count: int) -> list[int]:
+    """Greedily, by the whole context for each token."""
+    text = list(text)
+    with tinytorch.no_grad():
+        for _ in range(count):
+            text.append(int(model.logits(tinytorch.tensor([text[-8:]]))[0, -1].argmax().item()))
+    return text
+
+
+def test_texts_that_are_written_at_the_same_time_do_not_mix() -> None:
+    tinytorch.manual_seed(2)
+    model = GPT(TINY).double().eval()
+    texts = [[1, 2], [3, 4, 5], [6]]
+    streams = [model.stream(tinytorch.tensor([text]), 10, Sampling(greedy=True)) for text in texts]
+    drawn: list[list[int]] = [list(text) for text in texts]
+    for tokens in zip(*streams, strict=True):
+        for text, token in zip(drawn, tokens, strict=True):
+            text.append(int(token.item()))
+    assert drawn == [written(model, text, 10) for text in texts]
+
+
+def test_what_is_compiled_for_writing_sees_new_weights_and_dies_with_the_model() -> None:
+    tinytorch.manual_seed(3)
+    model = GPT(TINY).eval()
+    for seed in range(3):
+        tinytorch.manual_seed(seed)
+        model.load_state_dict(GPT(TINY).state_dict())
+        assert model.generate(tinytorch.tensor([[1]]), 9, greedy=True).tolist() == [written(model, [1], 9)]
+    twin = copy.deepcopy(model)
+    with tinytorch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    assert twin.generate(tinytorch.tensor([[1]]), 9, greedy=True).tolist() == [written(twin, [1], 9)]
+    model.double()
+    assert model.generate(tinytorch.tensor([[1]]), 3, greedy=True).tolist() == [[1, 0, 0, 0]]
+    alive = weakref.ref(model)
+    del model, p
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_text_left_unfinished_leaves_its_writer_for_the_next() -> None:
+    tinytorch.manual_seed(4)
+    model = GPT(TINY).double().eval()
+    stream = model.stream(tinytorch.tensor([[1, 2]]), 10, Sampling(greedy=True))
+    next(stream), next(stream)
+    stream.close()
+    assert model.generate(tinytorch.tensor([[5]]), 9, greedy=True).tolist() == [written(model, [5], 9)]
 
 
 def test_generation_is_that_of_the_uncached_model() -> None:

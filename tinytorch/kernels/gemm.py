@@ -93,14 +93,16 @@ def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
     """
     row_block, col_block = rows, cols
     work = rows * cols * depth
-    if threads > 1 and batch < 4 * threads and work * batch > 2 * TASK_WORK:
+    # A single row is done as fast as B is read: two threads read from two caches.
+    task_work = TASK_WORK if rows > 1 else TASK_WORK // 8
+    if threads > 1 and batch < 4 * threads and work * batch > 2 * task_work:
         by_rows = cols < 2 * rows
         wanted = threads * max(1, min(4, (rows if by_rows else cols) // (threads * 1024)))
-        wanted = (min(wanted, work // TASK_WORK + 1) - 1) // batch + 1
+        wanted = (min(wanted, work // task_work + 1) - 1) // batch + 1
         row_parts = max(1, min(wanted, rows // (4 * ROWS))) if by_rows else 1
         row_block = part(rows, row_parts, value(ROW_STEP))
         col_block = part(cols, (wanted - 1) // row_parts + 1, value(64))
-    return row_block, col_block, max(1, TASK_WORK // (row_block * col_block * depth))
+    return row_block, col_block, max(1, task_work // (row_block * col_block * depth))
 
 
 def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> bool:
