@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tinytorch
@@ -55,15 +55,21 @@ class Sampling:
 
 
 class Writer:
-    """What goes on from a text, a token at a time: it may remember the text so far between the calls."""
+    """Reads a batch of texts as they grow, and gives the logits of what comes next."""
 
-    def __init__(self, model: LanguageModel) -> None:
-        self._text_model = model
+    def __init__(self, logits: Callable[[Tensor], Tensor], block_size: int) -> None:
+        self._logits, self._block_size = logits, block_size
+        self._text: list[Tensor] = []  # at least the last block_size tokens, in pieces
 
-    def last_logits(self, idx: Tensor) -> Tensor:
-        """Logits (B, V) after idx (B, T), which begins with what the last call was given."""
-        model = self._text_model
-        return model.logits(idx[:, -model.config.block_size :])[:, -1, :]
+    def read(self, idx: Tensor) -> Tensor:
+        """Logits (B, V) after idx (B, T) has been added to the text."""
+        self._text.append(idx)
+        return self._logits(self._window())[:, -1]
+
+    def _window(self) -> Tensor:
+        """The last block_size tokens, or as many as there are."""
+        self._text = [tinytorch.cat(self._text, dim=1)[:, -self._block_size :]]
+        return self._text[0]
 
     def close(self) -> None:
         """The text is finished."""
@@ -80,8 +86,8 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def writer(self, batch_size: int) -> Writer:
-        """What gives the logits of a batch of texts as they grow. Close it when they are finished."""
-        return Writer(self)
+        """What reads a batch of texts as they grow. Close it when they are finished."""
+        return Writer(self.logits, self.config.block_size)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Ids and targets (B, T) int64 to logits (B, T, V) and the mean cross-entropy in nats, if targets."""
@@ -102,9 +108,8 @@ class LanguageModel(nn.Module):
         try:
             for _ in range(max_new_tokens):
                 with tinytorch.no_grad():
-                    token = sampling.choose(writer.last_logits(idx), generator)
-                idx = tinytorch.cat([idx, token], dim=1)
-                yield token
+                    idx = sampling.choose(writer.read(idx), generator)
+                yield idx
         finally:
             writer.close()
 

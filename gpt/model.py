@@ -137,28 +137,28 @@ _SPARE: weakref.WeakKeyDictionary[GPT, CachedWriter] = weakref.WeakKeyDictionary
 
 
 class CachedWriter(Writer):
-    """Logits of a growing text at the cost of one position each, compiled.
+    """Reads a position once, keeps its keys and values, and has both ways of reading compiled.
 
     Past block_size the window moves, every position with it, and all are computed anew.
     """
 
     def __init__(self, model: GPT, batch_size: int) -> None:
+        super().__init__(tinytorch.compile(self._moved), model.config.block_size)
         self._model = weakref.ref(model)  # which _SPARE must not keep alive
         self.batch_size, self.dtype = batch_size, model.lm_head.weight.dtype
         self._seen = [KeysValues(batch_size, model.config, model.lm_head.weight) for _ in range(model.config.n_layer)]
         self._length = 0
-        self._next_logits, self._window_logits = tinytorch.compile(self._cached), tinytorch.compile(self._window)
+        self._next_logits = tinytorch.compile(self._next)
 
-    def last_logits(self, idx: Tensor) -> Tensor:
-        model = self.model()
-        T, start = idx.shape[1], self._length
-        if model.config.block_size < T:
-            return self._window_logits(idx[:, -model.config.block_size :])
-        self._length = T
-        return self._next_logits(idx[:, start:], tinytorch.arange(start, T))
+    def read(self, idx: Tensor) -> Tensor:
+        start, self._length = self._length, self._length + idx.shape[1]
+        if self._block_size < self._length:
+            return super().read(idx)
+        self._text.append(idx)
+        return self._next_logits(idx, tinytorch.arange(start, self._length))
 
     def close(self) -> None:
-        self._length = 0
+        self._text, self._length = [], 0
         _SPARE[self.model()] = self
 
     def model(self) -> GPT:
@@ -166,8 +166,8 @@ class CachedWriter(Writer):
         assert model is not None  # whoever writes holds it
         return model
 
-    def _cached(self, idx: Tensor, positions: Tensor) -> Tensor:
+    def _next(self, idx: Tensor, positions: Tensor) -> Tensor:
         return self.model().logits(idx, self._seen, positions)[:, -1]
 
-    def _window(self, idx: Tensor) -> Tensor:
-        return self.model().logits(idx)[:, -1]
+    def _moved(self, idx: Tensor) -> Tensor:
+        return self.model().logits(idx)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,10 @@ class _Program:
 
     def fits(self) -> bool:
         """Whether the state outside is what the trace took for granted."""
-        return all([getattr(thing, name) is value for thing, name, value in self._trace.guards])
+        for name, (things, values) in self._trace.guards.items():
+            if not all(map(is_, map(attrgetter(name), things), values)):
+                return False
+        return True
 
     def run(self, arrays: list[Any]) -> Any:
         """What the function does to these arguments."""
@@ -142,7 +146,8 @@ class _Trace(Tape):
 
     def __init__(self) -> None:
         super().__init__()
-        self.guards: list[tuple[Any, str, Any]] = []  # (object, attribute, value) that must still hold
+        # What must still hold: by the name of an attribute, objects and its value in each.
+        self.guards: dict[str, tuple[list[Any], list[Any]]] = {}
         self._guarded: set[tuple[int, str]] = set()
         self._grads: dict[int, _Gradient] = {}  # by id of the leaf
 
@@ -161,7 +166,9 @@ class _Trace(Tape):
         """Trace again once the attribute is another object."""
         if (id(thing), name) not in self._guarded:
             self._guarded.add((id(thing), name))
-            self.guards.append((thing, name, getattr(thing, name)))
+            things, values = self.guards.setdefault(name, ([], []))
+            things.append(thing)
+            values.append(getattr(thing, name))
 
     def enter(self, tensor: Tensor) -> Traced:
         """The array of a Tensor, traced if it comes from outside."""

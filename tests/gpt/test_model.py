@@ -80,10 +80,11 @@ def test_what_was_seen_need_not_be_computed_again() -> None:
     model = GPT(TINY).double().eval()
     idx = tinytorch.randint(0, 11, (3, 13))
     writer = model.writer(3)
+    lengths = (2, 3, 4, 6, 7, 8, 9, 10, 13)  # one, two or more new tokens at a time
     with tinytorch.no_grad():
-        for T in (2, 3, 4, 6, 7, 8, 9, 10, 13):  # one, two or more new tokens at a time
+        for start, T in zip((0, *lengths), lengths, strict=False):
             expected = model.logits(idx[:, :T][:, -8:])[:, -1]
-            np.testing.assert_allclose(writer.last_logits(idx[:, :T]).numpy(), expected.numpy(), rtol=1e-12)
+            np.testing.assert_allclose(writer.read(idx[:, start:T]).numpy(), expected.numpy(), rtol=1e-12)
 
 
 def written(model: GPT, text: list[int], count: int) -> list[int]:

@@ -28,6 +28,11 @@ def _first_invalid(index: Index, rows: int) -> int:
     return -1
 
 
+def first_invalid(index: NDArray[np.integer], rows: int) -> int:
+    """Where, in the order of its elements, an index is not one of so many rows; -1 if it always is."""
+    return int(_first_invalid(index.reshape(-1).astype(np.int64, copy=False), rows))
+
+
 @serial
 def _index_add_columns(start: int, stop: int, worker: int, out: Array, index: Index, source: Array) -> None:
     first, last = np.uintp(start), np.uintp(stop)  # unsigned: a signed index might count from the end
@@ -48,7 +53,7 @@ def _index_add(out: Array, index: Index, source: Array) -> None:
 
 
 def _check_rows(index: Index, rows: int) -> None:
-    bad = _first_invalid(index, rows)
+    bad = first_invalid(index, rows)
     if bad >= 0:
         raise IndexError(f"index[{bad}] is {index[bad]}, expected a row from 0 to {rows - 1}")
 

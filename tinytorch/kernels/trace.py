@@ -273,8 +273,8 @@ class Traced(NDArrayOperatorsMixin):
     transpose, swapaxes, squeeze, view, ravel = (
         _method(name) for name in ("transpose", "swapaxes", "squeeze", "view", "ravel")
     )
-    flatten, astype, take, repeat, argmax, argmin = (
-        _method(name) for name in ("flatten", "astype", "take", "repeat", "argmax", "argmin")
+    flatten, astype, repeat, argmax, argmin = (
+        _method(name) for name in ("flatten", "astype", "repeat", "argmax", "argmin")
     )
     max, min, prod, mean, any, all, cumsum, argsort = (
         _method(name) for name in ("max", "min", "prod", "mean", "any", "all", "cumsum", "argsort")
@@ -310,6 +310,10 @@ class Traced(NDArrayOperatorsMixin):
         """A view, or of what is not in order a copy."""
         view = self.value.reshape(*shape)
         return Traced(self.tape, view, self) if np.may_share_memory(view, self.value) else self.copy().reshape(*shape)
+
+    def take(self, indices: Any, axis: int | None = None, mode: Any = "raise") -> Any:
+        """As an array's."""
+        return np.take(self, indices, axis=axis, mode=mode)
 
     def fill(self, value: Any) -> None:
         """The same number everywhere."""
@@ -395,6 +399,12 @@ def _copyto(tape: Tape, target: Any, source: Any, **params: Any) -> None:
     tape.record(partial(np.copyto, **plain(params)), target, source)
 
 
+def _take(tape: Tape, array: Any, indices: Any, axis: int | None = None, mode: Any = "raise") -> Traced:
+    out = tape.filled(np.take(plain(array), plain(indices), axis, mode=mode))
+    tape.record(np.take, array, indices, axis, out, mode)
+    return out
+
+
 def _where(tape: Tape, condition: Any, a: Any, b: Any) -> Traced:
     out = tape.filled(np.where(*plain((condition, a, b))))
     tape.record(np.copyto, out, b)
@@ -416,6 +426,7 @@ _SPECIAL: dict[Any, Callable[..., Any]] = {
     np.copyto: _copyto,
     np.concatenate: _concatenate,
     np.where: _where,
+    np.take: _take,
 }  # fmt: skip
 
 ARRAYS = frozenset({np.ndarray, Traced})  # the types of what an operation works on
