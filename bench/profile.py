@@ -1,8 +1,9 @@
 """python -m bench.profile: where the time of a training step and of a generated token goes, operation by operation.
 
-Counted are the applications of each operation, its backward included where that is made of operations, and the time
-inside its forward, which is arrays and kernels; likewise the backwards of fused operations. What is left of the step is
-the engine (recording, walking, making Tensors) and the clock itself.
+Of what is compiled, each step of its programs is timed, under the name of the kernel or NumPy function it calls. Of
+what is not, counted are the applications of each operation, its backward included where that is made of operations, and
+the time inside its forward, which is arrays and kernels; likewise the backwards of fused operations. What is left of
+the step is the engine (recording, walking, making Tensors) and the clock itself.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from rich.table import Table
 
 from bench import generate, train
 from bench.timing import OURS, Case
+from tinytorch import compilation
 from tinytorch.function import Function, FusedFunction
 
 _WARM, _TIMED = 3, 10
@@ -32,8 +35,30 @@ def main() -> None:
             if method in vars(cls):
                 function = _timed(getattr(cls, method), f"{cls.__name__}.{method}", timed, counted)
                 setattr(cls, method, staticmethod(function))
+    compilation._run = _run_timed(timed, counted)
     for case in cases:
         _show(case, timed, counted)
+
+
+def _run_timed(timed: Counter[str], counted: Counter[str]) -> Callable[[list[Any]], None]:
+    def run(steps: list[Any]) -> None:
+        for function, args in steps:
+            name = _name(function, args)
+            start = time.perf_counter()
+            function(*args)
+            timed[name] += time.perf_counter() - start  # type: ignore[assignment]
+            counted[name] += 1
+
+    return run
+
+
+def _name(function: Any, args: Any) -> str:
+    """What a step of a program does."""
+    if isinstance(function, partial):
+        return _name(function.func, args)
+    name = str(getattr(function, "__name__", function)).lstrip("_")
+    inner = [arg for arg in args if callable(arg)]  # of a step that fills arrays from a function's result
+    return f"{name}: {_name(inner[0], ())}" if inner else name
 
 
 def _below(cls: type[Function]) -> Iterator[type[Function]]:

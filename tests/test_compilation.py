@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import tinytorch
 from tinytorch import nn
+from tinytorch.kernels import gemm
 from tinytorch.kernels.trace import NotTraceable
 from tinytorch.nn import functional as F
 
@@ -327,6 +329,39 @@ def test_checkpoint_gives_the_same() -> None:
     for _ in range(2):
         x = tinytorch.randn(2, 3)
         np.testing.assert_array_equal(compiled(x).array, step(x).array.copy())
+
+
+def test_the_matmul_backend_and_the_default_dtype_choose_the_program() -> None:
+    product, calls = counted(lambda a: a @ a + tinytorch.ones(2))
+    a = tinytorch.ones(2, 2)
+    try:
+        for backend in ("numba", "blas", "numba"):
+            gemm.set_matmul_backend(backend)
+            assert product(a).tolist() == [[3, 3], [3, 3]]
+        assert calls.calls == 2
+        tinytorch.set_default_dtype(tinytorch.float64)
+        assert product(a).dtype == tinytorch.float64
+    finally:
+        gemm.set_matmul_backend("numba")
+        tinytorch.set_default_dtype(tinytorch.float32)
+
+
+def test_calls_from_several_threads_take_turns() -> None:
+    chain = tinytorch.compile(lambda x: ((x * 2 + 1) * 3).sum())
+    wrong = []
+
+    def work(value: float) -> None:
+        x = tinytorch.full((1000,), value)
+        for _ in range(200):
+            if chain(x).item() != (value * 2 + 1) * 3000:
+                wrong.append(value)
+
+    threads = [threading.Thread(target=work, args=(float(k),)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_a_compiled_function_inside_another_is_part_of_it() -> None:

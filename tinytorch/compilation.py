@@ -13,14 +13,17 @@ down to its kernels, because it looks at values.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
 
+from .dtypes import get_default_dtype
 from .function import Function
-from .kernels.trace import NotTraceable, Tape, Traced, fill_all, plain
+from .kernels.gemm import get_matmul_backend
+from .kernels.trace import NotTraceable, Step, Tape, Traced, fill_all, plain
 from .modes import mode, no_grad
 from .tensor import Tensor
 
@@ -49,23 +52,25 @@ def compile(function: Callable[..., Any]) -> Callable[..., Any]:
     where. Arguments that require grad raise RuntimeError.
     """
     programs: list[tuple[Any, _Program]] = []  # the last used one first
+    lock = threading.RLock()  # a program has one memory: calls from several threads take turns
 
     @functools.wraps(function)
     def compiled(*args: Any, **params: Any) -> Any:
-        tensors: list[Tensor] = []
-        key = (_structure((args, params), tensors), mode.grad, mode.unfold)
         if mode.tape is not None:  # part of what is being traced
             return function(*args, **params)
-        for place, (known, program) in enumerate(programs):
-            if known == key and program.fits():
-                if place:
-                    programs.insert(0, programs.pop(place))
-                return program.run([tensor.array for tensor in tensors])
-        program = _Program()
-        results = program.trace(function, args, params, tensors)
-        programs.insert(0, (key, program))
-        del programs[_PROGRAMS:]
-        return results
+        tensors: list[Tensor] = []
+        key = _structure((args, params), tensors), mode.grad, mode.unfold, get_default_dtype(), get_matmul_backend()
+        with lock:
+            for place, (known, program) in enumerate(programs):
+                if known == key and program.fits():
+                    if place:
+                        programs.insert(0, programs.pop(place))
+                    return program.run([tensor.array for tensor in tensors])
+            program = _Program()
+            results = program.trace(function, args, params, tensors)
+            programs.insert(0, (key, program))
+            del programs[_PROGRAMS:]
+            return results
 
     return compiled
 
@@ -133,12 +138,16 @@ class _Program:
         for own, array in zip(self.inputs, arrays, strict=True):
             np.copyto(own, array)
         with no_grad(), np.errstate(all="ignore"):
-            for function, step_args in self._steps:
-                function(*step_args)
+            _run(self._steps)
         return self._copied()
 
     def _copied(self) -> Any:
         return _rebuilt(self.results, lambda tensor: Tensor(tensor.array.copy()))
+
+
+def _run(steps: list[Step]) -> None:
+    for function, args in steps:
+        function(*args)
 
 
 class _Trace(Tape):
@@ -195,7 +204,7 @@ class _Trace(Tape):
             self.steps.append((again, ()))
             return results
         out = self.filled(results.array)
-        self.steps.append((lambda: np.copyto(out.value, again().array), ()))
+        self.steps.append((_fill, (out.value, again)))
         self.kept.append(out)
         return Tensor(out)
 
@@ -327,6 +336,10 @@ class _Gradient:
         else:
             np.add(present.array, array, out=own)
         leaf._grad = self.own
+
+
+def _fill(out: Any, function: Callable[[], Tensor]) -> None:
+    np.copyto(out, function().array)
 
 
 def _records(saved: Any) -> list[Any]:
