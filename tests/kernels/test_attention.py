@@ -359,3 +359,19 @@ def test_matches_pytorch(T: int, D: int, causal: bool) -> None:
     ours = case.run()
     for a, b in zip((ours[0], *ours[2:]), (out.detach(), q.grad, k.grad, v.grad), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("T", [1, 20, 70])
+def test_gradients_of_thirds_of_one_array_lie_as_these_do(T: int) -> None:
+    """So that nothing need be put together for the product that made q, k and v."""
+    apart = make(B=8, H=2, T=T, S=T, D=4, Dv=4, causal=True)
+    apart.k, apart.v = apart.q * 0.7 + 0.1, apart.q[::-1].copy()
+    one = np.stack([x.transpose(0, 2, 1, 3) for x in (apart.q, apart.k, apart.v)], axis=2)  # (B, T, 3, H, D)
+    thirds = [one[:, :, i].transpose(0, 2, 1, 3) for i in range(3)]
+    together = Case(*thirds, apart.grad, apart.options)
+    for ours, expected in zip(together.run(), apart.run(), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    dq, dk, dv = together.run()[2:]
+    assert dq.base is dk.base is dv.base and dq.base.shape == (8, T, 3, 2, 4)
+    for i, gradient in enumerate((dq, dk, dv)):
+        np.testing.assert_array_equal(dq.base[:, :, i].transpose(0, 2, 1, 3), gradient)

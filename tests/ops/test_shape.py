@@ -9,6 +9,7 @@ import pytest
 
 import tinytorch
 from tests.ops.checks import assert_same_error, compare_with_torch
+from tinytorch.ops.joining import Cat
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4))
 CALLS: dict[str, Any] = {
@@ -160,3 +161,32 @@ def test_copies_do_not(name: str) -> None:
     x = tinytorch.from_numpy(X.copy())
     y = CALLS[name](tinytorch, x)
     assert not np.shares_memory(x.array, y.array)
+
+
+def test_the_gradient_of_a_split_is_not_put_together_where_it_is_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What attention gives for q, k and v that one product made, and only that."""
+    put_together = []
+    whole = Cat.forward
+
+    def noticed(ctx: Any, *xs: Any, dim: int) -> Any:
+        put_together.append(dim)
+        return whole(ctx, *xs, dim=dim)
+
+    monkeypatch.setattr(Cat, "forward", staticmethod(noticed))
+
+    def gradient(order: tuple[int, int, int]) -> Any:
+        tinytorch.manual_seed(0)
+        x = tinytorch.randn(2, 5, 24, requires_grad=True)
+        parts = [part.view(2, 5, 2, 4).transpose(1, 2) for part in x.split(8, dim=2)]
+        q, k, v = (parts[i] for i in order)
+        y = tinytorch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        (y * tinytorch.arange(y.numel()).reshape(y.shape)).sum().backward()
+        return x.grad.numpy()
+
+    straight = gradient((0, 1, 2))
+    assert not put_together
+    other = gradient((1, 0, 2))
+    assert put_together == [2]
+    with tinytorch.unfold():
+        np.testing.assert_allclose(straight, gradient((0, 1, 2)), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(other, gradient((1, 0, 2)), rtol=1e-4, atol=1e-4)

@@ -84,28 +84,49 @@ def attention_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of q, k and v, given grad (B, H, T, Dv) and what `attention` took and returned.
 
-    dq (B, H, T, D) is laid out in memory as (B, T, H, D), dk and dv likewise.
+    dq (B, H, T, D) is laid out in memory as (B, T, H, D), dk and dv likewise; or, where q, k and v lie so, side by side
+    as (B, T, 3, H, D), as the gradient of the product of which they are the thirds.
     """
     _check(q, k, v, dropout)
     B, H, T, D = q.shape
     kv_heads, S, Dv = v.shape[1:]
     if grad.shape != out.shape or grad.dtype != q.dtype:
         raise ValueError(f"grad is {grad.dtype} {grad.shape} where the output is {q.dtype} {out.shape}")
-    dk = np.empty((B, S, kv_heads, D), q.dtype, like=q)
-    dv = np.empty((B, S, kv_heads, Dv), q.dtype, like=q)
     if k.size == 0 or grad.size == 0:
-        dk[...] = 0
-        dv[...] = 0
-        return np.zeros((B, T, H, D), q.dtype).transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
+        return np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     chunks = max(1, min(_TASKS // (B * kv_heads), math.ceil(S / KEYS)))
-    dq = np.empty((chunks, B, T, H, D), q.dtype, like=q)
+    if chunks == 1 and _are_thirds(q, k, v):
+        together = np.empty((B, T, 3, H, D), q.dtype, like=q)
+        dq, dk, dv = together[None, :, :, 0], together[:, :, 1], together[:, :, 2]
+    else:
+        dq = np.empty((chunks, B, T, H, D), q.dtype, like=q)
+        dk = np.empty((B, S, kv_heads, D), q.dtype, like=q)
+        dv = np.empty((B, S, kv_heads, Dv), q.dtype, like=q)
+    dk, dv = dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
     options = _options(q, k, v, mask, causal, scale, dropout, seed)
     (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
     (grad, grad_at), (out, out_at) = _located(grad), _located(out)
+    _, dq_at = _located(dq[0].transpose(0, 2, 1, 3))
+    _, dk_at = _located(dk)
+    _, dv_at = _located(dv)
     stats = stats if stats.flags.c_contiguous else stats.copy()
-    launch(backward, dq, dk, dv, (*q_at, *k_at, *v_at, *grad_at, *out_at, stats, *options))
+    results = (dq_at[0], dq.strides[0] // dq.itemsize, dq_at[1], *dk_at, *dv_at)
+    arguments = (*results, *q_at, *k_at, *v_at, *grad_at, *out_at, stats, *options)
+    launch(backward, _NO_FLOATS[q.dtype], B * kv_heads * chunks, chunks, arguments)
     summed = dq[0] if chunks == 1 else dq.sum(axis=0)
-    return summed.transpose(0, 2, 1, 3), dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
+    return summed.transpose(0, 2, 1, 3), dk, dv
+
+
+def _are_thirds(q: Array, k: Array, v: Array) -> bool:
+    """Whether they lie in one array (B, T, 3, H, D)."""
+    if not (q.shape == k.shape == v.shape and q.strides == k.strides == v.strides):
+        return False
+    _, H, T, D = q.shape
+    row = H * D * q.itemsize
+    if q.strides != (3 * row * T, D * q.itemsize, 3 * row, q.itemsize):
+        return False
+    start: int = q.ctypes.data
+    return bool(k.ctypes.data == start + row and v.ctypes.data == start + 2 * row)
 
 
 def dropout_mask(seed: int, p: float, B: int, H: int, T: int, S: int) -> Array:

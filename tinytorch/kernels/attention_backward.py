@@ -113,7 +113,8 @@ def _unpack(target: Any, target_step: int, source: Any, source_step: int, rows: 
 
 @inner
 def _key_chunks(
-    start: int, stop: int, worker: int, dq: Any, dk: Any, dv: Any,
+    start: int, stop: int, worker: int, like: Any, chunks: int,
+    dq: int, dq_chunk: int, dq_steps: Any, dk: int, dk_steps: Any, dv: int, dv_steps: Any,
     q: int, q_steps: Any, k: int, k_steps: Any, v: int, v_steps: Any,
     grad: int, grad_steps: Any, out: int, out_steps: Any, stats: Any,
     shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
@@ -124,14 +125,14 @@ def _key_chunks(
     All query heads of the group are summed in one task, so that no other writes these rows of dk and dv.
     """
     H, kv_heads, T, S, D, Dv = shape
-    chunks, B = dq.shape[:2]
     group = H // kv_heads
-    like = pointer(dq)
+    memory_like, dtype = like, like.dtype.type
+    like = pointer(memory_like)
     width = 2 * lanes(like)
     step = PANELS * width
     D_, Dv_ = round_up(D, width), round_up(Dv, width)
     most = ((S + KEYS - 1) // KEYS + chunks - 1) // chunks * KEYS  # keys of the largest chunk, in whole tiles
-    memory = scratch(2 * most * (D_ + Dv_) + step * (2 * D_ + Dv_ + D + Dv + 2) + 2 * KEYS * width, dq)
+    memory = scratch(2 * most * (D_ + Dv_) + step * (2 * D_ + Dv_ + D + Dv + 2) + 2 * KEYS * width, memory_like)
     k_tiles = first_line(memory)  # (most, D_)
     v_tiles = advance(k_tiles, most * D_)  # (most, Dv_)
     dk_tiles = advance(v_tiles, most * Dv_)  # (most, D_)
@@ -148,7 +149,6 @@ def _key_chunks(
     none: Any = np.int64(0)  # the bare literals 0, 1 and FAR would each compile the functions they go to once more
     one: Any = np.int64(1)
     far: Any = np.int64(FAR)
-    dtype = dq.dtype.type
     unit, scale_, factor = dtype(1), dtype(scale), dtype(1 / kept if kept > 0 else 0.0)
 
     for task in range(start, stop):
@@ -200,20 +200,23 @@ def _key_chunks(
                     product(dk_tile, D_, ds, width, one, q_row, D_, dk_tile, D_, rows, D_, seen, one, -ahead, far)
                     seen = round_up(seen, ROWS)
                     product(dq_row, D_, ds, one, width, k_tile, D_, dq_row, D_, seen, D_, keys, one, -far, ahead)
-            dq_tile = advance(like, (((chunk * B + b) * T + query0) * H + h) * D)
-            _unpack(dq_tile, H * D, dq_rows, D_, queries, D, scale_)
+            dq_tile = advance(pointer_at(dq, like), chunk * dq_chunk + b * dq_steps[0] + h * dq_steps[1])
+            _unpack(advance(dq_tile, query0 * dq_steps[2]), dq_steps[2], dq_rows, D_, queries, D, scale_)
+        dk_head = advance(pointer_at(dk, like), b * dk_steps[0] + kv_head * dk_steps[1])
+        dv_head = advance(pointer_at(dv, like), b * dv_steps[0] + kv_head * dv_steps[1])
         for t in range(tiles):
             key0, at = (chunk + t * chunks) * KEYS, t * KEYS
-            tile, row = min(KEYS, S - key0), (b * S + key0) * kv_heads + kv_head
-            _unpack(advance(pointer(dk), row * D), kv_heads * D, advance(dk_tiles, at * D_), D_, tile, D, unit)
-            _unpack(advance(pointer(dv), row * Dv), kv_heads * Dv, advance(dv_tiles, at * Dv_), Dv_, tile, Dv, unit)
+            tile, dk_step, dv_step = min(KEYS, S - key0), dk_steps[2], dv_steps[2]
+            _unpack(advance(dk_head, key0 * dk_step), dk_step, advance(dk_tiles, at * D_), D_, tile, D, unit)
+            _unpack(advance(dv_head, key0 * dv_step), dv_step, advance(dv_tiles, at * Dv_), Dv_, tile, Dv, unit)
 
 
 @serial
-def backward(dq: Any, dk: Any, dv: Any, args: Any) -> None:
-    """Fill dq (chunks, B, T, H, D), to be summed over chunks, dk (B, S, Hkv, D) and dv (B, S, Hkv, Dv).
+def backward(like: Any, tasks: int, chunks: int, args: Any) -> None:
+    """Fill dq (chunks, B, H, T, D), to be summed over chunks, dk (B, Hkv, S, D) and dv (B, Hkv, S, Dv).
 
-    args: the address of q and its strides over batch, head and position, in elements; those of k, v,
-    grad and out; stats (2, B, H, T); then what attention._options returns.
+    like: an array of their type. tasks: B * Hkv * chunks. args: the address of dq and its strides over chunk, and over
+    batch, head and position, in elements; those of dk, dv, q, k, v, grad and out; stats (2, B, H, T); then what
+    attention._options returns.
     """
-    parallel_for(_key_chunks, dk.shape[0] * dk.shape[2] * dq.shape[0], 1, (dq, dk, dv, *args))
+    parallel_for(_key_chunks, tasks, 1, (like, chunks, *args))

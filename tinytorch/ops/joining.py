@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from ..dtypes import promote_types
 from ..function import Function
+from ..kernels.trace import ARRAYS
+from ..modes import mode
 from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
 from .shape import expand, reshape, squeeze, unsqueeze
 
@@ -57,10 +60,29 @@ class Split(Function):
             start += size
         return tuple(pieces)
 
-    # the stretches' gradients, put together again
+    # the stretches' gradients, put together again, unless that is how they were made
     @staticmethod
     def backward(ctx: Any, *gs: Any) -> Any:
-        return Cat.of(*gs, dim=ctx.dim)
+        whole = None if mode.grad else _whole(gs, ctx.dim)
+        return Cat.of(*gs, dim=ctx.dim) if whole is None else whole
+
+
+def _whole(parts: Sequence[Any], dim: int) -> Any:
+    """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
+    whole = parts[0]
+    while type(whole.base) in ARRAYS:
+        whole = whole.base
+    shape = list(parts[0].shape)
+    shape[dim] = sum([part.shape[dim] for part in parts])
+    if whole.size != math.prod(shape) or whole.dtype != parts[0].dtype or not whole.flags.c_contiguous:
+        return None
+    whole = whole.reshape(shape)
+    place, step = whole.ctypes.data, whole.strides[dim]
+    for part in parts:
+        if part.ctypes.data != place or part.strides != whole.strides:
+            return None
+        place += part.shape[dim] * step
+    return whole
 
 
 class Tril(Function):
