@@ -372,6 +372,41 @@ def test_a_compiled_function_inside_another_is_part_of_it() -> None:
     assert calls.calls == 1
 
 
+def test_changes_in_place_of_views_and_of_what_is_saved_are_noticed_while_tracing() -> None:
+    def change(x: Any, how: str) -> Any:
+        x = x.clone().requires_grad_()
+        y = x * 2
+        z = y * y
+        if how == "view":
+            y[0:2][0:1] += 1
+        elif how == "itself":
+            y += 1
+        return tinytorch.autograd.grad(z.sum(), x)[0]
+
+    for function in (change, tinytorch.compile(change)):
+        assert function(tinytorch.ones(3), "not").tolist() == [8, 8, 8]
+        with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+            function(tinytorch.ones(3), "itself")
+        with pytest.raises(RuntimeError, match="in-place operation"):
+            function(tinytorch.ones(3), "view")
+
+
+def test_memory_of_what_is_recorded_without_a_backward_is_used_again() -> None:
+    """The graph of a result that nobody can walk is not kept."""
+    net = Net()
+    alive = []
+
+    def forward(ids: Any) -> Any:
+        y = net(ids)
+        alive.append(weakref.ref(y.grad_fn))
+        return y
+
+    compiled = tinytorch.compile(forward)
+    compiled(batches(1)[0][0])
+    gc.collect()
+    assert alive[0]() is None
+
+
 def test_is_a_decorator_that_keeps_the_name() -> None:
     @tinytorch.compile
     def triple(x: Any) -> Any:
@@ -439,6 +474,16 @@ def test_arguments_that_require_grad_are_refused() -> None:
 def test_arrays_are_refused() -> None:
     with pytest.raises(TypeError, match="from_numpy"):
         tinytorch.compile(lambda x: x)(np.ones(2))
+
+
+def test_a_history_from_outside_is_refused() -> None:
+    weight = nn.Parameter(tinytorch.ones(2))
+    scaled = weight * 2
+    compiled = tinytorch.compile(lambda x: (x * scaled).sum())
+    with pytest.raises(NotTraceable, match="has a history"):
+        compiled(tinytorch.ones(2))
+    with tinytorch.no_grad():
+        assert compiled(tinytorch.ones(2)).item() == 4
 
 
 def test_what_is_not_hashable_is_refused() -> None:

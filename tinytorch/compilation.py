@@ -47,14 +47,15 @@ def compile(function: Callable[..., Any]) -> Callable[..., Any]:
     another requires_grad, or a module another `training`. Each later call does what the traced one did: to the bit,
     with the parameters, gradients, optimizers and random numbers as they are then.
 
-    What is done in Python alone happens while tracing only: printing, counting, choosing by a number. Values cannot be
-    read inside (`item()`, `float()`, `if tensor:`), nor may shapes depend on them: NotTraceable, a TypeError, says
-    where. Arguments that require grad raise RuntimeError.
+    What is done in Python alone happens while tracing only: printing, counting, choosing by a number; and what changes
+    outside in Python alone, such as a module in another's place, is not noticed. Values cannot be read inside
+    (`item()`, `float()`, `if tensor:`), nor may shapes depend on them: NotTraceable, a TypeError, says where. Arguments
+    that require grad raise RuntimeError.
     """
     programs: list[tuple[Any, _Program]] = []  # the last used one first
     lock = threading.RLock()  # a program has one memory: calls from several threads take turns
 
-    @functools.wraps(function)
+    @functools.wraps(function, updated=())
     def compiled(*args: Any, **params: Any) -> Any:
         if mode.tape is not None:  # part of what is being traced
             return function(*args, **params)
@@ -121,7 +122,6 @@ class _Program:
         with trace:
             results = function(*args, **params)
             self.results = _rebuilt(results, lambda tensor: Tensor(plain(trace.enter(tensor))))
-            trace.kept += [inputs, results]
         self._trace = trace
         self._steps = trace.close()
         return self._copied()
@@ -184,6 +184,11 @@ class _Trace(Tape):
         array: Any = tensor.array
         if type(array) is Traced:
             return array
+        if mode.grad and tensor.grad_fn is not None:
+            raise NotTraceable(
+                f"a Tensor from outside, {tensor.dtype} {tuple(tensor.shape)}, has a history, which cannot be walked "
+                "at each call: compute it inside of the compiled function, or detach() it"
+            )
         self.guard(tensor, "array")
         self.guard(tensor, "_requires_grad")
         return self.outside(array)

@@ -259,9 +259,10 @@ class Traced(NDArrayOperatorsMixin):
     __slots__ = ("_memory", "base", "tape", "value")
 
     def __init__(self, tape: Tape, value: Array, base: Traced | None, memory: Array | None = None) -> None:
-        self.tape, self.value = tape, value
-        self.base = base  # whose memory it shares
         self._memory = memory  # its own
+        self.tape, self.value = tape, value
+        root = None if base is None else base.base
+        self.base: Traced | None = base if root is None else root  # whose memory it shares, as in NumPy
 
     def __del__(self) -> None:
         if self._memory is not None:
