@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytorch.kernels.embedding import embedding_backward, index_add
+from tinytorch.kernels.embedding import embedding_backward, first_invalid, index_add, take_rows
 from tinytorch.kernels.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -63,3 +63,27 @@ def test_bits_do_not_depend_on_threads(dtype: Any) -> None:
         set_num_threads(threads)
         results.append(embedding_backward(grad, index, 7))
     np.testing.assert_array_equal(*results)
+
+
+@given(
+    st.sampled_from([(0,), (3, 0), (7,), (2, 5), (500, 3)]),
+    st.sampled_from([0, 1, 33, 128]),
+    st.sampled_from([1, 65]),
+    st.sampled_from([np.float32, np.float64, np.float16, np.int64]),
+    st.sampled_from([np.int64, np.int32, np.uint8]),
+)
+def test_rows_are_taken_as_numpy_takes_them(shape: Any, columns: int, rows: int, dtype: Any, index_dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    weight = (rng.standard_normal((rows, columns)) * 100).astype(dtype)
+    index = rng.integers(0, rows, shape).astype(index_dtype)
+    for w, i in ((weight, index), (np.asfortranarray(weight), index), (weight, np.asfortranarray(index))):
+        got = take_rows(w, i)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, w[i])
+
+
+def test_first_invalid() -> None:
+    assert first_invalid(np.array([[0, 2], [1, 2]]), 3) == -1
+    assert first_invalid(np.array([[0, 2], [3, 2]], np.int32), 3) == 2
+    assert first_invalid(np.array([0, -1]), 3) == 1
+    assert first_invalid(np.array([], np.uint8), 0) == -1

@@ -11,8 +11,8 @@ With p = softmax(logits) and t = target, the loss of one row is PyTorch's for re
 
     -(1 - s) weight_t log p_t - (s / V) sum_j weight_j log p_j,        s = label_smoothing,
 
-and 0 where t is ignore_index. For reduction="mean" PyTorch divides their sum by `mean_divisor`, the
-sum of weight_t over the rows that are not ignored, whatever s is (0 / 0 = NaN where all are ignored).
+and 0 where t is ignore_index. For reduction="mean" PyTorch divides their sum by that of weight_t over the rows that are
+not ignored, whatever s is (0 / 0 = NaN where all are ignored).
 """
 
 from __future__ import annotations
@@ -199,8 +199,17 @@ def cross_entropy_backward(
     return dlogits
 
 
-def mean_divisor(target: Index, ignore_index: int = -100, weight: Array | None = None) -> float:
-    """What reduction="mean" divides by: the sum of the weights of the targets that are not ignored."""
-    if weight is None:
-        return float(np.count_nonzero(target != ignore_index))
-    return float(weight[target[target != ignore_index]].sum(dtype=np.float64))
+@serial
+def _count_kept(target: Index, ignore_index: int, count: Array) -> None:
+    kept = 0
+    for n in range(target.size):
+        if target[n] != ignore_index:
+            kept += 1
+    count[0] = kept
+
+
+def count_kept(target: Index, ignore_index: int, like: Array) -> Array:
+    """How many targets are not ignored, in the type of another array: ()."""
+    count = np.empty(1, like.dtype, like=like)
+    launch(_count_kept, target, ignore_index, count)
+    return count.reshape(())

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import float32, float64, int64
 from ..function import Function
-from ..kernels.embedding import embedding_backward, first_invalid
+from ..kernels.embedding import embedding_backward, first_invalid, take_rows
 from ..kernels.trace import ARRAYS, launch
 from .common import array_of, as_array, contiguous, is_tensor, normalize_dim, owned, wrap
 from .reduction import ValuesIndices
@@ -165,7 +165,7 @@ class Embedding(Function):
     @staticmethod
     def forward(ctx: Any, weight: Any, index: Any, padding_idx: int | None) -> Any:
         ctx.index, ctx.padding_idx, ctx.rows = owned(ctx, index), padding_idx, weight.shape[0]
-        return weight.take(index, axis=0, mode="clip")  # the fastest mode; all are rows
+        return take_rows(weight, index)
 
     # dL/dweight[v] = sum of g over the places with index v; no gradient for the padding row
     @staticmethod

@@ -47,7 +47,7 @@ class CrossEntropy(FusedFunction):
     @staticmethod
     def forward(ctx: Any, x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
         losses, lse = kernels.cross_entropy(x, target, ignore_index, smoothing)
-        ctx.count = (target != ignore_index).sum().astype(losses.dtype)
+        ctx.count = kernels.count_kept(target, ignore_index, losses)
         ctx.save(x, lse)
         if reduction == "none":
             return losses
