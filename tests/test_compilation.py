@@ -15,7 +15,7 @@ import pytest
 import tinytorch
 from tinytorch import nn
 from tinytorch.kernels import gemm
-from tinytorch.kernels.trace import NotTraceable
+from tinytorch.kernels.traced import NotTraceable
 from tinytorch.nn import functional as F
 
 

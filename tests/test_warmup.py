@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,30 @@ def test_what_is_compiled_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "gemm_1").mkdir()
     (tmp_path / "gemm_1" / "gemm.1.nbc").touch()
     assert compiler.anything_compiled()
+
+
+TRAINS = """
+import numpy as np, tinytorch as t
+from tinytorch import nn
+from tinytorch.nn import functional as F
+net = nn.Sequential(nn.Embedding(65, 128), nn.LayerNorm(128), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 65))
+optimizer = t.optim.AdamW(net.parameters())
+for rows in (4, 600):
+    ids = t.tensor(np.arange(rows) % 65)
+    loss = F.cross_entropy(net(ids), ids)
+    (loss + net[0].weight.sum() * 0).backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimizer.step()
+"""
+
+
+def test_after_it_nothing_is_left_to_compile_in_a_training_step(tmp_path: Path) -> None:
+    def run(*arguments: str) -> set[Path]:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        environment.pop("NUMBA_CACHE_DIR", None)
+        subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True, timeout=600)
+        return set(tmp_path.rglob("*.nbc"))
+
+    warm = run("-m", "tinytorch.warmup", "--dtypes", "float32")
+    assert warm
+    assert run("-c", TRAINS) == warm

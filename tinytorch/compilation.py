@@ -23,7 +23,8 @@ import numpy as np
 from .dtypes import get_default_dtype
 from .function import Function
 from .kernels.gemm import get_matmul_backend
-from .kernels.trace import NotTraceable, Step, Tape, Traced, fill_all, plain
+from .kernels.tape import Step, Tape, fill_all
+from .kernels.traced import NotTraceable, Traced, plain
 from .modes import mode, no_grad
 from .tensor import Tensor
 

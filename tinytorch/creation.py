@@ -9,7 +9,7 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import as_dtype, check_device, get_default_dtype, is_floating
-from .kernels.trace import launch
+from .kernels.tape import launch
 from .modes import mode, untraced
 from .ops.common import array_of, sizes
 from .random import Generator, default_generator

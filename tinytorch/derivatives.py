@@ -1,4 +1,4 @@
-"""`backward` and `grad`: what to differentiate, from which gradients, down to where; the walk does it."""
+"""`backward` and `grad`: what to differentiate, from which gradients, down to where; the walk does it. `zero_grad`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .modes import set_grad_enabled
+from .modes import set_grad_enabled, untraced
 from .ops.common import is_tensor, wrap
 from .walk import Edge, walk
 
@@ -109,3 +109,13 @@ def grad(
             f"input {unused} was not used in the graph of the outputs: set allow_unused=True if that is meant"
         )
     return tuple(results)
+
+
+@untraced
+def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
+    """Drop the gradient of each, or put zeros in a Tensor of its own in its place."""
+    for parameter in parameters:
+        if set_to_none:
+            parameter.grad = None
+        elif parameter.grad is not None:
+            parameter.grad = parameter.grad.detach().zero_()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .kernels.trace import ARRAYS
+from .kernels.traced import ARRAYS
 from .modes import mode
 from .walk import Edge, walk
 

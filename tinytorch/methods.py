@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .kernels.trace import Traced
+from .kernels.traced import Traced
 from .modes import mode
 from .ops import activation, arithmetic, elementwise, indexing, joining, linalg, reduction, shape, softmax
 from .ops.common import array_of, as_array, is_tensor, wrap

@@ -15,7 +15,7 @@ from .derivatives import backward
 from .dtypes import CPU, is_floating
 from .function import Function, shares_memory
 from .kernels.arithmetic import add
-from .kernels.trace import ARRAYS
+from .kernels.traced import ARRAYS
 from .methods import Methods
 from .modes import mode
 from .ops import elementwise

@@ -49,9 +49,11 @@ def _run_optimizer(dtype: Any) -> None:
     tinytorch.optim.AdamW([parameter]).step()
 
 
-def _run_large_sum(dtype: Any) -> None:
-    large = tinytorch.ones(1 << 16, dtype=dtype)
+def _run_large(dtype: Any) -> None:
+    """What is left to NumPy where it is small: sums, and rows of an embedding."""
+    large = tinytorch.ones(4, 1 << 14, dtype=dtype)
     large.add(large)
+    tinytorch.nn.functional.embedding(tinytorch.tensor([0, 1, 2, 3]), large)
 
 
 def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float:
@@ -66,7 +68,7 @@ def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float
             _run_examples(cls, tinytorch.dtypes.as_dtype(name))
         report(done + len(classes), total, f"AdamW {name}")
         _run_optimizer(tinytorch.dtypes.as_dtype(name))
-        _run_large_sum(tinytorch.dtypes.as_dtype(name))
+        _run_large(tinytorch.dtypes.as_dtype(name))
     report(total, total, "")
     return time.perf_counter() - started
 

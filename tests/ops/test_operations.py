@@ -11,7 +11,7 @@ import tinytorch
 from tests.ops import checks
 from tests.ops.checks import Example
 from tinytorch.function import Function, FusedFunction
-from tinytorch.kernels.trace import NotTraceable
+from tinytorch.kernels.traced import NotTraceable
 from tinytorch.ops.arithmetic import Neg
 
 OPERATIONS = checks.operations()

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from .compiler import serial
 from .math import erf as scalar_erf
 from .math import normal, sigmoid
+from .tape import launch
 from .threads import parallel_for
-from .trace import launch
 
 Array = NDArray[np.floating]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
+from .tape import launch
 from .threads import parallel_for, threads_in_use
-from .trace import launch
 
 Array = NDArray[Any]
 

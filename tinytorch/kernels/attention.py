@@ -21,7 +21,7 @@ from tinytorch.kernels.attention_decode import FEW, decode
 from tinytorch.kernels.attention_forward import forward
 from tinytorch.kernels.attention_tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
 from tinytorch.kernels.compiler import serial
-from tinytorch.kernels.trace import constant, launch
+from tinytorch.kernels.tape import constant, launch
 
 Array = npt.NDArray[Any]
 

@@ -30,8 +30,8 @@ from numba import types
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm_block import SCRATCH, block_product, dot_block, part
 from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
+from tinytorch.kernels.tape import constant, launch
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
-from tinytorch.kernels.trace import constant, launch
 
 SKINNY = 8
 DOT_DEPTH = 128  # of shorter dot products the most is adding up lanes: only a single row is worth them

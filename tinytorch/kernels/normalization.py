@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
+from .tape import launch
 from .threads import parallel_for
-from .trace import launch
 
 Array = NDArray[np.floating]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .math import exp_of_negative, maximum, subtract
+from .tape import launch
 from .threads import parallel_for
-from .trace import launch
 
 Array = NDArray[np.floating]
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..modes import mode, no_grad, untraced
+from ..derivatives import zero_grad
+from ..modes import mode, no_grad
 from ..tensor import RemovableHandle, Tensor
 from .hooks import Hook, call_with_hooks
 from .parameter import Parameter
@@ -300,14 +301,9 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    @untraced
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop every gradient, or fill it with zeros."""
-        for parameter in self.parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad = parameter.grad.detach().zero_()
+        zero_grad(self.parameters(), set_to_none)
 
     def _convert(self: M, fn: Callable[[Tensor], Tensor]) -> M:
         """Replace the storage of every tensor by fn's result; parameters keep their identity,

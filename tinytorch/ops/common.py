@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dtypes import DType, get_default_dtype, is_floating, result_type
 from ..function import Function
-from ..kernels.trace import ARRAYS
+from ..kernels.traced import ARRAYS
 from ..modes import mode
 
 if TYPE_CHECKING:

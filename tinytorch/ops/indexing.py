@@ -9,7 +9,8 @@ import numpy as np
 from ..dtypes import float32, float64, int64
 from ..function import Function
 from ..kernels.embedding import embedding_backward, first_invalid, take_rows
-from ..kernels.trace import ARRAYS, launch
+from ..kernels.tape import launch
+from ..kernels.traced import ARRAYS
 from .common import array_of, as_array, contiguous, is_tensor, normalize_dim, owned, wrap
 from .reduction import ValuesIndices
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dtypes import promote_types
 from ..function import Function
-from ..kernels.trace import ARRAYS
+from ..kernels.traced import ARRAYS
 from ..modes import mode
 from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
 from .shape import expand, reshape, squeeze, unsqueeze

@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..function import FusedFunction
 from ..kernels import loss as kernels
-from ..kernels.trace import launch
+from ..kernels.tape import launch
 from .activation import softplus
 from .common import array_of, as_array, contiguous, wrap
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..modes import enable_grad, untraced
+from ..derivatives import zero_grad
+from ..modes import enable_grad
 from ..tensor import Tensor
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -72,15 +73,9 @@ class Optimizer:
             if group.get(name):
                 raise ValueError(f"{type(self).__name__} has no {name}")
 
-    @untraced
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop every gradient, or fill it with zeros."""
-        for group in self.param_groups:
-            for param in group["params"]:
-                if set_to_none:
-                    param.grad = None
-                elif param.grad is not None:
-                    param.grad = param.grad.detach().zero_()
+        zero_grad(self._all_params(), set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns.

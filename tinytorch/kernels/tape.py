@@ -1,0 +1,213 @@
+"""Recording what is done to arrays, so that it can be done again to other numbers without Python deciding anything.
+
+A `Traced` stands for an array while a function runs once. NumPy's functions, operators and methods on it, and the
+kernels that `launch` runs, compute as always, in memory that stays, and leave a step each on the `Tape`. Running the
+steps again, after new numbers were put into the memory of the inputs, computes the results anew: no array is made, no
+shape or dtype looked at, nothing decided. What would decide by values (bool, float, an index) or let them slip away
+unseen (np.asarray) raises `NotTraceable` instead.
+
+Memory is shared as it would be without a tape: when the last reference to a Traced and its views is gone, whatever is
+made next may lie there, as the steps run in the same order each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .traced import NotTraceable, Traced, plain
+
+Array = np.ndarray[Any, Any]
+Step = tuple[Callable[..., Any], tuple[Any, ...]]
+
+_ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+_tapes = 0  # being recorded now, on all threads
+
+
+class Tape:
+    """The steps recorded so far, and the memory that they work in. `with tape:` while Traced arrays are about."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.kept: list[Any] = []  # what steps refer to other than through arrays
+        self._spare: dict[int, list[Array]] = {}  # memory that no Traced needs any more, by size
+        self._outside: dict[int, Traced] = {}
+
+    def __enter__(self) -> Tape:
+        global _tapes
+        _tapes += 1
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        global _tapes
+        _tapes -= 1
+        self._outside.clear()
+
+    def close(self) -> list[Step]:
+        """The steps. Whoever does something to a Traced of this tape from now on gets an error."""
+        steps, self.steps = self.steps, _Closed()
+        return steps
+
+    def empty(self, shape: Any, dtype: Any = np.float64, strides: Any = None) -> Traced:
+        """A new array. Strides, in bytes, must leave no gaps."""
+        shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        dtype = np.dtype(dtype)
+        size = dtype.itemsize
+        for n in shape:
+            size *= int(n)
+        size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
+        spare = self._spare.setdefault(size, [])
+        memory = spare.pop() if spare else _aligned(size)
+        return Traced(self, np.ndarray(shape, dtype, memory, 0, strides), None, memory)
+
+    def outside(self, array: Array) -> Traced:
+        """An array that exists without the tape: steps find in it whatever it holds when they run."""
+        traced = self._outside.get(id(array))
+        if traced is None:
+            traced = self._outside[id(array)] = Traced(self, array, None, None)
+            self.kept.append(array)  # a kernel may know it by its address
+        return traced
+
+    def constant(self, array: Array) -> Traced:
+        """A new array that holds these numbers each time the steps are run, even if a later step changes it."""
+        traced = self.empty(array.shape, array.dtype)
+        self.record(np.copyto, traced, array)
+        return traced
+
+    def record(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function that writes into its arguments, and make it a step."""
+        values = plain(args)
+        result = function(*values)
+        self.steps.append((function, values))
+        return result
+
+    def give_back(self, memory: Array) -> None:
+        """Let the next array of this size have the memory."""
+        self._spare[memory.nbytes].append(memory)
+
+    def capture(self, function: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """What a NumPy function returns: views of what they are views of, and copies that a step fills."""
+        values, params = plain(args), plain(params)
+        results = function(*values, **params)
+        if isinstance(results, (tuple, list)):
+            owners = [self._owner(args, result) for result in results]
+            if all(owners):
+                return type(results)(
+                    [Traced(self, result, owner) for result, owner in zip(results, owners, strict=True)]
+                )
+            outs = [self.filled(np.asarray(result)) for result in results]
+            self.steps.append((_all_into, (plain(outs), partial(function, *values, **params))))
+            return type(results)(outs)
+        if not isinstance(results, (np.ndarray, np.generic)):
+            raise NotTraceable(f"{_name(function)} gives {type(results).__name__}, which depends on values")
+        if isinstance(results, np.ndarray):
+            owner = self._owner(args, results)
+            if owner is not None:
+                return Traced(self, results, owner)
+        out = self.filled(np.asarray(results))
+        self.steps.append((_into, (out.value, partial(function, *values, **params))))
+        return out
+
+    def filled(self, result: Array) -> Traced:
+        """A new array in the layout and with the numbers of a result."""
+        out = self.empty(result.shape, result.dtype, np.empty_like(result).strides)
+        np.copyto(out.value, result)
+        return out
+
+    def _owner(self, args: Any, result: Any) -> Traced | None:
+        """Which argument a result is a view of."""
+        for arg in args:
+            if type(arg) is Traced:
+                if np.may_share_memory(arg.value, result):
+                    return arg
+            elif isinstance(arg, (tuple, list)):
+                owner = self._owner(arg, result)
+                if owner is not None:
+                    return owner
+        return None
+
+
+class _Closed(list[Step]):
+    """No steps, and none to come."""
+
+    def append(self, step: Step) -> None:
+        raise NotTraceable(
+            "a Tensor that a compiled function made is used outside of it: return it from the function, whose results "
+            "are copies"
+        )
+
+
+def _aligned(size: int) -> Array:
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size]
+
+
+def _into(out: Array, function: Callable[[], Any]) -> None:
+    fill_all((out,), (function(),), _name(function))
+
+
+def _all_into(outs: Sequence[Array], function: Callable[[], Any]) -> None:
+    fill_all(outs, function(), _name(function))
+
+
+def fill_all(outs: Sequence[Array | None], results: Sequence[Any], name: str) -> None:
+    """Copy results to where the steps after this one look for them. RuntimeError where shapes are not as traced."""
+    for out, result in zip(outs, results, strict=True):
+        if out is None:
+            continue
+        if np.shape(result) != out.shape:
+            raise RuntimeError(
+                f"{name} gave shape {out.shape} when the function was traced and gives {np.shape(result)} now: shapes "
+                "that depend on values cannot be compiled"
+            )
+        np.copyto(out, result)
+
+
+def _name(function: Any) -> str:
+    function = function.func if isinstance(function, partial) else function
+    return str(getattr(function, "__qualname__", repr(function)))
+
+
+def launch(function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args), for a kernel, or a check, that writes results into its arguments.
+
+    Where one of them is Traced it becomes a step. What it returns must follow from shapes and layouts alone.
+    """
+    if _tapes:
+        tape = _tape_of(args)
+        if tape is not None:
+            _check_known(args)
+            return tape.record(function, *args)
+    return function(*args)
+
+
+_CONSTANTS: dict[int, Array] = {}
+
+
+def constant(array: Array) -> Array:
+    """The array, which nothing ever writes into: `launch` takes no other array that is not traced, lest one escapes."""
+    _CONSTANTS[id(array)] = array
+    return array
+
+
+def _check_known(args: Any) -> None:
+    for arg in args:
+        if type(arg) is tuple:
+            _check_known(arg)
+        elif isinstance(arg, np.ndarray) and id(arg) not in _CONSTANTS:
+            raise NotTraceable(f"a kernel gets an array of shape {arg.shape} that is not traced: make it with like=")
+
+
+def _tape_of(args: Any) -> Tape | None:
+    for arg in args:
+        tape = arg.tape if type(arg) is Traced else _tape_of(arg) if type(arg) is tuple else None
+        if tape is not None:
+            return tape
+    return None
+
+
