@@ -258,6 +258,44 @@ def test_random_numbers_are_those_of_the_uncompiled_function() -> None:
     assert results[0][0] != results[0][1]
 
 
+def test_what_draws_in_numpy_or_loads_is_done_each_time() -> None:
+    layer = nn.Linear(3, 3)
+    state = nn.Linear(3, 3).state_dict()
+
+    def again(x: Any) -> Any:
+        nn.init.orthogonal_(layer.weight)
+        first = layer(x)
+        nn.init.trunc_normal_(layer.weight)
+        second = layer(x)
+        layer.load_state_dict(state)
+        return first, second, layer(x)
+
+    compiled, results = tinytorch.compile(again), []
+    x = tinytorch.randn(2, 3)
+    for function in (compiled, again):
+        tinytorch.manual_seed(3)
+        layer.load_state_dict(state)
+        results.append([[y.tolist() for y in function(x)] for _ in range(3)])
+    assert results[0] == results[1] and results[0][0] != results[0][1]
+
+
+def test_views_of_another_dtype_and_sums_at_an_index_follow_what_is_outside() -> None:
+    table, mask = tinytorch.zeros(2, 2), tinytorch.tensor([[True, False], [True, True]])
+
+    def read(x: Any) -> Any:
+        bits = table.view(tinytorch.int32) + 0
+        put = table.index_put((tinytorch.tensor([0, 0]),), x, accumulate=True)
+        return bits, put, F.scaled_dot_product_attention(x.half(), x.half(), x.half(), mask)
+
+    compiled = tinytorch.compile(read)
+    for k in range(3):
+        table.fill_(float(k))
+        mask[0, 1] = k == 2
+        x = tinytorch.randn(2, 2)
+        for ours, expected in zip(compiled(x), read(x), strict=True):
+            np.testing.assert_array_equal(ours.array, expected.array)
+
+
 def test_attention_with_dropout() -> None:
     def attend(q: Any) -> Any:
         return F.scaled_dot_product_attention(q, q, q, dropout_p=0.5, is_causal=True)

@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 
 from .. import random
-from ..modes import no_grad
+from ..modes import no_grad, untraced
 from ..tensor import Tensor
 
 Generator = random.Generator
@@ -31,6 +31,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
     return tensor
 
 
+@untraced
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -157,6 +158,7 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
+@untraced
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """gain times a random (semi-)orthogonal matrix, dimensions after the first taken as columns.
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..derivatives import zero_grad
-from ..modes import mode, no_grad
+from ..modes import mode, no_grad, untraced
 from ..tensor import RemovableHandle, Tensor
 from .hooks import Hook, call_with_hooks
 from .parameter import Parameter
@@ -255,6 +255,7 @@ class Module:
                     state[prefix + _join(path, name)] = buffer.detach()
         return state
 
+    @untraced
     def load_state_dict(
         self, state_dict: Mapping[str, Tensor | np.ndarray[Any, Any]], strict: bool = True
     ) -> IncompatibleKeys:

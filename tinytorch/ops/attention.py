@@ -44,7 +44,7 @@ class Attention(FusedFunction):
         if causal:
             s = s.masked_fill(~np.tri(*s.shape[-2:], dtype=np.bool_), -np.inf)
         if mask is not None:
-            s = s.masked_fill(~mask.array, -np.inf) if mask.dtype.kind == "b" else s + mask
+            s = s.masked_fill(~array_of(mask), -np.inf) if mask.dtype.kind == "b" else s + mask
         p = s.softmax(-1)
         if dropout:
             p = p * wrap((kernels.dropout_mask(seed, dropout, *p.shape) / (1 - dropout)).astype(p.dtype))

@@ -246,7 +246,7 @@ def index_put(input: Tensor, indices: tuple[Any, ...], values: Tensor, accumulat
     """A copy of input with values written (or added, where accumulate) at the index arrays."""
     index = _index_of(tuple(indices))
     if accumulate:
-        return input + Scatter.apply(values.expand(input.array[index].shape), index=index, shape=tuple(input.shape))
+        return input + Scatter.apply(values.expand(array_of(input)[index].shape), index=index, shape=tuple(input.shape))
     return IndexAssign.apply(input, values.to(input.dtype), index=index)
 
 

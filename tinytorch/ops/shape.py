@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..function import Function
-from .common import normalize_dim, normalize_dims, sizes, wrap
+from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -140,7 +140,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
 def view(input: Tensor, *shape: Any) -> Tensor:
     """The same memory in another shape; RuntimeError where the strides do not allow it."""
     if len(shape) == 1 and isinstance(shape[0], np.dtype):
-        return wrap(input.array.view(shape[0]))
+        return wrap(array_of(input).view(shape[0]))
     result = Reshape.apply(input, shape=sizes(shape))
     if result._counter is not input._counter and input.array.size:
         raise RuntimeError(
