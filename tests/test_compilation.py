@@ -227,6 +227,20 @@ def test_a_counter_made_inside_starts_anew() -> None:
         assert compiled(x).tolist() == total(x).tolist() == [6 * k, 3 * k]
 
 
+def test_functions_of_numpy_that_give_several_views_or_copies() -> None:
+    def parts(x: Any) -> Any:
+        left, right = np.split(x.numpy(), 2)
+        left += 1  # a view: x sees it
+        fraction, whole = np.modf(x.numpy())
+        return x, tinytorch.Tensor(right * 2), tinytorch.Tensor(fraction), tinytorch.Tensor(whole)
+
+    compiled = tinytorch.compile(lambda x: parts(x.clone()))
+    for values in ([1.5, 2.5, 3.5, 4.5], [-1.0, 0.25, 8.0, 7.75]):
+        x = tinytorch.tensor(values)
+        for ours, expected in zip(compiled(x), parts(x.clone()), strict=True):
+            np.testing.assert_array_equal(ours.array, expected.array)
+
+
 def test_state_outside_is_changed_in_place() -> None:
     seen = tinytorch.zeros(3, 2)
 

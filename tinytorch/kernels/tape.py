@@ -95,7 +95,7 @@ class Tape:
         results = function(*values, **params)
         if isinstance(results, (tuple, list)):
             owners = [self._owner(args, result) for result in results]
-            if all(owners):
+            if all(owner is not None for owner in owners):
                 return type(results)(
                     [Traced(self, result, owner) for result, owner in zip(results, owners, strict=True)]
                 )
@@ -209,5 +209,3 @@ def _tape_of(args: Any) -> Tape | None:
         if tape is not None:
             return tape
     return None
-
-
