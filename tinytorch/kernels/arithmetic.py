@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import serial
+from .compiler import inner, serial
 from .tape import launch
 from .threads import parallel_for, threads_in_use
 
@@ -33,6 +33,15 @@ def _add(a: Array, b: Array, out: Array) -> None:
     parallel_for(_add_chunk, a.size, _GRAIN, (a, b, out))
 
 
+@inner
+def column_grain(columns: int, itemsize: int) -> int:
+    """Columns of a chunk, where each thread goes through all rows: they are read far along, in two chunks a thread, for
+    one that is held up."""
+    line = _LINE // itemsize
+    grain: int = (columns // (2 * threads_in_use()) // line + 1) * line
+    return grain
+
+
 @serial
 def _column_sums_block(start: int, stop: int, worker: int, x: Array, sums: Array) -> None:
     total = sums[start:stop]
@@ -46,8 +55,7 @@ def _column_sums_block(start: int, stop: int, worker: int, x: Array, sums: Array
 def _column_sums(x: Array, sums: Array) -> None:
     grain = columns = x.shape[1]
     if threads_in_use() > 1 and x.size >= _LARGE:
-        line = _LINE // x.itemsize
-        grain = (columns // (2 * threads_in_use()) // line + 1) * line
+        grain = column_grain(columns, x.itemsize)
     parallel_for(_column_sums_block, columns, grain, (x, sums))
 
 

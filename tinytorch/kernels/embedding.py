@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .arithmetic import column_grain
 from .compiler import serial
 from .tape import launch
 from .threads import parallel_for, threads_in_use
@@ -16,7 +17,6 @@ from .threads import parallel_for, threads_in_use
 Array = NDArray[np.floating]
 Index = NDArray[np.int64]
 
-_LINE = 64  # bytes in a cache line: no two threads write into one
 _SERIAL_BELOW = 8192  # elements: less work than is worth a second thread
 _LARGE = 1 << 15  # elements that are copied faster by two threads than by NumPy
 
@@ -72,10 +72,9 @@ def _index_add_columns(start: int, stop: int, worker: int, out: Array, index: In
 @serial
 def _index_add(out: Array, index: Index, source: Array) -> None:
     columns = out.shape[1]
-    grain = columns  # rows are read far along: two blocks of columns a thread, for one that is held up
+    grain = columns
     if threads_in_use() > 1 and source.size >= _SERIAL_BELOW:
-        line = _LINE // out.itemsize
-        grain = (columns // (2 * threads_in_use()) // line + 1) * line
+        grain = column_grain(columns, out.itemsize)
     parallel_for(_index_add_columns, columns, grain, (out, index, source))
 
 
