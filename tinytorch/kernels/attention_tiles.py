@@ -62,7 +62,7 @@ def product(
                 tile_product(
                     ROWS, 2, last - first, advance(a, r * a_row + first * a_column), a_row, a_column,
                     advance(b, first * b_step + w), b_step, advance(c, r * c_step + w), c_step,
-                    advance(addend, r * addend_step + w), addend_step, add, ROWS, width,
+                    advance(addend, r * addend_step + w), addend_step, add, ROWS, width, None, None,
                 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ if `add` is 1: the result's old contents, or a bias, whose rows are 0 apart.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tinytorch.kernels.compiler import inner
@@ -26,10 +27,20 @@ from tinytorch.kernels.tile import tile_product
 DEPTH_BLOCK = 256
 ROW_BLOCK = 168 * ROWS  # of a task of more rows, as many parts as need be
 COLUMN_BLOCK = 384  # a multiple of every tile's width
-DIRECT_ROWS = 64  # B is read where it is, if adjacent, by up to so many rows
-DIRECT_COLUMNS, DIRECT_COLUMNS_ACROSS = 256, 64  # A is, by up to so many columns: where k is adjacent, where not
+PAGE = 4096  # bytes: rows so far apart share one set of the first-level cache
 DOT_ROWS = 4 if REGISTERS == 32 else 2
 STRIP = REGISTERS // 2  # vectors of results in a product with one row
+
+
+def _cache_ways() -> int:
+    """How many cache lines a set of the first-level cache holds: what Linux says, or what all processors have."""
+    try:
+        return int(Path("/sys/devices/system/cpu/cpu0/cache/index0/ways_of_associativity").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 8
+
+
+CACHE_WAYS = _cache_ways()
 
 # Scratch memory of a worker, in elements: a tile, packed A and its tail, packed B and its tail.
 _TILE = ROWS * 2 * (VECTOR_BYTES // 4)
@@ -41,60 +52,86 @@ SCRATCH = _TILE + _PACKED_A + (COLUMN_BLOCK + 2 * (VECTOR_BYTES // 4)) * DEPTH_B
 def _tile(
     height: int, wide: bool, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int,
     c: Any, c_row: int, addend: Any, addend_row: int, add: int, kept_rows: int, kept_cols: int,
+    keep_a: bool, a_copy: Any, keep_b: bool, b_copy: Any,
 ) -> None:  # fmt: skip
-    """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one."""
+    """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one.
+
+    Only the largest packs what it reads.
+    """
     if wide:
         if height == ROWS:
-            tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                         kept_rows, kept_cols)  # fmt: skip
+            if keep_a and keep_b:
+                tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                             kept_rows, kept_cols, a_copy, b_copy)  # fmt: skip
+            elif keep_a:
+                tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                             kept_rows, kept_cols, a_copy, None)  # fmt: skip
+            elif keep_b:
+                tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                             kept_rows, kept_cols, None, b_copy)  # fmt: skip
+            else:
+                tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
+                             kept_rows, kept_cols, None, None)  # fmt: skip
         elif height == MOST_ROWS:
             tile_product(MOST_ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                         kept_rows, kept_cols)  # fmt: skip
+                         kept_rows, kept_cols, None, None)  # fmt: skip
         else:
             tile_product(ROW_STEP, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                         kept_rows, kept_cols)  # fmt: skip
+                         kept_rows, kept_cols, None, None)  # fmt: skip
     else:
         if height == ROWS:
             tile_product(ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                         kept_rows, kept_cols)  # fmt: skip
+                         kept_rows, kept_cols, None, None)  # fmt: skip
         elif height == MOST_ROWS:
             tile_product(MOST_ROWS, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                         kept_rows, kept_cols)  # fmt: skip
+                         kept_rows, kept_cols, None, None)  # fmt: skip
         else:
             tile_product(ROW_STEP, 1, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                         kept_rows, kept_cols)  # fmt: skip
+                         kept_rows, kept_cols, None, None)  # fmt: skip
 
 
 @inner
 def sweep(
-    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any, a_first: int,
-    b: Any, b_row: int, b_packed: Any, b_first: int,
+    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any, a_first: int, a_last: int,
+    keep_a: bool, b: Any, b_row: int, b_col: int, b_packed: Any, pack_b: bool,
     c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
 ) -> None:  # fmt: skip
-    """c = a @ b (+ addend) for one block. Rows of a from a_first on and columns of b from b_first on are packed."""
+    """c = a @ b (+ addend) for one block.
+
+    Rows a_first .. a_last of a are read in place; if `keep_a`, the first of the tiles that need a row of whole
+    tiles packs it for the others. The rest of a is packed. So is b, unless `pack_b`: then each of its panels is
+    packed when it is used for the first time.
+    """
     vector = lanes(c)
     direct = c_col == 1 and (addend_col == 1 or add == 0)
     for i in range(0, rows, ROWS):
         height = min(ROWS, (rows - i + ROW_STEP - 1) // ROW_STEP * ROW_STEP)
-        if i >= a_first:
-            a_tile, a_down, a_right = advance(a_packed, (i - a_first) * depth), 1, height
-        else:
-            a_tile, a_down, a_right = advance(a, i * a_row), a_row, a_col
+        in_place = a_first <= i < a_last
+        copied = in_place and keep_a and height == ROWS
         for j in range(0, cols, 2 * vector):
             wide = cols - j > vector
             width = 2 * vector if wide else vector
-            if j >= b_first:
-                b_tile, b_step = advance(b_packed, (j - b_first) * depth), width
-            else:
-                b_tile, b_step = advance(b, j), b_row
+            a_copy, b_copy = advance(a_packed, i * depth), advance(b_packed, j * depth)
+            a_tile, a_down, a_right = a_copy, 1, height
+            if in_place and (j == 0 or not copied):
+                a_tile, a_down, a_right = advance(a, i * a_row), a_row, a_col
+            b_tile, b_step, copy_b = b_copy, width, False
+            if pack_b and i == 0:
+                if b_col == 1 and height == ROWS and cols - j >= 2 * vector:
+                    b_tile, b_step, copy_b = advance(b, j), b_row, True
+                else:
+                    items = min(width, cols - j)
+                    pack(advance(b, j * b_col), b_col, b_row, items, depth, 2 * vector, vector, b_copy)
             c_tile = advance(c, i * c_row + j * c_col)
             addend_tile = advance(addend, i * addend_row + j * addend_col)
+            copy_a = copied and j == 0
             if direct:
                 _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
-                      c_tile, c_row, addend_tile, addend_row, add, rows - i, cols - j)  # fmt: skip
+                      c_tile, c_row, addend_tile, addend_row, add, rows - i, cols - j,
+                      copy_a, a_copy, copy_b, b_copy)  # fmt: skip
             else:
                 _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
-                      tile, width, tile, width, 0, height, width)  # fmt: skip
+                      tile, width, tile, width, 0, height, width, copy_a, a_copy, copy_b, b_copy)  # fmt: skip
                 for r in range(min(height, rows - i)):
                     for s in range(min(width, cols - j)):
                         element = tile[r * width + s]
@@ -110,58 +147,62 @@ def part(whole: int, parts: int, unit: int) -> int:
 
 
 @inner
+def in_place(rows: int, cols: int, a: Any, a_row: int, a_col: int) -> Any:
+    """How many rows of a are read where they are, and whether the first tile that does so packs them for the others.
+
+    Where k is adjacent, tiles read along their rows, which the first-level cache holds, unless all would be in the
+    same set of it; where rows are, each k is another cache line, and a copy costs little.
+    """
+    whole = rows // ROWS * ROWS
+    complete = rows if rows % ROW_STEP == 0 else whole
+    apart = ROWS <= CACHE_WAYS or a_row * (VECTOR_BYTES // lanes(a)) % PAGE != 0
+    if cols <= 2 * lanes(a) or (a_col == 1 and cols <= 2 * COLUMN_BLOCK and apart):
+        return complete, False
+    return (complete, True) if a_row == 1 else (0, False)
+
+
+@inner
 def block_product(
     rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int, b_col: int,
     c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, scratch: Any,
 ) -> None:  # fmt: skip
     """c = a @ b (+ addend) for the rows and columns of one task."""
-    width, strip = 2 * lanes(c), STRIP * lanes(c)
+    strip = STRIP * lanes(c)
     a_packed = advance(scratch, _TILE)
     b_packed = advance(a_packed, _PACKED_A)
-    b_whole = b_col != 1 or rows > DIRECT_ROWS
-    a_whole = cols > (DIRECT_COLUMNS if a_col == 1 else DIRECT_COLUMNS_ACROSS) or rows == 1
     depth_block, row_block = depth, rows
     if depth > DEPTH_BLOCK:
         depth_block = part(depth, (depth - 1) // DEPTH_BLOCK + 1, value(1))
     if rows > ROW_BLOCK:
         row_block = part(rows, (rows - 1) // ROW_BLOCK + 1, value(ROWS))
+    # Bound by memory: read far along each row of b before going on to the next.
+    done = cols // strip * strip if rows == 1 and b_col == 1 and c_col == 1 and (add == 0 or addend_col == 1) else 0
     for k in range(0, depth, depth_block):
         depth_now = min(depth_block, depth - k)
         if k > 0:
             addend, addend_row, addend_col, add = c, c_row, c_col, 1
+        for j in range(0, done, strip):
+            tile_product(1, STRIP, depth_now, advance(a, k * a_col), a_row, a_col, advance(b, k * b_row + j), b_row,
+                         advance(c, j), c_row, advance(addend, j), addend_row, add, value(1), value(strip),
+                         None, None)  # fmt: skip
+        if done == cols:
+            continue
         for i in range(0, rows, row_block):
             rows_now = min(row_block, rows - i)
             a_now = advance(a, i * a_row + k * a_col)
-            # Rows that fill no tile are packed, with zeros below them, whatever is done with the others.
-            a_first = 0 if a_whole else rows_now if rows_now % ROW_STEP == 0 else rows_now // ROWS * ROWS
+            a_first, (a_last, keep_a) = 0, in_place(rows_now, cols - done, a, a_row, a_col)
             pack(
-                advance(a_now, a_first * a_row), a_row, a_col, rows_now - a_first, depth_now,
-                value(ROWS), value(ROW_STEP), a_packed,
+                advance(a_now, a_last * a_row), a_row, a_col, rows_now - a_last, depth_now,
+                value(ROWS), value(ROW_STEP), advance(a_packed, a_last * depth_now),
             )  # fmt: skip
-            for j in range(0, cols, COLUMN_BLOCK):
-                cols_now = min(COLUMN_BLOCK, cols - j)
-                b_now = advance(b, k * b_row + j * b_col)
-                c_now = advance(c, i * c_row + j * c_col)
-                addend_now = advance(addend, i * addend_row + j * addend_col)
-                b_first = 0 if b_whole else cols_now // width * width
-                pack(
-                    advance(b_now, b_first * b_col), b_col, b_row, cols_now - b_first, depth_now,
-                    width, lanes(c), b_packed,
-                )  # fmt: skip
-                done = 0
-                if rows == 1 and c_col == 1 and (add == 0 or addend_col == 1):
-                    # Bound by memory: read far along each row of b before going on to the next.
-                    done = b_first // strip * strip
-                    for s in range(0, done, strip):
-                        tile_product(1, STRIP, depth_now, a_packed, 1, ROW_STEP, advance(b_now, s), b_row,
-                                     advance(c_now, s), c_row, advance(addend_now, s), addend_row, add,
-                                     value(1), value(strip))  # fmt: skip
+            for j in range(done, cols, COLUMN_BLOCK):
                 sweep(
-                    rows_now, cols_now - done, depth_now, a_now, a_row, a_col, a_packed, a_first,
-                    advance(b_now, done * b_col), b_row, b_packed, b_first - done,
-                    advance(c_now, done * c_col), c_row, c_col,
-                    advance(addend_now, done * addend_col), addend_row, addend_col, add, scratch,
+                    rows_now, min(COLUMN_BLOCK, cols - j), depth_now, a_now, a_row, a_col, a_packed, a_first, a_last,
+                    keep_a, advance(b, k * b_row + j * b_col), b_row, b_col, b_packed, True,
+                    advance(c, i * c_row + j * c_col), c_row, c_col,
+                    advance(addend, i * addend_row + j * addend_col), addend_row, addend_col, add, scratch,
                 )  # fmt: skip
+                a_first = rows_now // ROWS * ROWS if keep_a else 0
 
 
 @inner

@@ -24,7 +24,7 @@ from numba import types
 
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm import SKINNY, TASK_WORK
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK, part, sweep
+from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK, in_place, part, sweep
 from tinytorch.kernels.gemm_pack import pack
 from tinytorch.kernels.simd import REGISTERS, ROW_STEP, ROWS, VECTOR_BYTES, advance, lanes, pointer, pointer_at, value
 from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decode_segment, decoded_dots
@@ -96,9 +96,14 @@ def _blocks(
                 addend, addend_row, add = c_now, cols, 1
             for i in range(0, rows, ROW_BLOCK):
                 rows_now = min(ROW_BLOCK, rows - i)
-                pack(advance(x, i * x_row + k), x_row, 1, rows_now, depth_now, value(ROWS), value(ROW_STEP), x_packed)
+                x_now = advance(x, i * x_row + k)
+                last, keep = in_place(rows_now, cols_now, x, x_row, 1)
+                pack(
+                    advance(x_now, last * x_row), x_row, 1, rows_now - last, depth_now,
+                    value(ROWS), value(ROW_STEP), advance(x_packed, last * depth_now),
+                )  # fmt: skip
                 sweep(
-                    rows_now, cols_now, depth_now, x, 0, 0, x_packed, 0, x, 0, packed, 0,
+                    rows_now, cols_now, depth_now, x_now, x_row, 1, x_packed, 0, last, keep, x, 0, 0, packed, False,
                     advance(c_now, i * cols), cols, 1, advance(addend, i * addend_row), addend_row, 1, add, tile,
                 )  # fmt: skip
 

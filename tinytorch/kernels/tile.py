@@ -6,6 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types as numba_types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinytorch.kernels.simd import (
@@ -22,6 +23,16 @@ from tinytorch.kernels.simd import (
 )
 
 types: Any = numba_types  # their annotations leave some types out
+
+
+def _fetch_ahead(builder: Any, place: Any) -> None:
+    """Ask for the cache line of an address, which need not be valid, to be read soon."""
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, all_levels, data = word(0), word(3), word(1)
+    builder.call(function, [builder.bitcast(place, cgutils.voidptr_t), read, all_levels, data])
+
 
 
 def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: Any, kept: Any) -> None:
@@ -73,6 +84,7 @@ def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: A
 def tile_product(
     typing_context: Any, rows: Any, vectors: Any, depth: Any, a: Any, a_row: Any, a_col: Any,
     b: Any, b_row: Any, c: Any, c_row: Any, addend: Any, addend_row: Any, add: Any, kept_rows: Any, kept_columns: Any,
+    a_copy: Any, b_copy: Any,
 ) -> Any:  # fmt: skip
     """c[i, j] = sum over k < depth of a[i, k] * b[k, j], plus addend[i, j] where `add` is not 0.
 
@@ -80,56 +92,67 @@ def tile_product(
     nothing else of c and addend is touched. The columns of b, c and addend are adjacent; the
     rows * vectors accumulators stay in registers throughout. An addend that is c itself accumulates;
     one whose rows are 0 apart is a bias. The sum over k is taken in order.
+
+    a_copy and b_copy, where they are pointers and not None, receive what is read of a (whose a_row is 1 then) and
+    of b, packed as `gemm_pack` does it, and what lies beside it is fetched for the next tile: loads and stores
+    have time while the processor multiplies.
     """
     row_count, vector_count, element = _literal(rows), _literal(vectors), _element(a)
     lane_count = _lanes(element)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        _, _, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add, kept_rows, kept_columns = values
+        _, _, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add, *kept, a_packed, b_packed = values
         intp = context.get_value_type(types.intp)
         vector = ir.VectorType(context.get_value_type(element), lane_count)
-        zero = ir.Constant(vector, None)
+        # Rows in groups of three, each behind one pointer: p, p + row, p + 2 * row are x86 addresses.
+        a_firsts = [builder.gep(a, [builder.mul(a_row, intp(i))]) for i in range(0, row_count, 3)]
         entry = builder.block
         loop, end = builder.append_basic_block("tile.loop"), builder.append_basic_block("tile.end")
         builder.branch(loop)
-
-        # Rows in groups of three, each behind one pointer: p, p + row, p + 2 * row are x86 addresses.
         builder.position_at_end(loop)
+        walks = []
+
+        def walk(first: Any, step: Any) -> Any:
+            place = builder.phi(first.type)
+            walks.append((place, first, step))
+            return place
+
         k = builder.phi(intp)
-        a_starts = [builder.phi(a.type) for _ in range(0, row_count, 3)]
-        b_start = builder.phi(b.type)
+        a_places = [walk(first, a_col) for first in a_firsts]
+        b_place = walk(b, b_row)
+        a_target = None if isinstance(a_copy, types.NoneType) else walk(a_packed, intp(row_count))
+        b_target = None if isinstance(b_copy, types.NoneType) else walk(b_packed, intp(vector_count * lane_count))
         sums = [[builder.phi(vector) for _ in range(vector_count)] for _ in range(row_count)]
-        b_now = [_load(builder, builder.gep(b_start, [intp(v * lane_count)]), vector) for v in range(vector_count)]
+
+        b_now = [_load(builder, builder.gep(b_place, [intp(v * lane_count)]), vector) for v in range(vector_count)]
+        if a_target is not None:
+            _store(builder, _load(builder, a_places[0], ir.VectorType(vector.element, row_count)), a_target)
+            _fetch_ahead(builder, builder.gep(a_places[0], [intp(2 * row_count - 1)]))
+        if b_target is not None:
+            for v, value in enumerate(b_now):
+                _store(builder, value, builder.gep(b_target, [intp(v * lane_count)]))
+                _fetch_ahead(builder, builder.gep(b_place, [intp((vector_count + v) * lane_count)]))
         results = []
         for i, row in enumerate(sums):
-            a_place = builder.gep(a_starts[i // 3], [builder.mul(a_row, intp(i % 3))])
+            a_place = builder.gep(a_places[i // 3], [builder.mul(a_row, intp(i % 3))])
             a_now = _broadcast(builder, builder.load(a_place), vector)
             results.append([_multiply_add(builder, a_now, b_now[v], row[v]) for v in range(vector_count)])
-        k_next = builder.add(k, intp(1))
-        builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, end)
 
-        def recur(phi: Any, first: Any, following: Any) -> None:
-            phi.add_incoming(first, entry)
-            phi.add_incoming(following, loop)
-
-        with builder.goto_block(loop):
-            a_nexts = [builder.gep(start, [a_col]) for start in a_starts]
-            b_next = builder.gep(b_start, [b_row])
-        with builder.goto_block(entry):
-            a_firsts = [builder.gep(a, [builder.mul(a_row, intp(i))]) for i in range(0, row_count, 3)]
-        recur(k, intp(0), k_next)
-        for start, first, following in zip(a_starts, a_firsts, a_nexts, strict=True):
-            recur(start, first, following)
-        recur(b_start, b, b_next)
+        following = [(place, first, builder.gep(place, [step])) for place, first, step in walks]
+        following.append((k, intp(0), builder.add(k, intp(1))))
         for row, result in zip(sums, results, strict=True):
-            for phi, value in zip(row, result, strict=True):
-                recur(phi, zero, value)
+            following += [(phi, ir.Constant(vector, None), value) for phi, value in zip(row, result, strict=True)]
+        for phi, first, value in following:
+            phi.add_incoming(first, entry)
+            phi.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following[len(walks)][2], depth), loop, end)
 
         builder.position_at_end(end)
-        _store_tile(builder, results, (c, c_row), (addend, addend_row, add), (kept_rows, kept_columns))
+        _store_tile(builder, results, (c, c_row), (addend, addend_row, add), kept)
         return context.get_dummy_value()
 
     integer = types.intp
     return types.void(
-        rows, vectors, integer, a, integer, integer, b, integer, c, integer, addend, integer, integer, integer, integer
+        rows, vectors, integer, a, integer, integer, b, integer, c, integer, addend, integer, integer, integer, integer,
+        a_copy, b_copy,
     ), codegen
