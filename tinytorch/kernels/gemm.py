@@ -2,14 +2,16 @@
 
 The structure is that of K. Goto and R. van de Geijn, "Anatomy of high-performance matrix
 multiplication", ACM TOMS 34 (2008). The result is cut into blocks, one task each. A task goes
-through k in blocks of at most DEPTH_BLOCK; for each, all its rows of A are packed once, for the last-level
-cache, then one block after the other of at most COLUMN_BLOCK columns of B, for the second level. Of these
-`tile_product` forms ROWS x (2 vectors) results at a time in registers: a tile's rows of A stay in the first
-level while the block of B passes.
+through k in blocks of at most DEPTH_BLOCK, and in each through its columns in blocks of at most
+COLUMN_BLOCK, so that such a block of B, packed, fits the second-level cache. `tile_product` forms
+ROWS x (2 vectors) results at a time in registers: a tile's rows of A stay in the first level while
+the block of B passes.
 
-Operands are not packed where that would cost more than it saves: A whose rows are used for few
-columns, B whose columns are used for few rows. Products with up to SKINNY rows (or columns, by
-transposing the problem), adjacent k in B and long sums are dot products.
+Packing was what a product lost most time with, so little of it is done apart. A whose k is adjacent
+is read in place; where its rows are, the first tile that reads them packs them. B with adjacent
+columns is packed by the first row of tiles; with adjacent k its panels are transposed one by one,
+just before those tiles need them. Products with up to SKINNY rows (or columns, by transposing the
+problem), adjacent k in B and long sums are dot products.
 
 Every element of the result is one sum in an order that depends on shapes and strides alone: bits do
 not depend on the number of threads. Zeros that fill up tiles never meet a number that is kept, so

@@ -1,4 +1,4 @@
-"""One block of a matrix product on one thread: packing, sweeping over tiles, dot products for few rows.
+"""One block of a matrix product on one thread: what is packed, the sweep over tiles, dot products for few rows.
 
 The operands are typed pointers, their strides in elements. `addend` is what is added to the product
 if `add` is 1: the result's old contents, or a bias, whose rows are 0 apart.
@@ -56,7 +56,7 @@ def _tile(
 ) -> None:  # fmt: skip
     """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one.
 
-    Only the largest packs what it reads.
+    Only the largest packs: A if `keep_a`, B if `keep_b`.
     """
     if wide:
         if height == ROWS:
@@ -150,8 +150,9 @@ def part(whole: int, parts: int, unit: int) -> int:
 def in_place(rows: int, cols: int, a: Any, a_row: int, a_col: int) -> Any:
     """How many rows of a are read where they are, and whether the first tile that does so packs them for the others.
 
-    Where k is adjacent, tiles read along their rows, which the first-level cache holds, unless all would be in the
-    same set of it; where rows are, each k is another cache line, and a copy costs little.
+    Where k is adjacent, tiles read along their rows, which the first-level cache holds, unless all of them share
+    one of its sets; of many columns it comes to the same. Where rows are adjacent, each k is another cache line,
+    and a copy costs little.
     """
     whole = rows // ROWS * ROWS
     complete = rows if rows % ROW_STEP == 0 else whole

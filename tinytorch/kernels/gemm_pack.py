@@ -6,8 +6,9 @@ index k that is summed over). `width` items form a panel, stored k by k:
     target[panel, k, i] = source[(panel * width + i) * item_stride + k * depth_stride]
 
 The last panel is as wide as its items need, rounded up to `step`, and filled up with zeros. A
-transposed matrix differs only in which stride is 1, and costs no more to pack. The scalar loop at
-the end states the meaning; what comes before is the same in vectors.
+transposed matrix differs only in which stride is 1. The scalar loop at the end states the meaning;
+what comes before is the same in vectors. Most panels of adjacent items never come here: the tile that
+reads them first packs them (`tile_product`).
 """
 
 from __future__ import annotations
