@@ -84,7 +84,7 @@ def pack_rows(
     for r in range(rows):
         to, row = advance(target, r * target_step), advance(source, r * source_step)
         for d in range(0, whole, count):
-            copy(None, advance(row, d), advance(to, d))
+            copy(advance(row, d), advance(to, d))
         for d in range(whole, columns):
             to[d] = row[d]
 

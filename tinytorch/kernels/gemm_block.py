@@ -33,7 +33,7 @@ STRIP = REGISTERS // 2  # vectors of results in a product with one row
 
 
 def _cache_ways() -> int:
-    """How many cache lines a set of the first-level cache holds: what Linux says, or what all processors have."""
+    """How many cache lines a set of the first-level cache holds: what Linux says, or 8, which is common."""
     try:
         return int(Path("/sys/devices/system/cpu/cpu0/cache/index0/ways_of_associativity").read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -52,23 +52,23 @@ SCRATCH = _TILE + _PACKED_A + (COLUMN_BLOCK + 2 * (VECTOR_BYTES // 4)) * DEPTH_B
 def _tile(
     height: int, wide: bool, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int,
     c: Any, c_row: int, addend: Any, addend_row: int, add: int, kept_rows: int, kept_cols: int,
-    keep_a: bool, a_copy: Any, keep_b: bool, b_copy: Any,
+    copy_a: bool, a_packed: Any, copy_b: bool, b_packed: Any,
 ) -> None:  # fmt: skip
     """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one.
 
-    Only the largest packs: A if `keep_a`, B if `keep_b`.
+    Only the largest packs: A if `copy_a`, B if `copy_b`.
     """
     if wide:
         if height == ROWS:
-            if keep_a and keep_b:
+            if copy_a and copy_b:
                 tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                             kept_rows, kept_cols, a_copy, b_copy)  # fmt: skip
-            elif keep_a:
+                             kept_rows, kept_cols, a_packed, b_packed)  # fmt: skip
+            elif copy_a:
                 tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                             kept_rows, kept_cols, a_copy, None)  # fmt: skip
-            elif keep_b:
+                             kept_rows, kept_cols, a_packed, None)  # fmt: skip
+            elif copy_b:
                 tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
-                             kept_rows, kept_cols, None, b_copy)  # fmt: skip
+                             kept_rows, kept_cols, None, b_packed)  # fmt: skip
             else:
                 tile_product(ROWS, 2, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add,
                              kept_rows, kept_cols, None, None)  # fmt: skip
@@ -100,38 +100,37 @@ def sweep(
 
     Rows a_first .. a_last of a are read in place; if `keep_a`, the first of the tiles that need a row of whole
     tiles packs it for the others. The rest of a is packed. So is b, unless `pack_b`: then each of its panels is
-    packed when it is used for the first time.
+    packed when it is used for the first time, if it is used again.
     """
     vector = lanes(c)
     direct = c_col == 1 and (addend_col == 1 or add == 0)
     for i in range(0, rows, ROWS):
         height = min(ROWS, (rows - i + ROW_STEP - 1) // ROW_STEP * ROW_STEP)
-        in_place = a_first <= i < a_last
-        copied = in_place and keep_a and height == ROWS
+        reads_in_place = a_first <= i < a_last
+        keeps = reads_in_place and keep_a and height == ROWS
         for j in range(0, cols, 2 * vector):
             wide = cols - j > vector
             width = 2 * vector if wide else vector
-            a_copy, b_copy = advance(a_packed, i * depth), advance(b_packed, j * depth)
-            a_tile, a_down, a_right = a_copy, 1, height
-            if in_place and (j == 0 or not copied):
+            a_panel, b_panel = advance(a_packed, i * depth), advance(b_packed, j * depth)
+            a_tile, a_down, a_right = a_panel, 1, height
+            if reads_in_place and (j == 0 or not keeps):
                 a_tile, a_down, a_right = advance(a, i * a_row), a_row, a_col
-            b_tile, b_step, copy_b = b_copy, width, False
+            b_tile, b_step, copy_a, copy_b = b_panel, width, keeps and j == 0, False
             if pack_b and i == 0:
-                if b_col == 1 and height == ROWS and cols - j >= 2 * vector:
-                    b_tile, b_step, copy_b = advance(b, j), b_row, True
+                if b_col == 1 and cols - j >= 2 * vector:
+                    b_tile, b_step, copy_b = advance(b, j), b_row, rows > ROWS
                 else:
                     items = min(width, cols - j)
-                    pack(advance(b, j * b_col), b_col, b_row, items, depth, 2 * vector, vector, b_copy)
+                    pack(advance(b, j * b_col), b_col, b_row, items, depth, 2 * vector, vector, b_panel)
             c_tile = advance(c, i * c_row + j * c_col)
             addend_tile = advance(addend, i * addend_row + j * addend_col)
-            copy_a = copied and j == 0
             if direct:
                 _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
                       c_tile, c_row, addend_tile, addend_row, add, rows - i, cols - j,
-                      copy_a, a_copy, copy_b, b_copy)  # fmt: skip
+                      copy_a, a_panel, copy_b, b_panel)  # fmt: skip
             else:
                 _tile(height, wide, depth, a_tile, a_down, a_right, b_tile, b_step,
-                      tile, width, tile, width, 0, height, width, copy_a, a_copy, copy_b, b_copy)  # fmt: skip
+                      tile, width, tile, width, 0, height, width, copy_a, a_panel, copy_b, b_panel)  # fmt: skip
                 for r in range(min(height, rows - i)):
                     for s in range(min(width, cols - j)):
                         element = tile[r * width + s]
@@ -147,19 +146,27 @@ def part(whole: int, parts: int, unit: int) -> int:
 
 
 @inner
-def in_place(rows: int, cols: int, a: Any, a_row: int, a_col: int) -> Any:
-    """How many rows of a are read where they are, and whether the first tile that does so packs them for the others.
+def pack_rest(rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any) -> Any:
+    """Pack the rows of a that tiles do not read in place.
 
-    Where k is adjacent, tiles read along their rows, which the first-level cache holds, unless all of them share
-    one of its sets; of many columns it comes to the same. Where rows are adjacent, each k is another cache line,
-    and a copy costs little.
+    Returns how many they do read there, the first ones, and whether the first tile to do so packs them for the
+    others. Where k is adjacent, tiles read along their rows, which the first-level cache holds, unless all of them
+    share one of its sets; where rows are adjacent, each k is another cache line, and a copy costs little. For the
+    tiles of many columns a packed copy always pays.
     """
-    whole = rows // ROWS * ROWS
-    complete = rows if rows % ROW_STEP == 0 else whole
+    complete = rows if rows % ROW_STEP == 0 else rows // ROWS * ROWS
     apart = ROWS <= CACHE_WAYS or a_row * (VECTOR_BYTES // lanes(a)) % PAGE != 0
     if cols <= 2 * lanes(a) or (a_col == 1 and cols <= 2 * COLUMN_BLOCK and apart):
-        return complete, False
-    return (complete, True) if a_row == 1 else (0, False)
+        last, keep = complete, False
+    elif a_row == 1:
+        last, keep = complete, True
+    else:
+        last, keep = 0, False
+    pack(
+        advance(a, last * a_row), a_row, a_col, rows - last, depth, value(ROWS), value(ROW_STEP),
+        advance(a_packed, last * depth),
+    )  # fmt: skip
+    return last, keep
 
 
 @inner
@@ -191,11 +198,8 @@ def block_product(
         for i in range(0, rows, row_block):
             rows_now = min(row_block, rows - i)
             a_now = advance(a, i * a_row + k * a_col)
-            a_first, (a_last, keep_a) = 0, in_place(rows_now, cols - done, a, a_row, a_col)
-            pack(
-                advance(a_now, a_last * a_row), a_row, a_col, rows_now - a_last, depth_now,
-                value(ROWS), value(ROW_STEP), advance(a_packed, a_last * depth_now),
-            )  # fmt: skip
+            a_first = 0
+            a_last, keep_a = pack_rest(rows_now, cols - done, depth_now, a_now, a_row, a_col, a_packed)
             for j in range(done, cols, COLUMN_BLOCK):
                 sweep(
                     rows_now, min(COLUMN_BLOCK, cols - j), depth_now, a_now, a_row, a_col, a_packed, a_first, a_last,

@@ -22,11 +22,6 @@ ROWS_AT_ONCE = 8
 
 
 @inner
-def _in_vectors(width: int, vector: int) -> bool:
-    return width == ROWS or width % vector == 0
-
-
-@inner
 def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, depth: int, target: Any) -> None:
     """Panels of adjacent items: vectors are copied. A few rows at once, so that each is read far along."""
     vector = lanes(target)
@@ -35,11 +30,8 @@ def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, dept
             for k in range(first, min(first + ROWS_AT_ONCE, depth)):
                 place = advance(source, k * depth_stride + p * width)
                 panel_place = advance(target, (p * depth + k) * width)
-                if width == ROWS:
-                    copy(ROWS, place, panel_place)
-                else:
-                    for i in range(0, width, vector):
-                        copy(None, advance(place, i), advance(panel_place, i))
+                for i in range(0, width, vector):
+                    copy(advance(place, i), advance(panel_place, i))
 
 
 @inner
@@ -64,7 +56,7 @@ def pack(
     """Pack `count` items of `depth` elements from the pointer `source` to the pointer `target`."""
     vector = lanes(target)
     begin = 0
-    if count >= width and item_stride == 1 and _in_vectors(width, vector):
+    if count >= width and item_stride == 1 and width % vector == 0:
         begin = count // width * width
         _pack_adjacent(source, depth_stride, count // width, width, depth, target)
     for first in range(begin, count, width):
@@ -73,17 +65,13 @@ def pack(
         start = advance(source, first * item_stride)
         panel = advance(target, first * depth)
         done = 0
-        if item_stride == 1 and height % vector == 0 and items < height:
+        if item_stride == 1 and height % vector == 0:
             done = depth
             for k in range(depth):
                 for i in range(0, height, vector):
                     copy_some(items - i, advance(start, k * depth_stride + i), advance(panel, k * height + i))
-        elif items == height and _in_vectors(height, vector):
-            if item_stride == 1:
-                done = depth
-                _pack_adjacent(start, depth_stride, 1, height, depth, panel)
-            elif depth_stride == 1:
-                done = _pack_across(start, item_stride, height, depth, panel)
+        elif depth_stride == 1 and items == height and (height == ROWS or height % vector == 0):
+            done = _pack_across(start, item_stride, height, depth, panel)
         for k in range(done, depth):
             for i in range(items):
                 panel[k * height + i] = start[i * item_stride + k * depth_stride]

@@ -164,18 +164,17 @@ def _count(number: Any, lane_count: int) -> int:
     return lane_count if isinstance(number, types.NoneType) else _literal(number)
 
 
-@intrinsic(prefer_literal=True)
-def copy(typing_context: Any, count: Any, source: Any, target: Any) -> Any:
-    """target[i] = source[i] for i < count, a constant, or None for the number of lanes."""
-    element = _element(source)
-    element_count = _count(count, _lanes(element))
+@intrinsic
+def copy(typing_context: Any, source: Any, target: Any) -> Any:
+    """target[i] = source[i] for i < lanes."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        vector = ir.VectorType(context.get_value_type(element), element_count)
-        _store(builder, _load(builder, values[1], vector), values[2])
+        element = _element(source)
+        vector = ir.VectorType(context.get_value_type(element), _lanes(element))
+        _store(builder, _load(builder, values[0], vector), values[1])
         return context.get_dummy_value()
 
-    return types.void(count, source, target), codegen
+    return types.void(source, target), codegen
 
 
 @intrinsic

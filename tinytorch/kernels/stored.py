@@ -24,9 +24,9 @@ from numba import types
 
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm import SKINNY, TASK_WORK
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK, in_place, part, sweep
+from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK, pack_rest, part, sweep
 from tinytorch.kernels.gemm_pack import pack
-from tinytorch.kernels.simd import REGISTERS, ROW_STEP, ROWS, VECTOR_BYTES, advance, lanes, pointer, pointer_at, value
+from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES, advance, lanes, pointer, pointer_at, value
 from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decode_segment, decoded_dots
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
 
@@ -97,11 +97,7 @@ def _blocks(
             for i in range(0, rows, ROW_BLOCK):
                 rows_now = min(ROW_BLOCK, rows - i)
                 x_now = advance(x, i * x_row + k)
-                last, keep = in_place(rows_now, cols_now, x, x_row, 1)
-                pack(
-                    advance(x_now, last * x_row), x_row, 1, rows_now - last, depth_now,
-                    value(ROWS), value(ROW_STEP), advance(x_packed, last * depth_now),
-                )  # fmt: skip
+                last, keep = pack_rest(rows_now, cols_now, depth_now, x_now, x_row, 1, x_packed)
                 sweep(
                     rows_now, cols_now, depth_now, x_now, x_row, 1, x_packed, 0, last, keep, x, 0, 0, packed, False,
                     advance(c_now, i * cols), cols, 1, advance(addend, i * addend_row), addend_row, 1, add, tile,

@@ -34,7 +34,6 @@ def _fetch_ahead(builder: Any, place: Any) -> None:
     builder.call(function, [builder.bitcast(place, cgutils.voidptr_t), read, all_levels, data])
 
 
-
 def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: Any, kept: Any) -> None:
     """Store rows of vectors, with an addend if there is one; through masks where not all of the tile is kept."""
     (c, c_row), (addend, addend_row, add), (kept_rows, kept_columns) = target, addition, kept
