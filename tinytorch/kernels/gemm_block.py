@@ -24,10 +24,10 @@ from tinytorch.kernels.simd import (
 )
 from tinytorch.kernels.tile import tile_product
 
-DEPTH_BLOCK = 256
+DEPTH_BLOCK = 256  # of float64 three quarters: a tile's rows of A and a panel of B share the first-level cache
 ROW_BLOCK = 168 * ROWS  # of a task of more rows, as many parts as need be
 COLUMN_BLOCK = 384  # a multiple of every tile's width
-PAGE = 4096  # bytes: rows so far apart share one set of the first-level cache
+PAGE = 4096  # bytes: rows so far apart are pages of their own, and share one set of the first-level cache
 DOT_ROWS = 4 if REGISTERS == 32 else 2
 STRIP = REGISTERS // 2  # vectors of results in a product with one row
 
@@ -175,16 +175,19 @@ def block_product(
     c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, scratch: Any,
 ) -> None:  # fmt: skip
     """c = a @ b (+ addend) for the rows and columns of one task."""
-    strip = STRIP * lanes(c)
+    strip, size = STRIP * lanes(c), VECTOR_BYTES // lanes(c)
     a_packed = advance(scratch, _TILE)
     b_packed = advance(a_packed, _PACKED_A)
     depth_block, row_block = depth, rows
-    if depth > DEPTH_BLOCK:
-        depth_block = part(depth, (depth - 1) // DEPTH_BLOCK + 1, value(1))
+    most = DEPTH_BLOCK if size == 4 else DEPTH_BLOCK * 3 // 4
+    if depth > most:
+        depth_block = part(depth, (depth - 1) // most + 1, value(1))
     if rows > ROW_BLOCK:
         row_block = part(rows, (rows - 1) // ROW_BLOCK + 1, value(ROWS))
     # Bound by memory: read far along each row of b before going on to the next.
     done = cols // strip * strip if rows == 1 and b_col == 1 and c_col == 1 and (add == 0 or addend_col == 1) else 0
+    # Tiles would read a few columns of each row: where each is another page, whole rows are packed before.
+    pages = b_col == 1 and b_row * size >= PAGE and rows > 8 * ROWS
     for k in range(0, depth, depth_block):
         depth_now = min(depth_block, depth - k)
         if k > 0:
@@ -201,9 +204,12 @@ def block_product(
             a_first = 0
             a_last, keep_a = pack_rest(rows_now, cols - done, depth_now, a_now, a_row, a_col, a_packed)
             for j in range(done, cols, COLUMN_BLOCK):
+                cols_now, b_now = min(COLUMN_BLOCK, cols - j), advance(b, k * b_row + j * b_col)
+                if pages:
+                    pack(b_now, b_col, b_row, cols_now, depth_now, 2 * lanes(b), lanes(b), b_packed)
                 sweep(
-                    rows_now, min(COLUMN_BLOCK, cols - j), depth_now, a_now, a_row, a_col, a_packed, a_first, a_last,
-                    keep_a, advance(b, k * b_row + j * b_col), b_row, b_col, b_packed, True,
+                    rows_now, cols_now, depth_now, a_now, a_row, a_col, a_packed, a_first, a_last,
+                    keep_a, b_now, b_row, b_col, b_packed, not pages,
                     advance(c, i * c_row + j * c_col), c_row, c_col,
                     advance(addend, i * addend_row + j * addend_col), addend_row, addend_col, add, scratch,
                 )  # fmt: skip
