@@ -91,6 +91,24 @@ def test_erf_float64() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_normal_and_slope_of_gelu(dtype: Any) -> None:
+    """Within two roundings of 1 everywhere; the lower tail keeps four digits down to -5."""
+    below, slope = loop(kernels.normal), loop(kernels.gelu_slope)
+    x = np.concatenate([np.linspace(-10, 10, 20001), [-1e4, 1e4, -1e30, 1e30]]).astype(dtype)
+    wide = x.astype(np.float64)
+    probability = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in wide])
+    derivative = probability + wide * np.exp(-wide * wide / 2) / math.sqrt(2 * math.pi)
+    rounding = 2 * float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(below(x), probability, rtol=0, atol=rounding)
+    np.testing.assert_allclose(slope(x), derivative, rtol=0, atol=rounding)
+    tail = (x < 0) & (x > -5)
+    np.testing.assert_allclose(below(x)[tail], probability[tail], rtol=1e-4)
+    infinite = np.array([np.inf, -np.inf, np.nan, 0], dtype)
+    np.testing.assert_array_equal(below(infinite), [1, 0, np.nan, 0.5])
+    np.testing.assert_array_equal(slope(infinite), [1, 0, np.nan, 0.5])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_edges(dtype: Any) -> None:
     info = np.finfo(dtype)
     x = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, info.max, -info.max, info.smallest_subnormal], dtype)

@@ -66,7 +66,7 @@ UNARY: dict[str, Any] = {
 NAN, ROOTS, INFINITIES = [np.nan], [-0.0, -np.inf], [np.inf, -np.inf, 800.0, -800.0]
 GRADIENT_DIFFERS = {
     "abs": NAN, "relu": NAN, "maximum_ties": NAN, "minimum": NAN, "clamp_tensor": NAN, "pow_half": ROOTS,
-    "gelu_tanh": INFINITIES,
+    "gelu": INFINITIES[:2], "gelu_tanh": INFINITIES,
 }  # fmt: skip
 
 

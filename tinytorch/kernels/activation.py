@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .math import erf as scalar_erf
-from .math import normal, sigmoid
+from .math import gelu_slope, normal, sigmoid
 from .tape import launch
 from .threads import parallel_for
 
@@ -20,7 +20,6 @@ Array = NDArray[np.floating]
 
 _GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 
-_ONE_OVER_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 _TANH_SCALE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 # Beyond this the derivative of GELU is 0 or 1 in either type; going further, u' would overflow: 0 * inf.
@@ -58,7 +57,7 @@ def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool,
             y[i] = v * sigmoid(v * (a + b * v * v))
     else:
         for i in range(x.size):
-            y[i] = x[i] * normal(x[i])[0]
+            y[i] = x[i] * normal(x[i])
 
 
 # dx_i = g_i (P(x_i) + x_i P'(x_i)), with P'(x) = e^(-x^2 / 2) / sqrt(2 pi), or approximately
@@ -80,10 +79,8 @@ def _gelu_backward_range(
             # y[i] = v * s
             dx[i] = grad[i] * s * (one + v * (one - s) * (a + b3 * v * v))
     else:
-        scale = real(_ONE_OVER_SQRT_2PI)
         for i in range(grad.size):
-            p, e = normal(x[i])
-            dx[i] = grad[i] * (p + x[i] * scale * e)  # y[i] = x[i] * p
+            dx[i] = grad[i] * gelu_slope(x[i])
 
 
 # silu(x) = x s(x), s the logistic sigmoid, s' = s (1 - s)

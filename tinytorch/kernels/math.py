@@ -10,10 +10,16 @@ NumPy does; but exp is for what is not above 0, and it and sigmoid give 0 in pla
 tests/kernels/test_math.py asserts the largest error over the whole range, in units in the last place.
 
 Range reduction and reconstruction are the classic ones (W. J. Cody and W. Waite, Software Manual for
-the Elementary Functions, 1980): exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2; for the
-error function erfc(a) = exp(-a^2) p((a - k) / (a + k)) (J. L. Schonfelder, Chebyshev expansions for
-the error and related functions, 1978). The polynomials interpolate at Chebyshev nodes and were
-computed to 50 digits.
+the Elementary Functions, 1980): exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2.
+
+The normal distribution function P has P(-a) = 2^q(a), q a polynomial, and P(a) = 1 - P(-a): neither a
+division nor a second exponential. What counts is P beside 1, so the polynomial may be the less exact the
+smaller 2^q is, and beyond a = 6.5 (float32) or 9 (float64) P is 0 or 1. So is the derivative of GELU,
+x P(x), whose values at a and -a add up to 1: at -a it is P(-a) (1 - a P'(a) / P(-a)), and the second factor
+is a polynomial, too.
+
+The polynomials of exp and erf interpolate at Chebyshev nodes; the two others are minimax, by Remez's
+exchange, under those weights. All were computed to 50 digits and more.
 """
 
 from __future__ import annotations
@@ -35,6 +41,8 @@ Scalar = Callable[[Any], Any]
 # No "reassoc" here, whatever the caller allows: it would cancel the rounding trick and merge the two
 # halves of ln 2. LLVM keeps the flags of each instruction when it inlines.
 _OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
+
+LONGEST_CHAIN = 7  # coefficients that are summed up one after the other
 
 _BITS = {types.float32: types.int32, types.float64: types.int64}
 _FLOATS = {bits: floating for floating, bits in _BITS.items()}
@@ -70,13 +78,24 @@ def maximum(typingctx: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def _polynomial(typingctx: Any, coefficients: Any, x: Any) -> Any:
-    """coefficients[0] + coefficients[1] x + ... by Horner's rule, written out."""
+    """coefficients[0] + coefficients[1] x + ..., written out.
+
+    By Horner's rule, a chain in which each step waits for the last. A long one is two of half the length,
+    of the even and of the odd powers, which a processor runs side by side: p(x) = even(x^2) + x odd(x^2).
+    """
+
+    def value(builder: Any, coefficients: list[Any], x: Any) -> Any:
+        if len(coefficients) > LONGEST_CHAIN:
+            square = builder.fmul(x, x)
+            even, odd = value(builder, coefficients[::2], square), value(builder, coefficients[1::2], square)
+            return builder.fadd(builder.fmul(odd, x), even)
+        *rest, y = coefficients
+        for coefficient in reversed(rest):
+            y = builder.fadd(builder.fmul(y, x), coefficient)
+        return y
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        *rest, y = cgutils.unpack_tuple(builder, args[0])
-        for coefficient in reversed(rest):
-            y = builder.fadd(builder.fmul(y, args[1]), coefficient)
-        return y
+        return value(builder, cgutils.unpack_tuple(builder, args[0]), args[1])
 
     return x(coefficients, x), codegen
 
@@ -96,11 +115,11 @@ class _Constants:
     # ln 2 in two parts; the first has so few bits that n times it is exact.
     ln2: tuple[float, float]
     tanh_max: float  # from here on tanh(x) rounds to 1
-    erfc_max: float  # from here on erfc(x) rounds to 0
+    tail_max: float  # beyond this P(-a) is less than one rounding of P(a)
     exp: tuple[float, ...]  # (exp(r) - 1 - r) / r^2, |r| <= ln(2) / 2
     erf: tuple[float, ...]  # erf(a) / a of a^2, 0 <= a <= 1
-    erfcx_at: float  # k
-    erfcx: tuple[float, ...]  # exp(a^2) erfc(a) of (a - k) / (a + k), 0 <= a <= erfc_max
+    log2_tail: tuple[float, ...]  # log2 P(-a) of a, 0 <= a <= tail_max
+    gelu_slope: tuple[float, ...]  # 1 - a P'(a) / P(-a) of a, 0 <= a <= tail_max
 
 
 _FLOAT32 = _Constants(
@@ -108,13 +127,16 @@ _FLOAT32 = _Constants(
     integer=np.int32,
     ln2=(0.693359375, -0.00021219444005469058),
     tanh_max=9.1,
-    erfc_max=10.1,
+    tail_max=6.5,
     exp=(0.5, 0.16666576, 0.041666552, 0.008363233, 0.001392625),
     erf=(1.1283791, -0.37612626, 0.112835944, -0.026854211, 0.0051890872, -0.00080168643, 7.8758749e-05),
-    erfcx_at=2.0,
-    erfcx=(
-        0.25539568, -0.42718598, 0.24165856, -0.078975424, 0.0037289937, 0.0069745211, -0.00083650544,
-        -0.00091415217, 4.516953e-05, 9.2931521e-05,
+    log2_tail=(
+        -1.0, -1.1511046, -0.4592199, -0.052436233, 0.006924478, 3.3778033e-05, -0.0003051225, 8.705442e-05,
+        -1.3433559e-05, 1.1586843e-06, -4.3626688e-08,
+    ),
+    gelu_slope=(
+        1.0, -0.7978854, -0.63661045, -0.109044835, 0.01919986, 0.00012821253, -0.0012842554, 0.00043172456,
+        -7.75054e-05, 7.727595e-06, -3.3578974e-07,
     ),
 )  # fmt: skip
 
@@ -123,7 +145,7 @@ _FLOAT64 = _Constants(
     integer=np.int64,
     ln2=(0.6931471803691238, 1.9082149292705878e-10),
     tanh_max=19.1,
-    erfc_max=27.3,
+    tail_max=9.0,
     exp=(
         0.5000000000000001, 0.16666666666666669, 0.041666666666623824, 0.008333333333330039,
         0.0013888888917367081, 0.00019841269863171557, 2.4801521057868204e-05, 2.7557268276905696e-06,
@@ -134,14 +156,23 @@ _FLOAT64 = _Constants(
         0.0052239776071164225, -0.0008548325975389692, 0.00012055294904839707, -1.492473690741966e-05,
         1.6447424703317362e-06, -1.6208483801871705e-07, 1.3720064546777686e-08, -7.795898827002142e-10,
     ),
-    erfcx_at=4.0,
-    erfcx=(
-        0.13699945762506138, -0.25906804876017114, 0.218719678918266, -0.1642578166973601,
-        0.10896317739880554, -0.06310781563828442, 0.03129905652165753, -0.012843946049820134,
-        0.00406026358253592, -0.0007991266913849132, -2.176140653292762e-05, 7.898274555380487e-05,
-        -2.255744361856697e-05, -1.9024803515175837e-06, 2.9483460756375263e-06, -4.086703915477836e-07,
-        -2.901405345177877e-07, 9.386247303920106e-08, 3.0484721185308804e-08, -1.1692407665648523e-08,
-        -3.958581742223494e-09,
+    log2_tail=(
+        -1.0, -1.1511040990721495, -0.4592240942638686, -0.05242119331841383, 0.006899128810380734,
+        5.335250835824535e-05, -0.00030589076804604925, 7.525733020948362e-05, -2.345645624578134e-06,
+        -4.0931520975482745e-06, 1.3177050327529184e-06, -8.757037836096357e-08, -7.971345436678583e-08,
+        3.730893986855977e-08, -8.461187175607439e-09, 7.602726900291813e-10, 2.0170116083550963e-10,
+        -1.0617698050911579e-10, 2.637261874611937e-11, -4.489934702274428e-12, 5.622350545297859e-13,
+        -5.226061937745467e-14, 3.5295961187839412e-15, -1.6428927825387728e-16, 4.721003940512627e-18,
+        -6.316282174402976e-20,
+    ),
+    gelu_slope=(
+        1.0, -0.7978845608028504, -0.6366197723683381, -0.10900680705728616, 0.01912844684723522,
+        0.00018490473985776, -0.0012721590332777826, 0.0003651341082233195, -1.296635087496434e-05,
+        -2.560780007741248e-05, 9.234861823561388e-06, -7.766951061214131e-07, -5.699658813613055e-07,
+        2.724592371223595e-07, -4.683594699621986e-08, -7.954949576940469e-09, 8.044060365947294e-09,
+        -2.982255754857615e-09, 7.479079650269264e-10, -1.4088153351207976e-10, 2.0532031960358916e-11,
+        -2.3204430821432744e-12, 2.003822094878664e-13, -1.2803925559396218e-14, 5.710071472047311e-16,
+        -1.5870137533597752e-17, 2.0690974932071215e-19,
     ),
 )  # fmt: skip
 
@@ -152,21 +183,22 @@ def _make(constants: _Constants) -> SimpleNamespace:
     info = np.finfo(floating)
     mantissa, bias = integer(info.nmant), integer(info.maxexp - 1)
     sign_bit, other_bits = integer(np.iinfo(integer).min), integer(np.iinfo(integer).max)
-    # Adding 1.5 * 2^mantissa leaves no bits for a fraction: the low bits of the sum are the nearest
-    # integer, and a shift by `mantissa` moves them into the exponent and all else out.
-    shifter = floating(1.5 * 2.0**info.nmant)
+    # Adding 1.5 * 2^mantissa leaves no bits for a fraction: the low bits of the sum are the nearest integer
+    # plus the exponent's bias, and a shift by `mantissa` moves them into the exponent and all else out.
+    shifter = floating(1.5 * 2.0**info.nmant + bias)
     log2_e = floating(math.log2(math.e))
     ln2_high, ln2_low = map(floating, constants.ln2)
-    tanh_max, erfc_max, erfcx_at = map(floating, (constants.tanh_max, constants.erfc_max, constants.erfcx_at))
-    zero, half, one, two, sqrt_half = map(floating, (0, 0.5, 1, 2, math.sqrt(0.5)))
+    tanh_max, tail_max = map(floating, (constants.tanh_max, constants.tail_max))
+    zero, one, two, sqrt_two, ln2 = map(floating, (0, 1, 2, math.sqrt(2), math.log(2)))
     exp_normal_min = floating(math.log(info.tiny))
     exp_coefficients = tuple(map(floating, constants.exp))
     erf_coefficients = tuple(map(floating, constants.erf))
-    erfcx_coefficients = tuple(map(floating, constants.erfcx))
+    log2_tail_coefficients = tuple(map(floating, constants.log2_tail))
+    slope_coefficients = tuple(map(floating, constants.gelu_slope))
 
     @register_jitable(**_OPTIONS)
-    def power_of_two(n_bits: Any) -> Any:
-        return bits_to_float(integer((n_bits + bias) << mantissa))
+    def power_of_two(n: Any) -> Any:
+        return bits_to_float(integer(float_to_bits(n) << mantissa))
 
     @register_jitable(**_OPTIONS)
     def reduce(x: Any, n: Any) -> Any:
@@ -178,7 +210,7 @@ def _make(constants: _Constants) -> SimpleNamespace:
         """exp(x) - 1 for moderate x: 2^n (exp(r) - 1) + (2^n - 1)"""
         n = x * log2_e + shifter
         r = reduce(x, n - shifter)
-        power = power_of_two(float_to_bits(n))
+        power = power_of_two(n)
         return power * ((r * r) * _polynomial(exp_coefficients, r) + r) + (power - one)
 
     @register_jitable(**_OPTIONS)
@@ -202,7 +234,7 @@ def _make(constants: _Constants) -> SimpleNamespace:
         clamped = exp_normal_min if x < exp_normal_min else x
         n = clamped * log2_e + shifter
         r = reduce(clamped, n - shifter)
-        y = ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(float_to_bits(n))
+        y = ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(n)
         return zero if x < exp_normal_min else y
 
     exp_of_negative_jitted = register_jitable(**_OPTIONS)(exp_of_negative)
@@ -213,25 +245,32 @@ def _make(constants: _Constants) -> SimpleNamespace:
         return (e if x < zero else one) / (one + e)
 
     @register_jitable(**_OPTIONS)
-    def erfcx(a: Any) -> Any:
-        """exp(a^2) erfc(a), 0 <= a"""
-        a = erfc_max if a > erfc_max else a
-        return _polynomial(erfcx_coefficients, (a - erfcx_at) / (a + erfcx_at))
+    def tail(a: Any) -> Any:
+        """P(-a), 0 <= a <= tail_max"""
+        log2 = _polynomial(log2_tail_coefficients, a)
+        n = log2 + shifter
+        r = (log2 - (n - shifter)) * ln2
+        return ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(n)
 
     def erf(x: Any) -> Any:
         a = magnitude(x)
-        square = a * a
-        near = a * _polynomial(erf_coefficients, square)
-        far = one - exp_of_negative_jitted(-square) * erfcx(a)
+        near = a * _polynomial(erf_coefficients, a * a)
+        b = a * sqrt_two
+        far = one if b > tail_max else one - two * tail(b)
         return with_sign_of(x, near if a < one else far)
 
     def normal(x: Any) -> Any:
-        a = magnitude(x) * sqrt_half
-        e = exp_of_negative_jitted(-half * (x * x))
-        tail = half * e * erfcx(a)
-        return (tail if x < zero else one - tail), e
+        a = magnitude(x)
+        below = zero if a > tail_max else tail(a)
+        return below if x < zero else one - below
 
-    return SimpleNamespace(exp_of_negative=exp_of_negative, tanh=tanh, sigmoid=sigmoid, erf=erf, normal=normal)
+    def gelu_slope(x: Any) -> Any:
+        a = magnitude(x)
+        below = zero if a > tail_max else tail(a) * _polynomial(slope_coefficients, a)
+        return below if x < zero else one - below
+
+    return SimpleNamespace(exp_of_negative=exp_of_negative, tanh=tanh, sigmoid=sigmoid, erf=erf, normal=normal,
+        gelu_slope=gelu_slope)
 
 
 def exp_of_negative(x: Any) -> Any:
@@ -255,7 +294,12 @@ def erf(x: Any) -> Any:
 
 
 def normal(x: Any) -> Any:
-    """The normal distribution function at x, accurate in its lower tail, and exp(-x^2 / 2)."""
+    """P(x), the normal distribution function: half of 1 + erf(x / sqrt(2))."""
+    raise NotImplementedError("for use in compiled code only")
+
+
+def gelu_slope(x: Any) -> Any:
+    """The derivative of x P(x), P the normal distribution function."""
     raise NotImplementedError("for use in compiled code only")
 
 
@@ -268,5 +312,5 @@ def _publish(stub: Scalar) -> None:
 
 
 _float32, _float64 = _make(_FLOAT32), _make(_FLOAT64)
-for _function in (exp_of_negative, tanh, sigmoid, erf, normal):
+for _function in (exp_of_negative, tanh, sigmoid, erf, normal, gelu_slope):
     _publish(_function)
