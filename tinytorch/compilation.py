@@ -23,6 +23,7 @@ import numpy as np
 from .dtypes import get_default_dtype
 from .function import Function
 from .kernels.gemm import get_matmul_backend
+from .kernels.memory import empty
 from .kernels.tape import Step, Tape, fill_all
 from .kernels.traced import NotTraceable, Traced, plain
 from .modes import mode, no_grad
@@ -300,7 +301,7 @@ class _Trace(Tape):
         gradient = self._grads.get(id(leaf))
         if gradient is None:
             # Memory of its own: what other steps may use does not last from one run to the next.
-            gradient = self._grads[id(leaf)] = _Gradient(leaf, self.outside(np.empty_like(leaf.array, order="C")))
+            gradient = self._grads[id(leaf)] = _Gradient(leaf, self.outside(empty(leaf.array.shape, leaf.array.dtype)))
         gradient.settle()
         self.record(gradient.add, array)
         gradient.resume()

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import as_dtype, check_device, get_default_dtype, is_floating
+from .kernels import memory
 from .kernels.tape import launch
 from .modes import mode, untraced
 from .ops.common import array_of, sizes
@@ -81,7 +82,7 @@ def from_numpy(array: Any) -> Tensor:
 
 def zeros(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """0 everywhere."""
-    return _finish(np.zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(memory.zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
 def ones(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -91,7 +92,7 @@ def ones(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, r
 
 def empty(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Whatever was in the memory."""
-    return _finish(np.empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(memory.empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

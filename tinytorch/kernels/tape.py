@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from .memory import ALIGNMENT, aligned
 from .traced import NotTraceable, Traced, plain
 
 Array = np.ndarray[Any, Any]
 Step = tuple[Callable[..., Any], tuple[Any, ...]]
-
-_ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 _tapes = 0  # being recorded now, on all threads
 
@@ -59,9 +58,9 @@ class Tape:
         size = dtype.itemsize
         for n in shape:
             size *= int(n)
-        size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
+        size = -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
         spare = self._spare.setdefault(size, [])
-        memory = spare.pop() if spare else _aligned(size)
+        memory = spare.pop() if spare else aligned(size)
         return Traced(self, np.ndarray(shape, dtype, memory, 0, strides), None, memory)
 
     def outside(self, array: Array) -> Traced:
@@ -139,12 +138,6 @@ class _Closed(list[Step]):
             "a Tensor that a compiled function made is used outside of it: return it from the function, whose results "
             "are copies"
         )
-
-
-def _aligned(size: int) -> Array:
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size]
 
 
 def _into(out: Array, function: Callable[[], Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.memory import zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
 from ..modes import untraced
 from ..tensor import Tensor
@@ -163,8 +164,8 @@ def _prepare(param: Tensor, state: dict[str, Any]) -> None:
         raise ValueError(f"a parameter of shape {array.shape} lies in read-only memory: clone() it")
     if not state:
         state["step"] = Tensor(np.zeros((), np.float32))
-        state["exp_avg"] = Tensor(np.zeros(array.shape, array.dtype))
-        state["exp_avg_sq"] = Tensor(np.zeros(array.shape, array.dtype))
+        state["exp_avg"] = Tensor(zeros(array.shape, array.dtype))
+        state["exp_avg_sq"] = Tensor(zeros(array.shape, array.dtype))
     for name in ("exp_avg", "exp_avg_sq"):
         if state[name].array.dtype != array.dtype:
             state[name] = Tensor(state[name].array.astype(array.dtype))
