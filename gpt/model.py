@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tinytorch
 import tinytorch.nn as nn
@@ -19,18 +20,23 @@ from tinytorch.nn import functional as F
 
 
 class KeysValues:
-    """The keys and values of the positions seen so far, of one attention layer: (B, H, block_size, D) each. With them a
-    new token costs one position, not all of them anew."""
+    """The keys and values of the positions seen so far, of one attention layer, side by side as its product makes
+    them: (B, block_size, 2C). With them a new token costs one position, not all of them anew."""
 
     def __init__(self, batch_size: int, config: GPTConfig, like: Tensor) -> None:
-        shape = (batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
-        self.keys, self.values = (tinytorch.zeros(shape, dtype=like.dtype) for _ in range(2))
+        self.kept = tinytorch.zeros(batch_size, config.block_size, 2 * config.n_embd, dtype=like.dtype)
 
-    def extend(self, k: Tensor, v: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the keys and values (B, H, T, D) of the positions (T,) in their places; all, also those to come."""
-        self.keys[:, :, positions] = k
-        self.values[:, :, positions] = v
-        return self.keys, self.values
+    def extend(self, kv: Tensor, positions: Tensor) -> Tensor:
+        """Put the keys and values (B, T, 2C) of the positions (T,) in their places; all, also those to come."""
+        self.kept[:, positions] = kv
+        return self.kept
+
+
+class Places(NamedTuple):
+    """Where the tokens are that are read after others, and what each may look at."""
+
+    positions: Tensor  # (T,)
+    mask: Tensor  # (T, block_size), True at a position's own and before
 
 
 class CausalSelfAttention(nn.Module):
@@ -42,16 +48,15 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, seen: KeysValues | None = None, positions: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, seen: KeysValues | None = None, places: Places | None = None) -> Tensor:
         B, T, C = x.shape
-        q, k, v = (
-            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
-            for part in self.c_attn(x).split(C, dim=2)
-        )
-        mask = None
-        if seen is not None and positions is not None:
-            k, v = seen.extend(k, v, positions)
-            mask = tinytorch.arange(k.shape[2]) <= positions.unsqueeze(1)  # (T, block_size)
+        qkv, mask = self.c_attn(x), None
+        if seen is None or places is None:
+            parts = qkv.split(C, dim=2)
+        else:
+            parts = qkv[..., :C], *seen.extend(qkv[..., C:], places.positions).split(C, dim=2)
+            mask = places.mask
+        q, k, v = (part.view(B, -1, self.n_head, C // self.n_head).transpose(1, 2) for part in parts)  # (B, H, T, D)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
         y = y.transpose(1, 2).contiguous().view(B, T, C)  # heads side by side
@@ -77,8 +82,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, seen: KeysValues | None = None, positions: Tensor | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), seen, positions)
+    def forward(self, x: Tensor, seen: KeysValues | None = None, places: Places | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), seen, places)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -120,10 +125,13 @@ class GPT(LanguageModel):
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens do not fit in a context of {self.config.block_size}: crop idx")
         layers = self.transformer
-        where = tinytorch.arange(T) if positions is None else positions
+        where, places = tinytorch.arange(T), None
+        if positions is not None:
+            where = positions
+            places = Places(positions, tinytorch.arange(self.config.block_size) <= positions.unsqueeze(1))
         x = layers["drop"](layers["wte"](idx) + layers["wpe"](where))  # (B, T, C) + (T, C)
         for block, cache in zip(layers["h"], seen or [None] * len(layers["h"]), strict=True):
-            x = block(x, cache, positions)
+            x = block(x, cache, places)
         return self.lm_head(layers["ln_f"](x))
 
     def writer(self, batch_size: int) -> Writer:

@@ -205,7 +205,7 @@ def _located(x: Array) -> tuple[Array, tuple[int, tuple[int, int, int]]]:
 
 def _flat_mask(mask: Array, shape: tuple[int, int, int, int]) -> tuple[Array, tuple[int, int, int, int]]:
     """The elements of mask, and the strides that make them the given shape: 0 where it is broadcast."""
-    flat = mask.copy()
+    flat = mask if mask.flags.carray else mask.copy()  # in C order, aligned and writable: one type for all kernels
     try:
         wide = np.broadcast_to(flat, shape)
     except ValueError:

@@ -24,6 +24,7 @@ import numpy as np
 from tinytorch.kernels.attention_tiles import (
     FAR,
     ROWS,
+    copy_rows,
     dropout_key,
     fill,
     first_line,
@@ -78,37 +79,27 @@ def _pack_queries(
     """
     width = 2 * lanes(q)
     q_wide, grad_wide = round_up(D, width), round_up(Dv, width)
-    pack_rows(q_rows, q_wide, queries, q, q_step, queries, D)
-    pack_rows(grad_rows, grad_wide, queries, grad, grad_step, queries, Dv)
-    for e in range(queries * q_wide):
-        q_rows[e] *= scale
-    for r in range(queries):
-        # Every gradient has the factor p, and p the factor 1 / total: it is taken in here, once a row.
-        share = factor / total[r] if total[r] > 0 else total[r]
-        for e in range(r * grad_wide, (r + 1) * grad_wide):
-            grad_rows[e] *= share
-    for i in range(0, queries, width):
+    for i in range(0, queries, width):  # one panel after the other, so that the first-level cache holds it
         seen = min(width, queries - i)
-        pack_panel(advance(q_panels, i * D), advance(q_rows, i * q_wide), q_wide, seen, D)
-        pack_panel(advance(grad_panels, i * Dv), advance(grad_rows, i * grad_wide), grad_wide, seen, Dv)
-    for r in range(queries):
-        g, o = advance(grad, r * grad_step), advance(out, r * out_step)
-        delta = scale * 0
-        for d in range(Dv):
-            delta += g[d] * o[d]
-        minus_delta[r] = -delta / total[r] if total[r] > 0 else total[r]
-        # A row that saw no key has top = -inf: its probabilities are exp(-inf), not exp(inf).
-        minus_top[r] = -top[r] if top[r] > -np.inf else top[r]
-    fill(minus_delta, queries, round_up(queries, width), 0.0)
-    fill(minus_top, queries, round_up(queries, width), 0.0)
-
-
-@inner
-def _unpack(target: Any, target_step: int, source: Any, source_step: int, rows: int, columns: int, factor: Any) -> None:
-    """target (rows, columns) = factor source."""
-    for r in range(rows):
-        for d in range(columns):
-            target[r * target_step + d] = source[r * source_step + d] * factor
+        q_now, grad_now = advance(q_rows, i * q_wide), advance(grad_rows, i * grad_wide)
+        less_top, less_delta = advance(minus_top, i), advance(minus_delta, i)
+        for r in range(seen):
+            # A row that saw no key has top = -inf: its probabilities are exp(-inf), not exp(inf).
+            less_top[r] = -top[i + r] if top[i + r] > -np.inf else top[i + r]
+            # Every gradient has the factor p, and p the factor 1 / total: it is taken in here, once a row.
+            less_delta[r] = 1 / total[i + r] if total[i + r] > 0 else total[i + r]
+        for r in range(seen):
+            g, o = advance(grad, (i + r) * grad_step), advance(out, (i + r) * out_step)
+            pack_rows(advance(grad_now, r * grad_wide), grad_wide, 1, g, 0, 1, Dv, less_delta[r] * factor)
+            delta = scale * 0
+            for d in range(Dv):
+                delta += g[d] * o[d]
+            less_delta[r] *= -delta
+        fill(less_top, seen, width, 0.0)
+        fill(less_delta, seen, width, 0.0)
+        pack_rows(q_now, q_wide, seen, advance(q, i * q_step), q_step, seen, D, scale)
+        pack_panel(advance(q_panels, i * D), q_now, q_wide, seen, D)
+        pack_panel(advance(grad_panels, i * Dv), grad_now, grad_wide, seen, Dv)
 
 
 @inner
@@ -158,10 +149,10 @@ def _key_chunks(
         v_head = advance(pointer_at(v, like), b * v_steps[0] + kv_head * v_steps[1])
         for t in range(tiles):
             key0, at = (chunk + t * chunks) * KEYS, t * KEYS
-            tile = min(KEYS, S - key0)
+            tile, k_step, v_step = min(KEYS, S - key0), k_steps[2], v_steps[2]
             rows = round_up(tile, ROWS)
-            pack_rows(advance(k_tiles, at * D_), D_, rows, advance(k_head, key0 * k_steps[2]), k_steps[2], tile, D)
-            pack_rows(advance(v_tiles, at * Dv_), Dv_, rows, advance(v_head, key0 * v_steps[2]), v_steps[2], tile, Dv)
+            pack_rows(advance(k_tiles, at * D_), D_, rows, advance(k_head, key0 * k_step), k_step, tile, D, unit)
+            pack_rows(advance(v_tiles, at * Dv_), Dv_, rows, advance(v_head, key0 * v_step), v_step, tile, Dv, unit)
         fill(dk_tiles, none, most * (D_ + Dv_), 0.0)
         for visit in range(group * ((T + step - 1) // step)):
             h, query0 = kv_head * group + visit % group, visit // group * step
@@ -201,14 +192,14 @@ def _key_chunks(
                     seen = round_up(seen, ROWS)
                     product(dq_row, D_, ds, one, width, k_tile, D_, dq_row, D_, seen, D_, keys, one, -far, ahead)
             dq_tile = advance(pointer_at(dq, like), chunk * dq_chunk + b * dq_steps[0] + h * dq_steps[1])
-            _unpack(advance(dq_tile, query0 * dq_steps[2]), dq_steps[2], dq_rows, D_, queries, D, scale_)
+            copy_rows(advance(dq_tile, query0 * dq_steps[2]), dq_steps[2], dq_rows, D_, queries, D, scale_)
         dk_head = advance(pointer_at(dk, like), b * dk_steps[0] + kv_head * dk_steps[1])
         dv_head = advance(pointer_at(dv, like), b * dv_steps[0] + kv_head * dv_steps[1])
         for t in range(tiles):
             key0, at = (chunk + t * chunks) * KEYS, t * KEYS
             tile, dk_step, dv_step = min(KEYS, S - key0), dk_steps[2], dv_steps[2]
-            _unpack(advance(dk_head, key0 * dk_step), dk_step, advance(dk_tiles, at * D_), D_, tile, D, unit)
-            _unpack(advance(dv_head, key0 * dv_step), dv_step, advance(dv_tiles, at * Dv_), Dv_, tile, Dv, unit)
+            copy_rows(advance(dk_head, key0 * dk_step), dk_step, advance(dk_tiles, at * D_), D_, tile, D, unit)
+            copy_rows(advance(dv_head, key0 * dv_step), dv_step, advance(dv_tiles, at * Dv_), Dv_, tile, Dv, unit)
 
 
 @serial

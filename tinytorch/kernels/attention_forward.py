@@ -27,7 +27,7 @@ from tinytorch.kernels.simd import advance, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
 
 KEYS = 64  # keys in a tile
-PANELS = 4  # panels of queries that share a packed tile of keys
+PANELS = 8  # panels of queries that share a packed tile of keys
 
 
 @inner
@@ -126,6 +126,7 @@ def _query_tiles(
     none: Any = np.int64(0)  # the bare literals 0, 1 and FAR would each compile the functions they go to once more
     one: Any = np.int64(1)
     far: Any = np.int64(FAR)
+    unit = out.dtype.type(1)
 
     for task in range(start, stop):
         b, h, query0 = task // tiles // H, task // tiles % H, (tiles - 1 - task % tiles) * step
@@ -145,8 +146,8 @@ def _query_tiles(
         fill(total, none, step, 0.0)
         for key0 in range(0, min(S, query0 + queries) if causal else S, KEYS):
             tile = min(KEYS, S - key0)
-            pack_rows(k_tile, D, round_up(tile, ROWS), advance(k_head, key0 * k_steps[2]), k_steps[2], tile, D)
-            pack_rows(v_tile, wide, tile, advance(v_head, key0 * v_steps[2]), v_steps[2], tile, Dv)
+            pack_rows(k_tile, D, round_up(tile, ROWS), advance(k_head, key0 * k_steps[2]), k_steps[2], tile, D, unit)
+            pack_rows(v_tile, wide, tile, advance(v_head, key0 * v_steps[2]), v_steps[2], tile, Dv, unit)
             for i in range(0, queries, width):
                 ahead = query0 + i - key0 if causal else far  # query r of the panel sees keys up to r + ahead
                 keys = min(tile, ahead + width)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinytorch.kernels.compiler import inner
-from tinytorch.kernels.simd import REGISTERS, advance, copy, lanes, pointer, pointer_at, transpose
+from tinytorch.kernels.simd import REGISTERS, advance, lanes, pointer, pointer_at, transpose
 from tinytorch.kernels.tile import tile_product
 
 ROWS = 8 if REGISTERS == 32 else 4  # rows of a register tile; tiles are filled up to a multiple of it
@@ -73,20 +73,23 @@ def fill(target: Any, start: int, stop: int, value: float) -> None:
 
 
 @inner
-def pack_rows(
-    target: Any, target_step: int, padded_rows: int, source: Any, source_step: int, rows: int, columns: int
+def copy_rows(
+    target: Any, target_step: int, source: Any, source_step: int, rows: int, columns: int, factor: Any
 ) -> None:
-    """target (padded_rows, target_step) = source (rows, columns), filled up with zeros."""
-    count = lanes(target)
-    whole = columns // count * count
+    """target (rows, columns) = factor source."""
+    for r in range(rows):
+        for d in range(columns):
+            target[r * target_step + d] = source[r * source_step + d] * factor
+
+
+@inner
+def pack_rows(
+    target: Any, target_step: int, padded_rows: int, source: Any, source_step: int, rows: int, columns: int, factor: Any
+) -> None:  # fmt: skip
+    """target (padded_rows, target_step) = factor source (rows, columns), filled up with zeros."""
     if columns < target_step or rows < padded_rows:
         fill(target, 0, padded_rows * target_step, 0.0)
-    for r in range(rows):
-        to, row = advance(target, r * target_step), advance(source, r * source_step)
-        for d in range(0, whole, count):
-            copy(advance(row, d), advance(to, d))
-        for d in range(whole, columns):
-            to[d] = row[d]
+    copy_rows(target, target_step, source, source_step, rows, columns, factor)
 
 
 @inner
@@ -117,8 +120,7 @@ def hide(
     width = 2 * lanes(scores)
     if causal:
         for j in range(max(0, query0 + 1 - key0), keys):
-            for i in range(width):
-                scores[j * width + i] = -np.inf if query0 + i < key0 + j else scores[j * width + i]
+            fill(scores, j * width, j * width + min(width, key0 + j - query0), -np.inf)
     if mask_kind == NO_MASK:
         return
     start = batch * mask_steps[0] + head * mask_steps[1] + query0 * mask_steps[2] + key0 * mask_steps[3]

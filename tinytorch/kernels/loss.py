@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .math import exp_of_negative, maximum, subtract
-from .tape import launch
+from .tape import launch, repeated
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -174,7 +174,7 @@ def cross_entropy(
     """
     rows, classes = logits.shape
     launch(check_classes, "cross_entropy", target, classes, ignore_index)
-    w = np.ones(classes, logits.dtype, like=logits) if weight is None else weight
+    w = repeated(1, classes, logits.dtype) if weight is None else weight
     losses, lse = np.empty(rows, logits.dtype, like=logits), np.empty(rows, like=logits)
     launch(_cross_entropy, logits, target, ignore_index, float(label_smoothing), w, losses, lse)
     return losses, lse
@@ -193,7 +193,7 @@ def cross_entropy_backward(
 
     `lse` and `target` must be those of the forward: they are not checked again.
     """
-    w = np.ones(logits.shape[1], logits.dtype, like=logits) if weight is None else weight
+    w = repeated(1, logits.shape[1], logits.dtype) if weight is None else weight
     dlogits = np.empty_like(logits)
     launch(_cross_entropy_backward, scale, logits, lse, target, ignore_index, float(label_smoothing), w, dlogits)
     return dlogits

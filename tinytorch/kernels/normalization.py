@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
-from .tape import launch
+from .tape import launch, repeated
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -203,8 +203,8 @@ def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
     """y (N, C) = (x - mean) * rstd * weight + bias, with mean (N,) and rstd (N,) = 1 / sqrt(variance + eps)."""
     rows, columns = x.shape
     y, mean, rstd = np.empty_like(x), np.empty(rows, x.dtype, like=x), np.empty(rows, x.dtype, like=x)
-    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
-    b = np.zeros(columns, x.dtype, like=x) if bias is None else bias
+    w = repeated(1, columns, x.dtype) if weight is None else weight
+    b = repeated(0, columns, x.dtype) if bias is None else bias
     launch(_layer_norm, x, w, b, float(eps), y, mean, rstd)
     return y, mean, rstd
 
@@ -222,7 +222,7 @@ def layer_norm_backward(
     """The gradients of x (N, C), weight (C,) and bias (C,), each None where it is not needed."""
     columns = x.shape[1]
     dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype, like=x)
-    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
+    w = repeated(1, columns, x.dtype) if weight is None else weight
     need_parameters = need_weight or need_bias
     sums = np.zeros((_chunks(x), 2, columns), x.dtype, like=x)
     launch(_layer_norm_backward, grad, x, w, mean, rstd, need_input, need_parameters, dx, sums)
@@ -235,7 +235,7 @@ def rms_norm(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     """y (N, C) = x * rstd * weight, with rstd (N,) = 1 / sqrt(mean of x^2 + eps)."""
     rows, columns = x.shape
     y, rstd = np.empty_like(x), np.empty(rows, x.dtype, like=x)
-    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
+    w = repeated(1, columns, x.dtype) if weight is None else weight
     launch(_rms_norm, x, w, float(eps), y, rstd)
     return y, rstd
 
@@ -246,7 +246,7 @@ def rms_norm_backward(
     """The gradients of x (N, C) and weight (C,), each None where it is not needed."""
     columns = x.shape[1]
     dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype, like=x)
-    w = np.ones(columns, x.dtype, like=x) if weight is None else weight
+    w = repeated(1, columns, x.dtype) if weight is None else weight
     sums = np.zeros((_chunks(x), columns), x.dtype, like=x)
     launch(_rms_norm_backward, grad, x, w, rstd, need_input, need_weight, dx, sums)
     dweight = sums.sum(axis=0) if len(sums) > 1 else sums[0]

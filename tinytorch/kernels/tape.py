@@ -13,7 +13,7 @@ made next may lie there, as the steps run in the same order each time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -186,6 +186,12 @@ def constant(array: Array) -> Array:
     """The array, which nothing ever writes into: `launch` takes no other array that is not traced, lest one escapes."""
     _CONSTANTS[id(array)] = array
     return array
+
+
+@cache
+def repeated(value: float, count: int, dtype: np.dtype[Any]) -> Array:
+    """One number so many times, a constant: what stands in for a weight or bias that is not there."""
+    return constant(np.full(count, value, dtype))
 
 
 def _check_known(args: Any) -> None:
