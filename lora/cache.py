@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import tinytorch
 from lora.config import LlamaConfig
 from tinytorch import Tensor
 
@@ -23,7 +24,7 @@ class Cache:
         shape = (batch, config.num_key_value_heads, max(capacity, 1), config.head_dim)
         self.length = 0
         self.is_token = np.zeros((batch, shape[2]), np.bool_)  # False where a position is padding
-        self._layers = [(np.empty(shape, dtype), np.empty(shape, dtype)) for _ in range(config.num_hidden_layers)]
+        self._layers = [(_buffer(shape, dtype), _buffer(shape, dtype)) for _ in range(config.num_hidden_layers)]
 
     @property
     def batch(self) -> int:
@@ -61,8 +62,12 @@ class Cache:
         return Tensor(keys[:, :, :end]), Tensor(values[:, :, :end])
 
 
+def _buffer(shape: tuple[int, ...], dtype: Any) -> Array:
+    return tinytorch.empty(shape, dtype=dtype).numpy()
+
+
 def _longer(buffer: Array, length: int, more: int) -> Array:
     B, H, capacity, D = buffer.shape
-    longer = np.empty((B, H, capacity + more, D), buffer.dtype)
+    longer = _buffer((B, H, capacity + more, D), buffer.dtype)
     longer[:, :, :length] = buffer[:, :, :length]
     return longer

@@ -154,7 +154,7 @@ def test_few_positions(T: int, S: int, causal: bool) -> None:
 
 
 @given(
-    seed=st.integers(0, 99), T=st.integers(1, 4), S=st.integers(1, 200), group=st.integers(1, 4), D=st.integers(1, 80),
+    seed=st.integers(0, 99), T=st.integers(1, 4), S=st.integers(1, 200), group=st.integers(1, 6), D=st.integers(1, 80),
     Dv=st.integers(1, 80), dtype=st.sampled_from([np.float32, np.float64]), layout=st.sampled_from(["bthd", "slice"]),
     causal=st.booleans(), mask=st.sampled_from(["none", "boolean", "float"]),
 )  # fmt: skip

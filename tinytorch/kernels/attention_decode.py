@@ -1,7 +1,7 @@
 """Scaled dot-product attention, forward, for a few queries, as in generation with a cache of keys.
 
 A panel of queries would be nearly empty. Here the vector lanes run along the head, and the keys and
-values are read where they are, once: memory sets the pace.
+values are read where they are, once for up to ROWS heads of queries that share them: memory sets the pace.
 """
 
 from __future__ import annotations
@@ -10,39 +10,75 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, first_line, scratch
+from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, first_line, round_up, scratch
 from tinytorch.kernels.compiler import inner, serial
+from tinytorch.kernels.gemm_block import dot_block
 from tinytorch.kernels.math import exp_of_negative, maximum
-from tinytorch.kernels.simd import advance, pointer, pointer_at
+from tinytorch.kernels.simd import ROW_STEP, advance, dot_products, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
+from tinytorch.kernels.tile import tile_product
 
 FEW = 4  # queries; from about 8 on tiles are faster
+ROWS = ROW_STEP  # heads of a task: the rows of the smallest register tile
 _KEYS = 64  # keys in a tile
+_GRAIN = 1 << 15  # multiplications that are worth a thread
 
 
 @inner
-def _scores(s: Any, q: Any, k: Any, k_step: int, keys: int, D: int, scale: Any) -> None:
-    """s_j = scale sum_d q_d k_jd"""
+def _softmax_row(
+    s: Any, keys: int, scale: Any, mask_kind: int, allowed: Any, bias: Any, at: int, step: int, top: Any, total: Any
+) -> Any:
+    """Scale and mask a row of scores, and turn it into exp(s - top), as in attention_forward. Returns the factor for
+    what was summed under the old maximum."""
     for j in range(keys):
-        row = advance(k, j * k_step)
-        total = scale * 0
-        for d in range(D):
-            total += q[d] * row[d]
-        s[j] = total * scale
+        s[j] *= scale
+    if mask_kind == FLOAT_MASK:
+        for j in range(keys):
+            s[j] += bias[at + j * step]
+    elif mask_kind != NO_MASK:
+        for j in range(keys):
+            s[j] = s[j] if allowed[at + j * step] else -np.inf
+    new = top[0]
+    for j in range(keys):
+        new = maximum(new, s[j])
+    base = new if new != -np.inf else scale * 0
+    shrink = exp_of_negative(top[0] - base)
+    added = scale * 0
+    for j in range(keys):
+        s[j] = exp_of_negative(s[j] - base)
+        added += s[j]
+    top[0], total[0] = new, total[0] * shrink + added
+    return shrink
 
 
 @inner
-def _add_values(o: Any, p: Any, v: Any, v_step: int, keys: int, Dv: int) -> None:
-    """o_d += sum_j p_j v_jd, four keys at a time."""
-    for j in range(0, keys - 3, 4):
-        v0, v1 = advance(v, j * v_step), advance(v, (j + 1) * v_step)
-        v2, v3 = advance(v, (j + 2) * v_step), advance(v, (j + 3) * v_step)
-        p0, p1, p2, p3 = p[j], p[j + 1], p[j + 2], p[j + 3]
-        for d in range(Dv):
-            o[d] += (p0 * v0[d] + p1 * v1[d]) + (p2 * v2[d] + p3 * v3[d])
-    for j in range(keys // 4 * 4, keys):
-        for d in range(Dv):
-            o[d] += p[j] * v[j * v_step + d]
+def _scores(s: Any, q: Any, q_step: int, k: Any, k_step: int, rows: int, keys: int, D: int, dots: Any) -> None:
+    """s_rj = sum_d q_rd k_jd"""
+    vector = lanes(s)
+    whole = keys // vector * vector if D % vector == 0 else 0
+    for j in range(0, whole, vector):
+        for r in range(rows):
+            dot_products(1, None, D // vector, advance(q, r * q_step), 0, advance(k, j * k_step), k_step,
+                         advance(s, r * _KEYS + j))  # fmt: skip
+    if whole < keys:
+        rest = advance(s, whole)
+        dot_block(rows, keys - whole, D, q, q_step, advance(k, whole * k_step), k_step, rest, _KEYS, 1, rest, 0, 0, 0,
+                  dots)  # fmt: skip
+
+
+@inner
+def _add_values(o: Any, o_step: int, p: Any, v: Any, v_step: int, rows: int, keys: int, Dv: int) -> None:
+    """o_rd += sum_j p_rj v_jd. There are ROWS rows of o and of p, whatever `rows` says."""
+    width = 2 * lanes(o)
+    whole = Dv // width * width
+    for d in range(0, whole, width):
+        o_now = advance(o, d)
+        tile_product(ROWS, 2, keys, p, _KEYS, 1, advance(v, d), v_step, o_now, o_step, o_now, o_step, 1, ROWS, width,
+                     None, None)  # fmt: skip
+    for r in range(rows):
+        for j in range(keys):
+            for d in range(whole, Dv):
+                o[r * o_step + d] += p[r * _KEYS + j] * v[j * v_step + d]
 
 
 @inner
@@ -51,53 +87,56 @@ def _queries(
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: int, threshold: int, kept: float,
 ) -> None:  # fmt: skip
-    """Rows start .. stop of out, as (B * H * T, Dv); the running softmax is that of attention_forward."""
+    """Tasks start .. stop: up to ROWS of the heads that share a key head, at one position."""
     H, kv_heads, T, S, D, Dv = shape
     dtype = out.dtype.type
     like = pointer(out)
-    memory = scratch(_KEYS + Dv, out)
-    p = first_line(memory)  # (_KEYS): scores, then probabilities
-    o = advance(p, _KEYS)  # (Dv): sum_j p_j v_jd
+    group = H // kv_heads
+    parts = (group - 1) // ROWS + 1
+    o_step = round_up(Dv, 2 * lanes(like))
+    memory = scratch(ROWS * (_KEYS + o_step + lanes(like) + 2), out)
+    p = first_line(memory)  # (ROWS, _KEYS): scores, then probabilities
+    o = advance(p, ROWS * _KEYS)  # (ROWS, o_step): sum_j p_j v_jd
+    dots = advance(o, ROWS * o_step)  # scratch for the products
+    top = advance(dots, ROWS * lanes(like))
+    total = advance(top, ROWS)
     for task in range(start, stop):
-        b, h, i = task // T // H, task // T % H, task % T
-        kv_head = h // (H // kv_heads)
+        i, part, kv_head = task % T, task // T % parts, task // T // parts % kv_heads
+        b = task // T // parts // kv_heads
+        h = kv_head * group + part * ROWS
+        heads = min(ROWS, group - part * ROWS)
         query = advance(pointer_at(q, like), b * q_steps[0] + h * q_steps[1] + i * q_steps[2])
         k_head = advance(pointer_at(k, like), b * k_steps[0] + kv_head * k_steps[1])
         v_head = advance(pointer_at(v, like), b * v_steps[0] + kv_head * v_steps[1])
-        top, total = dtype(-np.inf), dtype(0)
-        fill(o, 0, Dv, 0.0)
+        fill(p, 0, ROWS * (_KEYS + o_step), 0.0)
+        fill(top, 0, ROWS, -np.inf)
+        fill(total, 0, ROWS, 0.0)
         seen = min(S, i + 1) if causal else S
         for key0 in range(0, seen, _KEYS):
             keys = min(_KEYS, seen - key0)
-            _scores(p, query, advance(k_head, key0 * k_steps[2]), k_steps[2], keys, D, dtype(scale))
-            if mask_kind != NO_MASK:
-                at = b * mask_steps[0] + h * mask_steps[1] + i * mask_steps[2] + key0 * mask_steps[3]
-                for j in range(keys):
-                    if mask_kind == FLOAT_MASK:
-                        p[j] += bias[at + j * mask_steps[3]]
-                    elif not allowed[at + j * mask_steps[3]]:
-                        p[j] = -np.inf
-            new = top
-            for j in range(keys):
-                new = maximum(new, p[j])
-            base = new if new != -np.inf else dtype(0)
-            shrink = exp_of_negative(top - base)
-            top, added = new, dtype(0)
-            for j in range(keys):
-                p[j] = exp_of_negative(p[j] - base)
-                added += p[j]
-            total = total * shrink + added
-            if shrink != 1:
-                for d in range(Dv):
-                    o[d] *= shrink
-            _add_values(o, p, advance(v_head, key0 * v_steps[2]), v_steps[2], keys, Dv)
-        factor = dtype(0) if total == 0 else 1 / total
-        for d in range(Dv):
-            out[b, i, h, d] = o[d] * factor
-        stats[0, b, h, i], stats[1, b, h, i] = top, total
+            k_now, v_now = advance(k_head, key0 * k_steps[2]), advance(v_head, key0 * v_steps[2])
+            _scores(p, query, q_steps[1], k_now, k_steps[2], heads, keys, D, dots)
+            for r in range(heads):
+                at = b * mask_steps[0] + (h + r) * mask_steps[1] + i * mask_steps[2] + key0 * mask_steps[3]
+                shrink = _softmax_row(
+                    advance(p, r * _KEYS), keys, dtype(scale), mask_kind, allowed, bias, at, mask_steps[3],
+                    advance(top, r), advance(total, r),
+                )  # fmt: skip
+                if shrink != 1:
+                    for d in range(r * o_step, (r + 1) * o_step):
+                        o[d] *= shrink
+            _add_values(o, o_step, p, v_now, v_steps[2], heads, keys, Dv)
+        for r in range(heads):
+            factor = dtype(0) if total[r] == 0 else 1 / total[r]
+            for d in range(Dv):
+                out[b, i, h + r, d] = o[r * o_step + d] * factor
+            stats[0, b, h + r, i], stats[1, b, h + r, i] = top[r], total[r]
 
 
 @serial
 def decode(out: Any, stats: Any, args: Any) -> None:
     """What attention_forward.forward does, for T <= FEW and without dropout."""
-    parallel_for(_queries, stats.size // 2, 1, (out, stats, *args))
+    H, kv_heads, T, S, D, Dv = args[6]
+    group = H // kv_heads
+    tasks = out.shape[0] * kv_heads * ((group - 1) // ROWS + 1) * T
+    parallel_for(_queries, tasks, max(1, _GRAIN // (min(group, ROWS) * S * (D + Dv))), (out, stats, *args))
