@@ -231,6 +231,18 @@ def test_more_than_a_block_each_way(layouts: tuple[str, str], threads: int) -> N
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cols", [1, 33, 70, COLUMN_BLOCK + 9])
+def test_rows_that_are_pages_apart(dtype: type, cols: int) -> None:
+    """Whole rows of such an operand are packed before, unless few rows of the other one need them."""
+    rng = np.random.default_rng(8)
+    far = rng.standard_normal((DEPTH_BLOCK + 3, 1100)).astype(dtype)[:, 5 : 5 + cols]
+    for rows in (5, 9 * ROWS + 1):
+        a = rng.standard_normal((rows, len(far))).astype(dtype)
+        assert_product(matmul(a, far), a, far)
+        assert_product(matmul(a, far, np.ones((rows, cols), dtype), accumulate=True), a, far, 1.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, 3, 5, 13, 30])
 @pytest.mark.parametrize("cols", [1, 7, 17, 33, 70])
 @pytest.mark.parametrize("accumulate", [False, True])

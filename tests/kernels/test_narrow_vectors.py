@@ -1,4 +1,4 @@
-"""Products on processors whose vectors are shorter than this one's: AVX2, SSE, NEON.
+"""Products, and attention for a few queries, on processors whose vectors are shorter than this one's: AVX2, SSE, NEON.
 
 The width is settled when the kernels are imported, so a process of its own is told that the host has fewer features.
 What it compiles runs here all the same, as every wider set of instructions holds the narrower ones.
@@ -46,6 +46,20 @@ for dtype, tolerance in ((np.float32, 1e-3), (np.float64, 1e-11)):
                 np.testing.assert_allclose(matmul(left, right), exact, rtol=0, atol=tolerance)
                 out = np.ones((m, n), dtype)
                 np.testing.assert_allclose(matmul(left, right, out, accumulate=True), exact + 1, rtol=0, atol=tolerance)
+
+from tinytorch.kernels.attention import attention
+
+for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-13)):
+    for heads, kv_heads, positions, keys, size in ((4, 1, 1, 70, 33), (12, 2, 3, 131, 32), (5, 5, 1, 7, 20)):
+        q = generator.standard_normal((2, heads, positions, size)).astype(dtype)
+        k, v = (generator.standard_normal((2, kv_heads, keys, size)).astype(dtype) for _ in range(2))
+        wide_k, wide_v = (np.repeat(x.astype(np.float64), heads // kv_heads, axis=1) for x in (k, v))
+        scores = q.astype(np.float64) @ wide_k.swapaxes(2, 3) / size**0.5
+        p = np.exp(scores - scores.max(-1, keepdims=True))
+        out, (top, total) = attention(q, k, v)
+        np.testing.assert_allclose(out, p @ wide_v / p.sum(-1, keepdims=True), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(top, scores.max(-1), rtol=0, atol=10 * tolerance)
+        np.testing.assert_allclose(total, p.sum(-1), rtol=10 * tolerance)
 """
 
 

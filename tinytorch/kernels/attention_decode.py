@@ -12,7 +12,7 @@ import numpy as np
 
 from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, first_line, round_up, scratch
 from tinytorch.kernels.compiler import inner, serial
-from tinytorch.kernels.gemm_block import dot_block
+from tinytorch.kernels.gemm_block import DOT_SCRATCH, dot_block
 from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.simd import ROW_STEP, advance, dot_products, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
@@ -94,12 +94,12 @@ def _queries(
     group = H // kv_heads
     parts = (group - 1) // ROWS + 1
     o_step = round_up(Dv, 2 * lanes(like))
-    memory = scratch(ROWS * (_KEYS + o_step + lanes(like) + 2), out)
+    memory = scratch(ROWS * (_KEYS + o_step + 2) + DOT_SCRATCH, out)
     p = first_line(memory)  # (ROWS, _KEYS): scores, then probabilities
     o = advance(p, ROWS * _KEYS)  # (ROWS, o_step): sum_j p_j v_jd
-    dots = advance(o, ROWS * o_step)  # scratch for the products
-    top = advance(dots, ROWS * lanes(like))
-    total = advance(top, ROWS)
+    top = advance(o, ROWS * o_step)  # (ROWS): the largest score so far
+    total = advance(top, ROWS)  # (ROWS): sum_j p_j
+    dots = advance(total, ROWS)  # scratch memory of dot_block
     for task in range(start, stop):
         i, part, kv_head = task % T, task // T % parts, task // T // parts % kv_heads
         b = task // T // parts // kv_heads

@@ -29,6 +29,7 @@ ROW_BLOCK = 168 * ROWS  # of a task of more rows, as many parts as need be
 COLUMN_BLOCK = 384  # a multiple of every tile's width
 PAGE = 4096  # bytes: rows so far apart are pages of their own, and share one set of the first-level cache
 DOT_ROWS = 4 if REGISTERS == 32 else 2
+DOT_SCRATCH = max(4 * DOT_ROWS, VECTOR_BYTES // 4)  # elements that dot_block needs for its results
 STRIP = REGISTERS // 2  # vectors of results in a product with one row
 
 
@@ -221,7 +222,10 @@ def dot_block(
     rows: int, cols: int, depth: int, a: Any, a_row: int, b: Any, b_col: int,
     c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
 ) -> None:  # fmt: skip
-    """c = a @ b (+ addend) for few rows, k adjacent in both: dot products, a column of b read once for all rows."""
+    """c = a @ b (+ addend) for few rows, k adjacent in both: dot products, a column of b read once for all rows.
+
+    tile: scratch memory, of DOT_SCRATCH elements.
+    """
     vector = lanes(c)
     blocks = depth // vector
     j = 0
