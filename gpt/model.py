@@ -125,11 +125,12 @@ class GPT(LanguageModel):
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens do not fit in a context of {self.config.block_size}: crop idx")
         layers = self.transformer
-        where, places = tinytorch.arange(T), None
-        if positions is not None:
-            where = positions
+        places = None
+        if positions is None:
+            positions = tinytorch.arange(T)
+        else:
             places = Places(positions, tinytorch.arange(self.config.block_size) <= positions.unsqueeze(1))
-        x = layers["drop"](layers["wte"](idx) + layers["wpe"](where))  # (B, T, C) + (T, C)
+        x = layers["drop"](layers["wte"](idx) + layers["wpe"](positions))  # (B, T, C) + (T, C)
         for block, cache in zip(layers["h"], seen or [None] * len(layers["h"]), strict=True):
             x = block(x, cache, places)
         return self.lm_head(layers["ln_f"](x))

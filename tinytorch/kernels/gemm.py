@@ -9,9 +9,10 @@ the block of B passes.
 
 Packing was what a product lost most time with, so little of it is done apart. A whose k is adjacent
 is read in place; where its rows are, the first tile that reads them packs them. B with adjacent
-columns is packed by the first row of tiles; with adjacent k its panels are transposed one by one,
-just before those tiles need them. Products with up to SKINNY rows (or columns, by transposing the
-problem), adjacent k in B and long sums are dot products.
+columns is packed by the first row of tiles, or before them where its rows are pages apart; with
+adjacent k its panels are transposed one by one, just before those tiles need them. Products with up
+to SKINNY rows (or columns, by transposing the problem), adjacent k in B and long sums are dot
+products.
 
 Every element of the result is one sum in an order that depends on shapes and strides alone: bits do
 not depend on the number of threads. Zeros that fill up tiles never meet a number that is kept, so

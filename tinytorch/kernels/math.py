@@ -14,9 +14,9 @@ the Elementary Functions, 1980): exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <
 
 The normal distribution function P has P(-a) = 2^q(a), q a polynomial, and P(a) = 1 - P(-a): neither a
 division nor a second exponential. What counts is P beside 1, so the polynomial may be the less exact the
-smaller 2^q is, and beyond a = 6.5 (float32) or 9 (float64) P is 0 or 1. So is the derivative of GELU,
-x P(x), whose values at a and -a add up to 1: at -a it is P(-a) (1 - a P'(a) / P(-a)), and the second factor
-is a polynomial, too.
+smaller 2^q is, and beyond a = 6.5 (float32) or 9 (float64) P is 0 or 1. The derivative of GELU, x P(x), is
+P(x) + x P'(x), and its values at a and -a add up to 1. At -a it is P(-a) (1 - a P'(a) / P(-a)), whose second
+factor is a polynomial, too.
 
 The polynomials of exp and erf interpolate at Chebyshev nodes; the two others are minimax, by Remez's
 exchange, under those weights. All were computed to 50 digits and more.
@@ -42,7 +42,7 @@ Scalar = Callable[[Any], Any]
 # halves of ln 2. LLVM keeps the flags of each instruction when it inlines.
 _OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 
-LONGEST_CHAIN = 7  # coefficients that are summed up one after the other
+_LONGEST_CHAIN = 7  # coefficients that are summed up one after the other
 
 _BITS = {types.float32: types.int32, types.float64: types.int64}
 _FLOATS = {bits: floating for floating, bits in _BITS.items()}
@@ -85,7 +85,7 @@ def _polynomial(typingctx: Any, coefficients: Any, x: Any) -> Any:
     """
 
     def value(builder: Any, coefficients: list[Any], x: Any) -> Any:
-        if len(coefficients) > LONGEST_CHAIN:
+        if len(coefficients) > _LONGEST_CHAIN:
             square = builder.fmul(x, x)
             even, odd = value(builder, coefficients[::2], square), value(builder, coefficients[1::2], square)
             return builder.fadd(builder.fmul(odd, x), even)
@@ -269,8 +269,8 @@ def _make(constants: _Constants) -> SimpleNamespace:
         below = zero if a > tail_max else tail(a) * _polynomial(slope_coefficients, a)
         return below if x < zero else one - below
 
-    return SimpleNamespace(exp_of_negative=exp_of_negative, tanh=tanh, sigmoid=sigmoid, erf=erf, normal=normal,
-        gelu_slope=gelu_slope)
+    functions = (exp_of_negative, tanh, sigmoid, erf, normal, gelu_slope)
+    return SimpleNamespace(**{function.__name__: function for function in functions})
 
 
 def exp_of_negative(x: Any) -> Any:
