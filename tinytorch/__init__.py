@@ -65,6 +65,7 @@ from .dtypes import (
 )  # fmt: skip
 from .kernels.gemm import get_matmul_backend, set_matmul_backend
 from .kernels.memory import keep_freed_memory
+from .kernels.stored import get_float32_matmul_precision, set_float32_matmul_precision
 from .kernels.threads import get_num_threads, set_num_threads
 from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytorch.kernels.stored import Stored, linear, linear_backward, stored_floats
+from tinytorch.kernels.gemm import SKINNY
+from tinytorch.kernels.pairs import PAIRS
+from tinytorch.kernels.stored import (
+    Stored,
+    get_float32_matmul_precision,
+    linear,
+    linear_backward,
+    set_float32_matmul_precision,
+    stored_floats,
+)
 from tinytorch.kernels.threads import get_num_threads, max_threads, set_num_threads
 
 Array = npt.NDArray[np.floating]
@@ -29,6 +38,7 @@ def _restore() -> Iterator[None]:
     threads = get_num_threads()
     yield
     set_num_threads(threads)
+    set_float32_matmul_precision("highest")
 
 
 def make(rng: np.random.Generator, rows: int, cols: int, dtype: type, layout: str) -> Array:
@@ -69,6 +79,24 @@ def check(rng: np.random.Generator, m: int, weight: Stored, decoded: Array, dtyp
     dx = linear_backward(g, weight)
     assert dx.dtype == dtype
     assert_product(dx, g, decoded)
+    set_float32_matmul_precision("medium")
+    if not PAIRS or dtype == np.float64:
+        assert np.array_equal(linear(x, weight), y)
+        assert np.array_equal(linear_backward(g, weight), dx)
+    else:
+        decoded = in_bfloat16(decoded)
+        assert_product(linear_backward(g, weight), in_bfloat16(g), decoded)
+        if m <= SKINNY:
+            assert np.array_equal(linear(x, weight), y)
+        else:
+            assert_product(linear(x, weight, bias[:, 0]), in_bfloat16(x), decoded.T, bias[:, 0].astype(np.float64))
+    set_float32_matmul_precision("highest")
+
+
+def in_bfloat16(array: Array) -> Array:
+    """Rounded to bfloat16, by way of float32, as kernels decode."""
+    rounded: Array = array.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float32)
+    return rounded
 
 
 @settings(max_examples=150, deadline=None)
@@ -104,7 +132,9 @@ def test_every_two_byte_number_is_decoded_exactly(stored: type, dtype: type) -> 
 
 @pytest.mark.parametrize("rows", [1, 5, 40])
 @pytest.mark.parametrize("stored", TWO_BYTES)
-def test_infinities_and_nan_go_where_they_belong(stored: type, rows: int) -> None:
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_infinities_and_nan_go_where_they_belong(precision: str, stored: type, rows: int) -> None:
+    set_float32_matmul_precision(precision)
     rng = np.random.default_rng(2)
     weight, x = rng.standard_normal((50, 70)).astype(stored), rng.standard_normal((rows, 70)).astype(np.float32)
     weight[3, 69], weight[7, 0], weight[8, 30] = np.inf, np.nan, -np.inf
@@ -116,8 +146,10 @@ def test_infinities_and_nan_go_where_they_belong(stored: type, rows: int) -> Non
         assert np.array_equal(kind(got), kind(expected))
 
 
+@pytest.mark.parametrize("precision", ["highest", "medium"])
 @pytest.mark.parametrize("shape", [(1, 3000, 520), (7, 900, 777), (300, 2100, 600), (2000, 70, 130)])
-def test_bits_do_not_depend_on_threads(shape: tuple[int, int, int]) -> None:
+def test_bits_do_not_depend_on_threads(shape: tuple[int, int, int], precision: str) -> None:
+    set_float32_matmul_precision(precision)
     m, n, k = shape
     rng = np.random.default_rng(0)
     weight = stored_floats(rng.standard_normal((n, k)).astype(ml_dtypes.bfloat16))
@@ -140,6 +172,37 @@ def test_the_weight_is_never_copied(rows: int) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < x.nbytes + g.nbytes + 2**16
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("shape", [(20, 300, 520), (33, 64, 2048)])
+def test_medium_precision_is_what_pytorch_does_in_bfloat16(shape: tuple[int, int, int]) -> None:
+    """But for PyTorch's rounding of the result."""
+    import torch
+
+    m, n, k = shape
+    rng = np.random.default_rng(0)
+    weight, bias = rng.standard_normal((n, k)).astype(np.float32), rng.standard_normal(n).astype(np.float32)
+    x, g = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((m, n)).astype(np.float32)
+    their_x, their_weight, their_bias, their_g = (torch.from_numpy(a).bfloat16() for a in (x, weight, bias, g))
+    their_y = torch.nn.functional.linear(their_x.requires_grad_(), their_weight, their_bias)
+    their_y.backward(their_g)
+    set_float32_matmul_precision("medium")
+    stored = stored_floats(weight.astype(ml_dtypes.bfloat16))
+    y, dx = linear(x, stored, in_bfloat16(bias)), linear_backward(g, stored)
+    rounding = {"rtol": 2**-8, "atol": 1e-3} if PAIRS else {"rtol": 2**-8, "atol": 2**-8 * k**0.5 * 4}
+    np.testing.assert_allclose(y, their_y.detach().float().numpy(), **rounding)
+    assert their_x.grad is not None
+    np.testing.assert_allclose(dx, their_x.grad.float().numpy(), **rounding)
+
+
+def test_the_precision_is_one_of_pytorch_s() -> None:
+    for name in ("medium", "high", "highest"):
+        set_float32_matmul_precision(name)
+        assert get_float32_matmul_precision() == name
+    with pytest.raises(ValueError, match="'low'"):
+        set_float32_matmul_precision("low")
+    assert get_float32_matmul_precision() == "highest"
 
 
 def test_errors_name_what_was_wrong() -> None:

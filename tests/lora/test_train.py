@@ -30,6 +30,7 @@ from lora.train import TuneConfig, TuneRun
 from programs import checkpoint, metrics, trainer
 from programs.errors import UserError
 from programs.trainer import IGNORED, Result
+from tinytorch.kernels.pairs import PAIRS
 from tinytorch.nn import functional as F
 from tinytorch.safetensors import load_file
 
@@ -220,6 +221,15 @@ def test_a_quantized_base_is_trained_in_the_same_way(make: Make, tmp_path: Path)
         losses[scheme] = train(config).val_loss
     assert losses["int8"] == pytest.approx(losses[""], abs=0.05)
     assert losses["nf4"] == pytest.approx(losses[""], abs=0.5)
+
+
+def test_medium_precision_learns_as_well(make: Make, tmp_path: Path) -> None:
+    quantize_folder(make().model, tmp_path / "int8", "int8")
+    changes: dict[str, Any] = {"model": tmp_path / "int8", "max_iters": 30, "learning_rate": 0.01}
+    exact, rounded = make("exact", **changes), make("rounded", precision="medium", **changes)
+    assert train(rounded).val_loss == pytest.approx(train(exact).val_loss, abs=0.05)
+    assert tinytorch.get_float32_matmul_precision() == "highest"  # each run sets its own
+    assert (losses_of(rounded) != losses_of(exact)) == PAIRS
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,17 @@ def pointer_at(typing_context: Any, address: Any, like: Any) -> Any:
 
 
 @intrinsic
+def pointer_like(typing_context: Any, start: Any, like: Any) -> Any:
+    """The same address as a pointer of the type of `like`."""
+    _element(like)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], context.get_value_type(like))
+
+    return like(start, like), codegen
+
+
+@intrinsic
 def advance(typing_context: Any, start: Any, elements: Any) -> Any:
     """start + elements, as in C."""
     _element(start)
@@ -146,7 +157,9 @@ def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
 
 def _name(vector: Any) -> str:
     """As LLVM names a vector's type: v16f32."""
-    return f"v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
+    element = vector.element
+    name = f"i{element.width}" if isinstance(element, ir.IntType) else "f32" if element == ir.FloatType() else "f64"
+    return f"v{vector.count}{name}"
 
 
 def _broadcast(builder: Any, scalar: Any, vector: Any) -> Any:

@@ -8,12 +8,16 @@ buffer of the second-level cache; then everything is float32, or float64 where x
 x, as in generating a token, are dot products that decode in registers: there the pace is that at which
 memory gives the stored bytes.
 
+With the precision "medium" both operands are rounded to bfloat16, where the processor multiplies those in
+pairs: twice as many in an instruction, summed up in float32. `stored_pack` says how they lie.
+
 As there, each element of the result is one sum in an order that depends on shapes alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -24,53 +28,25 @@ from numba import types
 
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm import SKINNY, TASK_WORK
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK, pack_rest, part, sweep
-from tinytorch.kernels.gemm_pack import pack
-from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES, advance, lanes, pointer, pointer_at, value
-from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decode_segment, decoded_dots
+from tinytorch.kernels.gemm_block import COLUMN_BLOCK, PAGE, ROW_BLOCK, pack_rest, part, sweep
+from tinytorch.kernels.pairs import PAIRS, round_along
+from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES, advance, pointer, pointer_at, pointer_like, value
+from tinytorch.kernels.stored_pack import DEPTH, STRIP, pack_weight, words_along
+from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decoded_dots
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
 
 Array = npt.NDArray[Any]
 
-DEPTH = DEPTH_BLOCK // SEGMENT * SEGMENT
 COLUMNS = 2 * COLUMN_BLOCK  # of a task at most: each packs x anew, and decodes better from longer stretches of a row
 DOT_COLUMNS = 4
 DOT_ROWS = 4 if REGISTERS == 32 else 2
+STRETCH = VECTOR_BYTES // 2  # numbers in a vector of words
 
 # Scratch memory of a worker, in elements: a tile, packed x, packed W, and a strip of W to decode into.
 _TILE = ROWS * 2 * (VECTOR_BYTES // 4)
 _PACKED_X = (ROW_BLOCK + ROWS) * DEPTH
 _PACKED_W = (COLUMNS + 2 * (VECTOR_BYTES // 4)) * DEPTH
-_STRIP = DEPTH * SEGMENT
-SCRATCH = _TILE + _PACKED_X + _PACKED_W + _STRIP
-
-
-@inner
-def _decode(weight: Any, row: int, start: int, count: int, target: Any) -> None:
-    """target[i] = weight[row, start + i] for i < count; start is a multiple of SEGMENT."""
-    whole = count // SEGMENT
-    for number in range(whole):
-        decode_segment(weight, row, start // SEGMENT + number, advance(target, number * SEGMENT))
-    for i in range(whole * SEGMENT, count):
-        target[i] = decode_one(weight, row, start + i, target)
-
-
-@inner
-def _pack_weight(weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, strip: Any, packed: Any) -> None:
-    """Pack columns j .. j + cols, rows k .. k + depth of W^T, if `transposed`, else of W, as gemm_pack does."""
-    vector = lanes(packed)
-    if transposed:
-        for first in range(0, cols, 2 * vector):
-            items = min(2 * vector, cols - first)
-            for i in range(items):
-                _decode(weight, j + first + i, k, depth, advance(strip, i * DEPTH))
-            pack(strip, DEPTH, 1, items, depth, 2 * vector, vector, advance(packed, first * depth))
-    else:
-        for first in range(0, cols, SEGMENT):
-            items = min(SEGMENT, cols - first)
-            for d in range(depth):
-                _decode(weight, k + d, j + first, items, advance(strip, d * SEGMENT))
-            pack(strip, 1, SEGMENT, items, depth, 2 * vector, vector, advance(packed, first * depth))
+SCRATCH = _TILE + _PACKED_X + _PACKED_W + STRIP
 
 
 @inner
@@ -79,11 +55,11 @@ def _blocks(
     sizes: Any, memory: Any,
 ) -> None:  # fmt: skip
     """Tasks start..stop; a task is one block of columns of the result c."""
-    rows, cols, depth, x_row, block, biased = sizes
+    rows, cols, depth, length, x_row, block, biased = sizes
     tile = advance(memory, worker * SCRATCH)
-    x_packed = advance(tile, _TILE)
+    x_packed = pointer_like(advance(tile, _TILE), x)
     packed = advance(x_packed, _PACKED_X)
-    strip = advance(packed, _PACKED_W)
+    strip = pointer_like(advance(packed, _PACKED_W), c)
     for task in range(start, stop):
         j = task * block
         cols_now = min(block, cols - j)
@@ -91,7 +67,7 @@ def _blocks(
         addend, addend_row, add = advance(bias, j), 0, biased
         for k in range(0, depth, DEPTH):
             depth_now = min(DEPTH, depth - k)
-            _pack_weight(weight, transposed, j, cols_now, k, depth_now, strip, packed)
+            pack_weight(weight, transposed, j, cols_now, k, depth_now, length, strip, packed)
             if k > 0:
                 addend, addend_row, add = c_now, cols, 1
             for i in range(0, rows, ROW_BLOCK):
@@ -109,7 +85,7 @@ def _dots(
     start: int, stop: int, worker: int, x: Any, weight: Any, c: Any, bias: Any, sizes: Any, memory: Any
 ) -> None:  # fmt: skip
     """Tasks start..stop; a task is DOT_COLUMNS columns of the result c, for all its few rows."""
-    rows, cols, depth, x_row, _, biased = sizes
+    rows, cols, depth, x_row, biased = sizes
     sums = advance(memory, worker * SCRATCH)
     segments = depth // SEGMENT
     for task in range(start, stop):
@@ -138,35 +114,78 @@ def _dots(
                 i += height
 
 
-def _product(
-    x: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any, c: Any,
-    transposed: bool, scratch: int,
+@inner
+def _round_rows(start: int, stop: int, worker: int, x: Any, words: Any, memory: Any) -> None:
+    """Rows start..stop of x, rounded to bfloat16, as words."""
+    strip = advance(memory, worker * SCRATCH)
+    length = x.shape[1]
+    whole = length // STRETCH * STRETCH
+    for row in range(start, stop):
+        x_now, words_now = pointer(x[row]), pointer(words[row])
+        for i in range(0, whole, STRETCH):
+            round_along(advance(x_now, i), advance(words_now, i // 2))
+        for i in range(whole, length):
+            strip[i - whole] = x_now[i]
+        words_along(strip, length - whole, advance(words_now, whole // 2))
+
+
+def _dot_products(
+    x: Any, words: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any,
+    c: Any, transposed: bool, scratch: int,
 ) -> None:  # fmt: skip
-    """c = x @ W^T + bias if `transposed`, else x @ W. x and c have adjacent columns; no size is 0."""
-    weight = (
-        pointer(codes), codes.strides[0] // codes.itemsize, pointer(scale_codes), pointer(scales),
-        np.float32(offset), groups, shift,
-    )  # fmt: skip
+    """c = x @ W^T + bias for few rows. x and c have adjacent columns; no size is 0."""
+    weight = _weight(codes, scale_codes, scales, offset, groups, shift)
     rows, depth = x.shape
     cols = c.shape[1]
-    x_start, c_start, bias_start = pointer(x), pointer(c), pointer(bias)
-    memory = pointer_at(scratch, c_start)
-    x_row, biased = x.strides[0] // x.itemsize, 1 if bias.size > 0 else 0
-    if transposed and rows <= SKINNY:
-        sizes = (rows, cols, depth, x_row, DOT_COLUMNS, biased)
-        grain = max(1, TASK_WORK // (DOT_COLUMNS * rows * depth))
-        args = (x_start, weight, c_start, bias_start, sizes, memory)
-        parallel_for(_dots, (cols - 1) // DOT_COLUMNS + 1, grain, args)
-    else:
-        # Every task decodes its own columns, all of them once.
-        threads = min(threads_in_use(), rows * cols * depth // TASK_WORK + 1)
-        blocks = (cols - 1) // (COLUMNS * threads) + 1
-        block = min(COLUMNS, part(cols, blocks * threads, value(SEGMENT)))
-        sizes = (rows, cols, depth, x_row, block, biased)
-        parallel_for(
-            _blocks, (cols - 1) // block + 1, 1,
-            (x_start, weight, transposed, c_start, bias_start, sizes, memory),
-        )  # fmt: skip
+    sizes = (rows, cols, depth, x.strides[0] // x.itemsize, 1 if bias.size > 0 else 0)
+    grain = max(1, TASK_WORK // (DOT_COLUMNS * rows * depth))
+    args = (pointer(x), weight, pointer(c), pointer(bias), sizes, pointer_at(scratch, pointer(c)))
+    parallel_for(_dots, (cols - 1) // DOT_COLUMNS + 1, grain, args)
+
+
+def _product(
+    x: Any, words: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any,
+    c: Any, transposed: bool, scratch: int,
+) -> None:  # fmt: skip
+    """c = x @ W^T + bias if `transposed`, else x @ W. x and c have adjacent columns; no size is 0."""
+    weight = _weight(codes, scale_codes, scales, offset, groups, shift)
+    memory = pointer_at(scratch, pointer(c))
+    length, row = x.shape[1], x.strides[0] // x.itemsize
+    _in_blocks(pointer(x), length, length, row, weight, transposed, bias, c, memory)
+
+
+def _product_in_pairs(
+    x: Any, words: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any,
+    c: Any, transposed: bool, scratch: int,
+) -> None:  # fmt: skip
+    """The same with x, for which `words` is memory, and W rounded to bfloat16."""
+    weight = _weight(codes, scale_codes, scales, offset, groups, shift)
+    memory = pointer_at(scratch, pointer(c))
+    length, row = x.shape[1], words.strides[0] // words.itemsize
+    parallel_for(_round_rows, x.shape[0], TASK_WORK // (16 * length) + 1, (x, words, memory))
+    _in_blocks(pointer(words), (length + 1) // 2, length, row, weight, transposed, bias, c, memory)
+
+
+@inner
+def _weight(codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int) -> Any:
+    """As stored_simd takes it."""
+    row = codes.strides[0] // codes.itemsize
+    return pointer(codes), row, pointer(scale_codes), pointer(scales), np.float32(offset), groups, shift
+
+
+@inner
+def _in_blocks(
+    x: Any, depth: int, length: int, x_row: int, weight: Any, transposed: bool, bias: Any, c: Any, memory: Any
+) -> None:
+    """Rows of x are `depth` elements, or words, which stand for `length` numbers."""
+    rows, cols = c.shape
+    # Every task decodes its own columns, all of them once.
+    threads = min(threads_in_use(), rows * cols * depth // TASK_WORK + 1)
+    blocks = (cols - 1) // (COLUMNS * threads) + 1
+    block = min(COLUMNS, part(cols, blocks * threads, value(SEGMENT)))
+    sizes = (rows, cols, depth, length, x_row, block, 1 if bias.size > 0 else 0)
+    args = (x, weight, transposed, pointer(c), pointer(bias), sizes, memory)
+    parallel_for(_blocks, (cols - 1) // block + 1, 1, args)
 
 
 class Stored(NamedTuple):
@@ -198,20 +217,20 @@ def stored_floats(weight: Array) -> Stored:
 
 
 class _Kernel:
-    """`_product` for one dtype and one way of storing, compiled at its first use, with its scratch memory."""
+    """A product for one dtype and one way of storing, compiled at its first use, with its scratch memory."""
 
-    def __init__(self, dtype: np.dtype[Any], codes: np.dtype[Any]) -> None:
+    def __init__(self, function: Callable[..., None], dtype: np.dtype[Any], codes: np.dtype[Any]) -> None:
         element = numba.from_dtype(dtype)
 
         def array(kind: Any, dimensions: int) -> Any:
             # Any layout converts to "A", and writable arrays to read-only ones: one version serves all.
             return types.Array(kind, dimensions, "A", readonly=True)
 
-        call: Any = serial(_product)
+        call: Any = serial(function)
         call.compile(
-            (array(element, 2), array(numba.from_dtype(codes), 2), array(types.int8, 2), array(types.float32, 1),
-             types.float64, types.intp, types.intp, array(element, 1), types.Array(element, 2, "C"),
-             types.boolean, types.intp)
+            (array(element, 2), types.Array(types.uint32, 2, "C"), array(numba.from_dtype(codes), 2),
+             array(types.int8, 2), array(types.float32, 1), types.float64, types.intp, types.intp, array(element, 1),
+             types.Array(element, 2, "C"), types.boolean, types.intp)
         )  # fmt: skip
         call.disable_compile()
         self.call: Callable[..., None] = call
@@ -220,7 +239,30 @@ class _Kernel:
         self.address = (self.scratch.ctypes.data + 63) // 64 * 64
 
 
-_kernels: dict[tuple[np.dtype[Any], np.dtype[Any]], _Kernel] = {}
+_kernel = cache(_Kernel)
+_NO_WORDS = np.empty((0, 0), np.uint32)
+
+_PRECISIONS = ("highest", "high", "medium")
+_precision = "highest"
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """How exact products of float32 matrices must be: "highest", the default, "high" or "medium", as in PyTorch.
+
+    With "medium", products with frozen weights that are stored in two bytes a number or fewer round both operands to
+    bfloat16 and add up in float32, as PyTorch does with a model in bfloat16. That takes half the time where the
+    processor multiplies pairs of bfloat16 (AVX512_BF16: AMD since Zen 4, some of Intel's), and is not done elsewhere.
+    All other products, and all with "high", are computed in float32 throughout. ValueError for other names.
+    """
+    global _precision
+    if precision not in _PRECISIONS:
+        raise ValueError(f"set_float32_matmul_precision: expected one of {_PRECISIONS}, got {precision!r}")
+    _precision = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """ "highest", "high" or "medium"."""
+    return _precision
 
 
 def _run(x: Array, weight: Stored, bias: Array | None, columns: int, transposed: bool) -> Array:
@@ -234,14 +276,22 @@ def _run(x: Array, weight: Stored, bias: Array | None, columns: int, transposed:
         c[...] = 0 if bias is None else bias
         return c
     x = np.require(x, None, ("C", "A"))
-    key = x.dtype, weight.codes.dtype
-    kernel = _kernels.get(key)
-    if kernel is None:
-        kernel = _kernels[key] = _Kernel(*key)
+    function, words = _product, _NO_WORDS
+    if transposed and len(x) <= SKINNY:
+        function = _dot_products
+    elif _precision == "medium" and PAIRS and x.dtype == np.float32:
+        function, words = _product_in_pairs, _words_for(x)
+    kernel = _kernel(function, x.dtype, weight.codes.dtype)
     addend = kernel.no_bias if bias is None else np.require(bias, None, ("C", "A"))
     codes, _, scale_codes, scales, offset, groups, shift = weight
-    kernel.call(x, codes, scale_codes, scales, offset, groups, shift, addend, c, transposed, kernel.address)
+    kernel.call(x, words, codes, scale_codes, scales, offset, groups, shift, addend, c, transposed, kernel.address)
     return c
+
+
+def _words_for(x: Array) -> Array:
+    """Memory for the rows of x as words: whole vectors, and not whole pages apart, so that tiles read them in place."""
+    row = -(-x.shape[1] // STRETCH) * (STRETCH // 2)
+    return np.empty((x.shape[0], row if row * 4 % PAGE else row + STRETCH // 2), np.uint32)
 
 
 def linear(x: Array, weight: Stored, bias: Array | None = None) -> Array:

@@ -9,6 +9,7 @@ from numba import types as numba_types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tinytorch.kernels.pairs import _multiply_add_pairs
 from tinytorch.kernels.simd import (
     _broadcast,
     _element,
@@ -95,14 +96,20 @@ def tile_product(
     a_copy and b_copy, where they are pointers and not None, receive what is read of a (whose a_row is 1 then) and
     of b, packed as `gemm_pack` does it, and what lies beside it is fetched for the next tile: loads and stores
     have time while the processor multiplies.
+
+    a and b have the type of c; or, where c is float32, they may be words of two bfloat16 (uint32, see pairs), numbers
+    2 k and 2 k + 1 of the sum: `depth` counts words then.
     """
-    row_count, vector_count, element = _literal(rows), _literal(vectors), _element(a)
+    row_count, vector_count = _literal(rows), _literal(vectors)
+    element, operand_element = _element(c), _element(a)
     lane_count = _lanes(element)
+    multiply_add = _multiply_add_pairs if operand_element == types.uint32 else _multiply_add
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         _, _, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add, *kept, a_packed, b_packed = values
         intp = context.get_value_type(types.intp)
         vector = ir.VectorType(context.get_value_type(element), lane_count)
+        operand = ir.VectorType(context.get_value_type(operand_element), lane_count)
         # Rows in groups of three, each behind one pointer: p, p + row, p + 2 * row are x86 addresses.
         a_firsts = [builder.gep(a, [builder.mul(a_row, intp(i))]) for i in range(0, row_count, 3)]
         entry = builder.block
@@ -123,9 +130,9 @@ def tile_product(
         b_target = None if isinstance(b_copy, types.NoneType) else walk(b_packed, intp(vector_count * lane_count))
         sums = [[builder.phi(vector) for _ in range(vector_count)] for _ in range(row_count)]
 
-        b_now = [_load(builder, builder.gep(b_place, [intp(v * lane_count)]), vector) for v in range(vector_count)]
+        b_now = [_load(builder, builder.gep(b_place, [intp(v * lane_count)]), operand) for v in range(vector_count)]
         if a_target is not None:
-            _store(builder, _load(builder, a_places[0], ir.VectorType(vector.element, row_count)), a_target)
+            _store(builder, _load(builder, a_places[0], ir.VectorType(operand.element, row_count)), a_target)
             _fetch_ahead(builder, builder.gep(a_places[0], [intp(2 * row_count - 1)]))
         if b_target is not None:
             for v, value in enumerate(b_now):
@@ -134,8 +141,8 @@ def tile_product(
         results = []
         for i, row in enumerate(sums):
             a_place = builder.gep(a_places[i // 3], [builder.mul(a_row, intp(i % 3))])
-            a_now = _broadcast(builder, builder.load(a_place), vector)
-            results.append([_multiply_add(builder, a_now, b_now[v], row[v]) for v in range(vector_count)])
+            a_now = _broadcast(builder, builder.load(a_place), operand)
+            results.append([multiply_add(builder, a_now, b_now[v], row[v]) for v in range(vector_count)])
 
         following = [(place, first, builder.gep(place, [step])) for place, first, step in walks]
         following.append((k, intp(0), builder.add(k, intp(1))))
