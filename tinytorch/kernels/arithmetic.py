@@ -24,7 +24,8 @@ _LINE = 64  # bytes in a cache line: no two threads write into one
 
 @serial
 def _add_chunk(start: int, stop: int, worker: int, a: Array, b: Array, out: Array) -> None:
-    for e in range(start, stop):
+    a, b, out = a[start:stop], b[start:stop], out[start:stop]  # from 0: an index below it would count from the end
+    for e in range(out.size):
         out[e] = a[e] + b[e]
 
 
