@@ -229,3 +229,24 @@ def test_the_index_may_change_after_the_forward() -> None:
     x.grad = None
     z.sum().backward()
     assert x.grad[:, 0].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", [tinytorch.float32, tinytorch.float64, tinytorch.bfloat16])
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 3), (5, 0)])
+def test_rows_read_several_times_get_the_sum(shape: tuple[int, ...], dtype: Any) -> None:
+    """By an array of rows, from either end, of any shape; as np.add.at has it, to the bit."""
+    x = tinytorch.randn(shape).to(dtype).requires_grad_()
+    for index in (np.array([4, -1, 0, -5, 4, 2]), np.array([[1, -4], [3, 1]]), np.zeros((0,), np.int64)):
+        for form in (tinytorch.tensor(index), (tinytorch.tensor(index),)):
+            g = tinytorch.randn((*index.shape, *shape[1:])).to(dtype)
+            (dx,) = tinytorch.autograd.grad(x[form], x, g)
+            expected = np.zeros(shape, g.numpy().dtype)
+            np.add.at(expected, index, g.numpy())
+            assert np.array_equal(dx.numpy(), expected)
+    with pytest.raises(IndexError):
+        tinytorch.zeros(5, 3).index_put((tinytorch.tensor([0, 5]),), tinytorch.ones(2, 3), accumulate=True)
+
+
+def test_values_are_broadcast_when_rows_are_added() -> None:
+    y = tinytorch.zeros(3, 2).index_put((tinytorch.tensor([0, 2, 0]),), tinytorch.ones(2), accumulate=True)
+    assert y.tolist() == [[2.0, 2.0], [0.0, 0.0], [1.0, 1.0]]

@@ -1,4 +1,4 @@
-"""ReLU, GELU, SiLU, SwiGLU and erf, element by element, with their backwards.
+"""ReLU, GELU, SiLU, SwiGLU, sigmoid and erf, element by element, with their backwards.
 
 Every array is C-contiguous, float32 or float64, of any shape; the results have the first one's shape.
 """
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .math import erf as scalar_erf
-from .math import gelu_slope, normal, sigmoid
+from .math import gelu_slope, normal
+from .math import sigmoid as scalar_sigmoid
 from .tape import launch
 from .threads import parallel_for
 
@@ -54,7 +55,7 @@ def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool,
         a, b = real(_TANH_SCALE), real(_TANH_SCALE * _CUBIC)
         for i in range(x.size):
             v = x[i]
-            y[i] = v * sigmoid(v * (a + b * v * v))
+            y[i] = v * scalar_sigmoid(v * (a + b * v * v))
     else:
         for i in range(x.size):
             y[i] = x[i] * normal(x[i])
@@ -75,7 +76,7 @@ def _gelu_backward_range(
             v = x[i]
             v = limit if v > limit else v
             v = -limit if v < -limit else v
-            s = sigmoid(v * (a + b * v * v))
+            s = scalar_sigmoid(v * (a + b * v * v))
             # y[i] = v * s
             dx[i] = grad[i] * s * (one + v * (one - s) * (a + b3 * v * v))
     else:
@@ -88,7 +89,7 @@ def _gelu_backward_range(
 def _silu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
-        y[i] = x[i] * sigmoid(x[i])
+        y[i] = x[i] * scalar_sigmoid(x[i])
 
 
 # dx_i = g_i s_i (1 + x_i (1 - s_i))
@@ -97,7 +98,7 @@ def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Arr
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
     one = x.dtype.type(1)
     for i in range(grad.size):
-        s = sigmoid(x[i])
+        s = scalar_sigmoid(x[i])
         dx[i] = grad[i] * s * (one + x[i] * (one - s))  # y[i] = x[i] * s
 
 
@@ -106,7 +107,7 @@ def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Arr
 def _swiglu_range(start: int, stop: int, worker: int, gate: Array, up: Array, y: Array) -> None:
     gate, up, y = gate[start:stop], up[start:stop], y[start:stop]
     for i in range(gate.size):
-        y[i] = gate[i] * sigmoid(gate[i]) * up[i]
+        y[i] = gate[i] * scalar_sigmoid(gate[i]) * up[i]
 
 
 # dgate_i = g_i up_i s_i (1 + gate_i (1 - s_i)),  dup_i = g_i gate_i s_i
@@ -117,10 +118,17 @@ def _swiglu_backward_range(
     grad, gate, up, dgate, dup = grad[start:stop], gate[start:stop], up[start:stop], dgate[start:stop], dup[start:stop]
     one = gate.dtype.type(1)
     for i in range(grad.size):
-        s = sigmoid(gate[i])
+        s = scalar_sigmoid(gate[i])
         # y[i] = gate[i] * s * up[i]
         dgate[i] = grad[i] * up[i] * s * (one + gate[i] * (one - s))
         dup[i] = grad[i] * gate[i] * s
+
+
+@serial
+def _sigmoid_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+    x, y = x[start:stop], y[start:stop]
+    for i in range(x.size):
+        y[i] = scalar_sigmoid(x[i])
 
 
 @serial
@@ -168,6 +176,11 @@ def _swiglu(gate: Array, up: Array, y: Array) -> None:
 @serial
 def _swiglu_backward(grad: Array, gate: Array, up: Array, dgate: Array, dup: Array) -> None:
     parallel_for(_swiglu_backward_range, grad.size, _GRAIN, (grad, gate, up, dgate, dup))
+
+
+@serial
+def _sigmoid(x: Array, y: Array) -> None:
+    parallel_for(_sigmoid_range, x.size, _GRAIN, (x, y))
 
 
 @serial
@@ -229,6 +242,13 @@ def swiglu_backward(grad: Array, gate: Array, up: Array) -> tuple[Array, Array]:
     dgate, dup = np.empty_like(gate), np.empty_like(up)
     launch(_swiglu_backward, grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
     return dgate, dup
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x)"""
+    y = np.empty_like(x)
+    launch(_sigmoid, x.reshape(-1), y.reshape(-1))
+    return y
 
 
 def erf(x: Array) -> Array:

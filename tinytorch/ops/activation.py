@@ -67,7 +67,7 @@ class Sigmoid(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        return ctx.save(1 / (1 + np.exp(-x)))
+        return ctx.save(_on_flat(kernels.sigmoid, x))
 
     # dy/dx = e^-x / (1 + e^-x)^2 = y (1 - y)
     @staticmethod
@@ -127,7 +127,7 @@ class LeakyRelu(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, negative_slope: float) -> Any:
-        slope = np.where(x > 0, 1, negative_slope).astype(x.dtype)
+        slope = np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))
         ctx.save(slope)
         return x * slope
 

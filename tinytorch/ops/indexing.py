@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import float32, float64, int64
 from ..function import Function
-from ..kernels.embedding import embedding_backward, first_invalid, take_rows
+from ..kernels.embedding import embedding_backward, first_invalid, index_add, take_rows
 from ..kernels.tape import launch
 from ..kernels.traced import ARRAYS
 from .common import array_of, as_array, contiguous, is_tensor, normalize_dim, owned, wrap
@@ -22,6 +22,17 @@ def _basic(index: Any) -> bool:
     """Whether an index is made of integers, slices, None and ... alone, so that the result is a view."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is ... or isinstance(part, (int, np.integer, slice)) for part in parts)
+
+
+def _rows(index: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    """The rows (N,) that an index names, where it is one array of integers, and x has a row of numbers for each."""
+    if isinstance(index, tuple) and len(index) == 1:
+        (index,) = index
+    if type(index) not in ARRAYS or index.dtype != int64 or x.dtype not in (float32, float64):
+        return None
+    if x.size == 0 or x.shape != (*index.shape, *shape[1:]):
+        return None
+    return np.where(index < 0, index + shape[0], index).reshape(-1)
 
 
 def _index_of(index: Any) -> Any:
@@ -81,8 +92,11 @@ class Scatter(Function):
     def forward(ctx: Any, x: Any, index: Any, shape: tuple[int, ...]) -> Any:
         ctx.index = owned(ctx, index)
         y = np.zeros(shape, x.dtype, like=x)
-        if _basic(index):
+        rows = _rows(index, x, shape)
+        if _basic(index) or getattr(index, "dtype", None) == np.bool_:  # names no place twice
             y[index] = x
+        elif rows is not None:
+            index_add(y.reshape(shape[0], -1), rows, contiguous(x).reshape(rows.size, -1))
         else:
             np.add.at(y, index, x)
         return y
