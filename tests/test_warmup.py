@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tinytorch
 from tinytorch import warmup
 from tinytorch.function import Function
 from tinytorch.kernels import compiler
@@ -20,6 +21,7 @@ def test_warm_up_runs_every_operation_once_and_the_optimizer() -> None:
     assert [done for done, _, _ in seen] == list(range(len(seen)))
     assert {total for _, total, _ in seen} == {len(seen) - 1}
     assert {"Attention", "Gelu", "Linear", "EmbeddingBackward"} <= set(names)
+    assert tinytorch.get_float32_matmul_precision() == "highest"
 
 
 def test_only_the_package_s_own_operations_are_run() -> None:
@@ -50,6 +52,9 @@ for rows in (4, 600):
     (loss + net[0].weight.sum() * 0).backward()
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimizer.step()
+t.set_float32_matmul_precision("medium")
+x = t.ones(20, 64, requires_grad=True)
+F.linear(x, t.ones(16, 64).to(t.bfloat16)).sum().backward()
 """
 
 

@@ -20,6 +20,8 @@ import tinytorch
 from .function import Function
 from .kernels.compiler import cache_folder
 from .nn.utils import clip_grad_norm_
+from .ops.stored import StoredLinear
+from .quantization import QuantizedProduct
 
 
 def operations() -> list[type[Function]]:
@@ -56,6 +58,17 @@ def _run_large(dtype: Any) -> None:
     tinytorch.nn.functional.embedding(tinytorch.tensor([0, 1, 2, 3]), large)
 
 
+def _run_medium(dtype: Any) -> None:
+    """Products with frozen weights, at the precision that has kernels of its own."""
+    precision = tinytorch.get_float32_matmul_precision()
+    tinytorch.set_float32_matmul_precision("medium")
+    try:
+        _run_examples(StoredLinear, dtype)
+        _run_examples(QuantizedProduct, dtype)
+    finally:
+        tinytorch.set_float32_matmul_precision(precision)
+
+
 def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float:
     """Compile the kernels for these dtypes; report(done, total, name) before each. Returns the seconds taken."""
     started = time.perf_counter()
@@ -69,6 +82,7 @@ def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float
         report(done + len(classes), total, f"AdamW {name}")
         _run_optimizer(tinytorch.dtypes.as_dtype(name))
         _run_large(tinytorch.dtypes.as_dtype(name))
+        _run_medium(tinytorch.dtypes.as_dtype(name))
     report(total, total, "")
     return time.perf_counter() - started
 
