@@ -24,17 +24,6 @@ def _basic(index: Any) -> bool:
     return all(part is None or part is ... or isinstance(part, (int, np.integer, slice)) for part in parts)
 
 
-def _rows(index: Any, x: Any, shape: tuple[int, ...]) -> Any:
-    """The rows (N,) that an index names, where it is one array of integers, and x has a row of numbers for each."""
-    if isinstance(index, tuple) and len(index) == 1:
-        (index,) = index
-    if type(index) not in ARRAYS or index.dtype != int64 or x.dtype not in (float32, float64):
-        return None
-    if x.size == 0 or x.shape != (*index.shape, *shape[1:]):
-        return None
-    return np.where(index < 0, index + shape[0], index).reshape(-1)
-
-
 def _index_of(index: Any) -> Any:
     """An index in which Tensors and lists have become arrays."""
     if isinstance(index, tuple):
@@ -92,10 +81,12 @@ class Scatter(Function):
     def forward(ctx: Any, x: Any, index: Any, shape: tuple[int, ...]) -> Any:
         ctx.index = owned(ctx, index)
         y = np.zeros(shape, x.dtype, like=x)
-        rows = _rows(index, x, shape)
+        if isinstance(index, tuple) and len(index) == 1:
+            (index,) = index
         if _basic(index) or getattr(index, "dtype", None) == np.bool_:  # names no place twice
             y[index] = x
-        elif rows is not None:
+        elif type(index) in ARRAYS and x.size and (x.dtype == float32 or x.dtype == float64):
+            rows = np.where(index < 0, index + shape[0], index).astype(int64).reshape(-1)
             index_add(y.reshape(shape[0], -1), rows, contiguous(x).reshape(rows.size, -1))
         else:
             np.add.at(y, index, x)
