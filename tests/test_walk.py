@@ -183,7 +183,7 @@ def test_a_reshaped_array_is_exclusive_unless_its_base_is_seen_elsewhere() -> No
     assert not is_exclusive(made)
     del other
     assert is_exclusive(made)
-    made.array = np.zeros(6)[:4].reshape(2, 2)  # a part, which would keep all of the memory alive
+    made.array = np.zeros(60)[:4].reshape(2, 2)  # a part, which would keep all of the memory alive
     assert not is_exclusive(made)
 
 

@@ -19,8 +19,8 @@ from .tensor import Tensor
 
 def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     check_device(device)
-    if dtype is not None:
-        array = array.astype(as_dtype(dtype), copy=False)
+    if dtype is not None and array.dtype != as_dtype(dtype):
+        array = memory.copy(array, as_dtype(dtype))
     if mode.tape is not None and type(array) is np.ndarray:
         array = mode.tape.constant(array)
     return Tensor(array, requires_grad)
@@ -63,7 +63,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 
     Python floats become the default dtype, integers int64; arrays keep their dtype.
     """
-    return _finish(_array(data).copy(), dtype, device, requires_grad)
+    return _finish(memory.copy(_array(data)), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:

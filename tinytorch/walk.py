@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .kernels.arithmetic import add
+from .kernels.memory import ALIGNMENT
 from .modes import mode
 
 if TYPE_CHECKING:
@@ -191,9 +192,11 @@ def is_exclusive(tensor: Tensor) -> bool:
 
 
 def _is_whole(array: Any) -> bool:
-    """Whether it is all of its memory: no view, or one that has another shape, as of a kernel's rows."""
+    """Whether it is all of its memory, but for what aligns it: no view, or one that has another shape."""
     base = array.base
-    return base is None or (type(base) is np.ndarray and base.base is None and base.size == array.size)
+    if base is None:
+        return True
+    return type(base) is np.ndarray and base.base is None and base.nbytes <= array.nbytes + ALIGNMENT
 
 
 def _count_held_once() -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinytorch
-from tinytorch.kernels.memory import ALIGNMENT, empty, zeros
+from tinytorch.kernels.memory import ALIGNMENT, copy, empty, empty_beside, empty_like, zeros
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float32, tinytorch.bfloat16])
@@ -38,3 +38,25 @@ def test_sizes_that_are_refused() -> None:
             tinytorch.zeros(*shape)
     with pytest.raises((MemoryError, ValueError)):
         tinytorch.empty(2**60)
+
+
+def test_large_results_of_kernels_begin_at_a_cache_line() -> None:
+    x = tinytorch.randn(700, 400, requires_grad=True)
+    loss = tinytorch.nn.functional.layer_norm(x, (400,)).softmax(-1)
+    loss.backward(tinytorch.randn(700, 400))
+    assert x.grad is not None
+    for tensor in (x, loss, x.grad, x @ x.T, tinytorch.tensor(np.ones((700, 401), np.float32)[:, 1:])):
+        assert tensor.numpy(force=True).ctypes.data % ALIGNMENT == 0
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (600, 500)])
+def test_results_have_the_layout_of_numpys(shape: tuple[int, ...]) -> None:
+    for like in (np.ones(shape, np.float32), np.ones(shape, np.float32).T):
+        for made, numpys in (
+            (empty_like(like), np.empty_like(like)),
+            (copy(like), like.copy()),
+            (copy(like, np.float64), like.astype(np.float64, order="C")),
+            (empty_beside(like, (3, *shape)), np.empty((3, *shape), np.float32)),
+        ):
+            assert (made.shape, made.dtype, made.strides) == (numpys.shape, numpys.dtype, numpys.strides)
+        np.testing.assert_array_equal(copy(like), like)

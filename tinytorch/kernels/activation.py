@@ -14,6 +14,7 @@ from .compiler import serial
 from .math import erf as scalar_erf
 from .math import gelu_slope, normal
 from .math import sigmoid as scalar_sigmoid
+from .memory import empty_like
 from .tape import launch
 from .threads import parallel_for
 
@@ -190,69 +191,69 @@ def _erf(x: Array, y: Array) -> None:
 
 def relu(x: Array) -> Array:
     """x where it is positive or NaN, else 0."""
-    y = np.empty_like(x)
+    y = empty_like(x)
     launch(_relu, x.reshape(-1), y.reshape(-1))
     return y
 
 
 def relu_backward(grad: Array, y: Array) -> Array:
     """The gradient of x, from that of y = relu(x)."""
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     launch(_relu_backward, grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
     return dx
 
 
 def gelu(x: Array, tanh: bool = False) -> Array:
     """x times the normal distribution function at x, by erf or by its approximation with tanh."""
-    y = np.empty_like(x)
+    y = empty_like(x)
     launch(_gelu, x.reshape(-1), tanh, y.reshape(-1))
     return y
 
 
 def gelu_backward(grad: Array, x: Array, tanh: bool = False) -> Array:
     """The gradient of x, from that of gelu(x, tanh)."""
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     launch(_gelu_backward, grad.reshape(-1), x.reshape(-1), tanh, dx.reshape(-1))
     return dx
 
 
 def silu(x: Array) -> Array:
     """x times the logistic sigmoid of x."""
-    y = np.empty_like(x)
+    y = empty_like(x)
     launch(_silu, x.reshape(-1), y.reshape(-1))
     return y
 
 
 def silu_backward(grad: Array, x: Array) -> Array:
     """The gradient of x, from that of silu(x)."""
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     launch(_silu_backward, grad.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
 
 
 def swiglu(gate: Array, up: Array) -> Array:
     """silu(gate) * up."""
-    y = np.empty_like(gate)
+    y = empty_like(gate)
     launch(_swiglu, gate.reshape(-1), up.reshape(-1), y.reshape(-1))
     return y
 
 
 def swiglu_backward(grad: Array, gate: Array, up: Array) -> tuple[Array, Array]:
     """The gradients of gate and up, from that of swiglu(gate, up)."""
-    dgate, dup = np.empty_like(gate), np.empty_like(up)
+    dgate, dup = empty_like(gate), empty_like(up)
     launch(_swiglu_backward, grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
     return dgate, dup
 
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + e^-x)"""
-    y = np.empty_like(x)
+    y = empty_like(x)
     launch(_sigmoid, x.reshape(-1), y.reshape(-1))
     return y
 
 
 def erf(x: Array) -> Array:
     """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x."""
-    y = np.empty_like(x)
+    y = empty_like(x)
     launch(_erf, x.reshape(-1), y.reshape(-1))
     return y

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import inner, serial
+from .memory import empty_like
 from .tape import launch
 from .threads import parallel_for, threads_in_use
 
@@ -75,7 +76,7 @@ def add(a: Array, b: Array, out: Array | None = None) -> Array:
     """a + b, as NumPy broadcasts and promotes. `out`, of the result's shape and dtype, may be a or b itself."""
     if a.size < _LARGE or a.shape != b.shape or a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
         return np.add(a, b, out=out)
-    result = np.empty_like(a) if out is None else out
+    result = empty_like(a) if out is None else out
     if not (a.flags.carray and b.flags.carray and result.flags.carray):  # aligned, in C order, writable: one type
         return np.add(a, b, out=out)
     launch(_add, a.reshape(-1), b.reshape(-1), result.reshape(-1))

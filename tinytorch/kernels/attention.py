@@ -21,6 +21,7 @@ from tinytorch.kernels.attention_decode import FEW, decode
 from tinytorch.kernels.attention_forward import forward
 from tinytorch.kernels.attention_tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
 from tinytorch.kernels.compiler import serial
+from tinytorch.kernels.memory import empty_beside
 from tinytorch.kernels.tape import constant, launch
 
 Array = npt.NDArray[Any]
@@ -56,7 +57,7 @@ def attention(
     _check(q, k, v, dropout)
     B, H, T, _ = q.shape
     S, Dv = v.shape[2:]
-    out = np.empty((B, T, H, Dv), q.dtype, like=q)
+    out = empty_beside(q, (B, T, H, Dv))
     stats = np.empty((2, B, H, T), q.dtype, like=q)
     if S == 0:
         out[...] = 0
@@ -96,12 +97,12 @@ def attention_backward(
         return np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     chunks = max(1, min(_TASKS // (B * kv_heads), math.ceil(S / KEYS)))
     if chunks == 1 and _are_thirds(q, k, v):
-        together = np.empty((B, T, 3, H, D), q.dtype, like=q)
+        together = empty_beside(q, (B, T, 3, H, D))
         dq, dk, dv = together[None, :, :, 0], together[:, :, 1], together[:, :, 2]
     else:
-        dq = np.empty((chunks, B, T, H, D), q.dtype, like=q)
-        dk = np.empty((B, S, kv_heads, D), q.dtype, like=q)
-        dv = np.empty((B, S, kv_heads, Dv), q.dtype, like=q)
+        dq = empty_beside(q, (chunks, B, T, H, D))
+        dk = empty_beside(q, (B, S, kv_heads, D))
+        dv = empty_beside(q, (B, S, kv_heads, Dv))
     dk, dv = dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
     options = _options(q, k, v, mask, causal, scale, dropout, seed)
     (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)

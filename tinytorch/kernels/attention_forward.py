@@ -166,9 +166,7 @@ def _query_tiles(
                 if key0 > 0:
                     _scale_rows(o_panel, shrink, seen, wide)
                 seen = round_up(seen, ROWS)
-                product(
-                    o_panel, wide, p, one, width, v_tile, wide, o_panel, wide, seen, wide, keys, one, -far, ahead
-                )
+                product(o_panel, wide, p, one, width, v_tile, wide, o_panel, wide, seen, wide, keys, one, -far, ahead)
         out_tile = advance(like, ((b * T + query0) * H + h) * Dv)
         tops = advance(pointer(stats), (b * H + h) * T + query0)
         totals = advance(tops, stats.size // 2)

@@ -1,7 +1,8 @@
-"""How kernels are compiled: two decorators, one cache folder, one set of floating-point liberties.
+"""How kernels are compiled: three decorators, one cache folder, one set of floating-point liberties.
 
 `serial` compiles a function that runs on the calling thread (also from inside other kernels);
-`inner` the same for one that Python never calls. Threads are started by `threads.parallel_for`.
+`inner` the same for one that Python never calls, `apart` for one whose arrays do not overlap, too.
+Threads are started by `threads.parallel_for`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from typing import Any, TypeVar
 
 import numba
 
-from tinytorch.kernels.wide_vectors import WideCompiler
+from tinytorch.kernels.wide_vectors import ApartCompiler, WideCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What LLVM may assume. Not "nnan" or "ninf": masks hold infinities, and NaN must reach the user.
 # Not "afn": exp and its like are written out in math.py, with a known error.
 FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
+
+
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 @cache
@@ -67,13 +71,13 @@ def _candidate_parents() -> list[Path]:
     return [user / "tinytorch", Path(tempfile.gettempdir()) / "tinytorch"]
 
 
-def _compiled(function: F, **options: Any) -> F:
+def _compiled(function: F, pipeline_class: Any = WideCompiler, **options: Any) -> F:
     """njit with our cache folder, leaving the user's own Numba settings as they were."""
     theirs = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder() if not os.environ.get("NUMBA_DISABLE_JIT") else theirs
     try:
         return numba.njit(  # type: ignore[no-any-return]
-            cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=WideCompiler, **options
+            cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=pipeline_class, **options
         )(function)
     finally:
         numba.config.CACHE_DIR = theirs
@@ -86,4 +90,9 @@ def serial(function: F) -> F:
 
 def inner(function: F) -> F:
     """Compile a kernel that only kernels call: without entries for Python and C, in two thirds of the time."""
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _compiled(function, **_INNER)
+
+
+def apart(function: F) -> F:
+    """Compile an `inner` kernel none of whose arrays overlaps another: its loops may write to several, in vectors."""
+    return _compiled(function, ApartCompiler, **_INNER)

@@ -32,6 +32,7 @@ from numba import types
 
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm_block import SCRATCH, block_product, dot_block, part
+from tinytorch.kernels.memory import empty_beside
 from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
 from tinytorch.kernels.tape import constant, launch
 from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
@@ -238,7 +239,7 @@ def matmul(
     if out is None:
         if accumulate:
             raise ValueError("matmul: accumulate=True needs out, the array to add to")
-        out = np.empty(shape, a.dtype, like=a)
+        out = empty_beside(a, shape)
     elif out.shape != shape or out.dtype != a.dtype or not out.flags.writeable:
         raise ValueError(f"matmul: expected a writable out of {shape} {a.dtype}, got {out.shape} {out.dtype}")
     if bias is not None:

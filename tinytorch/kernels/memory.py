@@ -1,9 +1,9 @@
 """Where arrays lie: from a cache line on, where they last, and in memory that stays with the process.
 
 NumPy's memory begins 16 bytes into a cache line as often as not. Then each vector of 64 bytes lies in two
-of them, and to read a weight of 256 KB from the second-level cache takes 80 percent longer. What lasts
-(parameters, their gradients and moments, caches, the memory of a tape) is therefore made here; for
-what comes and goes in a step the gain, a few percent, is what making it takes.
+of them, and kernels that do little with each take up to twice as long (a product of one row, layer_norm).
+What lasts (parameters, their gradients and moments, caches, the memory of a tape) is therefore made here,
+and so are results of kernels that are large enough for the half microsecond that it takes.
 
 A training step frees and allocates the same few hundred megabytes over and over. glibc hands large
 blocks back to the system when they are freed, and the system must then find and clear each page again:
@@ -17,12 +17,16 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+A = TypeVar("A", bound="np.ndarray[Any, Any]")
+
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 _SMALL = 4096  # bytes: below this it makes no difference
+_LARGE = 1 << 20  # bytes: from here on kernels gain more than it takes to align their results
+_BYTE = np.dtype(np.uint8)
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in malloc.h
 _LARGEST_BLOCK = 32 * 2**20  # bytes; HEAP_MAX_SIZE / 2, more is refused
 _LARGEST_END = 2**31 - 1  # bytes; mallopt takes an int
@@ -30,16 +34,48 @@ _LARGEST_END = 2**31 - 1  # bytes; mallopt takes an int
 
 def aligned(size: int, make: Any = np.empty) -> Any:
     """So many bytes that begin at a cache line."""
-    memory = make(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    memory = make(size + ALIGNMENT, _BYTE)
+    start = _to_alignment(memory)
     return memory[start : start + size]
 
 
-def empty(shape: tuple[int, ...], dtype: Any, make: Any = np.empty) -> Any:
-    """np.empty(shape, dtype) that begins at a cache line, unless it is small."""
+def _to_alignment(memory: Any) -> int:
+    """The bytes before the first cache line. By way of ctypes it takes a fifth of what `memory.ctypes.data` does."""
+    return -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
+
+
+def empty(shape: tuple[int, ...], dtype: Any, make: Any = np.empty, least: int = _SMALL) -> Any:
+    """np.empty(shape, dtype) that begins at a cache line, unless it has fewer than `least` bytes."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    return make(shape, dtype) if size < _SMALL else np.ndarray(shape, dtype, aligned(size, make))
+    if size < least:
+        return make(shape, dtype)
+    memory = make(size + ALIGNMENT, _BYTE)
+    return np.ndarray(shape, dtype, memory, _to_alignment(memory))
+
+
+def empty_beside(array: Any, shape: tuple[int, ...]) -> Any:
+    """An array of the same dtype for a kernel's result: at a cache line if it is large, traced if the other is."""
+    if type(array) is not np.ndarray:
+        return np.empty(shape, array.dtype, like=array)
+    return empty(shape, array.dtype, least=_LARGE)
+
+
+def empty_like(array: A) -> A:
+    """np.empty_like(array) for a kernel's result: at a cache line if it is large, traced if the other is."""
+    large = type(array) is np.ndarray and array.nbytes >= _LARGE and array.flags.c_contiguous
+    made: A = empty(array.shape, array.dtype) if large else np.empty_like(array)
+    return made
+
+
+def copy(array: Any, dtype: Any = None) -> Any:
+    """array.astype(dtype), always a copy, that begins at a cache line where it is large."""
+    dtype = array.dtype if dtype is None else np.dtype(dtype)
+    if type(array) is not np.ndarray or array.size * dtype.itemsize < _LARGE:
+        return array.astype(dtype, order="C")
+    copied = empty(array.shape, dtype)
+    np.copyto(copied, array, casting="unsafe")
+    return copied
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import serial
+from .compiler import apart, inner, serial
+from .memory import empty_like
 from .tape import launch, repeated
 from .threads import parallel_for
 
@@ -58,6 +59,26 @@ def _layer_norm_rows(
         rstd[n] = r
 
 
+@apart
+def _layer_norm_backward_row(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    m: np.floating,
+    r: np.floating,
+    a: np.floating,
+    b: np.floating,
+    dx: Array,
+    dweight: Array,
+    dbias: Array,
+) -> None:
+    for c in range(x.size):
+        # y[c] = (x[c] - m) * r * weight[c] + bias[c]
+        dx[c] = r * (grad[c] * weight[c] - a - (x[c] - m) * b)
+        dweight[c] += grad[c] * (x[c] - m) * r
+        dbias[c] += grad[c]
+
+
 # With h_c = (x_c - m) r, m = sum_k x_k / C, r = (sum_k (x_k - m)^2 / C + eps)^(-1/2):
 #     dm/dx_j = 1/C,  dr/dx_j = -r^3 (x_j - m) / C = -r^2 h_j / C
 #     dh_c/dx_j = r (delta_cj - 1/C - h_c h_j / C)
@@ -75,17 +96,19 @@ def _layer_norm_backward_chunks(
     rstd: Array,
     need_input: bool,
     need_parameters: bool,
-    dx: Array,  # (N, C), or (0, 0) where not needed
-    sums: Array,  # (chunks, 2, C), zeros on entry: the gradients of weight and bias
+    dx: Array,  # (N, C), or (0, C) where not needed
+    sums: Array,  # (chunks, 2, C): the gradients of weight and bias
 ) -> None:
-    real = x.dtype.type
     rows, columns = x.shape
     chunks = sums.shape[0]
-    zero, count = real(0), real(columns)
+    zero, count = x.dtype.type(0), x.dtype.type(columns)
     for chunk in range(start, stop):
         dweight, dbias = sums[chunk, 0], sums[chunk, 1]
+        dweight[:] = zero
+        dbias[:] = zero
         for n in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
             m, r = mean[n], rstd[n]
+            a, b = zero, zero
             if need_input:
                 sum_u, sum_uh = zero, zero
                 for c in range(columns):
@@ -94,10 +117,13 @@ def _layer_norm_backward_chunks(
                     sum_uh += u * (x[n, c] - m)
                 a = sum_u / count
                 b = sum_uh * r * r / count
+            if need_input and need_parameters:
+                _layer_norm_backward_row(grad[n], x[n], weight, m, r, a, b, dx[n], dweight, dbias)
+            elif need_input:
                 for c in range(columns):
                     # y[n, c] = (x[n, c] - m) * r * weight[c] + bias[c]
                     dx[n, c] = r * (grad[n, c] * weight[c] - a - (x[n, c] - m) * b)
-            if need_parameters:
+            else:
                 for c in range(columns):
                     dweight[c] += grad[n, c] * (x[n, c] - m) * r
                     dbias[c] += grad[n, c]
@@ -120,6 +146,16 @@ def _rms_norm_rows(
         rstd[n] = r
 
 
+@apart
+def _rms_norm_backward_row(
+    grad: Array, x: Array, weight: Array, r: np.floating, b: np.floating, dx: Array, dweight: Array
+) -> None:
+    for c in range(x.size):
+        # y[c] = x[c] * r * weight[c]
+        dx[c] = r * (grad[c] * weight[c] - x[c] * b)
+        dweight[c] += grad[c] * x[c] * r
+
+
 # With h_c = x_c r, r = (sum_k x_k^2 / C + eps)^(-1/2):
 #     dr/dx_j = -r^3 x_j / C,  dh_c/dx_j = r (delta_cj - h_c h_j / C)
 # and for y_c = h_c w_c with u_c = g_c w_c
@@ -135,27 +171,40 @@ def _rms_norm_backward_chunks(
     rstd: Array,
     need_input: bool,
     need_weight: bool,
-    dx: Array,  # (N, C), or (0, 0) where not needed
-    sums: Array,  # (chunks, C), zeros on entry: the gradient of weight
+    dx: Array,  # (N, C), or (0, C) where not needed
+    sums: Array,  # (chunks, C): the gradient of weight
 ) -> None:
-    real = x.dtype.type
     rows, columns = x.shape
     chunks = sums.shape[0]
-    zero, count = real(0), real(columns)
+    zero, count = x.dtype.type(0), x.dtype.type(columns)
     for chunk in range(start, stop):
         dweight = sums[chunk]
+        dweight[:] = zero
         for n in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
             r = rstd[n]
+            b = zero
             if need_input:
                 sum_ux = zero
                 for c in range(columns):
                     sum_ux += grad[n, c] * weight[c] * x[n, c]
                 b = sum_ux * r * r / count
+            if need_input and need_weight:
+                _rms_norm_backward_row(grad[n], x[n], weight, r, b, dx[n], dweight)
+            elif need_input:
                 for c in range(columns):
                     dx[n, c] = r * (grad[n, c] * weight[c] - x[n, c] * b)  # y[n, c] = x[n, c] * r * weight[c]
-            if need_weight:
+            else:
                 for c in range(columns):
                     dweight[c] += grad[n, c] * x[n, c] * r
+
+
+@inner
+def _add_chunks(sums: Array, total: Array) -> None:
+    """The sum (C,) of what chunks of rows gave (chunks, C)."""
+    total[:] = sums[0]
+    for chunk in range(1, sums.shape[0]):
+        for c in range(total.size):
+            total[c] += sums[chunk, c]
 
 
 @serial
@@ -175,9 +224,14 @@ def _layer_norm_backward(
     need_parameters: bool,
     dx: Array,
     sums: Array,
+    dweight: Array,
+    dbias: Array,
 ) -> None:
     args = (grad, x, weight, mean, rstd, need_input, need_parameters, dx, sums)
     parallel_for(_layer_norm_backward_chunks, sums.shape[0], 1, args)
+    if need_parameters:
+        _add_chunks(sums[:, 0], dweight)
+        _add_chunks(sums[:, 1], dbias)
 
 
 @serial
@@ -187,10 +241,20 @@ def _rms_norm(x: Array, weight: Array, eps: float, y: Array, rstd: Array) -> Non
 
 @serial
 def _rms_norm_backward(
-    grad: Array, x: Array, weight: Array, rstd: Array, need_input: bool, need_weight: bool, dx: Array, sums: Array
+    grad: Array,
+    x: Array,
+    weight: Array,
+    rstd: Array,
+    need_input: bool,
+    need_weight: bool,
+    dx: Array,
+    sums: Array,
+    dweight: Array,
 ) -> None:
     args = (grad, x, weight, rstd, need_input, need_weight, dx, sums)
     parallel_for(_rms_norm_backward_chunks, sums.shape[0], 1, args)
+    if need_weight:
+        _add_chunks(sums, dweight)
 
 
 def _chunks(x: Array) -> int:
@@ -202,7 +266,7 @@ def _chunks(x: Array) -> int:
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
     """y (N, C) = (x - mean) * rstd * weight + bias, with mean (N,) and rstd (N,) = 1 / sqrt(variance + eps)."""
     rows, columns = x.shape
-    y, mean, rstd = np.empty_like(x), np.empty(rows, x.dtype, like=x), np.empty(rows, x.dtype, like=x)
+    y, mean, rstd = empty_like(x), np.empty(rows, x.dtype, like=x), np.empty(rows, x.dtype, like=x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
     b = repeated(0, columns, x.dtype) if bias is None else bias
     launch(_layer_norm, x, w, b, float(eps), y, mean, rstd)
@@ -221,20 +285,20 @@ def layer_norm_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """The gradients of x (N, C), weight (C,) and bias (C,), each None where it is not needed."""
     columns = x.shape[1]
-    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype, like=x)
+    dx = empty_like(x) if need_input else np.empty((0, columns), x.dtype, like=x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
     need_parameters = need_weight or need_bias
-    sums = np.zeros((_chunks(x), 2, columns), x.dtype, like=x)
-    launch(_layer_norm_backward, grad, x, w, mean, rstd, need_input, need_parameters, dx, sums)
-    # Copies, so that each has memory of its own: a leaf keeps such a gradient as it is.
-    dweight, dbias = [total.copy() for total in (sums.sum(axis=0) if len(sums) > 1 else sums[0])]
+    sums = np.empty((_chunks(x), 2, columns), x.dtype, like=x)
+    # Each has memory of its own: a leaf keeps such a gradient as it is.
+    dweight, dbias = np.empty(columns, x.dtype, like=x), np.empty(columns, x.dtype, like=x)
+    launch(_layer_norm_backward, grad, x, w, mean, rstd, need_input, need_parameters, dx, sums, dweight, dbias)
     return dx if need_input else None, dweight if need_weight else None, dbias if need_bias else None
 
 
 def rms_norm(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     """y (N, C) = x * rstd * weight, with rstd (N,) = 1 / sqrt(mean of x^2 + eps)."""
     rows, columns = x.shape
-    y, rstd = np.empty_like(x), np.empty(rows, x.dtype, like=x)
+    y, rstd = empty_like(x), np.empty(rows, x.dtype, like=x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
     launch(_rms_norm, x, w, float(eps), y, rstd)
     return y, rstd
@@ -245,9 +309,8 @@ def rms_norm_backward(
 ) -> tuple[Array | None, Array | None]:
     """The gradients of x (N, C) and weight (C,), each None where it is not needed."""
     columns = x.shape[1]
-    dx = np.empty_like(x) if need_input else np.empty((0, 0), x.dtype, like=x)
+    dx = empty_like(x) if need_input else np.empty((0, columns), x.dtype, like=x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
-    sums = np.zeros((_chunks(x), columns), x.dtype, like=x)
-    launch(_rms_norm_backward, grad, x, w, rstd, need_input, need_weight, dx, sums)
-    dweight = sums.sum(axis=0) if len(sums) > 1 else sums[0]
+    sums, dweight = np.empty((_chunks(x), columns), x.dtype, like=x), np.empty(columns, x.dtype, like=x)
+    launch(_rms_norm_backward, grad, x, w, rstd, need_input, need_weight, dx, sums, dweight)
     return dx if need_input else None, dweight if need_weight else None

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import serial
+from .memory import empty_like
 from .tape import launch
 from .threads import parallel_for
 
@@ -48,6 +49,6 @@ def _rotate(x: Array, cos: Array, sin: Array, sign: float, grain: int, y: Array)
 
 def rotate(x: Array, cos: Array, sin: Array, back: bool = False) -> Array:
     """x turned by the angles of the tables, or back by them."""
-    y = np.empty_like(x)
+    y = empty_like(x)
     launch(_rotate, x, cos, sin, -1.0 if back else 1.0, max(1, _GRAIN // (x.shape[1] * x.shape[2])), y)
     return y

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .compiler import serial
 from .math import exp_of_negative, maximum, subtract
+from .memory import empty_like
 from .tape import launch
 from .threads import parallel_for
 
@@ -119,7 +120,7 @@ def _log_softmax_backward(grad: Array, y: Array, dx: Array) -> None:
 
 def softmax(x: Array) -> Array:
     """(N, C) -> (N, C): e^x divided by its row's sum."""
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         launch(_softmax, x, y)
     return y
@@ -127,7 +128,7 @@ def softmax(x: Array) -> Array:
 
 def softmax_backward(grad: Array, y: Array) -> Array:
     """The gradient (N, C) of x, from that of y = softmax(x)."""
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     if y.size:
         launch(_softmax_backward, grad, y, dx)
     return dx
@@ -135,7 +136,7 @@ def softmax_backward(grad: Array, y: Array) -> Array:
 
 def log_softmax(x: Array) -> Array:
     """(N, C) -> (N, C): x minus the logarithm of its row's sum of e^x."""
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         launch(_log_softmax, x, y)
     return y
@@ -143,7 +144,7 @@ def log_softmax(x: Array) -> Array:
 
 def log_softmax_backward(grad: Array, y: Array) -> Array:
     """The gradient (N, C) of x, from that of y = log_softmax(x)."""
-    dx = np.empty_like(y)
+    dx = empty_like(y)
     if y.size:
         launch(_log_softmax_backward, grad, y, dx)
     return dx

@@ -5,10 +5,14 @@ of them lowered their clock for longer ones. Kernels of exponentials and the lik
 function may ask for another width: LLVM's attribute "prefer-vector-width". Numba has no option for it, so its last
 step, from its own intermediate code to LLVM's, is replaced by one that adds the attribute; nothing else differs, and
 nobody else's functions do.
+
+Nor has it one for C's `restrict`. Where a loop writes to several arrays LLVM must know that they do not overlap, and it
+checks that as the loop begins, but only for a few pairs: beyond, the loop stays scalar. A kernel may promise it.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -26,21 +30,32 @@ class _WideLower(Lower):  # type: ignore[misc]
         set.add(self.function.attributes, f'"prefer-vector-width"="{VECTOR_BYTES * 8}"')
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _WideLowering(NativeLowering):  # type: ignore[misc]
-    _name = "tinytorch_wide_lowering"
+class _ApartLower(_WideLower):
+    def setup_function(self, fndesc: Any) -> None:
+        super().setup_function(fndesc)
+        for argument in self.function.args:
+            if re.fullmatch(r"arg\..*\.4", argument.name):  # of an array's parts, which are numbered, its memory
+                argument.add_attribute("noalias")
 
-    @property
-    def lowering_class(self) -> type[Lower]:
-        return _WideLower
+
+def _compiler(name: str, lower: type[Lower]) -> type[CompilerBase]:
+    """Numba's compiler with another last step."""
+
+    @register_pass(mutates_CFG=True, analysis_only=False)
+    class Lowering(NativeLowering):  # type: ignore[misc]
+        _name = f"tinytorch_{name}"
+        lowering_class = lower
+
+    class Compiler(CompilerBase):  # type: ignore[misc]
+        def define_pipelines(self) -> list[Any]:
+            manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+            manager.passes = [(Lowering if step is NativeLowering else step, why) for step, why in manager.passes]
+            manager.finalize()
+            return [manager]
+
+    return Compiler
 
 
-class WideCompiler(CompilerBase):  # type: ignore[misc]
-    """Numba's compiler, for functions whose loops take the widest vectors: njit(pipeline_class=WideCompiler)."""
-
-    def define_pipelines(self) -> list[Any]:
-        """Numba's own pipeline, its lowering replaced."""
-        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        manager.passes = [(_WideLowering if step is NativeLowering else step, why) for step, why in manager.passes]
-        manager.finalize()
-        return [manager]
+# For njit(pipeline_class=...): functions whose loops take the widest vectors, and those whose arrays lie apart, too.
+WideCompiler = _compiler("wide", _WideLower)
+ApartCompiler = _compiler("apart", _ApartLower)

@@ -74,6 +74,10 @@ def _whole(parts: Sequence[Any], dim: int) -> Any:
         whole = whole.base
     shape = list(parts[0].shape)
     shape[dim] = sum([part.shape[dim] for part in parts])
+    if whole.dtype == np.uint8 and whole.ndim == 1:  # bytes that an array lies in, somewhere: see kernels.memory
+        start = parts[0].ctypes.data - whole.ctypes.data
+        if start + math.prod(shape) * parts[0].itemsize <= whole.nbytes:
+            whole = np.ndarray(shape, parts[0].dtype, whole, start)
     if whole.size != math.prod(shape) or whole.dtype != parts[0].dtype or not whole.flags.c_contiguous:
         return None
     whole = whole.reshape(shape)

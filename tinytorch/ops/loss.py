@@ -46,25 +46,17 @@ class CrossEntropy(FusedFunction):
 
     @staticmethod
     def forward(ctx: Any, x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
-        losses, lse = kernels.cross_entropy(x, target, ignore_index, smoothing)
-        ctx.count = kernels.count_kept(target, ignore_index, losses)
+        losses, y, lse, ctx.divisor = kernels.cross_entropy(x, target, ignore_index, smoothing, reduction == "mean")
         ctx.save(x, lse)
-        if reduction == "none":
-            return losses
-        total = losses.sum()
-        return total / ctx.count if reduction == "mean" else total
+        return losses if reduction == "none" else y
 
     # d(-ln p_c)/dx_j = p_j - [j = c], and sum_c q_c = 1, so dL/dx_nj = w_n (p_nj - q_nj)
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, lse = ctx.saved
-        options = ctx._params
-        if options["reduction"] == "mean":
-            g = g / ctx.count
-        scale = contiguous(np.broadcast_to(g, lse.shape))
-        return kernels.cross_entropy_backward(
-            scale, x, lse, options["target"], options["ignore_index"], options["smoothing"]
-        )
+        target, ignore_index, smoothing = (ctx._params[name] for name in ("target", "ignore_index", "smoothing"))
+        flat_g = contiguous(g.reshape(-1))
+        return kernels.cross_entropy_backward(flat_g, ctx.divisor, x, lse, target, ignore_index, smoothing)
 
 
 def _cross_entropy(t: Any) -> Any:

@@ -53,12 +53,16 @@ class LayerNorm(FusedFunction):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, w, mean, rstd = ctx.saved
-        flat_w = None if w is None else contiguous(w).reshape(ctx.width)
-        grads = kernels.layer_norm_backward(
-            _rows(g, ctx.width), _rows(x, ctx.width), flat_w, mean, rstd, *ctx.needs_input_grad
+        width, shape = ctx.width, x.shape[x.ndim - ctx._params["ndim"] :]
+        flat_w = None if w is None else contiguous(w).reshape(width)
+        dx, dw, db = kernels.layer_norm_backward(
+            _rows(g, width), _rows(x, width), flat_w, mean, rstd, *ctx.needs_input_grad
         )
-        shapes = (x.shape, *[x.shape[x.ndim - ctx._params["ndim"] :]] * 2)
-        return tuple(None if d is None else d.reshape(s) for d, s in zip(grads, shapes, strict=True))
+        return (
+            None if dx is None else dx.reshape(x.shape),
+            None if dw is None else dw.reshape(shape),
+            None if db is None else db.reshape(shape),
+        )
 
 
 class RMSNorm(FusedFunction):
