@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import report
+from bench.instructions import start_again_with_avx2
 from bench.machine import describe, peak_bandwidth, peak_flops
 from bench.timing import Row, Sides
 
@@ -40,13 +41,19 @@ class Settings:
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Small shapes and few turns: a look, not a measurement."""
 
-    out: Path = Path("bench/results")
-    """Folder for the results."""
+    avx2: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Let all sides use AVX2 and nothing newer, as the processor did that the goals were set on."""
+
+    out: Path | None = None
+    """Folder for the results: bench/results, or bench/results/avx2, unless given."""
 
 
 def main() -> int:
     """Run what the command line asks for."""
     settings = tyro.cli(Settings, prog="python -m bench")
+    if settings.avx2:
+        start_again_with_avx2()
+    out = settings.out or Path("bench/results/avx2" if settings.avx2 else "bench/results")
     console = Console(width=None if sys.stdout.isatty() else 200)
     against = []
     for name in filter(None, settings.against.split(",")):
@@ -67,7 +74,7 @@ def main() -> int:
     )
     turns = 5 if settings.quick else 7
     rows: list[Row] = []
-    settings.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     try:
         with Sides(against, turns) as sides:
             for section in settings.sections or SECTIONS:
@@ -83,8 +90,8 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("stopped; what was measured so far is kept")
     report.show_verdicts(console, rows)
-    _save(settings.out, facts, peaks, rows)
-    console.print(f"written to {settings.out}/", highlight=False)
+    _save(out, facts, peaks, rows)
+    console.print(f"written to {out}/", highlight=False)
     return 0
 
 

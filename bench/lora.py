@@ -24,7 +24,6 @@ from bench.child import run as run_child
 from bench.child import torch_on_all_cores
 from bench.timing import OURS, Case, Row, Sides
 from programs.memory import peak_memory
-from tinytorch.kernels.pairs import PAIRS
 
 SECTION = "lora"
 _FOLDER = "TINYTORCH_BENCH_LLAMA"  # the environment variable that tells the sides where the model is
@@ -46,8 +45,7 @@ def run(sides: Sides, quick: bool) -> Iterator[Row]:
         theirs = {"float32": _child("torch", bases["bfloat16"], "float32")} if peft else {}
         yield _memory_row("base in bfloat16", ours["bfloat16"], theirs.get("float32"), "P7 memory")
         if not quick:
-            # In software a step of PyTorch's takes a minute: one turn must do.
-            with Sides(["torch"] if peft else [], _TURNS if PAIRS else 1) as own:
+            with Sides(["torch"] if peft else [], _TURNS) as own:
                 yield own.measure(in_bfloat16)
         for base in ("int8", "nf4"):
             yield Row(SECTION, f"{_NAME}, base in {base}", {OURS: ours[base]["seconds"]}, {}, flops=_flops())

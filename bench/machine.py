@@ -14,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 import tinytorch
+from bench.instructions import limited
 from tinytorch.kernels.simd import VECTOR_BYTES
 from tinytorch.kernels.threads import parallel_for
 
@@ -24,7 +25,7 @@ _CHAINS = 12  # independent sums: enough to hide the latency of a multiply-add, 
 def describe() -> dict[str, str]:
     """The processor, the threads and the versions of all that is measured."""
     facts = {
-        "processor": _processor(),
+        "processor": _processor() + (", AVX2 and nothing newer" if limited() else ""),
         "threads": str(tinytorch.get_num_threads()),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -1,7 +1,8 @@
 """One side of a comparison: reads questions, a line of JSON each, and answers with numbers.
 
-["make", section, case] prepares a case and runs it once; ["time", count] runs it so often, and
-answers with the seconds of one. Only this side's library is imported.
+["make", section, case] prepares a case, runs it once, and answers with the seconds of that;
+["time", count, warm_up] runs it so often, after once more to warm up, and answers with the seconds
+of one. Only this side's library is imported.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ def main(side: str) -> None:
             gc.collect()
             cases = importlib.import_module(f"bench.{section}").cases(quick=False)
             call = next(case for case in cases if case.name == name).make[side]()
+            start = time.perf_counter()
             call()
+            answer = time.perf_counter() - start
             gc.freeze()  # what is there now, all modules among it, need not be looked through after each turn
-            answer = 0.0
         else:
-            count = question[1]
-            call()
+            _, count, warm_up = question
+            if warm_up:
+                call()
             start = time.perf_counter()
             for _ in range(count):
                 call()

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types as numba_types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinytorch.kernels.simd import VECTOR_BYTES, _lanes, _load, _store
+from tinytorch.kernels.simd import FEATURES, VECTOR_BYTES, _lanes, _load, _store
 
 types: Any = numba_types  # their annotations leave some types out
 
 # Whether this processor has the instruction.
-PAIRS = VECTOR_BYTES == 64 and bool(llvm.get_host_cpu_features().get("avx512bf16"))
+PAIRS = VECTOR_BYTES == 64 and "avx512bf16" in FEATURES
 
 
 class _BFloat(ir.Type):  # type: ignore[misc]

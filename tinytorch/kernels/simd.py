@@ -11,6 +11,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
+from numba import config
 from numba import types as numba_types
 from numba.core import cgutils
 from numba.core.errors import TypingError
@@ -19,17 +20,24 @@ from numba.extending import intrinsic
 types: Any = numba_types  # their annotations leave some types out
 
 
-def _host() -> tuple[int, int]:
-    """Bytes in a vector register and the number of vector registers of this processor."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512vl"):
+def _features() -> set[str]:
+    """What Numba compiles for: NUMBA_CPU_FEATURES ("+avx2,+fma"), where set, else what this processor has."""
+    if config.CPU_FEATURES is not None:
+        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    return {name for name, there in llvm.get_host_cpu_features().items() if there}
+
+
+def _registers() -> tuple[int, int]:
+    """Bytes in a vector register and the number of vector registers."""
+    if {"avx512f", "avx512vl"} <= FEATURES:
         return 64, 32
-    if features.get("avx2") and features.get("fma"):
+    if {"avx2", "fma"} <= FEATURES:
         return 32, 16
-    return 16, 32 if features.get("neon") or features.get("fullfp16") else 16
+    return 16, 32 if FEATURES & {"neon", "fullfp16"} else 16
 
 
-VECTOR_BYTES, REGISTERS = _host()
+FEATURES = _features()
+VECTOR_BYTES, REGISTERS = _registers()
 
 # A tile of results: ROWS x (2 vectors). With the two vectors of B and, on small machines, one for the
 # broadcast element of A, it fills the registers; in rows of ROW_STEP, so that edges waste little.

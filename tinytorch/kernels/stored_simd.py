@@ -21,14 +21,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types as numba_types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from tinytorch.kernels.simd import VECTOR_BYTES, _add_up, _broadcast, _literal, _multiply_add, _store
+from tinytorch.kernels.simd import FEATURES, VECTOR_BYTES, _add_up, _broadcast, _literal, _multiply_add, _store
 
 types: Any = numba_types  # their annotations leave some types out
 
@@ -43,7 +42,7 @@ NF4_VALUES = (
 )  # fmt: skip
 
 _WORD, _FLOAT, _DOUBLE = ir.IntType(32), ir.FloatType(), ir.DoubleType()
-_AVX2 = bool(llvm.get_host_cpu_features().get("avx2"))
+_AVX2 = "avx2" in FEATURES
 
 
 class _Decoder:
