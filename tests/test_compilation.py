@@ -629,3 +629,29 @@ def test_the_parameters_can_be_copied_and_saved_as_usual() -> None:
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
         assert type(a.grad.array) is np.ndarray  # type: ignore[union-attr]
         np.testing.assert_array_equal(a.grad.array, b.grad.array)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", ["plain", "bias", "batch", "transposed", "broadcast", "misaligned"])
+def test_products_are_run_by_address(case: str, dtype: Any) -> None:
+    """With the same bits; arrays that no address will do for keep the call that they had."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Any:
+        return tinytorch.tensor(rng.standard_normal(shape).astype(dtype))
+
+    weight, bias, stack = draw(30, 20), draw(30), draw(3, 1, 20, 7)
+    record = np.zeros(20, [("flag", np.int8), ("value", dtype, 9)])  # elements at odd addresses
+    record["value"] = rng.standard_normal((20, 9))
+    function = {
+        "plain": lambda x: x @ weight.T,
+        "bias": lambda x: F.linear(x, weight, bias),
+        "batch": lambda x: x.reshape(2, 25, 20) @ stack[0, 0],
+        "transposed": lambda x: x.T @ x,
+        "broadcast": lambda x: x @ stack,
+        "misaligned": lambda x: x @ tinytorch.from_numpy(record["value"]),
+    }[case]
+    compiled = tinytorch.compile(function)
+    for _ in range(3):
+        x = draw(50, 20)
+        np.testing.assert_array_equal(compiled(x).numpy(), function(x).numpy())

@@ -1,22 +1,25 @@
-"""How kernels are compiled: three decorators, one cache folder, one set of floating-point liberties.
+"""How kernels are compiled: a few decorators, one cache folder, one set of floating-point liberties.
 
 `serial` compiles a function that runs on the calling thread (also from inside other kernels);
-`inner` the same for one that Python never calls, `apart` for one whose arrays do not overlap, too.
-Threads are started by `threads.parallel_for`.
+`inner` the same for one that Python never calls, `apart` for one whose arrays do not overlap, too;
+`c_function` one that is given addresses in place of arrays. Threads are started by `threads.parallel_for`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba import types
 
 from tinytorch.kernels.wide_vectors import ApartCompiler, WideCompiler
 
@@ -71,16 +74,22 @@ def _candidate_parents() -> list[Path]:
     return [user / "tinytorch", Path(tempfile.gettempdir()) / "tinytorch"]
 
 
-def _compiled(function: F, pipeline_class: Any = WideCompiler, **options: Any) -> F:
-    """njit with our cache folder, leaving the user's own Numba settings as they were."""
+@contextmanager
+def _our_cache() -> Iterator[None]:
+    """Numba's settings with our cache folder; the user's own are left as they were."""
     theirs = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder() if not os.environ.get("NUMBA_DISABLE_JIT") else theirs
     try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = theirs
+
+
+def _compiled(function: F, pipeline_class: Any = WideCompiler, **options: Any) -> F:
+    with _our_cache():
         return numba.njit(  # type: ignore[no-any-return]
             cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=pipeline_class, **options
         )(function)
-    finally:
-        numba.config.CACHE_DIR = theirs
 
 
 def serial(function: F) -> F:
@@ -96,3 +105,16 @@ def inner(function: F) -> F:
 def apart(function: F) -> F:
     """Compile an `inner` kernel none of whose arrays overlaps another: its loops may write to several, in vectors."""
     return _compiled(function, ApartCompiler, **_INNER)
+
+
+def c_function(function: Callable[..., None], *pointers: Any) -> Callable[..., None]:
+    """Compile a kernel of a few pointers, which Python calls with addresses in a tenth of a microsecond.
+
+    It holds the interpreter's lock, as all kernels do.
+    """
+    with _our_cache():
+        compiled = numba.cfunc(types.void(*pointers), cache=True, error_model="numpy", fastmath=FASTMATH)(function)
+    call: Any = ctypes.PYFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))(compiled.address)
+    call.compiled = compiled  # whose code it is, and stays as long
+    call.__name__ = function.__name__
+    return call  # type: ignore[no-any-return]

@@ -23,6 +23,8 @@ from .traced import NotTraceable, Traced, plain
 
 Array = np.ndarray[Any, Any]
 Step = tuple[Callable[..., Any], tuple[Any, ...]]
+# Of a step's arguments: what to call, with what, and what must be kept meanwhile; or None, where there is none.
+Bind = Callable[..., tuple[Any, Any, Any] | None]
 
 _tapes = 0  # being recorded now, on all threads
 
@@ -77,11 +79,16 @@ class Tape:
         self.record(np.copyto, traced, array)
         return traced
 
-    def record(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a function that writes into its arguments, and make it a step."""
+    def record(self, function: Callable[..., Any], *args: Any, bind: Bind | None = None) -> Any:
+        """Run a function that writes into its arguments, and make it a step, in the form that `bind` gives it."""
         values = plain(args)
         result = function(*values)
-        self.steps.append((function, values))
+        bound = None if bind is None else bind(*values)
+        if bound is None:
+            self.steps.append((function, values))
+        else:
+            self.steps.append(bound[:2])
+            self.kept.append(bound[2])
         return result
 
     def give_back(self, memory: Array) -> None:
@@ -166,16 +173,17 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", repr(function)))
 
 
-def launch(function: Callable[..., Any], *args: Any) -> Any:
+def launch(function: Callable[..., Any], *args: Any, bind: Bind | None = None) -> Any:
     """function(*args), for a kernel, or a check, that writes results into its arguments.
 
     Where one of them is Traced it becomes a step. What it returns must follow from shapes and layouts alone.
+    `bind`, where given, knows a faster way to the same with the same arguments.
     """
     if _tapes:
         tape = _tape_of(args)
         if tape is not None:
             _check_known(args)
-            return tape.record(function, *args)
+            return tape.record(function, *args, bind=bind)
     return function(*args)
 
 
