@@ -1,4 +1,4 @@
-"""GELU, SiLU, SwiGLU and erf against NumPy in float64: values, derivatives, extremes, exact bits."""
+"""Leaky ReLU, GELU, SiLU, SwiGLU and erf against NumPy in float64: values, derivatives, extremes, exact bits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tinytorch.kernels.activation import (
     erf,
     gelu,
     gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
     silu,
     silu_backward,
     swiglu,
@@ -133,3 +135,12 @@ def test_bits_do_not_depend_on_threads(dtype: Any) -> None:
         results.append([*forward, *backward, *swiglu_backward(grad, x, up)])
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@given(sizes, dtypes, st.integers(0, 2**32 - 1))
+def test_leaky_relu(size: int, dtype: Any, seed: int) -> None:
+    x, grad = draw(seed, size, dtype, 2)
+    x[: size // 7] = np.resize(np.array([0, -0.0, np.inf, -np.inf, np.nan], dtype), size // 7)
+    slope = dtype(0.01)
+    np.testing.assert_array_equal(leaky_relu(x, 0.01), np.where(x > 0, x, slope * x))
+    np.testing.assert_array_equal(leaky_relu_backward(grad, x, 0.01), np.where(x > 0, grad, slope * grad))

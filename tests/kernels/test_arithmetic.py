@@ -1,4 +1,4 @@
-"""Sums on all threads are NumPy's, to the bit."""
+"""Sums on all threads are NumPy's: of two arrays to the bit, over dimensions as exactly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinytorch.kernels.arithmetic import add, column_sums
+from tinytorch.kernels.arithmetic import add, column_sums, total
 from tinytorch.kernels.threads import get_num_threads, set_num_threads
 
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-310, 1e-40, 3e38, -3e38]
@@ -72,3 +72,42 @@ def test_column_sums_of_what_is_not_finite() -> None:
     x = np.array([[np.inf, np.nan, 1.0, 1e-40], [-np.inf, 1.0, np.inf, 1e-40]], np.float32)
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(column_sums(x), x[0] + x[1])
+
+
+SHAPES = [(3, 40000), (40000, 3), (300, 200), (2, 3, 50, 400), (1, 1 << 17), (70000,), (20, 0, 5000)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_over_dimensions(dtype: Any, shape: tuple[int, ...], keepdims: bool) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    last = len(shape) - 1
+    axes = [None, (), (0,), (-1,), tuple(range(last + 1)), tuple({last, 0}), tuple(range(1, last + 1))]
+    for axis in dict.fromkeys(axes):
+        expected = x.astype(np.float64).sum(axis=axis, keepdims=keepdims)
+        largest = np.abs(x).astype(np.float64).sum(axis=axis, keepdims=keepdims)  # what rounding is relative to
+        ours = total(x, axis, keepdims)
+        assert ours.dtype == dtype and ours.shape == expected.shape
+        assert (np.abs(ours - expected) <= 64 * np.finfo(dtype).eps * largest).all()
+
+
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
+def test_sums_of_what_is_not_finite(special: float) -> None:
+    x = np.ones((400, 300), np.float32)
+    x[7, 290] = special
+    for axes in (None, (0,), (1,)):
+        np.testing.assert_array_equal(total(x, axes), x.sum(axis=axes))
+
+
+@pytest.mark.parametrize("axes", [None, (0,), (1,)])
+def test_bits_of_sums_do_not_depend_on_threads(axes: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((500, 701)).astype(np.float32)
+    threads, results = get_num_threads(), []
+    try:
+        for count in (1, 2):
+            set_num_threads(count)
+            results.append(total(x, axes))
+    finally:
+        set_num_threads(threads)
+    np.testing.assert_array_equal(*results)

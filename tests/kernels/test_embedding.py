@@ -1,4 +1,4 @@
-"""index_add and embedding_backward against np.add.at: duplicates, shapes, errors, exact bits."""
+"""index_add, add_within_rows and embedding_backward against np.add.at: duplicates, shapes, errors, exact bits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytorch.kernels.embedding import embedding_backward, first_invalid, index_add, take_rows
+from tinytorch.kernels.embedding import add_within_rows, embedding_backward, first_invalid, index_add, take_rows
 from tinytorch.kernels.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -44,6 +44,17 @@ def test_against_numpy(count: int, columns: int, rows: int, dtype: Any, seed: in
     into = start.copy()
     index_add(into, index, grad)
     np.testing.assert_allclose(into, start + expected, rtol=tolerance, atol=tolerance)
+
+
+@given(st.integers(0, 40), st.integers(1, 300), st.integers(0, 300), dtypes, st.integers(0, 2**32 - 1))
+def test_adding_within_rows(rows: int, columns: int, count: int, dtype: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    out, source = rng.standard_normal((rows, columns)).astype(dtype), rng.standard_normal((rows, count)).astype(dtype)
+    index = rng.integers(0, columns, (rows, count))
+    expected = out.copy()
+    np.add.at(expected, (np.arange(rows)[:, None], index), source)
+    add_within_rows(out, index, source)
+    np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("bad", [-1, 4, 2**40])

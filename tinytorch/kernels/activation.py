@@ -1,4 +1,4 @@
-"""ReLU, GELU, SiLU, SwiGLU, sigmoid and erf, element by element, with their backwards.
+"""ReLU, leaky ReLU, GELU, SiLU, SwiGLU, sigmoid and erf, element by element, with their backwards.
 
 Every array is C-contiguous, float32 or float64, of any shape; the results have the first one's shape.
 """
@@ -43,6 +43,25 @@ def _relu_backward_range(start: int, stop: int, worker: int, grad: Array, y: Arr
     zero = y.dtype.type(0)
     for i in range(grad.size):
         dx[i] = zero if y[i] <= zero else grad[i]
+
+
+@serial
+def _leaky_relu_range(start: int, stop: int, worker: int, x: Array, slope: float, y: Array) -> None:
+    x, y = x[start:stop], y[start:stop]
+    zero, a = x.dtype.type(0), x.dtype.type(slope)
+    for i in range(x.size):
+        y[i] = x[i] if x[i] > zero else a * x[i]
+
+
+# dx_i = g_i where x_i > 0, else a g_i
+@serial
+def _leaky_relu_backward_range(
+    start: int, stop: int, worker: int, grad: Array, x: Array, slope: float, dx: Array
+) -> None:
+    grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
+    zero, a = x.dtype.type(0), x.dtype.type(slope)
+    for i in range(grad.size):
+        dx[i] = grad[i] if x[i] > zero else a * grad[i]
 
 
 # gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
@@ -150,6 +169,16 @@ def _relu_backward(grad: Array, y: Array, dx: Array) -> None:
 
 
 @serial
+def _leaky_relu(x: Array, slope: float, y: Array) -> None:
+    parallel_for(_leaky_relu_range, x.size, _GRAIN, (x, slope, y))
+
+
+@serial
+def _leaky_relu_backward(grad: Array, x: Array, slope: float, dx: Array) -> None:
+    parallel_for(_leaky_relu_backward_range, grad.size, _GRAIN, (grad, x, slope, dx))
+
+
+@serial
 def _gelu(x: Array, approximate: bool, y: Array) -> None:
     parallel_for(_gelu_range, x.size, _GRAIN, (x, approximate, y))
 
@@ -200,6 +229,20 @@ def relu_backward(grad: Array, y: Array) -> Array:
     """The gradient of x, from that of y = relu(x)."""
     dx = empty_like(y)
     launch(_relu_backward, grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    return dx
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    """x where it is positive, else slope * x."""
+    y = empty_like(x)
+    launch(_leaky_relu, x.reshape(-1), float(slope), y.reshape(-1))
+    return y
+
+
+def leaky_relu_backward(grad: Array, x: Array, slope: float) -> Array:
+    """The gradient of x, from that of leaky_relu(x, slope)."""
+    dx = empty_like(x)
+    launch(_leaky_relu_backward, grad.reshape(-1), x.reshape(-1), float(slope), dx.reshape(-1))
     return dx
 
 

@@ -6,6 +6,7 @@ from which the next kernel's threads must fetch their parts.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ Array = NDArray[Any]
 
 _GRAIN = 8192  # elements: one thread's share at a time
 _LARGE = 1 << 15  # elements that are worth a second thread
+_FEW_COLUMNS = 16  # fewer are not worth a loop over rows
 _LINE = 64  # bytes in a cache line: no two threads write into one
 
 
@@ -70,6 +72,50 @@ def column_sums(x: Array) -> Array:
     if x.size:
         launch(_column_sums, x, sums)
     return sums
+
+
+@serial
+def _row_sums_pieces(start: int, stop: int, worker: int, x: Array, parts: Array) -> None:
+    pieces = parts.shape[1]
+    for task in range(start, stop):
+        n, piece = task // pieces, task % pieces
+        row = x[n, piece * _GRAIN : min(x.shape[1], (piece + 1) * _GRAIN)]
+        total = x.dtype.type(0)
+        for c in range(row.size):
+            total += row[c]
+        parts[n, piece] = total
+
+
+@serial
+def _row_sums(x: Array, parts: Array, sums: Array) -> None:
+    parallel_for(_row_sums_pieces, parts.size, _GRAIN // min(x.shape[1], _GRAIN), (x, parts))
+    for n in range(sums.size):
+        total = 0.0
+        for piece in range(parts.shape[1]):
+            total += parts[n, piece]
+        sums[n] = total
+
+
+def row_sums(x: Array) -> Array:
+    """The sum (N,) of each row of x (N, C), not empty and in C order: of stretches of a row, then over them."""
+    rows, columns = x.shape
+    parts, sums = np.empty((rows, -(-columns // _GRAIN)), x.dtype, like=x), np.empty(rows, x.dtype, like=x)
+    launch(_row_sums, x, parts, sums)
+    return sums
+
+
+def total(x: Array, axes: tuple[int, ...] | None, keepdims: bool = False) -> Any:
+    """x.sum(axis=axes, keepdims=keepdims); of a large array over its first or its last dimensions on all threads."""
+    if x.size >= _LARGE and x.dtype in (np.float32, np.float64) and x.flags.carray:
+        gone = sorted(range(x.ndim) if axes is None else [axis % x.ndim for axis in axes])
+        kept = [axis for axis in range(x.ndim) if axis not in gone]
+        shape = [1 if axis in gone else n for axis, n in enumerate(x.shape) if keepdims or axis in kept]
+        count = math.prod(x.shape[axis] for axis in kept)
+        if gone and gone[0] == len(kept):
+            return row_sums(x.reshape(count, -1)).reshape(shape)
+        if gone == list(range(len(gone))) and count >= _FEW_COLUMNS:
+            return column_sums(x.reshape(-1, count)).reshape(shape)
+    return x.sum(axis=axes, keepdims=keepdims)
 
 
 def add(a: Array, b: Array, out: Array | None = None) -> Array:

@@ -1,4 +1,4 @@
-"""Adding rows to the rows that an index names: the backward of an embedding and of row indexing.
+"""Adding where an index says: rows to rows (the backward of an embedding and of row indexing), or within each row.
 
 Rows are added in their order, each block of columns by one thread, so duplicates are summed without
 a race and the bits do not depend on the number of threads.
@@ -93,6 +93,27 @@ def index_add(out: Array, index: Index, source: Array) -> None:
     launch(_check_rows, index, out.shape[0])
     if source.size:
         launch(_index_add, out, index, source)
+
+
+@serial
+def _add_in_each(start: int, stop: int, worker: int, out: Array, index: Index, source: Array) -> None:
+    for n in range(start, stop):
+        to, places, numbers = out[n], index[n], source[n]
+        for j in range(places.size):
+            to[np.uintp(places[j])] += numbers[j]
+
+
+@serial
+def _add_within_rows(out: Array, index: Index, source: Array) -> None:
+    parallel_for(_add_in_each, index.shape[0], _SERIAL_BELOW // (index.shape[1] + 1) + 1, (out, index, source))
+
+
+def add_within_rows(out: Array, index: Index, source: Array) -> None:
+    """out[n, index[n, j]] += source[n, j] for each j in turn, in place, duplicates included.
+
+    out (N, V), source and index (N, K): C-contiguous, float32 or float64; index int64, each checked to be in [0, V).
+    """
+    launch(_add_within_rows, out, index, source)
 
 
 # y_nc = w[index_n, c], so dw_vc = sum_n delta(index_n, v) g_nc

@@ -11,6 +11,7 @@ from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import activation as kernels
 from .common import contiguous, floating
+from .elementwise import where
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -120,22 +121,26 @@ def _relu_backward(t: Any, g: Any) -> Any:
     return t.autograd.grad(t.relu(x * t.ones_like(g)), x, g, create_graph=True)[0]
 
 
-class LeakyRelu(Function):
+class LeakyRelu(FusedFunction):
     """y = x where x > 0, else a x"""
 
     examples = ((lambda t, x: t.nn.functional.leaky_relu(x, 0.1), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, negative_slope: float) -> Any:
-        slope = np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))
-        ctx.save(slope)
-        return x * slope
+    def composite(x: Any, slope: float) -> Any:
+        return where(x > 0, x, x * slope)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, slope: float) -> Any:
+        ctx.slope = slope
+        ctx.save(x)
+        return _on_flat(kernels.leaky_relu, x, slope=slope)
 
     # dy/dx = 1 where x > 0, else a
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        (slope,) = ctx.saved
-        return g * slope
+        (x,) = ctx.saved
+        return _on_flat(kernels.leaky_relu_backward, g, x, slope=ctx.slope)
 
 
 class Softplus(Function):
@@ -256,7 +261,7 @@ def relu(input: Tensor) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """input where positive, else negative_slope * input."""
-    return LeakyRelu.apply(input, negative_slope=negative_slope)
+    return LeakyRelu.apply(floating(input), slope=negative_slope)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

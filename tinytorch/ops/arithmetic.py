@@ -100,9 +100,10 @@ class Pow(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any, square: bool) -> Any:
+    def forward(ctx: Any, a: Any, b: Any, factors: int | None) -> Any:
         ctx.save(a, b)
-        return a * a if square else a**b
+        ctx.factors = factors
+        return a**b if factors is None else a * a if factors == 2 else a * a * a
 
     # dy/da = b a^(b-1), taken as 0 where b = 0, also at a = 0
     # dy/db = a^b log a, taken as 0 where a = 0 and b >= 0
@@ -111,7 +112,9 @@ class Pow(Function):
         a, b = ctx.saved
         need_a, need_b = ctx.needs_input_grad
         da = db = None
-        if need_a:
+        if need_a and ctx.factors is not None:
+            da = g * a * 2 if ctx.factors == 2 else g * (a * a) * 3
+        elif need_a:
             da = (g * b * a ** (b - 1)).masked_fill(b == 0, 0.0)
         if need_b:
             flat = (a == 0) & (b >= 0)
@@ -205,8 +208,8 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent, broadcast."""
-    square = type(exponent) in (int, float) and exponent == 2
-    return Pow.apply(*promote(input, exponent), square=square)
+    few = type(exponent) in (int, float) and exponent in (2, 3)  # products take a thirtieth of a power's time
+    return Pow.apply(*promote(input, exponent), factors=int(exponent) if few else None)
 
 
 def neg(input: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import float32, float64, int64
 from ..function import Function
-from ..kernels.embedding import embedding_backward, first_invalid, index_add, take_rows
+from ..kernels.embedding import add_within_rows, embedding_backward, first_invalid, index_add, take_rows
 from ..kernels.tape import launch
 from ..kernels.traced import ARRAYS
 from .common import array_of, as_array, contiguous, is_tensor, normalize_dim, owned, wrap
@@ -149,8 +149,12 @@ class ScatterAdd(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, src: Any, index: Any, dim: int) -> Any:
         ctx.index, ctx.dim, ctx.shape = owned(ctx, index), dim, src.shape
-        y = x.copy()
-        np.add.at(y, _grid(index, dim), src[tuple(slice(n) for n in index.shape)])
+        y, src = x.copy(), src[tuple(slice(n) for n in index.shape)]
+        if x.dtype in (float32, float64) and index.size and dim == x.ndim - 1 and index.shape[:-1] == x.shape[:-1]:
+            places = contiguous(index).astype(np.int64, copy=False).reshape(-1, index.shape[-1])
+            add_within_rows(y.reshape(-1, x.shape[-1]), places, contiguous(src).reshape(places.shape))
+        else:
+            np.add.at(y, _grid(index, dim), src)
         return y
 
     # dy/dx = 1; dL/dsrc is g at the places that were added to, 0 where src was not used

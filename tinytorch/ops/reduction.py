@@ -13,6 +13,7 @@ import numpy as np
 
 from ..dtypes import int64, is_floating
 from ..function import Function
+from ..kernels.arithmetic import total
 from .common import Dims, array_of, as_array, floating, keyword_aliases, normalize_dim, normalize_dims, wrap
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class Sum(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.shape = dims, keepdim, x.shape
-        return x.sum(axis=dims, keepdims=keepdim, dtype=int64 if x.dtype.kind in "biu" else None)
+        if x.dtype.kind in "biu":
+            return x.sum(axis=dims, keepdims=keepdim, dtype=int64)
+        return total(x, dims, keepdim)
 
     # dy/dx_i = 1
     @staticmethod
@@ -60,7 +63,7 @@ class Mean(Function):
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.shape = dims, keepdim, x.shape
         ctx.count = _count(x.shape, dims)
-        return (x.sum(axis=dims, keepdims=keepdim) / np.float64(ctx.count)).astype(x.dtype)
+        return (total(x, dims, keepdim) / np.float64(ctx.count)).astype(x.dtype)
 
     # dy/dx_i = 1/n
     @staticmethod
@@ -222,7 +225,7 @@ def _count(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
 def _variance(x: Any, dims: Any, keepdim: bool, freedom: float) -> Any:
     """Two passes: subtracting the mean first keeps precision where the mean is large."""
     centred = x - x.mean(axis=dims, keepdims=True) if x.size else x
-    return ((centred * centred).sum(axis=dims, keepdims=keepdim) / np.float64(freedom)).astype(x.dtype)
+    return (total(centred * centred, dims, keepdim) / np.float64(freedom)).astype(x.dtype)
 
 
 def _reduction(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..function import Function
+from ..kernels.arithmetic import total
 from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class SumToSize(Function):
         dims = tuple(range(extra)) + tuple(
             extra + i for i, size in enumerate(shape) if size == 1 and x.shape[extra + i] != 1
         )
-        return x.sum(axis=dims).reshape(shape)
+        return total(x, dims).reshape(shape)
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
