@@ -46,6 +46,11 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+# Steps at which a rounding does not grow into another run. At 0.01 two runs may come 0.2 apart: whether they do
+# depends on this Python's own texts, from which the tokenizer is made.
+GENTLE: dict[str, Any] = {"max_iters": 30, "learning_rate": 0.003}
+
+
 @pytest.fixture
 def make(tmp_path: Path, data: Path, small_folder: Path) -> Make:
     """Settings of a run that takes a moment, in a folder of its own; keywords change them."""
@@ -216,7 +221,7 @@ def test_a_quantized_base_is_trained_in_the_same_way(make: Make, tmp_path: Path)
         if scheme:
             quantize_folder(make().model, tmp_path / scheme, scheme)
             changes["model"] = tmp_path / scheme
-        config = make(f"run{scheme}", max_iters=30, learning_rate=0.01, **changes)
+        config = make(f"run{scheme}", **GENTLE, **changes)
         assert "of 44,832 parameters" in TuneRun(config).describe()
         losses[scheme] = train(config).val_loss
     assert losses["int8"] == pytest.approx(losses[""], abs=0.05)
@@ -225,9 +230,10 @@ def test_a_quantized_base_is_trained_in_the_same_way(make: Make, tmp_path: Path)
 
 def test_medium_precision_learns_as_well(make: Make, tmp_path: Path) -> None:
     quantize_folder(make().model, tmp_path / "int8", "int8")
-    changes: dict[str, Any] = {"model": tmp_path / "int8", "max_iters": 30, "learning_rate": 0.01}
+    changes: dict[str, Any] = {"model": tmp_path / "int8", **GENTLE}
     exact, rounded = make("exact", **changes), make("rounded", precision="medium", **changes)
     assert train(rounded).val_loss == pytest.approx(train(exact).val_loss, abs=0.05)
+    assert losses_of(exact)[0]["val_loss"] - losses_of(exact)[-1]["val_loss"] > 0.5
     assert tinytorch.get_float32_matmul_precision() == "highest"  # each run sets its own
     assert (losses_of(rounded) != losses_of(exact)) == PAIRS
 
