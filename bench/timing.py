@@ -23,7 +23,7 @@ from typing import Any
 OURS = "tinytorch"
 _LEAST = 0.05  # seconds in a turn
 _MUCH = 10.0  # seconds of a call that needs neither a warm-up nor more than one turn to time
-_APART = 0.1  # of the median: quartiles farther apart than this take more turns,
+_APART = 0.2  # of the median: quartiles farther apart than this take more turns,
 _ROUNDS = 4  # until there are so many times as many
 _PAUSE = 0.02  # seconds between turns, for the last side's threads to stop spinning
 _LONG_PAUSE = 0.3  # after OpenBLAS, NumPy's library, whose threads spin for a tenth of a second and more
