@@ -62,6 +62,8 @@ class Row:
     notes: dict[str, float] = field(default_factory=dict)
     unit: str = "seconds"
     """What `seconds` holds: seconds, or bytes."""
+    turns: dict[str, list[float]] = field(default_factory=dict)
+    """What each turn took, by side."""
 
 
 class Side:
@@ -131,9 +133,8 @@ class Sides:
             if all(high - low <= _APART * middle for low, middle, high in ratios.values()):
                 break
         seconds = {name: statistics.median(values) for name, values in figures.items()}
-        return Row(
-            case.section, case.name, seconds, ratios, case.target, case.flops / case.units, case.bytes / case.units
-        )
+        per_unit = {"flops": case.flops / case.units, "bytes": case.bytes / case.units}
+        return Row(case.section, case.name, seconds, ratios, case.target, turns=figures, **per_unit)
 
     def measure_all(self, cases: list[Case]) -> Iterator[Row]:
         """The rows of some cases, one after the other."""

@@ -53,6 +53,7 @@ for rows in (4, 600):
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimizer.step()
 t.set_float32_matmul_precision("medium")
+t.compile(lambda x: F.linear(x, x, x[0]))(t.ones(300, 300)).sum()
 x = t.ones(20, 64, requires_grad=True)
 F.linear(x, t.ones(16, 64).to(t.bfloat16)).sum().backward()
 """

@@ -55,7 +55,13 @@ def _run_large(dtype: Any) -> None:
     """What is left to NumPy where it is small: sums, and rows of an embedding."""
     large = tinytorch.ones(4, 1 << 14, dtype=dtype)
     large.add(large)
+    large.sum()
     tinytorch.nn.functional.embedding(tinytorch.tensor([0, 1, 2, 3]), large)
+
+
+def _run_compiled(dtype: Any) -> None:
+    """The form that products have in compiled functions."""
+    tinytorch.compile(lambda x: x @ x)(tinytorch.ones(2, 2, dtype=dtype))
 
 
 def _run_medium(dtype: Any) -> None:
@@ -82,6 +88,7 @@ def warm_up(dtypes: list[str], report: Callable[[int, int, str], None]) -> float
         report(done + len(classes), total, f"AdamW {name}")
         _run_optimizer(tinytorch.dtypes.as_dtype(name))
         _run_large(tinytorch.dtypes.as_dtype(name))
+        _run_compiled(tinytorch.dtypes.as_dtype(name))
         _run_medium(tinytorch.dtypes.as_dtype(name))
     report(total, total, "")
     return time.perf_counter() - started
