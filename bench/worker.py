@@ -1,7 +1,7 @@
 """One side of a comparison: reads questions, a line of JSON each, and answers with numbers.
 
 ["make", section, case] prepares a case, runs it once, and answers with the seconds of that;
-["time", count, warm_up] runs it so often, after once more to warm up, and answers with the seconds
+["time", count, warm_up] runs it so often, after a while to warm up, and answers with the seconds
 of one. Only this side's library is imported.
 """
 
@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 
 from bench.child import torch_on_all_cores
+
+_WARM_UP = 0.02  # seconds, in which the system spreads threads that have slept over the cores again
 
 
 def main(side: str) -> None:
@@ -40,7 +42,8 @@ def main(side: str) -> None:
             gc.freeze()  # what is there now, all modules among it, need not be looked through after each turn
         else:
             _, count, warm_up = question
-            if warm_up:
+            awake = time.perf_counter()
+            while warm_up and time.perf_counter() < awake + _WARM_UP:
                 call()
             start = time.perf_counter()
             for _ in range(count):
