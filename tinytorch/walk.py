@@ -196,7 +196,10 @@ def _is_whole(array: Any) -> bool:
     base = array.base
     if base is None:
         return True
-    return type(base) is np.ndarray and base.base is None and base.nbytes <= array.nbytes + ALIGNMENT
+    if type(base) is not np.ndarray or base.base is not None:
+        return False
+    aligned = base.dtype == np.uint8 and base.nbytes <= array.nbytes + ALIGNMENT
+    return bool(aligned or base.size == array.size)
 
 
 def _count_held_once() -> tuple[int, int, int]:

@@ -21,8 +21,9 @@ from .threads import parallel_for
 Array = NDArray[np.floating]
 
 _GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
-# The backward adds the gradients of weight and bias over rows: first within chunks of rows, then over
-# chunks in order. The number of chunks depends on the shape alone, so the bits do not depend on the threads.
+# The backward computes all gradients, whichever are needed: in one loop they take little longer, and no bit depends on
+# which these are. It adds those of weight and bias over rows: first within chunks of rows, then over chunks in order.
+# The number of chunks depends on the shape alone, so the bits do not depend on the threads.
 _MAX_CHUNKS = 32
 
 
@@ -94,9 +95,7 @@ def _layer_norm_backward_chunks(
     weight: Array,
     mean: Array,
     rstd: Array,
-    need_input: bool,
-    need_parameters: bool,
-    dx: Array,  # (N, C), or (0, C) where not needed
+    dx: Array,
     sums: Array,  # (chunks, 2, C): the gradients of weight and bias
 ) -> None:
     rows, columns = x.shape
@@ -108,25 +107,14 @@ def _layer_norm_backward_chunks(
         dbias[:] = zero
         for n in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
             m, r = mean[n], rstd[n]
-            a, b = zero, zero
-            if need_input:
-                sum_u, sum_uh = zero, zero
-                for c in range(columns):
-                    u = grad[n, c] * weight[c]
-                    sum_u += u
-                    sum_uh += u * (x[n, c] - m)
-                a = sum_u / count
-                b = sum_uh * r * r / count
-            if need_input and need_parameters:
-                _layer_norm_backward_row(grad[n], x[n], weight, m, r, a, b, dx[n], dweight, dbias)
-            elif need_input:
-                for c in range(columns):
-                    # y[n, c] = (x[n, c] - m) * r * weight[c] + bias[c]
-                    dx[n, c] = r * (grad[n, c] * weight[c] - a - (x[n, c] - m) * b)
-            else:
-                for c in range(columns):
-                    dweight[c] += grad[n, c] * (x[n, c] - m) * r
-                    dbias[c] += grad[n, c]
+            sum_u, sum_uh = zero, zero
+            for c in range(columns):
+                u = grad[n, c] * weight[c]
+                sum_u += u
+                sum_uh += u * (x[n, c] - m)
+            a = sum_u / count
+            b = sum_uh * r * r / count
+            _layer_norm_backward_row(grad[n], x[n], weight, m, r, a, b, dx[n], dweight, dbias)
 
 
 @serial
@@ -169,9 +157,7 @@ def _rms_norm_backward_chunks(
     x: Array,
     weight: Array,
     rstd: Array,
-    need_input: bool,
-    need_weight: bool,
-    dx: Array,  # (N, C), or (0, C) where not needed
+    dx: Array,
     sums: Array,  # (chunks, C): the gradient of weight
 ) -> None:
     rows, columns = x.shape
@@ -182,20 +168,10 @@ def _rms_norm_backward_chunks(
         dweight[:] = zero
         for n in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
             r = rstd[n]
-            b = zero
-            if need_input:
-                sum_ux = zero
-                for c in range(columns):
-                    sum_ux += grad[n, c] * weight[c] * x[n, c]
-                b = sum_ux * r * r / count
-            if need_input and need_weight:
-                _rms_norm_backward_row(grad[n], x[n], weight, r, b, dx[n], dweight)
-            elif need_input:
-                for c in range(columns):
-                    dx[n, c] = r * (grad[n, c] * weight[c] - x[n, c] * b)  # y[n, c] = x[n, c] * r * weight[c]
-            else:
-                for c in range(columns):
-                    dweight[c] += grad[n, c] * x[n, c] * r
+            sum_ux = zero
+            for c in range(columns):
+                sum_ux += grad[n, c] * weight[c] * x[n, c]
+            _rms_norm_backward_row(grad[n], x[n], weight, r, sum_ux * r * r / count, dx[n], dweight)
 
 
 @inner
@@ -220,18 +196,14 @@ def _layer_norm_backward(
     weight: Array,
     mean: Array,
     rstd: Array,
-    need_input: bool,
-    need_parameters: bool,
     dx: Array,
     sums: Array,
     dweight: Array,
     dbias: Array,
 ) -> None:
-    args = (grad, x, weight, mean, rstd, need_input, need_parameters, dx, sums)
-    parallel_for(_layer_norm_backward_chunks, sums.shape[0], 1, args)
-    if need_parameters:
-        _add_chunks(sums[:, 0], dweight)
-        _add_chunks(sums[:, 1], dbias)
+    parallel_for(_layer_norm_backward_chunks, sums.shape[0], 1, (grad, x, weight, mean, rstd, dx, sums))
+    _add_chunks(sums[:, 0], dweight)
+    _add_chunks(sums[:, 1], dbias)
 
 
 @serial
@@ -245,16 +217,12 @@ def _rms_norm_backward(
     x: Array,
     weight: Array,
     rstd: Array,
-    need_input: bool,
-    need_weight: bool,
     dx: Array,
     sums: Array,
     dweight: Array,
 ) -> None:
-    args = (grad, x, weight, rstd, need_input, need_weight, dx, sums)
-    parallel_for(_rms_norm_backward_chunks, sums.shape[0], 1, args)
-    if need_weight:
-        _add_chunks(sums, dweight)
+    parallel_for(_rms_norm_backward_chunks, sums.shape[0], 1, (grad, x, weight, rstd, dx, sums))
+    _add_chunks(sums, dweight)
 
 
 def _chunks(x: Array) -> int:
@@ -285,13 +253,12 @@ def layer_norm_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """The gradients of x (N, C), weight (C,) and bias (C,), each None where it is not needed."""
     columns = x.shape[1]
-    dx = empty_like(x) if need_input else np.empty((0, columns), x.dtype, like=x)
+    dx = empty_like(x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
-    need_parameters = need_weight or need_bias
     sums = np.empty((_chunks(x), 2, columns), x.dtype, like=x)
     # Each has memory of its own: a leaf keeps such a gradient as it is.
     dweight, dbias = np.empty(columns, x.dtype, like=x), np.empty(columns, x.dtype, like=x)
-    launch(_layer_norm_backward, grad, x, w, mean, rstd, need_input, need_parameters, dx, sums, dweight, dbias)
+    launch(_layer_norm_backward, grad, x, w, mean, rstd, dx, sums, dweight, dbias)
     return dx if need_input else None, dweight if need_weight else None, dbias if need_bias else None
 
 
@@ -309,8 +276,8 @@ def rms_norm_backward(
 ) -> tuple[Array | None, Array | None]:
     """The gradients of x (N, C) and weight (C,), each None where it is not needed."""
     columns = x.shape[1]
-    dx = empty_like(x) if need_input else np.empty((0, columns), x.dtype, like=x)
+    dx = empty_like(x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
     sums, dweight = np.empty((_chunks(x), columns), x.dtype, like=x), np.empty(columns, x.dtype, like=x)
-    launch(_rms_norm_backward, grad, x, w, rstd, need_input, need_weight, dx, sums, dweight)
+    launch(_rms_norm_backward, grad, x, w, rstd, dx, sums, dweight)
     return dx if need_input else None, dweight if need_weight else None
