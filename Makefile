@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_LORA := runs/demo-lora
 
-.PHONY: help demo demo-lora test clean
+.PHONY: help demo demo-lora test check-all clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train the character-level GPT for a minute or two, plot its losses, print a sample"
 	@echo "make demo-lora  teach a small Llama to answer as a parrot, for a minute or two, with LoRA"
 	@echo "make test    run the test suite"
+	@echo "make check-all  run all that .ci/run does, then the tests that take long: half an hour and more"
 	@echo "make clean   remove $(VENV) and the demos' output"
 	@echo "PYTHON=...   the interpreter to make $(VENV) with (default: $(PYTHON))"
 
@@ -29,7 +30,11 @@ demo-lora: $(VENV)/.installed-lora
 	@echo "The losses are drawn in $(DEMO_LORA)/loss.png"
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+check-all:
+	.ci/run
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow --require-oracle
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(DEMO_LORA)

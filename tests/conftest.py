@@ -9,6 +9,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tinytorch.kernels.threads import set_num_threads
+
 ORACLES = ("torch", "transformers", "peft", "safetensors")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -36,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise pytest.UsageError(f"--require-oracle: {error}; run pip install '.[oracle]'") from error
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # Where several processes share the cores, each works on one thread; tests of threads choose their own number.
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
