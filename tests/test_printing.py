@@ -135,6 +135,7 @@ CASES = (
     ),
     (lambda t: t.tensor([[1.0, nan], [inf, -2.5]]), "tensor([[ 1.0000,     nan],\n        [    inf, -2.5000]])"),
     (lambda t: t.tensor([3, 4], dtype=t.int8), "tensor([3, 4], dtype=torch.int8)"),
+    (lambda t: t.tensor(np.array([1e-4, 1.5e-4])), "tensor([0.0001, 0.0001], dtype=torch.float64)"),
     (lambda t: t.tensor([1500.0, 1.5]), "tensor([1500.0000,    1.5000])"),
     (lambda t: t.tensor([1e8, 1e8]), "tensor([100000000., 100000000.])"),
     (lambda t: t.tensor([1e8, 1e5]), "tensor([100000000.,    100000.])"),

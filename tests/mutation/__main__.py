@@ -23,6 +23,8 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,7 +177,7 @@ def _digest(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def recorded(copy: Copy) -> Tests:
+def recorded(copies: list[Copy]) -> Tests:
     """The lines that each test runs. Kept by test file, until the file, its helpers or any source changes."""
     kept_in = HOME / "lines.json"
     kept = json.loads(kept_in.read_text()) if kept_in.exists() else {}
@@ -185,20 +187,42 @@ def recorded(copy: Copy) -> Tests:
         helpers = [p for p in sorted(file.parent.glob("*.py")) if not p.name.startswith("test_")]
         wanted[str(file.relative_to(ROOT))] = sources + _digest(file, *helpers)
     missing = [file for file, key in wanted.items() if kept.get(file, {}).get("key") != key]
+    kept = {file: kept[file] for file in wanted if file in kept}
     if missing:
         console.print(f"recording which lines the tests of {len(missing)} files run")
-        found_in = HOME / "found.json"
+
+    def record(copy: Copy, files: list[str]) -> None:
+        found_in = copy.root / "found.json"
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "tests.mutation.plugin"]
-        command += ["-p", "no:cacheprovider", "-o", "timeout=600", *missing]
-        environment = copy.environment(TESTS_RECORD=str(found_in))
-        subprocess.run(command, cwd=copy.tree, env=environment)
-        found: dict[str, Any] = {file: {} for file in missing}
+        command += ["-p", "no:cacheprovider", "-o", "timeout=600", *files]
+        subprocess.run(command, cwd=copy.tree, env=copy.environment(TESTS_RECORD=str(found_in)))
+        found: dict[str, Any] = {file: {} for file in files}
         for test, what in json.loads(found_in.read_text()).items():
             found[test.partition("::")[0]][test] = what
-        kept = {file: kept[file] for file in wanted if file in kept and file not in found}
-        kept |= {file: {"key": wanted[file], "tests": tests} for file, tests in found.items()}
+        kept.update({file: {"key": wanted[file], "tests": tests} for file, tests in found.items()})
         kept_in.write_text(json.dumps(kept))
+
+    share_out([missing[i::-(-len(missing) // 8)] for i in range(-(-len(missing) // 8))], copies, record)
     return {test: tuple(what) for file in wanted for test, what in kept[file]["tests"].items()}
+
+
+def share_out(tasks: list[Any], copies: list[Copy], work: Callable[[Copy, Any], None]) -> None:
+    """work(copy, task) for all tasks, on as many threads as there are copies."""
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
+
+    def run(copy: Copy) -> None:
+        while not waiting.empty():
+            try:
+                task = waiting.get_nowait()
+            except queue.Empty:
+                return
+            work(copy, task)
+
+    with ThreadPoolExecutor(len(copies)) as pool:
+        for future in [pool.submit(run, copy) for copy in copies]:
+            future.result()
 
 
 class Chooser:
@@ -340,7 +364,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=HOME / "report.json")
     options = parser.parse_args()
     copies = [Copy(number) for number in range(options.workers)]
-    tests = recorded(copies[0])
+    tests = recorded(copies)
     sources = [str(p.relative_to(ROOT)) for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
     chooser = Chooser(tests, Names(ROOT, sources))
     if options.again:
@@ -349,31 +373,20 @@ def main() -> None:
         faults = all_faults(options.package, options.exclude)
         chosen = random.Random(options.seed).sample(faults, min(options.sample, len(faults)))
     console.print(f"{len(tests)} tests, {len(chosen)} faults")
-    waiting: queue.SimpleQueue[Fault] = queue.SimpleQueue()
-    for fault in chosen:
-        waiting.put(fault)
     outcomes: list[Outcome] = []
     lock = threading.Lock()
 
-    def work(copy: Copy) -> None:
-        while True:
-            try:
-                fault = waiting.get_nowait()
-            except queue.Empty:
-                return
-            outcome = try_fault(copy, fault, chooser, options.oracle, options.limit)
-            with lock:
-                outcomes.append(outcome)
-                options.report.write_text(json.dumps([asdict(o) for o in outcomes], indent=1))
-                done = f"{len(outcomes)}/{len(chosen)} {outcome.seconds:.0f} s {outcome.result}"
-                console.print(f"{done} {fault.path}:{fault.line} {_short(fault.before)} -> {_short(fault.after)}")
+    def work(copy: Copy, fault: Fault) -> None:
+        outcome = try_fault(copy, fault, chooser, options.oracle, options.limit)
+        with lock:
+            outcomes.append(outcome)
+            options.report.write_text(json.dumps([asdict(o) for o in outcomes], indent=1))
+            done = f"{len(outcomes)}/{len(chosen)} {outcome.seconds:.0f} s {outcome.result}"
+            console.print(f"{done} {fault.path}:{fault.line} {_short(fault.before)} -> {_short(fault.after)}")
 
-    threads = [threading.Thread(target=work, args=(copy,)) for copy in copies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    report(outcomes, options.oracle)
+    share_out(chosen, copies, work)
+    if outcomes:
+        report(outcomes, options.oracle)
 
 
 if __name__ == "__main__":

@@ -30,15 +30,24 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.seen: dict[str, set[int]] = {}
+        self.lines_of: dict[Any, set[int]] = {}  # of a function's code
         self.fixtures: dict[str, dict[str, set[int]]] = {}
         self.tests: dict[str, Any] = {}
         self.failed: set[str] = set()
 
     def _call(self, frame: Any, event: str, argument: Any) -> Any:
-        name = frame.f_code.co_filename
-        if not name.startswith(SOURCES) or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-            return None  # modules and classes run once, for whichever test is first
-        lines = self.seen.setdefault(name, set())
+        code = frame.f_code
+        own = self.lines_of.get(code)
+        if own is None:
+            # Modules and classes run once, for whichever test is first.
+            ours = code.co_filename.startswith(SOURCES) and code.co_flags & inspect.CO_OPTIMIZED
+            own = {line for _, _, line in code.co_lines() if line} if ours else set()
+            self.lines_of[code] = own
+        if not own:
+            return None
+        lines = self.seen.setdefault(code.co_filename, set())
+        if own <= lines:
+            return None
         add = lines.add
         add(frame.f_lineno)
 
