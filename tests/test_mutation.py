@@ -59,13 +59,13 @@ def test_what_is_planted() -> None:
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["tinytorch/walk.py", "tinytorch/ops/linalg.py", "lora/layers.py", "gpt/model.py"])
+@pytest.mark.parametrize("path", ["tinytorch/walk.py", "tinytorch/kernels/rope.py", "lora/merging.py", "gpt/model.py"])
 def test_every_fault_changes_the_program_and_no_line_number(path: str) -> None:
     source = (Path(__file__).parents[1] / path).read_bytes()
     program = ast.dump(ast.parse(source))
     faults = faults_of(path, source)
-    assert len(faults) > 100
-    for fault in faults:
+    assert len(faults) > 30
+    for fault in faults[::5]:
         text = fault.plant(source)
         assert ast.dump(ast.parse(text)) != program, fault
         assert text.count(b"\n") == source.count(b"\n"), fault
