@@ -133,3 +133,43 @@ def test_multinomial_shapes() -> None:
     assert torch.multinomial(torch.ones(3, 4), 2).shape == (3, 2)
     assert torch.multinomial(torch.ones(0, 4), 2, True).shape == (0, 2)
     assert torch.multinomial(torch.tensor([0.0, 3.0]), 5, replacement=True).tolist() == [1] * 5
+
+
+def test_a_seed_is_an_integer_of_64_bits_whatever_its_sign() -> None:
+    def draws(seed: int) -> Any:
+        return torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist()
+
+    assert draws(-1) == draws(2**64 - 1) != draws(1)
+    assert draws(2**64 + 5) == draws(5)
+    generator = torch.Generator()
+    assert generator.manual_seed(9) is generator and generator.initial_seed() == 9
+    assert generator.seed() == generator.initial_seed() != 9
+    assert 0 <= generator.seed() < 2**63
+
+
+def test_new_generators_are_seeded_afresh() -> None:
+    seeds = {torch.Generator().initial_seed() for _ in range(4)}
+    assert len(seeds) == 4
+
+
+@pytest.mark.parametrize(("dtype", "steps"), [(torch.float16, 2**11), (torch.bfloat16, 2**8)])
+def test_uniform_numbers_in_two_bytes_are_whole_steps(dtype: Any, steps: int) -> None:
+    """All of them, each as probable: down to 0, and up to the last below 1."""
+    x = torch.rand(200_000, dtype=dtype, generator=torch.Generator().manual_seed(0)).double().numpy() * steps
+    assert (x == np.round(x)).all() and (x.min(), x.max()) == (0, steps - 1)
+
+
+def test_uniform_numbers_are_numpys() -> None:
+    """What the stream is: NumPy's PCG64 of the seed, in the dtype that is asked for."""
+    for dtype in (np.float32, np.float64):
+        expected = np.random.Generator(np.random.PCG64(5)).random((2, 3), dtype)
+        found = torch.rand(2, 3, dtype=dtype, generator=torch.Generator().manual_seed(5))
+        np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_seeds_of_kernels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    seeds = [generator.seed_of_kernel() for _ in range(200)]
+    assert {(seed.shape, seed.dtype.name) for seed in seeds} == {((), "int64")}
+    values = [int(seed) for seed in seeds]
+    assert len(set(values)) == 200 and min(values) >= 0 and max(values) > 2**62

@@ -68,6 +68,24 @@ def test_a_tensor_over_the_limit_has_its_own_shard_and_overtakes(tmp_path: Path)
     assert [sorted(load_file(tmp_path / name)) for name in names] == [["b"], ["a", "c"], ["d"]]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "shards"),
+    [
+        ({"a": 10}, [["a"]]),
+        ({"a": 11}, [["a"]]),
+        ({"a": 4, "b": 6}, [["a", "b"]]),
+        ({"a": 4, "b": 7}, [["a"], ["b"]]),
+        ({"a": 4, "b": 10, "c": 4}, [["a"], ["b"], ["c"]]),  # as large as the limit, it waits its turn
+        ({"a": 4, "b": 11, "c": 4}, [["b"], ["a", "c"]]),
+        ({"a": 10, "b": 0, "c": 1}, [["a", "b"], ["c"]]),
+    ],
+    ids=str,
+)
+def test_exact_limits(sizes: dict[str, int], shards: list[list[str]], tmp_path: Path) -> None:
+    names = save_shards({name: np.zeros(size, np.int8) for name, size in sizes.items()}, tmp_path, max_shard_size=10)
+    assert [sorted(load_file(tmp_path / name)) for name in names] == shards
+
+
 def test_what_fits_is_a_single_file(tmp_path: Path) -> None:
     assert save_shards(tensors_of(0), tmp_path / "new" / "folder", {"a": "b"}) == [SINGLE]
     assert os.listdir(tmp_path / "new" / "folder") == [SINGLE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import operator
 from typing import Any
 
@@ -391,12 +392,14 @@ SAVES = (
     (lambda x: x.add_(1), lambda x: x.__setitem__(0, 5.0), lambda x: x.detach().mul_(2), lambda x: x.data.zero_()),
 )
 def test_changed_inputs_are_found_by_backward(use: Any, name: str | None, change: Any) -> None:
-    _, x = nonleaf(1.0, 2.0)
+    leaf, x = nonleaf(1.0, 2.0)
     w = torch.tensor([3.0, 4.0], dtype=torch.float64, requires_grad=True)
     y = use(x, w)
     if name is None:  # what was saved is a result of the changed tensor, not the tensor: still right
         change(x)
         y.sum().backward()
+        first = 1 / (1 + math.exp(2))  # softmax of 2 x = [2, 4]; the loss is -ln of its first
+        np.testing.assert_allclose(leaf.grad.numpy(), [2 * (first - 1), 2 * (1 - first)], rtol=1e-12)
         return
     change(x)
     with pytest.raises(RuntimeError, match=rf"input of {name}, float64 \(.*modified.*version 1, expected version 0"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 from gpt.__main__ import main
 from gpt.config import TrainConfig
 from gpt.presets import PRESETS
-from gpt.stage_table import SMALL_STAGES, _table
+from gpt.stage_table import StagesConfig, _table
 from programs.corpora import SHAKESPEARE
 from programs.trainer import Result
 
@@ -167,12 +168,33 @@ def test_stages(
 def test_the_table_has_the_expected_losses_of_tiny_shakespeare(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
+    expected = {
+        "bigram": "2.49", "one-head": "2.40", "four-heads": "2.28", "feed-forward": "2.27", "blocks": "2.08",
+        "layer-norm": "2.06", "scaled": "1.48",
+    }  # fmt: skip
     result = Result(parameters=7553, train_loss=2.1, val_loss=2.2, seconds=3.0, interrupted=False)
-    Console(width=100).print(_table({name: result for name in SMALL_STAGES}, is_shakespeare=True))
-    shown = capsys.readouterr().out
-    assert "loss expected" in shown
-    assert re.search(r"feed-forward .*7,553 .*2.200 .*2.27 .*3 s", shown)
-    assert SHAKESPEARE.sha256 is not None
+    Console(width=100).print(_table({name: result for name in expected}, is_shakespeare=True))
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"stage .*parameters .*loss reached .*loss expected .*time", lines[1])
+    for line, (name, loss) in zip(lines[3:-1], expected.items(), strict=True):
+        assert re.search(rf"{name} .*7,553 .*2\.200 .*{loss} .*3 s", line)
+
+
+def test_all_stages_but_the_large_one_are_trained_unless_others_are_named() -> None:
+    assert StagesConfig().stages == ("bigram", "one-head", "four-heads", "feed-forward", "blocks", "layer-norm")
+
+
+def test_the_expected_losses_are_shown_for_tiny_shakespeare_alone(
+    tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "bigram", dataclasses.replace(PRESETS["bigram"], eval_iters=1))
+    text = text_file.read_text()
+    for number, of in enumerate((text, text + " ")):
+        known = dataclasses.replace(SHAKESPEARE, sha256=hashlib.sha256(of.encode()).hexdigest())
+        monkeypatch.setattr("gpt.stage_table.SHAKESPEARE", known)
+        command = ["stages", "--data", str(text_file), "--out", str(tmp_path / str(number)), "--max-iters=1"]
+        assert main([*command, "--stages", "bigram"]) == 0
+        assert ("loss expected" in capsys.readouterr().out) == (of == text)
 
 
 def test_ctrl_c_saves_and_exits(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

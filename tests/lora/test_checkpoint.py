@@ -203,7 +203,7 @@ def test_a_path_that_is_no_folder(what: str, tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_fits(folder: Path) -> None:
     with_tokenizer({"model": {"vocab": {"a": 0, "b": 38}}, "added_tokens": [{"id": 39}]})(folder)
-    Llama.from_pretrained(folder)
+    np.testing.assert_array_equal(Llama.from_pretrained(folder)(IDS).detach().numpy(), make()(IDS).detach().numpy())
 
 
 def test_other_dtypes_are_named(folder: Path) -> None:

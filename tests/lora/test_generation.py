@@ -135,6 +135,20 @@ def test_min_p_is_relative_to_the_likeliest() -> None:
     assert kept(min_p(LOGITS, 1.0))[0] == [1]
 
 
+@pytest.mark.parametrize("shift", [-800.0, 0.0, 800.0])
+@pytest.mark.filterwarnings("error")
+def test_logits_of_any_size_mean_the_same(shift: float) -> None:
+    """exp(800) is more than a float32 holds, exp(-800) less."""
+    logits = LOGITS + np.float32(shift)
+    assert kept(min_p(logits, 0.6)) == [[1, 3], [0, 1, 2, 3]]
+    assert kept(top_p(logits, 0.75))[0] == [1, 2, 3]
+    assert kept(top_k(logits, 2))[0] == [1, 3]
+    none = np.zeros((200, 0), dtype=np.int64)
+    rows = np.repeat(logits[:1], 200, axis=0)
+    drawn = Sampling(top_k=3, top_p=0.9, min_p=0.6).choose(rows, none, none, generator())
+    assert set(drawn.tolist()) == {1, 3}
+
+
 def test_the_penalty_lowers_what_is_there_whatever_its_sign() -> None:
     logits = np.array([[2.0, -2.0, 3.0, -3.0]], dtype=np.float32)
     ids, mask = np.array([[3, 0, 1, 1]]), np.array([[0, 1, 1, 1]])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora.bpe import SPECIAL
+from lora.loading import check_fit
 from lora.tokenizer import IncrementalDecoder, Tokenizer
 from programs.errors import UserError
 
@@ -57,6 +58,20 @@ def test_special_tokens_have_their_roles(byte_level: Path, sentencepiece_style: 
     assert ours.vocab_size == 400
     other = Tokenizer.from_pretrained(sentencepiece_style)
     assert (other.bos_id, other.eos_ids, other.pad_id) == (1, (2,), None)
+
+
+def test_added_tokens_count(own: Path) -> None:
+    """An id beyond the vocabulary of the file's own model is one that the embedding must have a row for."""
+    path = own / "tokenizer.json"
+    content = json.loads(path.read_text())
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    content["added_tokens"].append({"id": 417, "content": "<turn>", **flags})
+    path.write_text(json.dumps(content))
+    tokenizer = Tokenizer.from_pretrained(own)
+    assert tokenizer.encode("<turn>", add_special_tokens=False)[0] == tokenizer.vocab_size - 1 >= 400
+    check_fit(tokenizer, tokenizer.vocab_size, own)
+    with pytest.raises(UserError, match=f"tokens, the model's embedding only {tokenizer.vocab_size - 1}: bring"):
+        check_fit(tokenizer, tokenizer.vocab_size - 1, own)
 
 
 def test_all_files_that_name_an_end_count(own: Path) -> None:

@@ -191,7 +191,9 @@ def test_the_base_stays_as_it_is(make: Make) -> None:
     trainer.train(run, Console(quiet=True))
     state = run.model.state_dict()
     assert {name: state[name].numpy().tobytes() for name in before} == before
-    assert all("adapters" in name for name in run.weights())
+    adapters = {name for name in state if ".adapters." in name}
+    assert set(run.weights()) == adapters == set(state) - set(before)
+    assert len(adapters) == 2 * 2 * 7  # A and B of 7 layers of 2 blocks
 
 
 def test_a_disk_that_is_full_leaves_what_was_there(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +337,7 @@ def test_generate_and_merge_with_the_adapter(make: Make, tmp_path: Path, capsys:
     after = capsys.readouterr().out
     assert after != before
     merged = tmp_path / "merged"
+    merged.mkdir()  # a folder that is there and empty will do
     assert main(["merge", *model, *adapter, "--out", str(merged)]) == 0
     capsys.readouterr()
     assert main(["generate", "--model", str(merged), *asked]) == 0
@@ -345,6 +348,8 @@ def test_generate_and_merge_with_the_adapter(make: Make, tmp_path: Path, capsys:
     np.testing.assert_allclose(Llama.from_pretrained(merged)(ids).detach().numpy(), expected, atol=1e-4)
     assert main(["merge", *model, *adapter, "--out", str(merged)]) == 2
     assert "exists: give a new or an empty folder" in capsys.readouterr().err
+    assert main(["merge", *model, *adapter, "--out", str(merged / "config.json")]) == 2
+    assert "config.json exists: give a new or an empty folder" in capsys.readouterr().err
     assert main(["merge", *model, "--adapter", str(tmp_path), "--out", str(tmp_path / "new")]) == 2
     assert not (tmp_path / "new").exists()
 

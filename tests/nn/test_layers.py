@@ -53,6 +53,16 @@ def test_batch_norm_refuses_what_it_cannot_do() -> None:
     layer.eval()(tinytorch.ones(1, 3))
 
 
+def test_batch_norm_without_momentum_keeps_the_mean_of_all_batches() -> None:
+    batches = np.random.default_rng(0).standard_normal((3, 5, 2)).astype(np.float32)
+    layer = nn.BatchNorm1d(2, momentum=None)
+    for count, batch in enumerate(batches, start=1):
+        layer(tinytorch.tensor(batch))
+        np.testing.assert_allclose(layer.running_mean.numpy(), batches[:count].mean((0, 1)), rtol=1e-5, atol=1e-6)
+        means_of_variances = batches[:count].var(1, ddof=1).mean(0)
+        np.testing.assert_allclose(layer.running_var.numpy(), means_of_variances, rtol=1e-5)
+
+
 def test_batch_norm_statistics_stay_out_of_the_graph() -> None:
     layer = nn.BatchNorm1d(3)
     layer(tinytorch.randn(5, 3, requires_grad=True))

@@ -21,13 +21,17 @@ class Example:
     """One example of an operation: a call that runs under tinytorch and torch alike, and the shapes it takes."""
 
     def __init__(self, cls: Any, number: int, call: Callable[..., Any], shapes: Sequence[tuple[int, ...]]) -> None:
-        self.cls, self.call, self.shapes = cls, call, tuple(shapes)
+        self.cls, self.number, self.call, self.shapes = cls, number, call, tuple(shapes)
         self.id = f"{cls.__name__}-{number}"
 
-    def with_shapes(self, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Example:
-        other = Example(self.cls, 0, self.call, [change(shape) for shape in self.shapes])
-        other.id = self.id
-        return other
+    def __str__(self) -> str:
+        return self.id
+
+    def at(self, edge: str) -> Example:
+        """The same on arrays without dimensions or elements: "0d", or "no_3", where sizes of 3 are 0."""
+        size = None if edge == "0d" else int(edge.removeprefix("no_"))
+        shapes = [() if size is None else tuple(0 if n == size else n for n in shape) for shape in self.shapes]
+        return Example(self.cls, self.number, self.call, shapes)
 
     def arrays(self, dtype: Any = np.float64, strided: bool = False) -> list[Any]:
         """Normally distributed, the same ones each time; strided ones are transposed and have gaps."""

@@ -10,18 +10,20 @@ import pytest
 import tinytorch
 from tests.ops import checks
 from tests.ops.checks import Example
+from tests.ops.edges import REFUSED, at_edges
 from tinytorch.function import Function, FusedFunction
 from tinytorch.kernels.traced import NotTraceable
 from tinytorch.ops.arithmetic import Neg
 
 OPERATIONS = checks.operations()
 EXAMPLES = [example for cls in OPERATIONS if vars(cls).get("examples") for example in checks.examples_of(cls)]
+EDGES = at_edges(EXAMPLES)
 
 # What PyTorch does at the edges and we refuse, on purpose.
 REFUSED_HERE = {
-    ("Attention", "no_4"): "a head of size 0 has no scale",
-    ("Attention", "no_3"): "a mask of 3 rows does not fit 0 queries",
-    ("Transpose", "0d"): "mT of a number is deprecated in PyTorch",
+    **{(f"Attention-{i}", "no_4"): "a head of size 0 has no scale" for i in range(5)},
+    ("Attention-3", "no_3"): "a mask of 3 rows does not fit 0 queries",
+    ("Transpose-1", "0d"): "mT of a number is deprecated in PyTorch",
 }
 
 # Compiled functions run these as they are, so that their second derivatives cannot be traced.
@@ -96,24 +98,21 @@ def test_two_bytes_as_pytorch(example: Example, dtype: Any) -> None:
     checks.compare_with_torch(example.call, example.arrays(dtype), tolerance=tolerance)
 
 
-SHAPES = {
-    "0d": lambda shape: (),
-    "no_3": lambda shape: tuple(0 if n == 3 else n for n in shape),
-    "no_4": lambda shape: tuple(0 if n == 4 else n for n in shape),
-}
-
-
-@pytest.mark.parametrize("edge", SHAPES)
-@every_example
+@pytest.mark.parametrize("example, edge", EDGES, ids=str)
 def test_float32_stays_float32_at_the_edges(example: Example, edge: str) -> None:
     """Without dimensions, NumPy's operators return scalars, whose rules for dtypes differ."""
-    example = example.with_shapes(SHAPES[edge])
-    try:
-        example.call(tinytorch, *checks.tensors(example.arrays(np.float32)))
-    except (RuntimeError, IndexError, ValueError, TypeError) as error:
-        assert str(error), "an error must say what was wrong"
-        return
-    checks.check_dtypes(example)
+    call, inputs = example.call, checks.tensors(example.at(edge).arrays(np.float32))
+    if (example.id, edge) in REFUSED:
+        error, message = REFUSED[example.id, edge]
+        with pytest.raises(error, match=message) as caught:
+            call(tinytorch, *inputs)
+        assert caught.type is error
+    else:
+        checks.check_dtypes(example.at(edge))
+
+
+def test_what_is_refused_is_an_example() -> None:
+    assert set(REFUSED) <= {(example.id, edge) for example, edge in EDGES}
 
 
 @both_dtypes
@@ -136,28 +135,22 @@ def test_as_pytorch(example: Example, dtype: Any) -> None:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("edge", SHAPES)
-@every_example
+@pytest.mark.parametrize("example, edge", EDGES, ids=str)
 def test_as_pytorch_at_the_edges(example: Example, edge: str) -> None:
     """Shapes without dimensions or elements: the same result, or both refuse."""
     import torch
 
-    example = example.with_shapes(SHAPES[edge])
-    arrays = example.arrays(np.float32)
+    refused = (example.id, edge) in REFUSED
+    example = example.at(edge)
     try:
-        example.call(torch, *[torch.from_numpy(a) for a in arrays])
+        example.call(torch, *[torch.from_numpy(a) for a in example.arrays(np.float32)])
     except (RuntimeError, IndexError, ValueError, TypeError) as error:
-        if "does not require grad" in str(error):
-            return  # PyTorch's gradients of nothing are cut off from the graph, ours are not
-        with pytest.raises((RuntimeError, IndexError, ValueError, TypeError)):
-            example.call(tinytorch, *checks.tensors(arrays))
+        # PyTorch's gradients of nothing are cut off from the graph, ours are not.
+        assert refused or "does not require grad" in str(error), f"PyTorch refuses this: {error}"
         return
-    if (example.cls.__name__, edge) in REFUSED_HERE:
-        try:
-            example.call(tinytorch, *checks.tensors(arrays))
-        except RuntimeError:
-            return
-    checks.check_oracle(example, np.float32, second=False)
+    assert refused == ((example.id, edge) in REFUSED_HERE), "PyTorch computes this"
+    if not refused:
+        checks.check_oracle(example, np.float32, second=False)
 
 
 @pytest.mark.parametrize("arrays_too", [False, True])

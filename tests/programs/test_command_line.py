@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt.config import GPTConfig, TrainConfig
+from programs import checkpoint
+from programs.command_line import INTERRUPTED, exit_code, settings_to_change
+from programs.errors import UserError
+from tinytorch.safetensors import SafetensorError
+
+
+def failing(error: BaseException) -> int:
+    def command() -> int:
+        raise error
+
+    return exit_code(command)
+
+
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_a_command_says_how_it_ended(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: code) == code
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (UserError("this is wrong: do that"), "this is wrong: do that"),
+        (SafetensorError("a.safetensors", "HeaderTooSmall", "3 bytes"), "a.safetensors: HeaderTooSmall: 3 bytes"),
+        (OSError(28, "No space left on device", "a/b"), "a/b: No space left on device"),
+        (OSError("it broke"), "a file: it broke"),
+    ],
+)
+def test_mistakes_and_what_the_system_refuses_are_one_line(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing(error) == 2
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(KeyboardInterrupt()) == INTERRUPTED == 130
+    assert capsys.readouterr() == ("", "\ninterrupted\n")
+
+
+def test_other_errors_are_ours_and_shown_whole() -> None:
+    with pytest.raises(ZeroDivisionError):
+        failing(ZeroDivisionError())
+
+
+def test_a_reader_that_has_had_enough(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `head` has: what is still written goes nowhere, and nothing is wrong."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+
+        def command() -> int:
+            output.write("text")
+            output.flush()
+            return 1
+
+        assert exit_code(command) == 0
+        output.write("more")
+    assert capfd.readouterr().err == ""
+
+
+def run_in(folder: Path, **changes: object) -> TrainConfig:
+    """The settings of a run whose last checkpoint is in that folder."""
+    config = TrainConfig(out=folder, max_iters=77, model=GPTConfig(n_layer=3), **changes)
+    folder.mkdir()
+    checkpoint.save(folder, "last", {}, {"config": config.to_json()})
+    return config
+
+
+def test_options_change_the_settings_of_the_run_that_is_resumed(tmp_path: Path) -> None:
+    preset = TrainConfig(out=tmp_path / "run")
+    stored = run_in(tmp_path / "run")
+    for arguments in ([], ["--no-resume"], ["--out", str(tmp_path / "run")], ["--max-iters=3"]):
+        assert settings_to_change(arguments, preset) == preset
+    resumed = settings_to_change(["--resume", "--max-iters=3"], preset)  # in the preset's folder
+    assert resumed == TrainConfig(out=tmp_path / "run", max_iters=77, model=GPTConfig(n_layer=3), resume=True)
+    assert resumed.model == stored.model
+    moved = tmp_path / "moved"
+    (tmp_path / "run").rename(moved)
+    assert settings_to_change(["--out", str(moved), "--resume"], preset).out == moved
+    with pytest.raises(UserError, match="no checkpoint"):
+        settings_to_change(["--resume"], preset)
+
+
+def test_what_cannot_be_read_is_left_to_the_command_line_itself(tmp_path: Path) -> None:
+    preset = TrainConfig(out=tmp_path)
+    assert settings_to_change(["--resume", "--out"], preset) == preset
+    assert settings_to_change(["--res"], preset) == preset  # no abbreviations
+
+
+def test_settings_of_another_version_are_refused(tmp_path: Path) -> None:
+    values = {"config": {**TrainConfig().to_json(), "depth": 3}}
+    checkpoint.save(tmp_path, "last", {}, values)
+    with pytest.raises(UserError, match=r"cannot be read .*depth.*: use the version that wrote them"):
+        settings_to_change(["--resume", "--out", str(tmp_path)], TrainConfig())
+    checkpoint.save(tmp_path, "last", {}, {})
+    with pytest.raises(UserError, match=r"cannot be read \('config'\)"):
+        settings_to_change(["--resume", "--out", str(tmp_path)], TrainConfig())

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from programs.errors import UserError
+from programs.metrics import MetricsLog, plot, read
+
+RECORDS: list[dict[str, Any]] = [
+    {"iter": 0, "train_loss": 3.0, "val_loss": 3.5},
+    {"iter": 0, "loss": 2.75, "lr": 0.1, "grad_norm": 1.0},
+    {"iter": 1, "loss": 2.5, "lr": 0.1, "grad_norm": 1.0},
+    {"iter": 2, "train_loss": 2.0, "val_loss": 2.25},
+]
+
+
+def write(path: Path, records: list[dict[str, Any]], start: int = 0) -> None:
+    with MetricsLog(path, start) as log:
+        for record in records:
+            log.write(record)
+
+
+def test_a_line_is_there_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert read(path) == []
+    with MetricsLog(path, 0) as log:
+        log.write(RECORDS[0])
+        assert read(path) == RECORDS[:1]
+        log.write(RECORDS[1])
+        assert [json.loads(line) for line in path.read_text().splitlines()] == RECORDS[:2]
+    with pytest.raises(ValueError, match="closed"):
+        log.write(RECORDS[2])
+
+
+@pytest.mark.parametrize(("start", "kept"), [(0, 0), (1, 2), (2, 3), (3, 4)])
+def test_opened_again_it_forgets_what_is_from_there_on(tmp_path: Path, start: int, kept: int) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(path, RECORDS)
+    with open(path, "a") as file:
+        file.write('{"iter": 3, "lo')  # cut short
+    assert read(path) == RECORDS
+    write(path, [{"iter": 9}], start)
+    assert read(path) == [*RECORDS[:kept], {"iter": 9}]
+
+
+def test_a_line_in_the_middle_that_is_no_json(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iter": 0}\n{"iter"\n{"iter": 1}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged \(.*\): repair it or move it away"):
+        read(path)
+
+
+def test_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "metrics.jsonl", RECORDS)
+    drawn: list[Any] = []
+    save = Figure.savefig
+
+    def spy(figure: Any, *arguments: Any, **options: Any) -> Any:
+        drawn.append(figure.axes[0])
+        return save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    plot(tmp_path / "metrics.jsonl", tmp_path / "loss.png", "tiny on text", "token")
+    (axes,) = drawn
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+    assert lines == {
+        "batch": ([0, 1], [2.75, 2.5]),
+        "training split": ([0, 2], [3.0, 2.0]),
+        "validation split": ([0, 2], [3.5, 2.25]),
+    }
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines)
+    assert axes.get_title() == "tiny on text"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "cross-entropy (nats a token)")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
