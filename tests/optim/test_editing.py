@@ -298,6 +298,9 @@ def test_momentum_buffers() -> None:
     assert moved() == [1.0, 1.0]
     optimizer.state[p]["momentum_buffer"] = tinytorch.full((2,), 2.0)
     assert moved() == [2.0, 2.0] and optimizer.state[p]["momentum_buffer"].dtype == np.float64
+    optimizer.state[p]["momentum_buffer"] = None
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert optimizer.state[p] == {"momentum_buffer": None} and moved() == [1.0, 1.0]
     del optimizer.state[p]["momentum_buffer"]
     assert moved() == [1.0, 1.0]
     optimizer.state[p] = {}

@@ -85,7 +85,7 @@ def test_recursion_is_the_closed_form_where_nobody_interferes(make: Any) -> None
 @pytest.mark.parametrize("order", ["optimizer first", "schedule first"])
 @pytest.mark.parametrize("stop", [0, 1, 3, 4, 7, 8, 9, 12])
 def test_resume(make: Any, order: str, stop: int) -> None:
-    """The first rate after resuming is the saved one, in whichever order things are made and loaded; so are the next."""
+    """The first rate after resuming is the saved one, whatever is made and loaded first; so are the next."""
     optimizer = _optimizer()
     schedule = make(optimizer)
     _train(optimizer, schedule, steps=stop)

@@ -177,7 +177,7 @@ class Optimizer:
                 continue
             param = params[key]
             for name in self._shaped_entries:
-                if name in values:
+                if values.get(name) is not None:
                     check_shape(values[name], f"{name} of parameter {key}", param, ValueError)
             state[param] = {name: _fitted(value, name, param) for name, value in values.items()}
         self.state = state
