@@ -109,7 +109,8 @@ def test_deletion_and_pop() -> None:
             assert list(popped) == expected if isinstance(index, slice) else popped is expected
             del modules[index], again[index]
             assert list(made) == list(again) == modules
-            assert _names(made) == [str(i) for i in range(len(modules))] == [name for name in "012" if hasattr(made, name)]
+            assert _names(made) == [str(i) for i in range(len(modules))]
+            assert _names(made) == [name for name in "012" if hasattr(made, name)]
     with pytest.raises(IndexError, match="index 7 is out of range"):
         made.pop(7)
 
@@ -133,9 +134,10 @@ def test_sums_and_multiples() -> None:
     with pytest.raises(TypeError, match="by an int, not by float"):
         second * 1.5
     with pytest.raises(ValueError, match="only a Sequential can be added to a Sequential, got list"):
-        second + [a]
+        second.__add__([a])
     with pytest.raises(ValueError, match="got ReLU"):
         second += b
     layers = nn.ModuleList([a])
-    assert list(layers + [b, c]) == [a, b, c] and type(layers + [b]) is nn.ModuleList and len(layers) == 1
+    more = layers + (b, c)  # noqa: RUF005
+    assert list(more) == [a, b, c] and type(more) is nn.ModuleList and len(layers) == 1
     assert len(nn.ModuleList()) == len(nn.ModuleList(None)) == 0

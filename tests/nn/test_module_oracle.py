@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,8 @@ class Side:
         return pool[kind % len(pool)]
 
     def where(self, inner: bool) -> Any:
-        return self.root.inner if inner and isinstance(getattr(self.root, "inner", None), self.library.nn.Module) else self.root
+        below = getattr(self.root, "inner", None)
+        return below if inner and isinstance(below, self.library.nn.Module) else self.root
 
     def do(self, action: str, name: str, kind: int, inner: bool) -> str:
         """The name of the exception, or nothing."""
@@ -124,9 +124,8 @@ ACTIONS = [
     "assign", "assign", "assign", "delete", "parameter", "buffer", "buffer", "module", "double", "half", "float",
     "freeze", "eval", "copy", "load", "load",
 ]  # fmt: skip
-scripts = st.lists(
-    st.tuples(st.sampled_from(ACTIONS), st.sampled_from(NAMES), st.integers(0, 29), st.booleans()), min_size=3, max_size=15
-)
+edits = st.tuples(st.sampled_from(ACTIONS), st.sampled_from(NAMES), st.integers(0, 29), st.booleans())
+scripts = st.lists(edits, min_size=3, max_size=15)
 
 
 @settings(max_examples=100)
