@@ -139,3 +139,81 @@ def test_layers_start_as_in_pytorch() -> None:
     stats = nn.BatchNorm1d(3)
     assert (stats.running_var.numpy() == 1).all() and not stats.running_mean.numpy().any()
     assert nn.Linear(2, 2, dtype=tinytorch.float64).weight.dtype == np.float64
+
+
+def test_fans_beyond_two_dimensions() -> None:
+    """The dimensions after the second are a kernel, which multiplies both fans."""
+    fans = {(4, 3): (3, 4), (4, 3, 5): (15, 20), (40, 30, 5, 2): (300, 400), (2, 3, 1, 1): (3, 2)}
+    for shape, (fan_in, fan_out) in fans.items():
+        assert init._calculate_fan_in_and_fan_out(tinytorch.zeros(*shape)) == (fan_in, fan_out)
+    shape, fan_in, fan_out = (40, 30, 2, 3), 180, 240
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    _assert_uniform(_filled(init.xavier_uniform_, shape), -bound, bound)
+    _assert_normal(_filled(init.xavier_normal_, shape), 0.0, bound / math.sqrt(3))
+    _assert_normal(_filled(init.kaiming_normal_, shape, nonlinearity="linear"), 0.0, math.sqrt(1 / fan_in))
+    _assert_normal(_filled(init.kaiming_normal_, shape, 0, "fan_out", "relu"), 0.0, math.sqrt(2 / fan_out))
+    bound = math.sqrt(3) * (5 / 3) / math.sqrt(fan_out)
+    _assert_uniform(_filled(init.kaiming_uniform_, shape, mode="fan_out", nonlinearity="tanh"), -bound, bound)
+
+
+def test_defaults_of_the_scaled_initialisers() -> None:
+    _assert_uniform(_filled(init.uniform_, (40, 50)), 0.0, 1.0)
+    _assert_normal(_filled(init.normal_, (40, 50)), 0.0, 1.0)
+    bound = math.sqrt(6 / 50)  # leaky_relu of slope 0 is relu
+    _assert_uniform(_filled(init.kaiming_uniform_, (40, 50)), -bound, bound)
+    _assert_normal(_filled(init.kaiming_normal_, (40, 50)), 0.0, math.sqrt(2 / 50))
+    _assert_uniform(_filled(init.kaiming_uniform_, (40, 50), math.sqrt(5)), -1 / math.sqrt(50), 1 / math.sqrt(50))
+    _assert_uniform(_filled(init.xavier_uniform_, (40, 50)), -math.sqrt(6 / 90), math.sqrt(6 / 90))
+
+
+def test_bounds_are_reached() -> None:
+    """Not only kept: a bound that is too wide or too narrow by a few hundredths is a mistake in a formula."""
+    values = _filled(init.xavier_uniform_, (200, 100))
+    bound = math.sqrt(6 / 300)
+    assert bound * 0.999 < np.abs(values).max() <= bound * (1 + 1e-6)
+    assert np.abs(_filled(init.trunc_normal_, (200, 100))).max() > 1.99
+
+
+def test_orthogonal_matrices_are_uniform() -> None:
+    """Without the signs of R the diagonal of Q is negative as a rule. Uniform, each sign comes half of the time, and
+    every element of a row of n has the variance 1 / n."""
+    for shape in ((3, 3), (2, 4), (4, 2)):
+        matrices = np.stack([_filled(init.orthogonal_, shape) for _ in range(400)])
+        assert (np.abs((matrices > 0).mean(0) - 0.5) < 0.13).all()  # 5 standard deviations
+        np.testing.assert_allclose((matrices**2).mean(0), 1 / max(shape), atol=0.08)
+    gained = _filled(init.orthogonal_, (5, 3), gain=2.0)
+    np.testing.assert_allclose(gained.T @ gained, 4 * np.eye(3), atol=1e-5)
+    assert _filled(init.orthogonal_, (0, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", [tinytorch.float64, tinytorch.float16, tinytorch.bfloat16])
+def test_other_dtypes(dtype: Any) -> None:
+    for function in (init.uniform_, init.normal_, init.trunc_normal_, init.xavier_uniform_, init.xavier_normal_,
+                     init.kaiming_uniform_, init.kaiming_normal_, init.orthogonal_, init.eye_, init.ones_):  # fmt: skip
+        parameter = nn.Parameter(tinytorch.zeros(8, 6, dtype=dtype))
+        version = parameter._version
+        assert function(parameter) is parameter and parameter.dtype == dtype
+        assert parameter._version > version and parameter.detach().float().numpy().any()
+
+
+def test_gains() -> None:
+    expected = {
+        "linear": 1, "conv1d": 1, "conv2d": 1, "conv3d": 1, "conv_transpose2d": 1, "sigmoid": 1,
+        "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75, "leaky_relu": math.sqrt(2 / (1 + 0.01**2)),
+    }  # fmt: skip
+    assert {name: init.calculate_gain(name) for name in expected} == expected
+    assert init.calculate_gain("leaky_relu", 0.0) == math.sqrt(2)
+    assert init.calculate_gain("leaky_relu", 2) == math.sqrt(2 / 5)
+
+
+def test_layers_start_within_their_bounds() -> None:
+    """Weights and biases of Linear, of which neither is wider than the other."""
+    layer = nn.Linear(100, 300)
+    for parameter in layer.parameters():
+        largest = np.abs(parameter.detach().numpy()).max()
+        assert 0.09 < largest <= 0.1
+    assert nn.Linear(0, 3).bias.detach().numpy().tolist() == [0, 0, 0]
+    _assert_normal(nn.Embedding(50, 40).weight.detach().numpy(), 0.0, 1.0)
+    table = nn.Embedding(5, 4, padding_idx=-2)
+    assert table.padding_idx == 3 and table.weight.detach().numpy().any(1).tolist() == [True, True, True, False, True]
+    assert not nn.BatchNorm1d(3).bias.detach().numpy().any()

@@ -66,9 +66,13 @@ def test_attributes_are_plain_and_registries_follow() -> None:
     assert not hasattr(layer, "weight") and not list(layer.parameters())
     with pytest.raises(AttributeError, match="'Linear' object has no attribute 'weight'"):
         _ = layer.weight
+    layer.register_buffer("x", tinytorch.ones(1))
     layer.x = nn.Parameter(tinytorch.ones(1))
+    assert not list(layer.buffers()) and layer.get_parameter("x") is layer.x
+    del layer.x
+    layer.register_buffer("x", tinytorch.ones(1))
     layer.x = nn.ReLU()
-    assert not layer._parameters.get("x") and [name for name, _ in layer.named_children()] == ["x"]
+    assert not list(layer.buffers()) and [name for name, _ in layer.named_children()] == ["x"]
     assert "x" in dir(layer) and "0" not in dir(nn.Sequential(layer))
 
 
@@ -76,6 +80,8 @@ def test_wrong_assignments_are_refused() -> None:
     net = Net()
     with pytest.raises(TypeError, match=r"cannot assign 'Tensor' as parameter 'scale' \(Parameter or None expected\)"):
         net.scale = tinytorch.ones(1)
+    with pytest.raises(TypeError, match=r"cannot assign 'ReLU' as parameter 'scale' \(Parameter or None expected\)"):
+        net.scale = nn.ReLU()
     with pytest.raises(TypeError, match="cannot assign 'int' as buffer 'mask'"):
         net.mask = 3
     with pytest.raises(TypeError, match="cannot assign 'str' as module 'head'"):
@@ -293,3 +299,223 @@ def test_extra_repr_over_several_lines() -> None:
             return "a=1\nb=2"
 
     assert repr(Two()) == "Two(\n  a=1\n  b=2\n)"
+
+
+def _named(iterator: Any) -> list[str]:
+    return [name for name, _ in iterator]
+
+
+@pytest.mark.parametrize("kind", ["parameters", "buffers"])
+def test_none_and_tied_members_hide_nobody(kind: str) -> None:
+    """What comes after them in the list is listed."""
+    module = nn.Module()
+    tied = nn.Parameter(tinytorch.ones(1)) if kind == "parameters" else tinytorch.ones(1)
+    other = nn.Parameter(tinytorch.ones(2)) if kind == "parameters" else tinytorch.ones(2)
+    register = module.register_parameter if kind == "parameters" else module.register_buffer
+    register("nothing", None)
+    register("a", tied)
+    register("b", tied)
+    register("c", other)
+    listing = getattr(module, f"named_{kind}")
+    assert _named(listing()) == _named(listing(recurse=False)) == ["a", "c"]
+    assert _named(listing(remove_duplicate=False)) == ["a", "b", "c"]
+    assert list(getattr(module, kind)()) == [tied, other]
+    assert list(module.state_dict()) == ["a", "b", "c"]
+
+
+def test_what_recurse_leaves_out() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    net.own = nn.Parameter(tinytorch.ones(1))
+    net.register_buffer("table", tinytorch.ones(1))
+    for recurse in (True, False):
+        assert len(list(net.parameters(recurse))) == len(list(net.parameters(recurse=recurse))) == (5 if recurse else 1)
+        assert len(list(net.buffers(recurse))) == len(list(net.buffers(recurse=recurse))) == (4 if recurse else 1)
+        assert len(_named(net.named_parameters(recurse=recurse))) == (5 if recurse else 1)
+        assert len(_named(net.named_buffers("x", recurse))) == (4 if recurse else 1)
+    assert list(net.parameters(recurse=False)) == [net.own] and list(net.buffers(recurse=False)) == [net.table]
+
+
+def test_shared_modules_are_listed_as_often_as_asked() -> None:
+    shared = nn.Linear(1, 1)
+    net = nn.Sequential(shared, nn.Sequential(shared, nn.ReLU()))
+    assert len(list(net.modules())) == 4 and len(list(net.modules(remove_duplicate=False))) == 5
+    assert _named(net.named_modules(prefix="net")) == ["net", "net.0", "net.1", "net.1.1"]
+    assert _named(net.named_parameters(remove_duplicate=False)) == ["0.weight", "0.bias", "1.0.weight", "1.0.bias"]
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "1.0.weight", "1.0.bias"]
+    assert [module is shared for module in net[1].children()] == [True, False]
+    count: list[Any] = []
+    net.apply(count.append)
+    assert sum(module is shared for module in count) == 2  # once for each that holds it
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_loading_between_forward_and_backward_is_noticed(persistent: bool) -> None:
+    """Values that backward needs were written over: wrong gradients otherwise."""
+    layer = nn.Linear(2, 2, bias=False)
+    x = tinytorch.ones(1, 2, requires_grad=True)
+    versions = [p._version for p in layer.parameters()]
+    y = layer(x)
+    layer.load_state_dict({"weight": np.zeros((2, 2), np.float32)})
+    assert [p._version for p in layer.parameters()] == [version + 1 for version in versions]
+    with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+        y.backward(tinytorch.ones(1, 2))
+    net = Net()
+    before = net.mask._version, net.cache._version
+    net.load_state_dict(net.state_dict())
+    assert (net.mask._version, net.cache._version) == (before[0] + 1, before[1])
+
+
+def test_state_dict_of_the_members_themselves() -> None:
+    net = Net()
+    state = net.state_dict(keep_vars=True, prefix="x.")
+    assert state["x.scale"] is net.scale and state["x.mask"] is net.mask and "x.cache" not in state
+    given = {"before": tinytorch.zeros(1)}
+    assert net.state_dict(destination=given) is given and list(given)[:3] == ["before", "scale", "mask"]
+    with pytest.raises(TypeError, match="positional"):
+        net.state_dict("x.")  # in PyTorch this would be the destination
+    assert net.state_dict(prefix="")["scale"] is not net.scale
+
+
+def test_loading_by_assignment() -> None:
+    """Values take the places of parameters and buffers, as they are; whether a gradient is wanted stays."""
+    net, half = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), tinytorch.ones(3, 2, dtype=tinytorch.float16)
+    net[0].bias.requires_grad_(False)
+    mean, bias = tinytorch.full((3,), 7.0), nn.Parameter(tinytorch.zeros(3))
+    array = np.full(3, 5.0)
+    state: dict[str, Any] = {"0.weight": half, "0.bias": bias, "1.running_mean": mean, "1.weight": array}
+    old = net[0].weight
+    keys = net.load_state_dict(state, strict=False, assign=True)
+    assert keys.missing_keys == ["1.bias", "1.running_var"]  # PyTorch does not miss num_batches_tracked either
+    weight = net[0].weight
+    assert type(weight) is nn.Parameter and weight is not old and weight.dtype == np.float16 and weight.requires_grad
+    assert np.shares_memory(weight.detach().numpy(), half.numpy())
+    assert net[0].bias is bias and not bias.requires_grad
+    assert net[1].running_mean is mean and net[1]._buffers["running_mean"] is mean
+    assert net[1].weight.dtype == np.float64 and np.shares_memory(net[1].weight.detach().numpy(), array)
+    assert net[1].weight.requires_grad
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0\.bias"):
+        net.load_state_dict({"0.bias": np.zeros(4), "0.weight": np.zeros((3, 2))}, strict=False, assign=True)
+    assert net[0].weight is weight
+
+
+def test_what_may_be_missing_from_a_checkpoint() -> None:
+    layer = nn.BatchNorm1d(2)
+    layer.num_batches_tracked.fill_(5)
+    state = {key: value for key, value in layer.state_dict().items() if key != "num_batches_tracked"}
+    assert layer.load_state_dict(state).missing_keys == [] and layer.num_batches_tracked.item() == 5
+    del state["running_var"]
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "running_var"\.'):
+        layer.load_state_dict(state)
+    layer.load_state_dict({**layer.state_dict(), "num_batches_tracked": np.array(8)})
+    assert layer.num_batches_tracked.item() == 8
+
+
+def test_methods_of_submodules_are_asked() -> None:
+    """A submodule that overrides train or state_dict is switched and saved in its own way, however deep it lies."""
+
+    class Frozen(nn.BatchNorm1d):
+        def train(self, mode: bool = True) -> Any:
+            return super().train(False)
+
+    class Summary(nn.Linear):
+        def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+            state = {} if destination is None else destination
+            state[f"{prefix}sum"] = self.weight.detach().sum()
+            return state
+
+    net = nn.Sequential(nn.Sequential(Frozen(2), Summary(2, 2)), nn.ReLU())
+    net.train()
+    assert net.training and net[1].training and net[0].training and not net[0][0].training
+    assert list(net.state_dict(prefix="m."))[-1] == "m.0.1.sum" and len(net.state_dict()) == 6
+
+
+def test_modes_reach_what_is_shared_and_nothing_else() -> None:
+    net = Net()
+    net.layers.eval()
+    assert net.training and not net.layers.training and not net.layers[1].training and net.head.training
+    net.train(False)
+    assert not any(module.training for module in net.modules())
+    assert net.eval() is net and net.train() is net
+    for value in (1, None, 0):
+        with pytest.raises(ValueError, match="expected to be boolean"):
+            net.train(value)
+
+
+@pytest.mark.parametrize(
+    ("convert", "dtype"),
+    [
+        (lambda m: m.half(), tinytorch.float16),
+        (lambda m: m.bfloat16(), tinytorch.bfloat16),
+        (lambda m: m.float(), tinytorch.float32),
+        (lambda m: m.double(), tinytorch.float64),
+    ],
+    ids=["half", "bfloat16", "float", "double"],
+)
+def test_conversions(convert: Any, dtype: Any) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    net(tinytorch.ones(2, 2)).square().mean().backward()
+    parameters, grads = list(net.parameters()), [p.grad for p in net.parameters()]
+    assert convert(net) is net
+    assert [p.dtype for p in net.parameters()] == [dtype] * 4 and net[1].running_var.dtype == dtype
+    assert net[1].num_batches_tracked.dtype == np.int64
+    assert all(p is q for p, q in zip(net.parameters(), parameters, strict=True))
+    assert all(p.grad is g and g.dtype == dtype for p, g in zip(net.parameters(), grads, strict=True))
+
+
+def test_conversion_to_the_same_dtype_leaves_memory_alone() -> None:
+    """So that compiled functions and optimizers go on with what they know."""
+    net = nn.Linear(2, 2)
+    arrays = [p.array for p in net.parameters()]
+    net.float().to("cpu").cpu().to(tinytorch.float32)
+    assert all(p.array is array for p, array in zip(net.parameters(), arrays, strict=True))
+
+
+def test_requires_grad_() -> None:
+    net = Net()
+    assert net.requires_grad_(False) is net and not any(p.requires_grad for p in net.parameters())
+    net.layers[0].requires_grad_()
+    assert [name for name, p in net.named_parameters() if p.requires_grad] == ["layers.0.weight", "layers.0.bias"]
+
+
+def test_hooks_that_go_first() -> None:
+    layer = nn.Linear(1, 1)
+    order: list[str] = []
+    layer.register_forward_pre_hook(lambda m, args: order.append("pre 1"))
+    layer.register_forward_hook(lambda m, args, output: order.append("post 1"))
+    layer.register_full_backward_hook(lambda m, grads_in, grads_out: order.append("back 1"))
+    layer.register_forward_pre_hook(lambda m, args: order.append("pre 0"), prepend=True)
+    layer.register_forward_hook(lambda m, args, output: order.append("post 0"), prepend=True)
+    layer.register_full_backward_hook(lambda m, grads_in, grads_out: order.append("back 0"), prepend=True)
+    layer.register_forward_pre_hook(lambda m, args: order.append("pre 2"))
+    layer(tinytorch.ones(1, 1)).sum().backward()
+    assert order == ["pre 0", "pre 1", "pre 2", "post 0", "post 1", "back 0", "back 1"]
+
+
+def test_pre_hook_with_keyword_arguments_must_return_both() -> None:
+    layer = nn.Linear(1, 1)
+    layer.register_forward_pre_hook(lambda m, args, kwargs: args, with_kwargs=True)
+    with pytest.raises(RuntimeError, match=r"None or a tuple of \(new_args, new_kwargs\), but got tuple from a hook"):
+        layer(tinytorch.ones(1, 1))
+
+
+def test_buffers_that_are_not_saved() -> None:
+    """Whether a buffer is saved belongs to its name, until another kind of member or registration takes it."""
+    module = nn.Module()
+    module.register_buffer("a", tinytorch.ones(1), persistent=False)
+    module.register_buffer("b", None)
+    assert list(module.state_dict()) == []
+    module.a = tinytorch.zeros(2)
+    assert list(module.state_dict()) == [] and _named(module.named_buffers()) == ["a"]
+    module.b = tinytorch.zeros(2)
+    assert list(module.state_dict()) == ["b"]
+    module.register_buffer("a", tinytorch.ones(1))
+    assert list(module.state_dict()) == ["a", "b"]
+    module.register_buffer("a", tinytorch.ones(1), persistent=False)
+    del module.a
+    module.register_buffer("a", tinytorch.ones(1))
+    assert list(module.state_dict()) == ["b", "a"]
+    module.register_buffer("a", tinytorch.ones(1), persistent=False)
+    module.a = nn.Parameter(tinytorch.ones(1))
+    assert list(module.state_dict()) == ["a", "b"]
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "c"\.'):
+        module.load_state_dict({"a": np.ones(1), "b": np.ones(2), "c": np.ones(1)})

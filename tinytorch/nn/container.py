@@ -40,11 +40,10 @@ class _ModuleSequence(Module):
     @overload
     def __getitem__(self: S, index: slice) -> S: ...
     def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            part = type(self)()
-            part._assign(list(self)[index])
-            return part
-        return self._modules[self._name(index)]
+        return self._slice(index) if isinstance(index, slice) else self._modules[self._name(index)]
+
+    def _slice(self: S, index: slice) -> S:
+        return type(self)().extend(list(self)[index])
 
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._name(index), module)
@@ -55,7 +54,10 @@ class _ModuleSequence(Module):
         self._assign(modules)
 
     def append(self: S, module: Module) -> S:
-        self.register_module(str(len(self)), module)
+        number = len(self)
+        while str(number) in self._modules:  # what was sliced keeps its names
+            number += 1
+        self.register_module(str(number), module)
         return self
 
     def extend(self: S, modules: Iterable[Module]) -> S:
@@ -64,6 +66,11 @@ class _ModuleSequence(Module):
         return self
 
     def insert(self: S, index: int, module: Module) -> S:
+        """Put a module before the one at the index. Raises IndexError outside of [-length, length]."""
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        if not -len(self) <= index <= len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} modules")
         modules = list(self)
         modules.insert(index, module)
         self._assign(modules)
@@ -94,15 +101,52 @@ class Sequential(_ModuleSequence):
             input = module(input)
         return input
 
+    def _slice(self, index: slice) -> Sequential:
+        """As in PyTorch, modules keep the names under which their parameters are saved."""
+        part = type(self)()
+        for name in list(self._modules)[index]:
+            part.register_module(name, self._modules[name])
+        return part
+
+    def __iadd__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"only a Sequential can be added to a Sequential, got {type(other).__name__}")
+        return self.extend(other)
+
+    def __add__(self, other: Sequential) -> Sequential:
+        made = Sequential(*self)
+        made += other
+        return made
+
+    def __mul__(self, times: int) -> Sequential:
+        """The same modules, not copies of them, so many times."""
+        return Sequential(*list(self) * _positive(times))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Sequential:
+        return self.extend(list(self) * (_positive(times) - 1))
+
+
+def _positive(times: Any) -> int:
+    if not isinstance(times, int):
+        raise TypeError(f"a Sequential can be multiplied by an int, not by {type(times).__name__}")
+    if times <= 0:
+        raise ValueError(f"a Sequential can be multiplied by a positive number, got {times}")
+    return times
+
 
 class ModuleList(_ModuleSequence):
     """A list of modules; it is the owner's forward that calls them."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules)
+        self.extend(modules or ())
 
     __iadd__ = _ModuleSequence.extend
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
 
     def _child_lines(self) -> list[str]:
         """Neighbours that print the same share a line: `(0-3): 4 x Linear(...)`."""
@@ -167,3 +211,7 @@ class ModuleDict(Module):
         module = self._modules[key]
         del self[key]
         return module
+
+    def clear(self) -> None:
+        for key in list(self):
+            del self[key]

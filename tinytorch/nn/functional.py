@@ -61,8 +61,13 @@ def batch_norm(
 
     input (B, C) or (B, C, ...), the rest (C,). In training the statistics are the batch's, over all
     dimensions but C, with the biased variance; and the running ones, where given, are moved in place:
-    running += momentum * (batch's - running), with the unbiased variance.
+    running += momentum * (batch's - running), with the unbiased variance. Raises ValueError for an eps that is
+    negative, or zero in training.
     """
+    if training and eps <= 0.0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    if eps < 0.0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
     channels = input.shape[1]
     for name, tensor in (
         ("running_mean", running_mean),
@@ -75,7 +80,7 @@ def batch_norm(
     shape = (1, channels) + (1,) * (input.ndim - 2)
     if training:
         count = input.numel() // channels
-        if count <= 1:
+        if count == 1:
             raise ValueError(
                 f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}"
             )
@@ -83,7 +88,7 @@ def batch_norm(
         mean = input.mean(dims, keepdim=True)
         centred = input - mean
         var = (centred * centred).mean(dims, keepdim=True)
-        if running_mean is not None and running_var is not None:
+        if running_mean is not None and running_var is not None and count:  # an empty batch moves nothing
             with no_grad():
                 running_mean.add_(mean.reshape(-1) - running_mean, alpha=momentum)
                 running_var.add_(var.reshape(-1) * (count / (count - 1)) - running_var, alpha=momentum)

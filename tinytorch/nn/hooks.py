@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..function import Function
 from ..modes import mode
-from ..tensor import Tensor
+from ..tensor import RemovableHandle, Tensor
 
 if TYPE_CHECKING:
     from .module import Module
@@ -21,6 +21,40 @@ class Hook(NamedTuple):
     kind: str
     function: Callable[..., Any]
     with_kwargs: bool
+
+
+class Hooked:
+    """The hooks of a module: registration."""
+
+    _hooks: list[Hook]
+
+    def _add_hook(self, hook: Hook, prepend: bool) -> RemovableHandle:
+        self._hooks.insert(0 if prepend else len(self._hooks), hook)
+        return RemovableHandle(self._hooks, hook)
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call hook(module, args) before forward; what it returns, unless None, replaces args.
+
+        With with_kwargs the hook is called as hook(module, args, kwargs) and returns both or None.
+        """
+        return self._add_hook(Hook("forward_pre", hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call hook(module, args, output) after forward; what it returns, unless None, replaces output.
+
+        With with_kwargs the hook is called as hook(module, args, kwargs, output).
+        """
+        return self._add_hook(Hook("forward", hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call hook(module, grad_input, grad_output) when the gradients of the module's inputs are
+        known; what it returns, unless None, replaces grad_input. Both are tuples of Tensors or None,
+        one for each positional input and each output."""
+        return self._add_hook(Hook("backward", hook, False), prepend)
 
 
 class _Tap(Function):
@@ -106,7 +140,13 @@ def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any
         if hook.kind == "forward_pre":
             if hook.with_kwargs:
                 result = hook.function(module, args, kwargs)
-                args, kwargs = (args, kwargs) if result is None else result
+                if result is not None:
+                    if not (isinstance(result, tuple) and len(result) == 2):
+                        raise RuntimeError(
+                            "forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got "
+                            f"{type(result).__name__} from a hook of {type(module).__name__}"
+                        )
+                    args, kwargs = result
             else:
                 result = hook.function(module, args)
                 if result is not None:

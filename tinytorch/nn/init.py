@@ -105,6 +105,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
+    gains |= {f"conv{kind}{n}d": 1.0 for kind in ("", "_transpose") for n in (1, 2, 3)}  # linear too
     if nonlinearity not in gains:
         raise ValueError(f"Unsupported nonlinearity {nonlinearity}, use one of {[*gains, 'leaky_relu']}")
     return gains[nonlinearity]

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..derivatives import zero_grad
+from ..dtypes import bfloat16, float16, float32, float64
 from ..modes import mode, no_grad, untraced
-from ..tensor import RemovableHandle, Tensor
-from .hooks import Hook, call_with_hooks
+from ..tensor import Tensor
+from .hooks import Hooked, call_with_hooks
 from .parameter import Parameter
-from .state import IncompatibleKeys, check_fit
+from .state import IncompatibleKeys, check_fit, replacement
 
 M = TypeVar("M", bound="Module")
 
@@ -29,7 +30,7 @@ def _forward_missing(self: Module, *args: Any, **kwargs: Any) -> Any:
     raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
 
-class Module:
+class Module(Hooked):
     """Base class of all layers and models. A subclass calls `super().__init__()` first, then
     assigns its parameters and submodules as attributes, and defines `forward`.
 
@@ -42,7 +43,7 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _non_persistent_buffers: set[str]
-    _hooks: list[Hook]
+    _may_be_missing: tuple[str, ...] = ()  # of a state that is loaded: they then stay as they are
 
     def __init__(self) -> None:
         own = self.__dict__
@@ -65,7 +66,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             self._register("_parameters", name, value)
-        elif isinstance(value, Module):
+        elif isinstance(value, Module) and name not in self.__dict__.get("_parameters", ()):
             self._register("_modules", name, value)
         else:
             self._replace(name, value)
@@ -81,7 +82,7 @@ class Module:
         own[registry][name] = own[name] = value
 
     def _replace(self, name: str, value: Any) -> None:
-        """Assign a value that is neither a Parameter nor a Module."""
+        """Assign a value that is neither a Parameter nor a Module, or one that may not stand here."""
         own = self.__dict__
         for registry, kind in _KINDS.items():
             if name in own.get(registry, ()):
@@ -136,9 +137,9 @@ class Module:
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Add a submodule under a name that need not be an identifier."""
-        self._check_new_name("_modules", name)
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        self._check_new_name("_modules", name)
         self._register("_modules", name, module)
 
     add_module = register_module
@@ -170,8 +171,8 @@ class Module:
             if module is not None:
                 yield from module.named_modules(memo, _join(prefix, name), remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        for _, module in self.named_modules():
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def _named_members(
@@ -240,39 +241,59 @@ class Module:
 
     # Saving and loading
 
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+    def _saved(self) -> Iterator[tuple[str, Tensor]]:
+        """The parameters and persistent buffers of this module alone."""
+        for name, tensor in {**self._parameters, **self._buffers}.items():
+            if tensor is not None and name not in self._non_persistent_buffers:
+                yield name, tensor
+
+    def state_dict(
+        self, *, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Tensor]:
         """Every parameter and persistent buffer by its dotted name, detached, sharing storage.
 
-        A parameter under two names appears under both.
+        A parameter under two names appears under both. Names begin with `prefix`; with keep_vars the values are the
+        parameters and buffers themselves; `destination`, where given, is filled and returned.
         """
-        state: dict[str, Tensor] = {}
-        for path, module in self.named_modules(remove_duplicate=False):
-            for name, tensor in module._parameters.items():
-                if tensor is not None:
-                    state[prefix + _join(path, name)] = tensor.detach()
-            for name, buffer in module._buffers.items():
-                if buffer is not None and name not in module._non_persistent_buffers:
-                    state[prefix + _join(path, name)] = buffer.detach()
+        state = {} if destination is None else destination
+        for name, tensor in self._saved():
+            state[prefix + name] = tensor if keep_vars else tensor.detach()
+        for name, module in self._modules.items():
+            if module is not None:
+                module.state_dict(destination=state, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         return state
 
     @untraced
     def load_state_dict(
-        self, state_dict: Mapping[str, Tensor | np.ndarray[Any, Any]], strict: bool = True
+        self,
+        state_dict: Mapping[str, Tensor | np.ndarray[Any, Any]],
+        strict: bool = True,
+        assign: bool = False,
     ) -> IncompatibleKeys:
         """Copy values into this module's parameters and buffers, cast to their dtypes.
 
-        Values are Tensors or ndarrays. Raises RuntimeError, and loads nothing, if a shape differs,
-        or, when strict, if a name is missing or unexpected; the message lists every such name.
+        Values are Tensors or ndarrays. With `assign` they take the place of the parameters and buffers instead, with
+        their own dtypes and memory; whether a parameter requires grad stays. Raises RuntimeError, and loads nothing,
+        if a shape differs, or, when strict, if a name is missing or unexpected; the message lists every such name.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
-        own = self.state_dict()
+        places = {
+            _join(path, name): (module, name, tensor)
+            for path, module in self.named_modules(remove_duplicate=False)
+            for name, tensor in module._saved()
+            if name not in module._may_be_missing or _join(path, name) in state_dict
+        }
+        own = {key: tensor for key, (_, _, tensor) in places.items()}
         keys = check_fit(type(self).__name__, own, state_dict, strict)
-        for name, tensor in own.items():
-            if name in state_dict:
-                value = state_dict[name]
-                np.copyto(tensor.array, value.array if isinstance(value, Tensor) else value, casting="unsafe")
-                tensor._counter[0] += 1
+        for key, (module, name, tensor) in places.items():
+            if key in state_dict:
+                value = state_dict[key]
+                if assign:
+                    setattr(module, name, replacement(value, tensor))
+                else:
+                    np.copyto(tensor.array, value.array if isinstance(value, Tensor) else value, casting="unsafe")
+                    tensor._counter[0] += 1
         return keys
 
     # Modes and conversions
@@ -281,8 +302,9 @@ class Module:
         """Set training mode, here and below."""
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is expected to be boolean, got {type(mode).__name__}")
-        for module in self.modules():
-            module.training = mode
+        self.training = mode
+        for module in self.children():  # each by its own method, which a subclass may override
+            module.train(mode)
         return self
 
     def eval(self: M) -> M:
@@ -307,13 +329,13 @@ class Module:
         zero_grad(self.parameters(), set_to_none)
 
     def _convert(self: M, fn: Callable[[Tensor], Tensor]) -> M:
-        """Replace the storage of every tensor by fn's result; parameters keep their identity,
-        so optimizers that hold them go on working."""
+        """Replace the storage of every tensor by fn's result; parameters and their gradients keep
+        their identity, so optimizers that hold them go on working."""
         with no_grad():
             for parameter in self.parameters():
-                parameter.data = fn(parameter.data)
-                if parameter.grad is not None:
-                    parameter.grad = fn(parameter.grad)
+                for tensor in (parameter, parameter.grad):
+                    if tensor is not None and (converted := fn(tensor)) is not tensor:
+                        tensor.data = converted
             for module in self.modules():
                 for name, buffer in module._buffers.items():
                     if buffer is not None:
@@ -335,39 +357,19 @@ class Module:
         return self._convert(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
     def float(self: M) -> M:
-        return self._cast(np.dtype("float32"))
+        return self._cast(float32)
 
     def double(self: M) -> M:
-        return self._cast(np.dtype("float64"))
+        return self._cast(float64)
+
+    def half(self: M) -> M:
+        return self._cast(float16)
+
+    def bfloat16(self: M) -> M:
+        return self._cast(bfloat16)
 
     def cpu(self: M) -> M:
         return self
-
-    # Hooks
-
-    def _add_hook(self, hook: Hook) -> RemovableHandle:
-        self._hooks.append(hook)
-        return RemovableHandle(self._hooks, hook)
-
-    def register_forward_pre_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
-        """Call hook(module, args) before forward; what it returns, unless None, replaces args.
-
-        With with_kwargs the hook is called as hook(module, args, kwargs) and returns both or None.
-        """
-        return self._add_hook(Hook("forward_pre", hook, with_kwargs))
-
-    def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
-        """Call hook(module, args, output) after forward; what it returns, unless None, replaces output.
-
-        With with_kwargs the hook is called as hook(module, args, kwargs, output).
-        """
-        return self._add_hook(Hook("forward", hook, with_kwargs))
-
-    def register_full_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call hook(module, grad_input, grad_output) when the gradients of the module's inputs are
-        known; what it returns, unless None, replaces grad_input. Both are tuples of Tensors or None,
-        one for each positional input and each output."""
-        return self._add_hook(Hook("backward", hook, False))
 
     # Printing
 

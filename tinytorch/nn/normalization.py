@@ -107,6 +107,7 @@ class BatchNorm1d(Module):
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
+    _may_be_missing = ("num_batches_tracked",)  # as in PyTorch, whose earliest checkpoints do not have it
 
     def __init__(
         self,
@@ -152,14 +153,15 @@ class BatchNorm1d(Module):
         if input.ndim not in (2, 3):
             raise ValueError(f"expected 2D or 3D input, (B, C) or (B, C, L), got shape {tuple(input.shape)}")
         momentum = self.momentum
-        if self.training and self.num_batches_tracked is not None:
+        tracked = self.training and self.track_running_stats  # which may have been changed since the constructor
+        if tracked and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if momentum is None:
                 momentum = 1.0 / self.num_batches_tracked.item()
         return F.batch_norm(
             input,
-            self.running_mean,
-            self.running_var,
+            self.running_mean if tracked or not self.training else None,
+            self.running_var if tracked or not self.training else None,
             self.weight,
             self.bias,
             training=self.training or self.running_mean is None,

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..creation import from_numpy
 from ..tensor import Tensor
+from .parameter import Parameter
 
 
 class IncompatibleKeys(NamedTuple):
@@ -43,3 +45,14 @@ def check_fit(owner: str, own: Mapping[str, Tensor], given: Mapping[str, Any], s
     if errors:
         raise RuntimeError(f"Error(s) in loading state_dict for {owner}:\n\t" + "\n\t".join(errors))
     return IncompatibleKeys(missing, unexpected)
+
+
+def replacement(value: Tensor | np.ndarray[Any, Any], present: Tensor) -> Tensor:
+    """What a loaded value is as a member of a module: where it replaces a Parameter, one that asks for a gradient if
+    that one does."""
+    tensor = value if isinstance(value, Tensor) else from_numpy(value)
+    if not isinstance(present, Parameter):
+        return tensor
+    if not isinstance(tensor, Parameter):
+        return Parameter(tensor, present.requires_grad)
+    return tensor.requires_grad_(present.requires_grad)

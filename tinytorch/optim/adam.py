@@ -1,8 +1,9 @@
-"""Adam and AdamW, on all parameters of a dtype in one launch."""
+"""Adam and AdamW, on all parameters of a kind in one launch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -10,11 +11,16 @@ import numpy as np
 
 from ..kernels.memory import zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
-from ..modes import untraced
+from ..modes import mode, untraced
 from ..tensor import Tensor
-from .optimizer import Optimizer, Params
+from .optimizer import Optimizer, Params, check_distinct, check_memory, check_shape
 
-Member = tuple[Tensor, dict[str, Any]]  # a parameter and its group
+Group = dict[str, Any]
+Member = tuple[Tensor, Group]  # a parameter and its group
+State = dict[Any, dict[str, Any]]
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")  # the last one with amsgrad
+_KERNEL_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Adam(Optimizer):
@@ -24,148 +30,307 @@ class Adam(Optimizer):
     m_t = beta1 * m + (1 - beta1) * g_t,  v_t = beta2 * v + (1 - beta2) * g_t^2
     p  -= lr * m_t / (1 - beta1^t) / (sqrt(v_t / (1 - beta2^t)) + eps)
 
-    State: "step" (float32, no dimensions), and "exp_avg" m and "exp_avg_sq" v, like the parameter.
-    Parameters are float32 or float64. Each counts its own steps, those at which it had a gradient.
+    With amsgrad the root is of the largest v so far (Reddi et al. 2018); with maximize the gradient's sign
+    is turned; decoupled_weight_decay makes it AdamW. Of the other settings, PyTorch's choices between
+    implementations, foreach and fused change nothing; capturable and differentiable are refused.
+
+    State: "step" (float32, no dimensions), and "exp_avg" m, "exp_avg_sq" v and, with amsgrad,
+    "max_exp_avg_sq", like the parameter. Of 16-bit parameters the state has 16 bits too, and a step
+    computes in float32. Each parameter counts its own steps, those at which it had a gradient. State that
+    is replaced or written to between steps is what the next step goes on from; where it is empty, the
+    parameter begins anew. A state that has only some of these entries raises KeyError.
     """
 
-    _decoupled = False
+    _shaped_entries = _MOMENTS
+    # What the batches were made of: groups, what decides about the batch of each, and the parameters.
+    _batches: Sequence[_Batch] = ()
+    _groups: Sequence[Group] = ()
+    _kinds: Sequence[Any] = ()
+    _params: Sequence[Tensor] = ()
 
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
     ) -> None:
-        self._batches: list[_Batch] = []
-        self._memory: list[Any] = []  # of the parameters in the batches, in the order of the groups
-        self._gathered: Any = None  # the state that the batches refer to, and its length then
-        self._states = 0
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        if foreach and isinstance(lr, Tensor):
+            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+        defaults = {
+            "lr": lr,
+            "betas": _numbers(betas, foreach),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults)
 
-    def _check_group(self, group: dict[str, Any]) -> None:
+    def _check_group(self, group: Group) -> None:
         super()._check_group(group)
         if not group["eps"] >= 0.0:
             raise ValueError(f"Invalid epsilon value: {group['eps']}")
-        for i, beta in enumerate(group["betas"]):
+        beta1, beta2 = group["betas"]
+        for i, beta in enumerate((beta1, beta2)):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Batches know memory by its address, which is another in a copy.
+        return {name: value for name, value in vars(self).items() if name not in _OF_BATCHES}
 
     @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
         loss = self._evaluate(closure)
-        members = [(p, group) for group in self.param_groups for p in group["params"] if p._grad is not None]
-        memory = [param.array for param, _ in members]
-        if not self._is_current(memory):
-            self._gather(members, memory)
+        params = [[p for p in group["params"] if p._grad is not None] for group in self.param_groups]
+        kinds = [
+            (len(own), group["maximize"], group["amsgrad"])
+            for own, group in zip(params, self.param_groups, strict=True)
+        ]
+        if not self._is_current(params, kinds):
+            self._gather(params, kinds)
         for batch in self._batches:
-            batch.step(self._decoupled)
+            batch.step()
         return loss
 
-    def _is_current(self, memory: list[Any]) -> bool:
-        """Whether the batches hold exactly the parameters with this memory, and the present state."""
+    def _is_current(self, params: list[list[Tensor]], kinds: list[Any]) -> bool:
+        """Whether the batches are of these parameters and groups, and of the memory that they and their state have."""
         return (
-            self._gathered is self.state
-            and len(self.state) == self._states
-            and len(memory) == len(self._memory)
-            and all(map(is_, memory, self._memory))
+            kinds == self._kinds
+            and all(map(is_, self.param_groups, self._groups))
+            and all(map(is_, chain.from_iterable(params), self._params))
+            and all(batch.is_current(self.state) for batch in self._batches)
         )
 
-    def _gather(self, members: list[Member], memory: list[Any]) -> None:
-        """Put the parameters that have gradients into a batch for each dtype."""
-        by_dtype: dict[Any, list[Member]] = {}
-        for (param, group), array in zip(members, memory, strict=True):
-            by_dtype.setdefault(array.dtype, []).append((param, group))
-        self._batches = [_Batch(batch, self.state) for batch in by_dtype.values()]
-        self._memory = memory
-        self._gathered, self._states = self.state, len(self.state)
+    def _gather(self, params: list[list[Tensor]], kinds: list[Any]) -> None:
+        """Put the parameters that have gradients into batches of one dtype and kind of step."""
+        self._params = list(chain.from_iterable(params))
+        check_distinct(self._params)
+        members: dict[Any, list[Member]] = {}
+        for own, group, (_, maximize, amsgrad) in zip(params, self.param_groups, kinds, strict=True):
+            for param in own:
+                members.setdefault((param.array.dtype, maximize, amsgrad), []).append((param, group))
+        self._batches, self._kinds = (), ()  # nothing is current, should one of the new ones raise
+        self._batches = [
+            _Batch(batch, self.state, maximize, amsgrad) for (_, maximize, amsgrad), batch in members.items()
+        ]
+        self._groups, self._kinds = list(self.param_groups), kinds
+
+
+_OF_BATCHES = ("_batches", "_groups", "_kinds", "_params")
 
 
 class AdamW(Adam):
     """Adam with decoupled weight decay: p *= 1 - lr * weight_decay (Loshchilov and Hutter 2017)."""
 
-    _decoupled = True
-
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+        )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As Optimizer.load_state_dict; where the state is Adam's, it goes on as AdamW."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True
+
+
+def _numbers(betas: Any, foreach: bool | None) -> tuple[float, ...]:
+    """The betas as they are now, where they are Tensors."""
+    tensors = [isinstance(beta, Tensor) for beta in betas]
+    if any(tensors) and not all(tensors):
+        raise ValueError("betas must be either both floats or both Tensors")
+    for i, beta in enumerate(betas):
+        if tensors[i] and foreach:
+            raise ValueError(f"betas[{i}] as a Tensor is not supported for capturable=False and foreach=True")
+        if tensors[i] and beta.numel() != 1:
+            raise ValueError(f"Tensor betas[{i}] must be 1-element, got shape {tuple(beta.shape)}")
+    return tuple(beta.item() if isinstance(beta, Tensor) else beta for beta in betas)
 
 
 class _Batch:
-    """The parameters of one dtype that have gradients, with their state, as the kernel wants them.
+    """The parameters of one dtype and kind of step that have gradients, with their state, as the kernel wants them.
 
-    A step looks at nothing but the gradients and the groups' hyperparameters: batches are made
-    again when a parameter joins, leaves or changes its memory, or the state is replaced.
+    A step looks at the gradients, the groups' hyperparameters and the step counts, and whether arrays are
+    where they were: batches are made again when a parameter joins, leaves or changes its memory or group,
+    or an entry of the state is replaced.
     """
 
-    def __init__(self, members: list[Member], state: dict[Tensor, dict[str, Any]]) -> None:
+    def __init__(self, members: list[Member], state: State, maximize: bool, amsgrad: bool) -> None:
         self.params = [param for param, _ in members]
-        memory: list[Any] = [param.array for param in self.params]
-        for param in self.params:
-            _prepare(param, state[param])
-        # The kernel needs C order. Memory in another order is copied to such a place and back at every step.
-        self.values = ArrayList([a if a.flags.c_contiguous else np.array(a, order="C") for a in memory])
-        self.exp_avgs = ArrayList([state[param]["exp_avg"].array for param in self.params])
-        self.exp_avg_sqs = ArrayList([state[param]["exp_avg_sq"].array for param in self.params])
-        self.copied = [
-            (value, array) for value, array in zip(self.values.arrays, memory, strict=True) if value is not array
-        ]
-        self._gather_steps(members, state)
-
-    def _gather_steps(self, members: list[Member], state: dict[Tensor, dict[str, Any]]) -> None:
-        """Put all step counts in one array, of which the state holds views, and find which parameters
-        share a row of coefficients: those of one group that have taken as many steps."""
-        states = [state[param] for param in self.params]
+        self.groups = [group for _, group in members]
+        self.sign = -1.0 if maximize else 1.0
+        self.names = _MOMENTS if amsgrad else _MOMENTS[:2]
+        states = [state.setdefault(param, {}) for param in self.params]
+        for param, values in zip(self.params, states, strict=True):
+            _prepare(param, values, self.names)
+        # All step counts are in one array, of which the state holds views.
         self.steps = np.array([values["step"].item() for values in states], np.float32)
-        self.rows: dict[tuple[int, int], tuple[dict[str, Any], int]] = {}
-        row_of = []
-        for i, ((_, group), values) in enumerate(zip(members, states, strict=True)):
-            values["step"] = Tensor(self.steps[i : i + 1].reshape(()))
-            key = (id(group), int(self.steps[i]))
-            self.rows.setdefault(key, (group, int(self.steps[i])))
-            row_of.append(list(self.rows).index(key))
-        self.row_of = np.array(row_of)
-        self.taken = 0
+        for i, values in enumerate(states):
+            values["step"].array = self.steps[i, ...]
+        self._share_rows()
+        moments = [[values[name].array for values in states] for name in self.names]
+        self.arrays: list[list[Any]] = [[param.array for param in self.params], *moments]
+        self.counts: list[Any] = [values["step"].array for values in states]
+        self.fused = self.arrays[0][0].dtype in _KERNEL_DTYPES and not amsgrad
+        if self.fused:
+            # The kernel needs C order. Memory in another order is copied to such a place and back at every step.
+            self.lists = [
+                ArrayList([a if a.flags.c_contiguous else np.array(a, order="C") for a in arrays])
+                for arrays in self.arrays
+            ]
+            used = chain.from_iterable(a.arrays for a in self.lists)
+            self.copied = [
+                (copy, a) for copy, a in zip(used, chain.from_iterable(self.arrays), strict=True) if copy is not a
+            ]
 
-    def step(self, decoupled: bool) -> None:
-        """One step of every parameter."""
-        self.taken += 1
-        self.steps += 1
+    def is_current(self, state: State) -> bool:
+        """Whether the parameters and their state have the arrays that they had."""
+        params = self.params
+        # Written out, because every step asks it of every parameter: half the time of a loop over names.
+        arrays = zip(params, self.arrays[0], self.counts, self.arrays[1], self.arrays[2], strict=True)
+        try:
+            for param, value, count, exp_avg, exp_avg_sq in arrays:
+                entries = state[param]
+                if not (
+                    param.array is value
+                    and entries["step"].array is count
+                    and entries["exp_avg"].array is exp_avg
+                    and entries["exp_avg_sq"].array is exp_avg_sq
+                ):
+                    return False
+            return len(self.names) == 2 or all(
+                state[param]["max_exp_avg_sq"].array is array
+                for param, array in zip(params, self.arrays[3], strict=True)
+            )
+        except (KeyError, AttributeError):  # an entry is gone, or is no Tensor
+            return False
+
+    def _share_rows(self) -> None:
+        """Find which parameters share a row of coefficients: those of one group that have taken as many steps."""
+        rows: dict[tuple[int, float], int] = {}
+        keys = [(id(group), step) for group, step in zip(self.groups, self.steps.tolist(), strict=True)]
+        self.row_of = np.array([rows.setdefault(key, len(rows)) for key in keys])
+        self.firsts = [keys.index(key) for key in rows]  # a parameter of each row
+        self.counted = self.steps.tobytes()
+
+    def _coefficients(self) -> Any:
+        """(parameters, 7): what the next step needs to know of each parameter."""
+        if self.steps.tobytes() != self.counted:  # somebody wrote into a step count
+            self._share_rows()
         rows = []
-        for group, start in self.rows.values():
-            beta1, beta2 = group["betas"]
-            options = group["lr"], beta1, beta2, group["eps"], group["weight_decay"], decoupled
-            rows.append(adam_coefficients(start + self.taken, *options))
-        for value, array in self.copied:
-            value[...] = array
+        for i in self.firsts:
+            group = self.groups[i]
+            lr, decay, eps = float(group["lr"]), float(group["weight_decay"]), float(group["eps"])
+            beta1, beta2 = map(float, group["betas"])
+            step = int(self.steps[i]) + 1
+            rows.append(adam_coefficients(step, lr, beta1, beta2, eps, decay, group["decoupled_weight_decay"]))
+        return np.array(rows)[self.row_of]
+
+    def step(self) -> None:
+        """One step of every parameter."""
+        coefficients = self._coefficients()
         gradients: list[Any] = [param._grad.array for param in self.params]  # type: ignore[union-attr]
-        gradients = [g if g.flags.c_contiguous else np.ascontiguousarray(g) for g in gradients]
-        adamw(self.values, ArrayList.of(gradients), self.exp_avgs, self.exp_avg_sqs, np.array(rows)[self.row_of])
-        for value, array in self.copied:
-            array[...] = value
+        if self.fused:
+            for copy, array in self.copied:
+                copy[...] = array
+            try:
+                where = ArrayList.of(gradients)
+            except ValueError:  # not all in C order
+                where = ArrayList([np.ascontiguousarray(gradient) for gradient in gradients])
+            values, exp_avgs, exp_avg_sqs = self.lists
+            adamw(values, where, exp_avgs, exp_avg_sqs, coefficients, self.sign)
+            for copy, array in self.copied:
+                array[...] = copy
+        else:
+            for row, gradient, *arrays in zip(coefficients.tolist(), gradients, *self.arrays, strict=True):
+                mode.quietly(_update, row, self.sign * gradient, *arrays)
+        self.steps += 1
+        self.counted = self.steps.tobytes()
         for param in self.params:
             param._counter[0] += 1
 
 
-def _prepare(param: Tensor, state: dict[str, Any]) -> None:
-    """Make the state of a parameter's first step, or bring it to the parameter's dtype."""
-    array: Any = param.array
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"Adam and AdamW train float32 and float64 parameters, not {array.dtype}")
-    if not array.flags.writeable:
-        raise ValueError(f"a parameter of shape {array.shape} lies in read-only memory: clone() it")
+def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Check what a step works on; make the state of a parameter's first one, or bring it to the parameter's dtype."""
+    array, gradient = param.array, param._grad.array  # type: ignore[union-attr]
+    what = "a parameter"
+    check_memory(array, what)
+    if (gradient.shape, gradient.dtype) != (array.shape, array.dtype):
+        raise RuntimeError(
+            f"the gradient of a parameter is {gradient.dtype} {gradient.shape}, the parameter {array.dtype} "
+            f"{array.shape}: zero_grad() after its memory was replaced"
+        )
     if not state:
-        state["step"] = Tensor(np.zeros((), np.float32))
-        state["exp_avg"] = Tensor(zeros(array.shape, array.dtype))
-        state["exp_avg_sq"] = Tensor(zeros(array.shape, array.dtype))
-    for name in ("exp_avg", "exp_avg_sq"):
+        state["step"] = 0.0
+        state.update({name: Tensor(zeros(array.shape, array.dtype)) for name in names})
+    for name in ("step", *names):
+        if name not in state:
+            raise KeyError(
+                f"the state of a parameter of shape {array.shape} has no '{name}', only {list(state)}: "
+                "set it, or let the optimizer begin anew with state[parameter] = {}"
+            )
+    if not isinstance(state["step"], Tensor):
+        state["step"] = Tensor(np.array(state["step"], np.float32))
+    for name in names:
+        check_shape(state[name], f"{name} of a parameter", param, RuntimeError)
+        check_memory(state[name].array, name)
         if state[name].array.dtype != array.dtype:
             state[name] = Tensor(state[name].array.astype(array.dtype))
+
+
+def _update(row: list[float], gradient: Any, value: Any, exp_avg: Any, exp_avg_sq: Any, *max_exp_avg_sq: Any) -> None:
+    """The kernel's step of one parameter in NumPy: with amsgrad, and for 16 bits, which become float32 on the way."""
+    keep, penalty, one_minus_beta1, beta2, step_size, root, eps = row
+    real = np.result_type(value.dtype, np.float32)
+    p, g, m, v = (array.astype(real) for array in (value, gradient, exp_avg, exp_avg_sq))
+    g += penalty * p
+    m += one_minus_beta1 * (g - m)
+    v *= beta2
+    v += (1.0 - beta2) * g * g
+    exp_avg[...], exp_avg_sq[...] = m, v
+    for largest in max_exp_avg_sq:
+        v = np.maximum(largest, v, dtype=real)
+        largest[...] = v
+    value[...] = keep * p - step_size * m / (np.sqrt(v) * root + eps)

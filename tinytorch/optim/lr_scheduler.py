@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import math
+import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..modes import untraced
+from ..tensor import Tensor
 from .optimizer import Optimizer
+
+Rate = float | Tensor
 
 
 class LRScheduler:
     """Base class: a subclass defines `get_lr`, which gives each group's rate at step `last_epoch`.
 
-    The first rate is set when the scheduler is made. `base_lrs` are the rates that the groups had then.
+    `get_lr` goes from the rates that the groups have: what else changes them, by hand or another schedule, goes
+    on having its effect. `_get_closed_form_lr`, where a subclass has it, gives them from `base_lrs` alone. Those
+    are the rates that the groups had when the first scheduler was made, "initial_lr" in the groups.
+
+    To go on from a checkpoint, load the optimizer's state, make the scheduler, and load its state.
     """
+
+    _get_lr_called_within_step = False
+    _is_initial = False  # within the step that the constructor takes
+    _unsaved: tuple[str, ...] = ("optimizer",)
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -22,43 +35,102 @@ class LRScheduler:
         self.optimizer = optimizer
         for number, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
+                group.setdefault("initial_lr", _copied(group["lr"]))
             elif "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{number}] when resuming a scheduler at "
                     f"step {last_epoch}: load the optimizer's state first"
                 )
-        self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
+        self.base_lrs: list[Rate] = [_copied(group["initial_lr"]) for group in optimizer.param_groups]
         self.last_epoch = last_epoch
-        self.step()
+        if optimizer._opt_called is None:
+            optimizer._opt_called = False
+        self._step_count = 0
+        self._is_initial = True
+        try:
+            self.step()
+        finally:
+            self._is_initial = False
 
-    def get_lr(self) -> list[float]:
-        """The rate of each parameter group at step `last_epoch`."""
+    def get_lr(self) -> list[Rate]:
+        """The rate of each parameter group at step `last_epoch`, from its present one. `step` calls it."""
         raise NotImplementedError(f"{type(self).__name__} does not define get_lr")
 
-    def get_last_lr(self) -> list[float]:
+    def get_last_lr(self) -> list[Rate]:
         """The rates that were set last."""
         return self._last_lr
 
+    def _present(self) -> list[Rate]:
+        """The rates that the groups have, Tensors as copies."""
+        return [_copied(group["lr"]) for group in self.optimizer.param_groups]
+
+    def _warn_unless_within_step(self) -> None:
+        if not self._get_lr_called_within_step:
+            message = "get_lr() computes the next rates from the present ones: for those set last use get_last_lr()"
+            warnings.warn(message, UserWarning, stacklevel=3)
+
     @untraced
-    def step(self) -> None:
-        """Go to the next step and set its rates."""
-        self.last_epoch += 1
-        self._last_lr = self.get_lr()
-        for group, lr in zip(self.optimizer.param_groups, self._last_lr, strict=True):
-            group["lr"] = lr
+    def step(self, epoch: int | None = None) -> None:
+        """Go to the next step, or with `epoch` (deprecated) to that one by the closed form, and set its rates.
+
+        Warns where the optimizer took no step since the schedule began: the first rate was then not used.
+        """
+        if self._step_count == 1 and self.optimizer._opt_called is False:
+            warnings.warn(
+                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first rate of the schedule is "
+                "skipped. Call `optimizer.step()` first",
+                UserWarning,
+                stacklevel=3,
+            )
+        self._step_count += 1
+        self._get_lr_called_within_step = True
+        try:
+            if epoch is None:
+                self.last_epoch += 1
+                rates = self.get_lr()
+            else:
+                warnings.warn(
+                    "The epoch parameter in `scheduler.step()` is deprecated: call step() once for each step",
+                    UserWarning,
+                    stacklevel=3,
+                )
+                self.last_epoch = epoch
+                rates = getattr(self, "_get_closed_form_lr", self.get_lr)()
+        finally:
+            self._get_lr_called_within_step = False
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            _set_rate(group, rate)
+        self._last_lr = self._present()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer and functions; numbers and lists of them."""
-        return {name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas")}
+        """Everything but the optimizer: numbers and lists of them."""
+        return {name: value for name, value in vars(self).items() if name not in self._unsaved}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave. The optimizer's rates are in the optimizer's own state."""
-        vars(self).update({name: value for name, value in state_dict.items() if name != "lr_lambdas"})
+        vars(self).update(state_dict)
+
+
+def _copied(rate: Rate) -> Rate:
+    return rate.clone() if isinstance(rate, Tensor) else rate
+
+
+def _set_rate(group: dict[str, Any], rate: Rate) -> None:
+    """Set a group's rate; where it is a Tensor, write into it."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(float(rate))
+    else:
+        group["lr"] = rate
 
 
 class LambdaLR(LRScheduler):
-    """The initial rate times lr_lambda(step): one function, or one for each group."""
+    """The initial rate times lr_lambda(step): one function, or one for each group.
+
+    It sets rates whatever the groups hold, as PyTorch's does. Of the functions, `state_dict` has the attributes of
+    those that are objects.
+    """
+
+    _unsaved = ("optimizer", "lr_lambdas")
 
     def __init__(
         self,
@@ -72,14 +144,30 @@ class LambdaLR(LRScheduler):
             raise ValueError(f"Expected {groups} lr_lambdas, but got {len(self.lr_lambdas)}")
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Rate]:
+        self._warn_unless_within_step()
         return [base * factor(self.last_epoch) for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        attributes = [
+            None if isinstance(factor, types.FunctionType) else dict(getattr(factor, "__dict__", {}))
+            for factor in self.lr_lambdas
+        ]
+        return {**super().state_dict(), "lr_lambdas": attributes}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "lr_lambdas"})
+        for factor, attributes in zip(self.lr_lambdas, state_dict.get("lr_lambdas", ()), strict=False):
+            if attributes:
+                vars(factor).update(attributes)
 
 
 class CosineAnnealingLR(LRScheduler):
     """From the initial rate down to eta_min over T_max steps, and back up over the next T_max.
 
-    lr_t = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2 (Loshchilov and Hutter 2016, eq. 5).
+    lr_t = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2 (Loshchilov and Hutter 2016, eq. 5),
+    each from the one before: lr_t - eta_min is (1 + cos(pi t / T_max)) / (1 + cos(pi (t - 1) / T_max)) times
+    the present rate less eta_min.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
@@ -87,7 +175,20 @@ class CosineAnnealingLR(LRScheduler):
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Rate]:
+        self._warn_unless_within_step()
+        step, present = self.last_epoch, self._present()
+        if self._is_initial:
+            return present
+        if self._step_count == 1 and step > 0:
+            return self._get_closed_form_lr()
+        if (step - 1 - self.T_max) % (2 * self.T_max) == 0:  # up from the lowest point, where the quotient is 0 / 0
+            rise = (1 - math.cos(math.pi / self.T_max)) / 2
+            return [rate + (base - self.eta_min) * rise for rate, base in zip(present, self.base_lrs, strict=True)]
+        quotient = (1 + math.cos(math.pi * step / self.T_max)) / (1 + math.cos(math.pi * (step - 1) / self.T_max))
+        return [quotient * (rate - self.eta_min) + self.eta_min for rate in present]
+
+    def _get_closed_form_lr(self) -> list[Rate]:
         factor = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
         return [self.eta_min + (base - self.eta_min) * factor for base in self.base_lrs]
 
@@ -96,10 +197,15 @@ class WarmupCosineLR(LRScheduler):
     """Linear warm-up to the initial rate, a cosine down to min_lr, then min_lr: nanoGPT's schedule.
 
     lr_t = lr_0 (t + 1) / (warmup_steps + 1)                                      t < warmup_steps
-    lr_t = min_lr + (lr_0 - min_lr) (1 + cos(pi r)) / 2,
-           r = (t - warmup_steps) / (decay_steps - warmup_steps)                  t <= decay_steps
+    lr_t = min_lr + (lr_0 - min_lr) (1 + cos(pi r_t)) / 2,
+           r_t = (t - warmup_steps) / (decay_steps - warmup_steps)                t <= decay_steps
     lr_t = min_lr                                                                 afterwards
+
+    Each rate comes from the one before, as PyTorch's schedules do it.
     """
+
+    _unsaved = ("optimizer", "_found")
+    _found: Sequence[tuple[dict[str, Any], Rate]] = ()  # the groups, with the rates before the first one was set
 
     def __init__(
         self, optimizer: Optimizer, warmup_steps: int, decay_steps: int, min_lr: float = 0.0, last_epoch: int = -1
@@ -111,12 +217,33 @@ class WarmupCosineLR(LRScheduler):
         self.min_lr = min_lr
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        return [self._rate(base) for base in self.base_lrs]
+    def get_lr(self) -> list[Rate]:
+        self._warn_unless_within_step()
+        step, present = self.last_epoch, self._present()
+        if step == 0:
+            self._found = list(zip(self.optimizer.param_groups, present, strict=True))
+            return [rate / (self.warmup_steps + 1) for rate in present]
+        if self._is_initial or step > self.decay_steps:
+            return present
+        if step <= self.warmup_steps:
+            return [rate * ((step + 1) / step) for rate in present]
+        quotient = (1 + self._cosine(step)) / (1 + self._cosine(step - 1))
+        return [quotient * (rate - self.min_lr) + self.min_lr for rate in present]
 
-    def _rate(self, base: float) -> float:
+    def _get_closed_form_lr(self) -> list[Rate]:
         step = self.last_epoch
         if step < self.warmup_steps:
-            return base * (step + 1) / (self.warmup_steps + 1)
-        progress = min((step - self.warmup_steps) / (self.decay_steps - self.warmup_steps), 1.0)
-        return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+            return [base * (step + 1) / (self.warmup_steps + 1) for base in self.base_lrs]
+        factor = (1 + self._cosine(step)) / 2
+        return [self.min_lr + (base - self.min_lr) * factor for base in self.base_lrs]
+
+    def _cosine(self, step: int) -> float:
+        progress = (step - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
+        return math.cos(math.pi * min(progress, 1.0))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As LRScheduler.load_state_dict. The first rate, if it was just set, gives way to the one before."""
+        if self._step_count == 1:  # as where the optimizer was loaded before the schedule was made
+            for group, rate in self._found:
+                _set_rate(group, rate)
+        super().load_state_dict(state_dict)

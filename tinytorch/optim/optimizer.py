@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,19 +11,33 @@ from typing import Any
 import numpy as np
 
 from ..derivatives import zero_grad
+from ..kernels.traced import NotTraceable
 from ..modes import enable_grad
 from ..tensor import Tensor
 
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 
 
 class Optimizer:
     """Base class of optimizers.
 
-    `param_groups` is a list of dictionaries, each with "params", a list of Tensors, and the
-    hyperparameters of that group. `state` maps each parameter to its dictionary of Tensors.
+    `params` are Tensors, pairs of a name and a Tensor (`model.named_parameters()`), or dictionaries, one
+    for each group. `param_groups` is a list of dictionaries, each with "params", a list of Tensors, and
+    the hyperparameters of that group; with "param_names" where names were given. `state` maps each
+    parameter to its dictionary of Tensors. Both may be edited between steps.
     A subclass passes its defaults here and defines `step`.
     """
+
+    # Entries of a parameter's state that have the parameter's shape.
+    _shaped_entries: tuple[str, ...] = ()
+    # Whether `step` was called since the first schedule was made; None where there is no schedule.
+    _opt_called: bool | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the subclass's `step` note that it was called, for LRScheduler.step."""
+        super().__init_subclass__(**kwargs)
+        if "step" in vars(cls):
+            cls.step = _noted(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -31,7 +46,7 @@ class Optimizer:
                 "put the Tensor in a list"
             )
         self.defaults = defaults
-        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         entries: list[Any] = list(params)
         if not entries:
@@ -43,35 +58,56 @@ class Optimizer:
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group: {"params": Tensors, hyperparameter: value, ...}; what is not given is the default.
 
-        Raises TypeError for what is not a leaf Tensor in an ordered collection, and ValueError for
-        a parameter that is already there.
+        Raises TypeError for what is not a leaf Tensor in an ordered collection, and ValueError for a
+        parameter that is already there or where only some have names.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group).__name__}")
-        params = param_group["params"]
-        if isinstance(params, (set, frozenset)):
+        given = param_group["params"]
+        if isinstance(given, (set, frozenset)):
             raise TypeError("optimizer parameters need an order that is the same in every run: use a list, not a set")
-        params = [params] if isinstance(params, Tensor) else list(params)
+        entries = [given] if isinstance(given, Tensor) else list(given)
+        names = [entry[0] for entry in entries if isinstance(entry, tuple)]
+        params = [entry[1] if isinstance(entry, tuple) else entry for entry in entries]
+        if names and len(names) != len(params):
+            raise ValueError("all optimizer params should be with/without names. Some param names are missing")
         for param in params:
             if not isinstance(param, Tensor):
                 raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(param).__name__}")
-            if not param.is_leaf:
+            if not (param.is_leaf or param.retains_grad):
                 raise ValueError(f"can't optimize a non-leaf Tensor (shape {tuple(param.shape)})")
-        present = {id(param) for group in self.param_groups for param in group["params"]}
-        if len({id(param) for param in params} - present) != len(params):
-            raise ValueError("some parameters appear twice in one parameter group or in more than one")
         group = {**self.defaults, **param_group, "params": params}
+        if names:
+            group["param_names"] = names
+        check_distinct(params)
+        for other in self.param_groups:
+            if ("param_names" in group) != ("param_names" in other):
+                raise ValueError(
+                    "all optimizer param groups should be with/without names. cannot add param group "
+                    f"{'with' if 'param_names' in group else 'without'} names to the optimizer"
+                )
+            if {id(param) for param in params} & {id(param) for param in other["params"]}:
+                raise ValueError("some parameters appear in more than one parameter group")
         self._check_group(group)
         self.param_groups.append(group)
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        """Raise ValueError where a hyperparameter makes no sense."""
+        """Raise ValueError where a hyperparameter makes no sense, RuntimeError for a step that is not there."""
         for name, label in (("lr", "learning rate"), ("weight_decay", "weight_decay value")):
-            if not group.get(name, 0.0) >= 0.0:
-                raise ValueError(f"Invalid {label}: {group[name]}")
-        for name in ("amsgrad", "maximize"):  # PyTorch's, in a state that was saved there
-            if group.get(name):
-                raise ValueError(f"{type(self).__name__} has no {name}")
+            value = group.get(name, 0.0)
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise ValueError(f"Tensor {name} must be 1-element, got shape {tuple(value.shape)}")
+            if not value >= 0.0:
+                raise ValueError(f"Invalid {label}: {value}")
+        # PyTorch's choices between implementations that compute the same. Here is one, fused over all parameters.
+        if group.get("fused") and group.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if group.get("fused") and group.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        if group.get("differentiable"):
+            raise RuntimeError("differentiable=True is not supported: steps are not recorded, no gradient flows back")
+        if group.get("capturable"):
+            raise RuntimeError("capturable=True is for steps in a CUDA graph: there is only the CPU, leave it False")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop every gradient, or fill it with zeros."""
@@ -94,20 +130,28 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """{"state": {index: {name: Tensor}}, "param_groups": [{..., "params": [index, ...]}]}.
 
-        Parameters are numbered through all groups. Tensors are the optimizer's own, not copies.
+        Parameters are numbered through all groups; the state of one that is in no group any more is
+        left out. Tensors are the optimizer's own, not copies.
         """
         index = {id(param): i for i, param in enumerate(self._all_params())}
+        state = {}
+        for key, values in self.state.items():
+            if not isinstance(key, Tensor):
+                state[key] = values
+            elif id(key) in index:
+                state[index[id(key)]] = values
         return {
-            "state": {index[id(param)]: dict(values) for param, values in self.state.items()},
+            "state": state,
             "param_groups": [
                 {**group, "params": [index[id(param)] for param in group["params"]]} for group in self.param_groups
             ],
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over copies of what `state_dict` gave, in the dtypes of the parameters.
+        """Take over copies of what `state_dict` gave, in the dtypes of the parameters ("step" in its own).
 
-        Raises ValueError, and loads nothing, where groups or shapes do not fit this optimizer's.
+        Raises ValueError, and loads nothing, where groups or shapes do not fit this optimizer's. Names of
+        parameters, where saved, take the place of the present ones; they do not choose which is which.
         """
         saved_groups = state_dict["param_groups"]
         if len(saved_groups) != len(self.param_groups):
@@ -115,7 +159,7 @@ class Optimizer:
                 "loaded state dict has a different number of parameter groups: "
                 f"{len(saved_groups)}, not {len(self.param_groups)}"
             )
-        indices: list[Any] = []
+        params: dict[Any, Tensor] = {}
         groups = []
         for number, (group, saved) in enumerate(zip(self.param_groups, saved_groups, strict=True)):
             if len(saved["params"]) != len(group["params"]):
@@ -123,15 +167,19 @@ class Optimizer:
                     "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
                     f"group {number} has {len(saved['params'])} parameters, not {len(group['params'])}"
                 )
-            indices += saved["params"]
+            params.update(zip(saved["params"], group["params"], strict=True))
             groups.append({**group, **copy.deepcopy(dict(saved)), "params": group["params"]})
             self._check_group(groups[-1])
-        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
-        for index, param in zip(indices, self._all_params(), strict=True):
-            if index in state_dict["state"]:
-                state[param] = {
-                    name: _fitted(value, name, index, param) for name, value in state_dict["state"][index].items()
-                }
+        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        for key, values in state_dict["state"].items():
+            if key not in params:  # what belongs to no parameter
+                state[key] = copy.deepcopy(values)
+                continue
+            param = params[key]
+            for name in self._shaped_entries:
+                if values.get(name) is not None:
+                    check_shape(values[name], f"{name} of parameter {key}", param, ValueError)
+            state[param] = {name: _fitted(value, name, param) for name, value in values.items()}
         self.state = state
         self.param_groups = groups
 
@@ -146,13 +194,47 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _fitted(value: Any, name: str, index: Any, param: Tensor) -> Any:
-    """A copy of a state value: tensors of the parameter's shape in its dtype, others as they are."""
-    if not isinstance(value, (Tensor, np.ndarray)):
-        return copy.deepcopy(value)
-    array = value.array if isinstance(value, Tensor) else value
-    if array.ndim == 0:
-        return Tensor(array.copy())
-    if array.shape != param.array.shape:
-        raise ValueError(f"{name} of parameter {index} has shape {array.shape}, the parameter {param.array.shape}")
-    return Tensor(array.astype(param.array.dtype, order="C"))
+def _noted(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def call(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if self._opt_called is False:
+            self._opt_called = True
+        return step(self, *args, **kwargs)
+
+    return call
+
+
+def check_distinct(params: list[Tensor]) -> None:
+    """Raise ValueError for a list of parameters that has one twice, which would be moved twice at each step."""
+    if len({id(param) for param in params}) != len(params):
+        raise ValueError("some parameters appear twice in one parameter group: list each of them once")
+
+
+def check_shape(value: Any, what: str, param: Tensor, error: type[Exception]) -> None:
+    """Raise `error` unless a Tensor or array, which is called `what`, has the parameter's shape."""
+    if value.shape != param.array.shape:
+        raise error(f"{what} has shape {tuple(value.shape)}, the parameter {param.array.shape}")
+
+
+def check_memory(array: Any, what: str) -> None:
+    """Raise an error unless a step can write into the array, which is called `what`."""
+    if not isinstance(array, np.ndarray):
+        raise NotTraceable(
+            f"{what}, shape {array.shape}, was assigned inside of a compiled function: write into the Tensor that is "
+            "there (zero_(), copy_()), or assign outside"
+        )
+    if not array.flags.writeable:
+        raise ValueError(f"{what} of shape {array.shape} lies in read-only memory: clone() it")
+
+
+def _fitted(value: Any, name: str, param: Tensor) -> Any:
+    """A copy of a state value: tensors in the parameter's dtype, all but "step", and what is no tensor as it is."""
+    if isinstance(value, Tensor):
+        value = value.array
+    if isinstance(value, np.ndarray):
+        return Tensor(value.copy() if name == "step" else value.astype(param.array.dtype, order="C"))
+    if isinstance(value, dict):
+        return {key: _fitted(inner, key, param) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_fitted(inner, "", param) for inner in value])
+    return copy.deepcopy(value)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..modes import untraced
+from ..modes import mode, untraced
 from ..tensor import Tensor
-from .optimizer import Optimizer, Params
+from .optimizer import Optimizer, Params, check_memory, check_shape
 
 
 class SGD(Optimizer):
@@ -19,17 +19,28 @@ class SGD(Optimizer):
     b_1 = g_1,  b_t = momentum * b_{t-1} + (1 - dampening) * g_t
     p  -= lr * (g_t + momentum * b_t  if nesterov,  else b_t)
 
-    State: "momentum_buffer", of the parameter's shape and dtype, where momentum is not zero.
+    With maximize the gradient's sign is turned. Of PyTorch's choices between implementations, foreach and
+    fused change nothing, and differentiable is refused.
+
+    State: "momentum_buffer", of the parameter's shape and dtype, where momentum is not zero; where it is
+    missing or None the next step is the first. A step of 16-bit parameters computes in float32.
     """
+
+    _shaped_entries = ("momentum_buffer",)
 
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -37,6 +48,10 @@ class SGD(Optimizer):
             "dampening": dampening,
             "weight_decay": weight_decay,
             "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
         }
         super().__init__(params, defaults)
 
@@ -52,28 +67,47 @@ class SGD(Optimizer):
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            self._step_group(group)
+            mode.quietly(self._step_group, group)
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
         lr, momentum, dampening = float(group["lr"]), float(group["momentum"]), float(group["dampening"])
         decay, nesterov = float(group["weight_decay"]), group["nesterov"]
         for param in group["params"]:
-            if param.grad is None:
+            if param._grad is None:
                 continue
             value: Any = param.array
-            grad: Any = param.grad.array
+            grad: Any = param._grad.array
+            if not value.flags.writeable or grad.shape != value.shape:
+                check_memory(value, "a parameter")
+                check_shape(grad, "the gradient of a parameter", param, RuntimeError)
+            half = value.itemsize < 4
+            if half:
+                grad = grad.astype(np.float32)
+            if group["maximize"]:
+                grad = -grad
             if decay:
-                grad = grad + decay * value
+                grad = grad + decay * (value.astype(np.float32) if half else value)
             if momentum:
-                state = self.state[param]
-                if state.get("momentum_buffer") is None:
-                    state["momentum_buffer"] = Tensor(np.array(grad, value.dtype))
-                else:
-                    buffer = state["momentum_buffer"].array
-                    buffer *= momentum
-                    buffer += (1 - dampening) * grad if dampening else grad
-                buffer = state["momentum_buffer"].array
-                grad = grad + momentum * buffer if nesterov else buffer
+                moving = self._move_buffer(param, grad, momentum, dampening)
+                grad = grad + momentum * moving if nesterov else moving
             value -= lr * grad
             param._counter[0] += 1
+
+    def _move_buffer(self, param: Tensor, grad: Any, momentum: float, dampening: float) -> Any:
+        """Put the gradient into the momentum buffer. Returns what that then holds, in the gradient's dtype."""
+        state, dtype = self.state[param], param.array.dtype
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = Tensor(np.array(grad, dtype))
+            return grad
+        if state["momentum_buffer"].dtype != dtype:
+            state["momentum_buffer"] = Tensor(state["momentum_buffer"].array.astype(dtype))
+        buffer: Any = state["momentum_buffer"].array
+        check_shape(buffer, "momentum_buffer of a parameter", param, RuntimeError)
+        check_memory(buffer, "momentum_buffer of a parameter")
+        moving = buffer.astype(grad.dtype, copy=False)
+        moving *= momentum
+        moving += (1 - dampening) * grad if dampening else grad
+        if moving is not buffer:
+            buffer[...] = moving
+        return moving
