@@ -248,6 +248,11 @@ class QuantizedProduct(FusedFunction):
         (lambda t, x, b: _example(t, x, b, "int8"), (2, 3, 4), (5,)),
         (lambda t, x: _example(t, x, None, "nf4"), (3, 4)),
     )
+    errors = (
+        (lambda t, x: _example(t, x, None, "nf4"), (3, 5), RuntimeError, "input (3, 5) does not fit weight (5, 4)"),
+        (lambda t, x, b: _example(t, x, b, "int8"), (3, 4), (4,), RuntimeError, "bias (4,) does not fit weight (5, 4)"),
+        (lambda t, x, b: _example(t, x, b.half(), "int8"), (3, 4), (5,), RuntimeError, "and float16"),
+    )
 
     @staticmethod
     def composite(x: Any, b: Any, weight: QuantizedWeight) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tinytorch
 from tinytorch.autograd import gradcheck, gradgradcheck
@@ -38,6 +41,19 @@ class Example:
         return [a.astype(dtype, order="K") if not strided else _strided(a, dtype) for a in drawn]
 
 
+class Refused(Example):
+    """One error input of an operation: a call that must raise, the class of what it raises, a piece of the message.
+
+    `unlike` says where PyTorch differs and why, None where it raises an exception of the same class or a parent class.
+    """
+
+    def __init__(self, cls: Any, number: int, call: Callable[..., Any], rest: Sequence[Any]) -> None:
+        place = next(i for i, part in enumerate(rest) if isinstance(part, type))
+        super().__init__(cls, number, call, rest[:place])
+        self.exception, self.message = rest[place : place + 2]
+        (self.unlike,) = rest[place + 2 :] or (None,)
+
+
 def _strided(a: Any, dtype: Any) -> Any:
     wide = np.empty((*reversed(a.shape), 2), dtype)
     wide[..., 0] = a.T
@@ -62,6 +78,19 @@ def examples_of(cls: Any) -> list[Example]:
     """The examples of an operation, which must be its own and not its base class's."""
     assert vars(cls).get("examples"), f"{cls.__module__}.{cls.__name__} has no examples: see docs/operations.md"
     return [Example(cls, i, call, shapes) for i, (call, *shapes) in enumerate(cls.examples)]
+
+
+def errors_of(cls: Any) -> list[Refused]:
+    """The error inputs of an operation, which must be its own; () where its public functions take all there is."""
+    if "errors" not in vars(cls):
+        assert not has_conditions(cls), f"{cls.__module__}.{cls.__name__} states no errors: see docs/operations.md"
+        return []
+    return [Refused(cls, i, call, rest) for i, (call, *rest) in enumerate(cls.errors)]
+
+
+def has_conditions(cls: Any) -> bool:
+    """Whether an operation has more than one input, or parameters, which might not fit: `forward(ctx, x)` has none."""
+    return len(inspect.signature(cls.forward).parameters) > 2
 
 
 def listed(value: Any) -> list[Any]:
@@ -221,7 +250,31 @@ def check_compiled(example: Example, dtype: Any = np.float32, second: bool = Fal
             np.testing.assert_array_equal(a.array, b.array, err_msg=f"result {i}")
 
 
+def check_refused(error: Refused) -> None:
+    """The call raises exactly the exception stated, with the piece of its message, also in float32."""
+    for dtype in (np.float64, np.float32):
+        with pytest.raises(error.exception, match=re.escape(error.message)) as raised:
+            error.call(tinytorch, *tensors(error.arrays(dtype)))
+        assert raised.type is error.exception, f"{raised.type.__name__}, which is a {error.exception.__name__}"
+
+
 # ---------------------------------------------------------------------- against PyTorch
+
+
+def check_refused_by_pytorch(error: Refused) -> None:
+    """PyTorch raises the exception too, or one of a parent class; or `unlike` says what it does."""
+    import torch
+
+    try:
+        error.call(torch, *[torch.from_numpy(a).requires_grad_() for a in error.arrays()])
+    except Exception as theirs:
+        # What PyTorch has not implemented, as for a dtype, is an error of its own, which `except RuntimeError` catches.
+        expected = RuntimeError if type(theirs) is NotImplementedError else type(theirs)
+        alike = issubclass(error.exception, expected)
+        what = f"PyTorch raises {type(theirs).__name__}: {theirs}"
+    else:
+        alike, what = False, "PyTorch accepts this"
+    assert alike != bool(error.unlike), f"{what}; stated: {error.exception.__name__}, {error.unlike or 'as PyTorch'}"
 
 
 def check_oracle(example: Example, dtype: Any, second: bool = True) -> None:

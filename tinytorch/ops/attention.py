@@ -32,6 +32,15 @@ class Attention(FusedFunction):
         (lambda t, q, k, v: _sdpa(t)(q, k, v, attn_mask=_mask(t)), (1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4)),
         (lambda t, q, m: _sdpa(t)(q, q, q, attn_mask=m), (2, 3, 4), (3, 3)),
     )
+    errors = (
+        (lambda t, q, k: _sdpa(t)(q, k, k), (1, 3, 4), (1, 5, 2), RuntimeError, "must have one head size"),
+        (lambda t, q, v: _sdpa(t)(q, q, v), (1, 3, 4), (1, 5, 4), RuntimeError, "key and value one length"),
+        (lambda t, q, k: _sdpa(t)(q, k, k), (1, 3, 3, 4), (1, 2, 5, 4), RuntimeError, "batch and heads must agree"),
+        (lambda t, q: _sdpa(t)(q, q.half(), q), (1, 3, 4), RuntimeError, "expected one dtype, got"),
+        (lambda t, q, m: _sdpa(t)(q, q, q, m), (2, 3, 4), (2, 2), RuntimeError, "attn_mask (2, 2) does not broadcast"),
+        (lambda t, q, m: _sdpa(t)(q, q, q, m, is_causal=True), (2, 3, 4), (3, 3), RuntimeError, "either attn_mask or"),
+        (lambda t, q: _sdpa(t)(q, q, q, dropout_p=-0.5), (2, 3, 4), ValueError, "dropout_p must be", "RuntimeError"),
+    )
 
     @staticmethod
     def composite(

@@ -40,6 +40,16 @@ class Matmul(Function):
         (lambda t, a, b: a @ b.mT, (2, 3, 4), (5, 4)),
         (lambda t, a, b: a @ b, (3, 0), (0, 2)),
     )
+    errors = (
+        (lambda t, a, b: a @ b, (3, 4), (3, 4), RuntimeError, "inner sizes must agree"),
+        (lambda t, a, b: a @ b, (2, 3, 4), (3, 4, 5), RuntimeError, "(2, 3, 4)"),
+        (lambda t, a, b: a @ b, (), (3,), RuntimeError, "at least 1D"),
+        (lambda t, a, b: a @ b.half(), (3, 4), (4, 5), RuntimeError, "float16"),
+        (lambda t, a, b: t.mm(a, b), (3, 4), (4,), RuntimeError, "2 dimensions, got shape (4,)"),
+        (lambda t, a, b: t.bmm(a, b), (1, 3, 4), (2, 4, 5), RuntimeError, "batch sizes differ"),
+        (lambda t, a, b: t.mv(a, b), (3, 4), (4, 1), RuntimeError, "1 dimensions, got shape (4, 1)"),
+        (lambda t, a, b: t.dot(a, b), (3,), (4,), RuntimeError, "inner sizes must agree"),
+    )
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
@@ -61,6 +71,18 @@ class Linear(FusedFunction):
     examples = (
         (lambda t, x, w, b: t.nn.functional.linear(x, w, b), (2, 3, 4), (5, 4), (5,)),
         (lambda t, x, w: t.nn.functional.linear(x, w), (3, 4), (5, 4)),
+    )
+    errors = (
+        (lambda t, x, w: t.nn.functional.linear(x, w), (3, 4), (4, 5), RuntimeError, "does not fit weight (4, 5)"),
+        (lambda t, x, w: t.nn.functional.linear(x, w.half()), (3, 4), (5, 4), RuntimeError, "must have one dtype"),
+        (
+            lambda t, x, w, b: t.nn.functional.linear(x, w, b),
+            (3, 4),
+            (5, 4),
+            (4,),
+            RuntimeError,
+            "bias (4,) does not fit",
+        ),
     )
 
     @staticmethod

@@ -30,6 +30,20 @@ class CrossEntropy(FusedFunction):
         (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), reduction="none", ignore_index=0), (3, 4)),
         (lambda t, x: _cross_entropy(t)(x, t.tensor([[1, 0], [3, 3]]), reduction="sum"), (2, 4, 2)),
     )
+    errors = (
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 4])), (3, 4), IndexError, "target[2] is 4, which is out of"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, -1, 3])), (3, 4), IndexError, "target[1] is -1, which is out"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0])), (3, 4), ValueError, "expect a target of shape (3,)"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1.0, 0.0, 2.0])), (3, 4), RuntimeError, "integer dtype"),
+        (lambda t, x: _cross_entropy(t)(x.long(), t.tensor([1, 0, 3])), (3, 4), RuntimeError, "got int64"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), reduction="max"), (3, 4), ValueError, "'max'"),
+        (
+            lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), label_smoothing=1.5),
+            (3, 4),
+            RuntimeError,
+            "between 0.0 and 1.0, got 1.5",
+        ),
+    )
 
     @staticmethod
     def composite(x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:

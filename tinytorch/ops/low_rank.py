@@ -22,6 +22,10 @@ class LowRankLinear(FusedFunction):
         (lambda t, x, a, b, c: _example(t, x, a, b, c, t.bfloat16), (2, 3, 4), (2, 4), (5, 2), (5,)),
         (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (2, 4), (5, 2)),
     )
+    errors = (
+        (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (2, 5), (5, 2), RuntimeError, "(5, 4)"),
+        (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (3, 4), (5, 2), RuntimeError, "lora_a (3, 4)"),
+    )
 
     @staticmethod
     def composite(x: Any, w: Any, c: Any, a: Any, b: Any, scaling: float) -> Any:

@@ -28,6 +28,13 @@ class LayerNorm(FusedFunction):
         (lambda t, x, w: t.nn.functional.layer_norm(x, (3, 4), w), (2, 3, 4), (3, 4)),
         (lambda t, x: t.nn.functional.layer_norm(x, (4,), eps=0.1), (3, 4)),
     )
+    errors = (
+        (lambda t, x: t.nn.functional.layer_norm(x, (3,)), (3, 4), RuntimeError, "(3,) must be the last sizes"),
+        (lambda t, x: t.nn.functional.layer_norm(x, ()), (3, 4), RuntimeError, "normalized_shape ()"),
+        (lambda t, x, w: t.nn.functional.layer_norm(x, (4,), w), (3, 4), (3,), RuntimeError, "(4,), got (3,)"),
+        (lambda t, x, b: t.nn.functional.layer_norm(x, (4,), None, b), (3, 4), (1, 4), RuntimeError, "got (1, 4)"),
+        (lambda t, x, w: t.nn.functional.layer_norm(x, (4,), w.half()), (3, 4), (4,), RuntimeError, "got float16"),
+    )
 
     @staticmethod
     def composite(x: Any, w: Any, b: Any, ndim: int, eps: float) -> Any:
@@ -71,6 +78,10 @@ class RMSNorm(FusedFunction):
     examples = (
         (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w, eps=1e-5), (2, 3, 4), (4,)),
         (lambda t, x: t.nn.functional.rms_norm(x, (3, 4), eps=1e-5), (2, 3, 4)),
+    )
+    errors = (
+        (lambda t, x: t.nn.functional.rms_norm(x, (4, 4)), (3, 4), RuntimeError, "(4, 4) must be the last sizes"),
+        (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w), (3, 4), (3,), RuntimeError, "(4,), got (3,)"),
     )
 
     @staticmethod

@@ -40,6 +40,11 @@ class Sum(Function):
         (lambda t, x: x.sum(dim=(0, -1), keepdim=True), (2, 3, 4)),
         (lambda t, x: x.sum(1), (3, 0)),
     )
+    errors = (
+        (lambda t, x: x.sum(2), (3, 4), IndexError, "range of [-2, 1], but got 2"),
+        (lambda t, x: x.sum((0, -2)), (3, 4), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.sum(sideways=0), (3, 4), TypeError, "'sideways'"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
@@ -58,6 +63,10 @@ class Mean(Function):
     """y = (1/n) sum_i x_i"""
 
     examples = ((lambda t, x: x.mean(), (3, 4)), (lambda t, x: x.mean(dim=-1, keepdim=True), (2, 3, 4)))
+    errors = (
+        (lambda t, x: x.mean(-3), (3, 4), IndexError, "but got -3"),
+        (lambda t, x: x.long().mean(), (3, 4), RuntimeError, "must be floating point, got int64"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
@@ -79,6 +88,7 @@ class Prod(Function):
         (lambda t, x: x.prod(), (2, 3)),
         (lambda t, x: (x * t.tensor([0.0, 1.0, 1.0, 1.0])).prod(dim=-1, keepdim=True), (3, 4)),
     )
+    errors = ((lambda t, x: x.prod(2), (3, 4), IndexError, "but got 2"),)
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
@@ -104,6 +114,10 @@ class Var(Function):
     """y = sum_i (x_i - m)^2 / (n - c), m the mean and c the correction"""
 
     examples = ((lambda t, x: x.var(), (3, 4)), (lambda t, x: x.var(dim=1, correction=0, keepdim=True), (3, 4)))
+    errors = (
+        (lambda t, x: x.var(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.long().var(), (3, 4), RuntimeError, "must be floating point, got int64"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float) -> Any:
@@ -123,6 +137,10 @@ class Std(Function):
     """y = sqrt(var x)"""
 
     examples = ((lambda t, x: x.std(), (3, 4)), (lambda t, x: x.std(dim=0, unbiased=False), (3, 4)))
+    errors = (
+        (lambda t, x: x.std((0, 0)), (3, 4), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.int().std(1), (3, 4), RuntimeError, "must be floating point, got int32"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float) -> Any:
@@ -144,6 +162,12 @@ class Amax(Function):
     """y = max_i x_i"""
 
     examples: ClassVar[Any] = ((lambda t, x: x.amax(dim=1), (3, 4)), (lambda t, x: x.max(), (3, 4)))
+    errors: ClassVar[Any] = (
+        (lambda t, x: x.amax(1), (3, 0), IndexError, "(3, 0) must not be empty"),
+        (lambda t, x: x.amax((0, 2)), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.max(1), (3, 0), IndexError, "dimension 1 of shape (3, 0) must not be empty"),
+        (lambda t, x: x.max(2), (3, 4), IndexError, "but got 2"),
+    )
     pick = np.max
 
     @staticmethod
@@ -170,6 +194,11 @@ class Amin(Amax):
     """y = min_i x_i"""
 
     examples = ((lambda t, x: x.amin(dim=(0, 1), keepdim=True), (3, 4)), (lambda t, x: x.min(), (3, 4)))
+    errors = (
+        (lambda t, x: x.amin((0, 1)), (3, 0), IndexError, "(3, 0) must not be empty"),
+        (lambda t, x: x.amin((1, 1)), (3, 4), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.min(0), (0,), IndexError, "dimension 0 of shape (0,) must not be empty"),
+    )
     pick = np.min
 
 
@@ -177,6 +206,7 @@ class CumSum(Function):
     """y_i = sum_{j <= i} x_j"""
 
     examples = ((lambda t, x: x.cumsum(1), (3, 4)), (lambda t, x: t.cumsum(x, dim=0), (3, 4)))
+    errors = ((lambda t, x: x.cumsum(-3), (3, 4), IndexError, "but got -3"),)
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
@@ -195,6 +225,10 @@ class LogSumExp(Function):
     """y = ln sum_i e^(x_i)"""
 
     examples = ((lambda t, x: x.logsumexp(1), (3, 4)), (lambda t, x: t.logsumexp(x, (0, 1), keepdim=True), (3, 4)))
+    errors = (
+        (lambda t, x: x.logsumexp(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.logsumexp((1, -1)), (3, 4), RuntimeError, "names a dimension twice"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:

@@ -39,6 +39,10 @@ class Softmax(Function):
 
     arrays_too = True
     examples = ((lambda t, x: t.softmax(x, dim=-1), (3, 4)), (lambda t, x: x.softmax(0), (3, 4)))
+    errors = (
+        (lambda t, x: x.softmax(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.softmax(), (3, 4), TypeError, "give the dimension"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
@@ -57,6 +61,7 @@ class SoftmaxBackward(FusedFunction):
     """dx_j = y_j (g_j - sum_i g_i y_i)"""
 
     examples = ((lambda t, g, x: _gradient(t, x.softmax(1), x, g), (3, 4), (3, 4)),)
+    errors = ()
 
     @staticmethod
     def composite(g: Any, y: Any, dim: int) -> Any:
@@ -82,6 +87,10 @@ class LogSoftmax(Function):
 
     arrays_too = True
     examples = ((lambda t, x: t.log_softmax(x, dim=-1), (3, 4)), (lambda t, x: x.log_softmax(0), (3, 4)))
+    errors = (
+        (lambda t, x: x.log_softmax(-3), (3, 4), IndexError, "but got -3"),
+        (lambda t, x: x.log_softmax(), (3, 4), TypeError, "give the dimension"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
@@ -99,6 +108,7 @@ class LogSoftmaxBackward(FusedFunction):
     """dx_j = g_j - e^(y_j) sum_i g_i"""
 
     examples = ((lambda t, g, x: _gradient(t, x.log_softmax(1), x, g), (3, 4), (3, 4)),)
+    errors = ()
 
     @staticmethod
     def composite(g: Any, y: Any, dim: int) -> Any:

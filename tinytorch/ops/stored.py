@@ -43,6 +43,7 @@ class StoredLinear(FusedFunction):
         (lambda t, x, b: _frozen(t, x, b, t.bfloat16), (2, 3, 4), (5,)),
         (lambda t, x: _frozen(t, x, None, t.float16), (3, 4)),
     )
+    errors = ((lambda t, x: _frozen(t, x, None, t.float16), (3, 5), RuntimeError, "(3, 5) does not fit weight (5, 4)"),)
 
     @staticmethod
     def composite(x: Any, w: Any, b: Any) -> Any:
