@@ -49,6 +49,7 @@ class Function:
     arrays_too: ClassVar[bool] = False
     # What the tests check, see docs/operations.md: (call, *shapes), and (call, *shapes, exception, message)
     examples: ClassVar[Sequence[tuple[Any, ...]]] = ()
+    long_examples: ClassVar[Sequence[tuple[Any, ...]]] = ()
     errors: ClassVar[Sequence[tuple[Any, ...]]] = ()
 
     needs_input_grad: Sequence[bool] = ()

@@ -32,9 +32,20 @@ REFUSED_HERE = {
 # Compiled functions run these as they are, so that their second derivatives cannot be traced.
 LOOKS_AT_VALUES = {"Prod", "LowRankLinear-0", "StoredLinear", "QuantizedProduct"}
 
+# What reads more than one element, but has no long sums.
+NEVER_LONG = {
+    "Cat": "an input given twice gets the sum of two gradients, which the walk adds",
+    "Prod": "a product of thousands is 0 or infinite: see test_reduction",
+    "Rope": "turns pairs",
+}
+
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.id)
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.id)
 layouts = pytest.mark.parametrize("strided", [False, True], ids=["contiguous", "strided"])
+two_bytes = pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)
+maybe_long = pytest.mark.parametrize(
+    "cls", [cls for cls in OPERATIONS if cls.__name__ not in NEVER_LONG], ids=lambda cls: cls.__name__
+)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 
@@ -88,11 +99,38 @@ def test_float32_stays_float32(example: Example) -> None:
     checks.check_dtypes(example)
 
 
-@pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)
+@two_bytes
 @every_example
 def test_two_bytes_stay_two_bytes(example: Example, dtype: Any) -> None:
     if example.id != "Prod-2":  # has a float32 constant
         checks.check_dtypes(example, dtype)
+
+
+@maybe_long
+def test_what_sums_is_asked_for_long_sums(cls: Any) -> None:
+    checks.check_long_examples(cls)
+
+
+@two_bytes
+@maybe_long
+def test_long_sums_in_two_bytes(cls: Any, dtype: Any) -> None:
+    for example in checks.long_examples_of(cls):
+        checks.check_long(example, dtype)
+
+
+@pytest.mark.oracle
+@two_bytes
+@maybe_long
+def test_long_sums_in_two_bytes_are_as_accurate_as_pytorchs(cls: Any, dtype: Any) -> None:
+    for example in checks.long_examples_of(cls):
+        checks.check_as_accurate_as_pytorch(example, example.positive_arrays(dtype), dtype)
+
+
+@pytest.mark.oracle
+@two_bytes
+@every_example
+def test_two_bytes_are_as_accurate_as_pytorchs(example: Example, dtype: Any) -> None:
+    checks.check_as_accurate_as_pytorch(example, example.arrays(dtype), dtype)
 
 
 @both_dtypes
@@ -111,7 +149,7 @@ def test_second_derivatives_compiled(example: Example) -> None:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)
+@two_bytes
 @every_example
 def test_two_bytes_as_pytorch(example: Example, dtype: Any) -> None:
     # PyTorch rounds the statistics of layer_norm to two bytes, here they are float32.
@@ -320,6 +358,27 @@ class _StatesNoErrors(_WrongFactor):
         return x
 
 
+class _SumsInTwoBytes(_WrongFactor):
+    """y = sum_i x_i, in the dtype of x"""
+
+    examples = ((lambda t, x: _SumsInTwoBytes.apply(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return np.add.reduce(x, axis=0)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g.expand(ctx.saved[0].shape)
+
+
+class _ShortSums(_SumsInTwoBytes):
+    """y = sum_i x_i of three, as the examples have it"""
+
+    examples = ((lambda t, x: _ShortSums.apply(x[:3]), (3, 4)),)
+
+
 class _Elsewhere(_WrongFactor):
     """Its example is of another operation"""
 
@@ -375,6 +434,19 @@ def test_missing_examples_are_caught() -> None:
 def test_an_example_of_something_else_is_caught() -> None:
     with pytest.raises(AssertionError, match="no example of _Elsewhere runs it"):
         checks.check_some_example_runs_it(_Elsewhere)
+
+
+def test_a_sum_in_two_bytes_is_caught() -> None:
+    checks.check_long_examples(_SumsInTwoBytes)
+    for dtype in (tinytorch.float16, tinytorch.bfloat16):
+        with pytest.raises(AssertionError, match=r"_SumsInTwoBytes-0-long_3, .*: output 0 is off by"):
+            for example in checks.long_examples_of(_SumsInTwoBytes):
+                checks.check_long(example, dtype)
+
+
+def test_a_sum_that_is_never_long_is_caught() -> None:
+    with pytest.raises(AssertionError, match=r"_ShortSums sums in \['forward'\]: give long_examples"):
+        checks.check_long_examples(_ShortSums)
 
 
 def test_errors_that_do_not_come_as_stated_are_caught() -> None:
