@@ -47,7 +47,10 @@ class Function:
     # and `of`; not of numbers, beside which an array of bfloat16 is widened. Where nothing is recorded, it then gets
     # arrays: a Tensor for each step takes longer than a small step.
     arrays_too: ClassVar[bool] = False
-    examples: ClassVar[Sequence[tuple[Any, ...]]] = ()  # (call, *shapes): what the tests check, see docs/operations.md
+    # What the tests check, see docs/operations.md: (call, *shapes), and (call, *shapes, exception, message)
+    examples: ClassVar[Sequence[tuple[Any, ...]]] = ()
+    long_examples: ClassVar[Sequence[tuple[Any, ...]]] = ()
+    errors: ClassVar[Sequence[tuple[Any, ...]]] = ()
 
     needs_input_grad: Sequence[bool] = ()
     edges: tuple[Edge | None, ...] = ()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .function import FusedFunction
 from .kernels.stored import Stored
 from .kernels.stored_simd import NF4_VALUES, SEGMENT
-from .ops.common import wrap
+from .ops.common import summed, wrap
 from .ops.stored import as_rows, decoded_linear, decoded_linear_backward
 from .tensor import Tensor
 
@@ -248,6 +248,11 @@ class QuantizedProduct(FusedFunction):
         (lambda t, x, b: _example(t, x, b, "int8"), (2, 3, 4), (5,)),
         (lambda t, x: _example(t, x, None, "nf4"), (3, 4)),
     )
+    errors = (
+        (lambda t, x: _example(t, x, None, "nf4"), (), RuntimeError, "input () does not fit weight (5, 4)"),
+        (lambda t, x, b: _example(t, x, b, "int8"), (3, 4), (5, 1), RuntimeError, "bias (5, 1) does not fit"),
+        (lambda t, x, b: _example(t, x, b.half(), "int8"), (3, 4), (5,), RuntimeError, "and float16"),
+    )
 
     @staticmethod
     def composite(x: Any, b: Any, weight: QuantizedWeight) -> Any:
@@ -264,12 +269,13 @@ class QuantizedProduct(FusedFunction):
     def backward(ctx: Any, g: Any) -> Any:
         need_x, need_b = ctx.needs_input_grad
         dx = decoded_linear_backward(g, ctx.weight.stored) if need_x else None
-        return dx, as_rows(g).sum(axis=0) if need_b else None
+        return dx, summed(as_rows(g), (0,)) if need_b else None
 
 
 def _example(t: Any, x: Any, b: Any, scheme: str) -> Any:
-    """The product with a fixed weight (5, 4); PyTorch's with what its codes stand for."""
-    weight = QuantizedWeight.quantize(np.sin(np.arange(20.0)).reshape(5, 4), scheme)
+    """The product with a fixed weight (5, 4), or as long as x and b; PyTorch's with what its codes stand for."""
+    rows, columns = 5 if b is None else b.shape[0], x.shape[-1] if x.ndim else 4
+    weight = QuantizedWeight.quantize(np.sin(np.arange(float(rows * columns))).reshape(rows, columns), scheme)
     if t.__name__ == "tinytorch":
         return quantized_linear(x, weight, b)
     return t.nn.functional.linear(x, t.from_numpy(weight.dequantize(np.float64)).to(x.dtype), b)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tinytorch
 from tinytorch.autograd import gradcheck, gradgradcheck
 from tinytorch.function import Function, FusedFunction
 from tinytorch.walk import topological_order
 
+LONG = 10_000  # what 16 bits cannot count to: beyond 2048 in float16, and 256 in bfloat16, adding 1 changes nothing
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 WIDENS_ON_PURPOSE = {"To"}
 
@@ -20,7 +25,7 @@ WIDENS_ON_PURPOSE = {"To"}
 class Example:
     """One example of an operation: a call that runs under tinytorch and torch alike, and the shapes it takes."""
 
-    def __init__(self, cls: Any, number: int, call: Callable[..., Any], shapes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, cls: Any, number: Any, call: Callable[..., Any], shapes: Sequence[tuple[int, ...]]) -> None:
         self.cls, self.number, self.call, self.shapes = cls, number, call, tuple(shapes)
         self.id = f"{cls.__name__}-{number}"
 
@@ -40,6 +45,25 @@ class Example:
         if strided:
             drawn = [np.repeat(a.T[..., None], 2, -1)[..., 0].T for a in drawn]
         return [a.astype(dtype, order="K") if not strided else _strided(a, dtype) for a in drawn]
+
+
+    def positive_arrays(self, dtype: Any = np.float64) -> list[Any]:
+        """Between 0.25 and 0.75, rounded to the dtype: sums of them grow with each step, and fit float16."""
+        rng = np.random.default_rng(zlib.crc32(self.id.encode()))
+        return [rng.uniform(0.25, 0.75, shape).astype(dtype) for shape in self.shapes]
+
+
+class Refused(Example):
+    """One error input of an operation: a call that must raise, the class of what it raises, a piece of the message.
+
+    `unlike` says where PyTorch differs and why, None where it raises an exception of the same class or a parent class.
+    """
+
+    def __init__(self, cls: Any, number: int, call: Callable[..., Any], rest: Sequence[Any]) -> None:
+        place = next(i for i, part in enumerate(rest) if isinstance(part, type))
+        super().__init__(cls, number, call, rest[:place])
+        self.exception, self.message = rest[place : place + 2]
+        (self.unlike,) = rest[place + 2 :] or (None,)
 
 
 def _strided(a: Any, dtype: Any) -> Any:
@@ -66,6 +90,77 @@ def examples_of(cls: Any) -> list[Example]:
     """The examples of an operation, which must be its own and not its base class's."""
     assert vars(cls).get("examples"), f"{cls.__module__}.{cls.__name__} has no examples: see docs/operations.md"
     return [Example(cls, i, call, shapes) for i, (call, *shapes) in enumerate(cls.examples)]
+
+
+def long_examples_of(cls: Any) -> list[Example]:
+    """Of an operation that sums: its own, or its examples with each of their sizes in turn LONG, where that runs."""
+    stated = vars(cls).get("long_examples", ())
+    own = [Example(cls, f"{i}-long", call, shapes) for i, (call, *shapes) in enumerate(stated)]
+    if own or not sums_of(cls):
+        return own
+    found = []
+    for example in examples_of(cls):
+        for size in sorted({n for shape in example.shapes for n in shape if n > 1}):
+            shapes = [tuple(LONG if n == size else n for n in shape) for shape in example.shapes]
+            long = Example(cls, f"{example.id.rpartition('-')[2]}-long_{size}", example.call, shapes)
+            if all(np.prod(shape) < LONG**2 for shape in long.shapes):
+                with contextlib.suppress(RuntimeError, IndexError, ValueError):
+                    outputs_of_positive(long)
+                    found.append(long)
+    return found
+
+
+def outputs_of_positive(example: Example) -> tuple[list[Any], list[Any]]:
+    """Inputs of positive numbers in float64, and the outputs."""
+    inputs = tensors(example.positive_arrays())
+    return inputs, listed(example.call(tinytorch, *inputs))
+
+
+def sums_of(cls: Any) -> set[str]:
+    """Where an operation sums, in any of its examples: forward, or backward of an input."""
+    return {what for example in examples_of(cls) for what, n in longest_sums(example).items() if n > 1}
+
+
+def longest_sums(example: Example) -> dict[str, int]:
+    """How many elements of one input go into one element of an output; and how many elements of the outputs, whose
+    gradients are summed, one element of each input goes into. Of large tensors, the first and the last element count.
+    """
+    inputs, outputs = outputs_of_positive(example)
+    outputs = [y for y in outputs if y.requires_grad]
+    found = {"forward": 0, **{f"backward of input {i}": 0 for i in range(len(inputs))}}
+    for y in outputs:
+        for place in _places(y):
+            seed = np.zeros(y.shape)
+            seed.reshape(-1)[place] = 1
+            grads = tinytorch.autograd.grad(
+                y, inputs, tinytorch.from_numpy(seed), retain_graph=True, materialize_grads=True
+            )
+            found["forward"] = max(found["forward"], *[np.count_nonzero(g.array) for g in grads])
+    for i, x in enumerate(inputs):
+        for place in _places(x):
+            arrays = example.positive_arrays()
+            arrays[i].reshape(-1)[place] += 1e-3
+            changed = [y for y in listed(example.call(tinytorch, *tensors(arrays))) if y.requires_grad]
+            count = sum(np.count_nonzero(y.array != z.array) for y, z in zip(outputs, changed, strict=True))
+            found[f"backward of input {i}"] = max(found[f"backward of input {i}"], count)
+    return found
+
+
+def _places(x: Any) -> Sequence[int]:
+    return range(x.numel()) if x.numel() <= 60 else (0, -1)
+
+
+def errors_of(cls: Any) -> list[Refused]:
+    """The error inputs of an operation, which must be its own; () where its public functions take all there is."""
+    if "errors" not in vars(cls):
+        assert not has_conditions(cls), f"{cls.__module__}.{cls.__name__} states no errors: see docs/operations.md"
+        return []
+    return [Refused(cls, i, call, rest) for i, (call, *rest) in enumerate(cls.errors)]
+
+
+def has_conditions(cls: Any) -> bool:
+    """Whether an operation has more than one input, or parameters, which might not fit: `forward(ctx, x)` has none."""
+    return len(inspect.signature(cls.forward).parameters) > 2
 
 
 def listed(value: Any) -> list[Any]:
@@ -180,6 +275,53 @@ def check_composite(example: Example, dtype: Any) -> None:
         assert_close(a, b, f"gradient of input {i}", tolerance)
 
 
+def check_long_examples(cls: Any) -> None:
+    """Whatever the examples sum over, the long examples sum over thousands: a maximum takes of LONG about half."""
+    long = {what for example in long_examples_of(cls) for what, n in longest_sums(example).items() if n >= LONG // 3}
+    short = sorted(sums_of(cls) - long)
+    assert not short, f"{cls.__name__} sums in {short}: give long_examples, see docs/operations.md"
+
+
+def results_of(example: Example, arrays: Sequence[Any], dtype: Any) -> Iterator[tuple[str, Any]]:
+    """Each output, and each input's gradient for positive cotangents rounded to the dtype."""
+    inputs = tensors(arrays)
+    outputs = listed(example.call(tinytorch, *inputs))
+    for i, y in enumerate(outputs):
+        yield f"output {i}", y.array
+    seeds = [c.astype(y.array.dtype) for c, y in zip(positive_cotangents(outputs, dtype), outputs, strict=True)]
+    for i, grad in enumerate(gradients(outputs, inputs, seeds)):
+        yield f"gradient of input {i}", grad
+
+
+def positive_cotangents(outputs: Sequence[Any], dtype: Any) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [rng.uniform(0.25, 0.75, tuple(y.shape)).astype(dtype) for y in outputs]
+
+
+def errors_in_two_bytes(example: Example, dtype: Any) -> Iterator[tuple[str, float, float]]:
+    """For each output and gradient: its name, its largest error, and what that may be: a few units in the last place
+    of its largest element. What is right is what float64 gives for the same numbers.
+    """
+    arrays = example.positive_arrays(dtype)
+    exact = results_of(example, [a.astype(np.float64) for a in arrays], dtype)
+    for (name, result), (_, right) in zip(results_of(example, arrays, dtype), exact, strict=True):
+        assert result.dtype == dtype, f"{name} is {result.dtype}"
+        with np.errstate(over="ignore"):
+            expected = right.astype(dtype).astype(np.float64)
+        finite = np.isfinite(expected)
+        result = result.astype(np.float64)
+        np.testing.assert_array_equal(result[~finite], expected[~finite])
+        largest = float(np.abs(expected[finite]).max(initial=0))
+        error = float(np.abs(result - right)[finite].max(initial=0))
+        yield name, error, 4 * float(tinytorch.finfo(dtype).eps) * largest + 1e-6
+
+
+def check_long(example: Example, dtype: Any) -> None:
+    """Sums of thousands of elements in two bytes have the error of a few roundings: they are formed in four."""
+    for name, error, allowed in errors_in_two_bytes(example, dtype):
+        assert error <= allowed, f"{example.id}, {dtype}: {name} is off by {error:.3g}, allowed {allowed:.3g}"
+
+
 def check_second_walk(example: Example) -> None:
     """A second backward raises if something was saved, and gives the same again with retain_graph."""
     inputs = tensors(example.arrays())
@@ -225,7 +367,65 @@ def check_compiled(example: Example, dtype: Any = np.float32, second: bool = Fal
             np.testing.assert_array_equal(a.array, b.array, err_msg=f"result {i}")
 
 
+def check_refused(error: Refused) -> None:
+    """The call raises exactly the exception stated, with the piece of its message, also in float32."""
+    for dtype in (np.float64, np.float32):
+        with pytest.raises(error.exception, match=re.escape(error.message)) as raised:
+            error.call(tinytorch, *tensors(error.arrays(dtype)))
+        assert raised.type is error.exception, f"{raised.type.__name__}, which is a {error.exception.__name__}"
+
+
 # ---------------------------------------------------------------------- against PyTorch
+
+
+def check_refused_by_pytorch(error: Refused) -> None:
+    """PyTorch raises the exception too, or one of a parent class; or `unlike` says what it does."""
+    import torch
+
+    try:
+        error.call(torch, *[torch.from_numpy(a).requires_grad_() for a in error.arrays()])
+    except Exception as theirs:
+        # What PyTorch has not implemented, as for a dtype, is an error of its own, which `except RuntimeError` catches.
+        expected = RuntimeError if type(theirs) is NotImplementedError else type(theirs)
+        alike = issubclass(error.exception, expected)
+        what = f"PyTorch raises {type(theirs).__name__}: {theirs}"
+    else:
+        alike, what = False, "PyTorch accepts this"
+    assert alike != bool(error.unlike), f"{what}; stated: {error.exception.__name__}, {error.unlike or 'as PyTorch'}"
+
+
+def check_as_accurate_as_pytorch(example: Example, arrays: Sequence[Any], dtype: Any) -> None:
+    """In two bytes no output or gradient is off by more than a unit in the last place, or twice what PyTorch's is."""
+    exact = results_of(example, [a.astype(np.float64) for a in arrays], dtype)
+    both = zip(exact, results_of(example, arrays, dtype), _results_in_pytorch(example, arrays, dtype), strict=True)
+    for (name, right), (_, ours), theirs in both:
+        finite = np.isfinite(right) & np.isfinite(theirs)
+        unit = float(tinytorch.finfo(dtype).eps) * float(np.abs(right[finite]).max(initial=0)) + 1e-6
+        error, allowed = (np.abs(a.astype(np.float64) - right)[finite].max(initial=0) for a in (ours, theirs))
+        assert error <= max(2 * allowed, unit), (
+            f"{example.id}, {dtype}: {name} is off by {error:.3g}, PyTorch's by {allowed:.3g}, a unit is {unit:.3g}"
+        )
+
+
+def _results_in_pytorch(example: Example, arrays: Sequence[Any], dtype: Any) -> list[Any]:
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    inputs = [_torch_tensor(a).requires_grad_() for a in arrays]
+    with sdpa_kernel(SDPBackend.MATH):
+        outputs = listed(example.call(torch, *inputs))
+        seeds = [_torch_tensor(c) for c in positive_cotangents(outputs, dtype)]
+        pairs = [(y, c.to(y.dtype)) for y, c in zip(outputs, seeds, strict=True) if y.requires_grad]
+        grads = torch.autograd.grad([y for y, _ in pairs], inputs, [c for _, c in pairs], materialize_grads=True)
+    return [array_of(z) for z in (*outputs, *grads)]
+
+
+def _torch_tensor(a: Any) -> Any:
+    import torch
+
+    if a.dtype.name == "bfloat16":
+        return torch.from_numpy(a.astype(np.float32)).bfloat16()
+    return torch.from_numpy(a.copy())
 
 
 def check_oracle(example: Example, dtype: Any, second: bool = True) -> None:
@@ -241,11 +441,7 @@ def compare_with_torch(
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     def theirs(a: Any) -> Any:
-        if not isinstance(a, np.ndarray):
-            return a
-        if a.dtype.name == "bfloat16":
-            return torch.from_numpy(a.astype(np.float32)).bfloat16()
-        return torch.from_numpy(a.copy())
+        return _torch_tensor(a) if isinstance(a, np.ndarray) else a
 
     ours_in = [tinytorch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arrays]
     theirs_in = [theirs(a) for a in arrays]

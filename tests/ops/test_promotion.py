@@ -95,11 +95,13 @@ def test_of_one_tensor(a: Any) -> None:
             lambda t, x: x.amax(),
             lambda t, x: x.argmax() if x.dtype != t.bool else x,  # of truth values only here
             lambda t, x: t.cumsum(x, 0),
-            lambda t, x: x.any() if x.dtype != t.uint8 else x,  # uint8 in PyTorch, from when it had no bool
-            lambda t, x: x.all() if x.dtype != t.uint8 else x,
+            lambda t, x: x.any(),
+            lambda t, x: x.all(),
+            lambda t, x: x.sum_to_size(x.shape),
+            lambda t, x: x.sum_to_size(1) if x.ndim else x,
             lambda t, x: t.abs(x) if x.dtype != t.bool else x,
             lambda t, x: t.sign(x.detach()) if x.dtype != t.bool else x,  # requires no grad here, zeros in PyTorch
-            lambda t, x: t.square(x) if x.dtype != t.bool else x,
+            lambda t, x: t.square(x),
             lambda t, x: t.reciprocal(x),
             lambda t, x: x.isnan(),
             lambda t, x: x.long(),

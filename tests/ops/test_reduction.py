@@ -76,14 +76,42 @@ CALLS: dict[str, Any] = {
     "number": (lambda t, x: (x.sum(0), x.mean(-1), x.amax(0), x.max(0)[0], x.prod(0)), np.array(3.0)),
     "int_prod": (lambda t, x: x.prod(), np.array([2, 3, 4], np.int32)),
     "max_other": (lambda t, x: t.max(x, x.flip(0)), X),
+    "prod_of_a_number": (lambda t, x: (x.prod(), x.prod(0), x.prod(-1, keepdim=True)), np.array(0.0)),
+    "prod_dtype": (lambda t, x: (x.prod(dtype=t.float32), t.prod(x, 1, True, dtype=t.float64)), np.ones((2, 3), int)),
+    "prod_in_integers": (lambda t, x: (x.prod(1, dtype=t.uint8), x.prod(dtype=t.bool)), np.full((2, 3), 10, np.int16)),
+    "prod_axis": (lambda t, x: x.prod(axis=1), X),
+    "sum_in_integers": (lambda t, x: (x.sum(1, dtype=t.int8), x.sum(dtype=t.int32)), np.full((2, 3), 100)),
+    "sum_truncated": (lambda t, x: x.detach().sum(dtype=t.int64), X * 10),
+    "sum_in_bools": (lambda t, x: x.sum(0, dtype=t.bool), np.array([[2, 0], [2, 0]])),
+    "mean_dtype": (lambda t, x: t.mean(x, 0, dtype=t.float32), np.arange(3)),
+    "mean_dim_list": (lambda t, x: x.mean(dim=[0, 2]), X),
+    "cumsum_dtype": (lambda t, x: (x.cumsum(0, dtype=t.float32), x.cumsum(0, dtype=t.int8)), np.full(3, 100, np.int8)),
+    "cumsum_axis": (lambda t, x: x.cumsum(axis=1), X),
+    "any_uint8": (lambda t, x: (x.any(), x.any(1), x.any((0, 1), keepdim=True)), np.array([[0, 3]], np.uint8)),
+    "all_uint8": (lambda t, x: (x.all(), x.all(1), x.all((0, 1), keepdim=True)), np.array([[0, 3]], np.uint8)),
+    "any_of_numbers": (lambda t, x: (x.any(1), x.all(dim=[0])), np.array([[0.0, np.nan], [0, 0]])),
+    "square_bool": (lambda t, x: t.square(x), X > 0),
+    "amax_of_kept_nothing": (lambda t, x: (x.amax(1), x.amin((1, 2)), x.max(1)[1]), np.zeros((0, 3, 2))),
+    "argmax_of_kept_nothing": (lambda t, x: (x.argmax(1), x.argmin(1, keepdim=True)), np.zeros((0, 3))),
+    "var_forms": (lambda t, x: (t.var(x, 1, False), t.var(x, [0, 1], correction=0.5), t.var(x, False)), X),
+    "std_forms": (lambda t, x: (x.std(0, True, True), x.std(unbiased=False), t.std(x, correction=None)), X),
 }
+for _c in (2, 3, 2.5):  # more is taken off than there is
+    for _name in ("var", "std"):
+        CALLS[f"{_name}_{_c}_of_two"] = (lambda t, x, n=_name, c=_c: getattr(t, n)(x, correction=c), np.array([1.0, 2]))
+        CALLS[f"{_name}_{_c}_of_rows"] = (
+            lambda t, x, n=_name, c=_c: getattr(t, n)(x, 1, correction=c),
+            np.array([[1.0, 2.0], [3.0, 5.0]]),
+        )
+CALLS["var_of_one"] = (lambda t, x: x.var(), np.array([1.0]))
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", CALLS)
 def test_as_pytorch(name: str) -> None:
     call, x = CALLS[name]
-    compare_with_torch(call, [x], second=bool(x.dtype == np.float64 and np.isfinite(x).all()))
+    second = bool(x.dtype == np.float64 and np.isfinite(x).all()) and "_of_" not in name
+    compare_with_torch(call, [x], second=second)
 
 
 @pytest.mark.oracle
@@ -138,6 +166,67 @@ def test_prod_with_zeros_by_hand() -> None:
     x = tinytorch.tensor([0.0, 0.0, 4.0], requires_grad=True)
     x.prod().backward()
     assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_a_product_in_two_bytes_is_formed_in_four() -> None:
+    for dtype, n in ((tinytorch.bfloat16, 64), (tinytorch.float16, 512)):
+        step = 1 + float(tinytorch.finfo(dtype).eps)
+        x = tinytorch.full((n,), step, dtype=dtype, requires_grad=True)
+        y = x.prod()
+        y.backward()
+        exact = np.float64(step) ** n
+        assert y.dtype == dtype and y.item() == float(np.float64(exact).astype(dtype))
+        np.testing.assert_allclose(x.grad.double().numpy(), exact / step, rtol=float(tinytorch.finfo(dtype).eps))
+
+
+def test_a_product_of_a_number_has_its_gradient() -> None:
+    for value in (0.0, 3.0):
+        for call in (lambda x: x.prod(), lambda x: x.prod(0), lambda x: x.prod(-1, keepdim=True)):
+            x = tinytorch.tensor(value, requires_grad=True)
+            call(x).backward()
+            assert x.grad.item() == 1
+
+
+def test_variance_of_too_few_has_no_slope_of_its_own() -> None:
+    """PyTorch's values, where n <= correction."""
+    for dim, correction, expected in ((0, 3, [1, -1]), (0, 2, [-np.inf, np.inf]), (None, 3, [np.inf, np.inf])):
+        x = tinytorch.tensor([1.0, 2.0], requires_grad=True)
+        y = x.var(dim, correction=correction)
+        y.backward()
+        assert y.item() == np.inf and x.grad.tolist() == expected
+    x = tinytorch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    x.var(correction=3).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [np.inf, np.nan, np.inf])
+
+
+def test_dtypes_without_pytorch() -> None:
+    ints = tinytorch.tensor([[100, 100], [1, 0]], dtype=tinytorch.int8)
+    assert ints.sum(1).tolist() == [200, 1] and ints.sum(1).dtype == tinytorch.int64
+    assert ints.sum(1, dtype=tinytorch.int8).tolist() == [-56, 1]
+    assert ints.prod(dtype=tinytorch.float32).dtype == tinytorch.float32
+    assert ints.cumsum(1, dtype=tinytorch.uint8).tolist() == [[100, 200], [1, 1]]
+    assert ints.sum_to_size(2, 2) is ints and ints.sum_to_size(1, 2).dtype == tinytorch.int64
+    truth = ints.bool()
+    assert truth.sum_to_size(1, 2).tolist() == [[2, 1]] and truth.sum_to_size(1, 2).dtype == tinytorch.int64
+    assert truth.square().tolist() == [[1, 1], [1, 0]] and truth.square().dtype == tinytorch.int64
+    bytes_ = ints.to(tinytorch.uint8)
+    for y, values in ((bytes_.any(1), [1, 1]), (bytes_.all(1), [1, 0]), (bytes_.all(), 0)):
+        assert y.dtype == tinytorch.uint8 and y.tolist() == values
+    assert ints.any(1).dtype == tinytorch.bool
+
+
+def test_where_nothing_is_reduced_nothing_is_missing() -> None:
+    empty = tinytorch.zeros(0, 3, 2, requires_grad=True)
+    for y, shape in (
+        (empty.amax(1), (0, 2)),
+        (empty.amin((1, 2), keepdim=True), (0, 1, 1)),
+        (empty.max(2).values, (0, 3)),
+    ):
+        assert y.shape == shape
+        (grad,) = tinytorch.autograd.grad(y.sum(), empty)
+        assert grad.shape == empty.shape
+    indices = empty.argmax(1, keepdim=True)
+    assert indices.shape == (0, 1, 2) and indices.dtype == tinytorch.int64
 
 
 def test_unknown_keywords_are_refused() -> None:

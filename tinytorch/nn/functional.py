@@ -7,10 +7,11 @@ no rope, no swiglu and no low_rank_linear.
 
 from __future__ import annotations
 
-from ..dtypes import float32, float64
+from ..dtypes import float32, float64, is_floating
 from ..modes import no_grad
 from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, swiglu, tanh
 from ..ops.attention import scaled_dot_product_attention
+from ..ops.common import in_float32
 from ..ops.indexing import embedding, one_hot
 from ..ops.joining import pad
 from ..ops.linalg import linear
@@ -61,8 +62,8 @@ def batch_norm(
 
     input (B, C) or (B, C, ...), the rest (C,). In training the statistics are the batch's, over all
     dimensions but C, with the biased variance; and the running ones, where given, are moved in place:
-    running += momentum * (batch's - running), with the unbiased variance. Raises ValueError for an eps that is
-    negative, or zero in training.
+    running += momentum * (batch's - running), with the unbiased variance. Of float16 and bfloat16 all is computed in
+    float32, and weight and bias may be that too. Raises ValueError for an eps that is negative, or zero in training.
     """
     if training and eps <= 0.0:
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
@@ -78,26 +79,38 @@ def batch_norm(
         if tensor is not None and tuple(tensor.shape) != (channels,):
             raise RuntimeError(f"{name} should contain {channels} elements, got shape {tuple(tensor.shape)}")
     shape = (1, channels) + (1,) * (input.ndim - 2)
-    if training:
-        count = input.numel() // channels
-        if count == 1:
-            raise ValueError(
-                f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}"
-            )
-        dims = (0, *range(2, input.ndim))
-        mean = input.mean(dims, keepdim=True)
-        centred = input - mean
-        var = (centred * centred).mean(dims, keepdim=True)
-        if running_mean is not None and running_var is not None and count:  # an empty batch moves nothing
-            with no_grad():
-                running_mean.add_(mean.reshape(-1) - running_mean, alpha=momentum)
-                running_var.add_(var.reshape(-1) * (count / (count - 1)) - running_var, alpha=momentum)
-    else:
-        if running_mean is None or running_var is None:
-            raise ValueError("batch_norm needs running_mean and running_var when training is False")
-        centred = input - running_mean.reshape(shape)
-        var = running_var.reshape(shape)
-    y = centred * (var + eps).rsqrt()
-    if weight is not None:
-        y = y * weight.reshape(shape)
-    return y if bias is None else y + bias.reshape(shape)
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"batch_norm: the input must be floating point, got {input.dtype}: convert it with .float()")
+    count = input.numel() // channels
+    if training and count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
+    if not training and (running_mean is None or running_var is None):
+        raise ValueError("batch_norm needs running_mean and running_var when training is False")
+
+    def normalized(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        if training:
+            dims = (0, *range(2, x.ndim))
+            mean = x.mean(dims, keepdim=True)
+            centred = x - mean
+            var = (centred * centred).mean(dims, keepdim=True)
+            if count:  # an empty batch moves nothing
+                _move(running_mean, mean.reshape(-1), momentum)
+                _move(running_var, var.reshape(-1) * (count / (count - 1)), momentum)
+        else:
+            assert running_mean is not None and running_var is not None
+            centred = x - running_mean.to(x.dtype).reshape(shape)
+            var = running_var.to(x.dtype).reshape(shape)
+        y = centred * (var + eps).rsqrt()
+        if weight is not None:
+            y = y * weight.reshape(shape)
+        return y if bias is None else y + bias.reshape(shape)
+
+    return in_float32(normalized, input, weight, bias)
+
+
+def _move(running: Tensor | None, batch: Tensor, momentum: float) -> None:
+    """running += momentum * (batch - running), in the dtype of the batch's statistics: then it is rounded once."""
+    if running is not None:
+        with no_grad():
+            wide = running.to(batch.dtype)
+            running.copy_(wide + (batch - wide) * momentum)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import is_floating
+from ..dtypes import int64, is_floating
 from ..function import Function
 from ..kernels import arithmetic as kernels
 from ..modes import mode
@@ -223,7 +223,8 @@ def abs(input: Tensor) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """input * input"""
+    """input * input; truth values as int64."""
+    input = input.to(int64) if input.dtype.kind == "b" else input
     return mul(input, input)
 
 

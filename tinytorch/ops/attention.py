@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import float32, float64
 from ..function import FusedFunction
 from ..kernels import attention as kernels
 from ..random import default_generator
-from .common import array_of, wrap
+from .common import array_of, in_float32, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -31,6 +30,22 @@ class Attention(FusedFunction):
         ),
         (lambda t, q, k, v: _sdpa(t)(q, k, v, attn_mask=_mask(t)), (1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4)),
         (lambda t, q, m: _sdpa(t)(q, q, q, attn_mask=m), (2, 3, 4), (3, 3)),
+    )
+    long_examples = (
+        (lambda t, q, k, v: _sdpa(t)(q, k, v), (1, 1, 2, 4), (1, 1, 10_000, 4), (1, 1, 10_000, 3)),
+        (lambda t, q, k, v: _sdpa(t)(q, k, v), (1, 1, 10_000, 4), (1, 1, 2, 4), (1, 1, 2, 3)),
+        (lambda t, q, k, v: _sdpa(t)(q, k, v - 0.5), (1, 1, 2, 4), (1, 1, 3, 4), (1, 1, 3, 10_000)),
+        (lambda t, q, k: _sdpa(t)(q, k, k), (1, 1, 2, 10_000), (1, 1, 3, 10_000)),
+        (lambda t, q, m: _sdpa(t)(q, q, q, attn_mask=m), (10_000, 3, 4), (3, 3)),
+    )
+    errors = (
+        (lambda t, q, k: _sdpa(t)(q, k, k), (1, 3, 4), (1, 5, 2), RuntimeError, "must have one head size"),
+        (lambda t, q, v: _sdpa(t)(q, q, v), (1, 3, 4), (1, 5, 4), RuntimeError, "key and value one length"),
+        (lambda t, q, k: _sdpa(t)(q, k, k), (1, 3, 3, 4), (1, 2, 5, 4), RuntimeError, "batch and heads must agree"),
+        (lambda t, q: _sdpa(t)(q, q.half(), q), (1, 3, 4), RuntimeError, "expected one dtype, got"),
+        (lambda t, q, m: _sdpa(t)(q, q, q, m), (2, 3, 4), (2, 2), RuntimeError, "attn_mask (2, 2) does not broadcast"),
+        (lambda t, q, m: _sdpa(t)(q, q, q, m, is_causal=True), (2, 3, 4), (3, 3), RuntimeError, "either attn_mask or"),
+        (lambda t, q: _sdpa(t)(q, q, q, dropout_p=-0.5), (2, 3, 4), ValueError, "dropout_p must be", "RuntimeError"),
     )
 
     @staticmethod
@@ -108,10 +123,9 @@ def scaled_dot_product_attention(
     options: dict[str, Any] = {"causal": is_causal, "scale": scale}
     if dropout_p:
         options.update(dropout=dropout_p, seed=default_generator.seed_of_kernel())
-    if q.array.dtype not in (float32, float64) or (mask is not None and mask.requires_grad):
-        y: Tensor = Attention.composite(q, k, v, mask, **options)  # the kernel has no gradient for the mask
-    else:
-        y = Attention.apply(q, k, v, mask, **options)
+    # The kernel has no gradient for the mask.
+    function = Attention.composite if mask is not None and mask.requires_grad else Attention.apply
+    y = in_float32(function, q, k, v, mask, **options)
     return y if query.ndim == 4 else y.reshape(*query.shape[:-1], value.shape[-1])
 
 

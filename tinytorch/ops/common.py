@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import DType, get_default_dtype, is_floating, result_type
+from ..dtypes import DType, float32, float64, get_default_dtype, int64, is_floating, result_type
 from ..function import Function
+from ..kernels import arithmetic
 from ..kernels.traced import ARRAYS
 from ..modes import mode
 
@@ -20,6 +23,8 @@ Dims = int | Sequence[int] | None
 
 
 _NUMBERS = frozenset({int, float})
+_STRETCH = 64  # numbers that are added one after the other, where there are more than _LONG
+_LONG = 256
 
 
 def is_tensor(value: Any) -> bool:
@@ -56,6 +61,72 @@ def owned(ctx: Any, index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple([owned(ctx, part) for part in index])
     return index.copy() if type(index) in ARRAYS and True in ctx.needs_input_grad else index
+
+
+def in_two_bytes(dtype: DType) -> bool:
+    """Whether it is float16 or bfloat16, which add up in float32: their own sums stand still at 2048 and at 256."""
+    return dtype.itemsize == 2 and is_floating(dtype)
+
+
+def widened(array: Any) -> Any:
+    """The array; in float32 if it is float16 or bfloat16."""
+    return array.astype(float32) if in_two_bytes(array.dtype) else array
+
+
+def in_float32(function: Any, *operands: Any, **params: Any) -> Tensor:
+    """function(*operands, **params); of float16 and bfloat16 computed in float32, and rounded once, at the end."""
+    dtype = operands[0].array.dtype
+    if not in_two_bytes(dtype):
+        result: Tensor = function(*operands, **params)
+        return result
+    wide = [x.to(float32) if is_tensor(x) and in_two_bytes(x.array.dtype) else x for x in operands]
+    result = function(*wide, **params)
+    return result.to(dtype)
+
+
+def summed(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
+    """x.sum(axis=axes, keepdims=keepdims); float16 and bfloat16 add up in float32, integers and bools in int64."""
+    dtype = x.dtype
+    if dtype in (float32, float64):
+        return total(x, axes, keepdims)
+    if dtype.kind in "biu":
+        return x.sum(axis=axes, keepdims=keepdims, dtype=int64)
+    return total(x.astype(float32), axes, keepdims).astype(dtype)
+
+
+def total(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
+    """x.sum(axis=axes, keepdims=keepdims) of float32 or float64, over dimensions counted from the front.
+
+    NumPy and the kernels add what lies together in memory in pairs or in stretches, but along other dimensions one
+    after the other, where the sum of a million float32 is off by a hundredth. So these are added in stretches too.
+    """
+    if x.size > _LONG and x.dtype == float32 and not _adds_in_pairs(x, axes):
+        for axis in axes:
+            while x.shape[axis] > _LONG:
+                x = _in_stretches(x, axis)
+            x = arithmetic.total(x, (axis,), keepdims=True)
+        return x if keepdims else x.squeeze(axes)
+    return arithmetic.total(x, axes, keepdims)
+
+
+def _adds_in_pairs(x: Any, axes: tuple[int, ...]) -> bool:
+    """Whether what is added lies together in memory, or is not much."""
+    count = 1
+    for axis in axes:
+        count *= x.shape[axis]
+    return count <= _LONG or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes))
+
+
+def _in_stretches(x: Any, axis: int) -> Any:
+    """k sums, in place of a dimension of n: of each k-th of its elements, _STRETCH at most."""
+    n = x.shape[axis]
+    k = -(-n // _STRETCH)
+    lead, left = (slice(None),) * axis, n % k
+    rows = x[(*lead, slice(n - left))].reshape(*x.shape[:axis], n // k, k, *x.shape[axis + 1 :])
+    sums = arithmetic.total(rows, (axis,))
+    if left:
+        sums[(*lead, slice(left))] += x[(*lead, slice(n - left, n))]
+    return sums
 
 
 def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Tensor, Tensor]:
@@ -98,17 +169,26 @@ def floating(input: Tensor) -> Tensor:
 
 def normalize_dim(dim: int, ndim: int) -> int:
     """A dimension counted from the front. A tensor of no dimensions accepts 0 and -1."""
+    if type(dim) is not int:
+        dim = _integer(dim)
     size = max(ndim, 1)
     if not -size <= dim < size:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})")
     return dim % size
 
 
+def _integer(dim: Any) -> int:
+    if not isinstance(dim, bool):
+        with contextlib.suppress(TypeError):
+            return operator.index(dim)
+    raise TypeError(f"a dimension must be an integer, got {dim!r}")
+
+
 def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
     """Dimensions counted from the front, without repetition; None means all of them."""
     if dim is None:
         return tuple(range(ndim))
-    dims = tuple(normalize_dim(int(d), ndim) for d in (dim if isinstance(dim, Sequence) else (dim,)))
+    dims = tuple([normalize_dim(d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))])
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"dim {dim} names a dimension twice")
     return dims if ndim else ()

@@ -188,6 +188,10 @@ class Where(Function):
 
     arrays_too = True
     examples = ((lambda t, a, b: t.where(t.tensor([True, False, True, False]), a, b), (3, 4), (3, 1)),)
+    long_examples = (
+        (lambda t, a, b: t.where(t.zeros(10_000, dtype=t.bool), a, b), (10_000,), ()),
+        (lambda t, a, b: t.where(t.ones(10_000, dtype=t.bool), a, b), (2, 1), (10_000,)),
+    )
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any, condition: Any) -> Any:

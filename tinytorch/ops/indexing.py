@@ -11,7 +11,7 @@ from ..function import Function
 from ..kernels.embedding import add_within_rows, embedding_backward, first_invalid, index_add, take_rows
 from ..kernels.tape import launch
 from ..kernels.traced import ARRAYS
-from .common import array_of, as_array, contiguous, is_tensor, normalize_dim, owned, wrap
+from .common import array_of, as_array, contiguous, in_two_bytes, is_tensor, normalize_dim, owned, widened, wrap
 from .reduction import ValuesIndices
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class Index(Function):
         (lambda t, x: x[t.tensor([True, False, True])], (3, 4)),
         (lambda t, x: x[1, 2], (3, 4)),
     )
+    long_examples = (
+        (lambda t, x: x[t.zeros(10_000, dtype=t.int64)], (3, 4)),
+        (lambda t, x: x[t.zeros(10_000, dtype=t.int64), t.full((10_000,), 2)], (3, 4)),
+        (lambda t, x: x[:, t.zeros(10_000, dtype=t.int64)], (3, 4)),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any) -> Any:
@@ -74,12 +79,18 @@ class Scatter(Function):
     """y = zeros, to which x is added at an index: the transpose of Index"""
 
     examples = (
-        (lambda t, x: t.zeros(3, 4, dtype=x.dtype).index_put((t.tensor([0, 2, 0]),), x, accumulate=True), (3, 4)),
+        (lambda t, x: _put(t, x, t.tensor([0, 2, 0])), (3, 4)),
+    )
+    long_examples = (
+        (lambda t, x: _put(t, x, t.zeros(10_000, dtype=t.int64)), (10_000, 4)),
+        (lambda t, x: _put(t, x, t.zeros(10_000, dtype=t.int64), t.full((10_000,), 2)), (10_000,)),
     )
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, shape: tuple[int, ...]) -> Any:
         ctx.index = owned(ctx, index)
+        if in_two_bytes(x.dtype):
+            return Scatter.forward(ctx, x.astype(float32), index, shape).astype(x.dtype)
         y = np.zeros(shape, x.dtype, like=x)
         if isinstance(index, tuple) and len(index) == 1:
             (index,) = index
@@ -96,6 +107,10 @@ class Scatter(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         return Index.apply(g, index=ctx.index)
+
+
+def _put(t: Any, x: Any, *index: Any) -> Any:
+    return t.zeros(3, 4, dtype=x.dtype).index_put(index, x, accumulate=True)
 
 
 class IndexAssign(Function):
@@ -129,6 +144,10 @@ class Gather(Function):
     """y[i][j] = x[index[i][j]][j] for dim 0, and likewise for any dim"""
 
     examples = ((lambda t, x: x.gather(1, t.tensor([[0, 0], [2, 1]])), (3, 4)),)
+    long_examples = (
+        (lambda t, x: x.gather(1, t.zeros(3, 10_000, dtype=t.int64)), (3, 4)),
+        (lambda t, x: x.gather(0, t.zeros(10_000, 4, dtype=t.int64)), (3, 4)),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, dim: int) -> Any:
@@ -145,10 +164,16 @@ class ScatterAdd(Function):
     """y = x, with src[i][j] added at y[index[i][j]][j] for dim 0, and likewise for any dim"""
 
     examples = ((lambda t, x, s: x.scatter_add(0, t.tensor([[0, 0, 1], [2, 0, 1]]), s), (3, 4), (2, 3)),)
+    long_examples = (
+        (lambda t, x, s: x.scatter_add(0, t.zeros(10_000, 4, dtype=t.int64), s), (3, 4), (10_000, 4)),
+        (lambda t, x, s: x.scatter_add(1, t.zeros(3, 10_000, dtype=t.int64), s), (3, 4), (3, 10_000)),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, src: Any, index: Any, dim: int) -> Any:
         ctx.index, ctx.dim, ctx.shape = owned(ctx, index), dim, src.shape
+        if in_two_bytes(x.dtype):
+            return ScatterAdd.forward(ctx, x.astype(float32), src.astype(float32), index, dim).astype(x.dtype)
         y, src = x.copy(), src[tuple(slice(n) for n in index.shape)]
         if x.dtype in (float32, float64) and index.size and dim == x.ndim - 1 and index.shape[:-1] == x.shape[:-1]:
             places = contiguous(index).astype(np.int64, copy=False).reshape(-1, index.shape[-1])
@@ -171,6 +196,7 @@ class Embedding(Function):
     """y[..., :] = weight[index[...], :]"""
 
     examples = ((lambda t, w: t.nn.functional.embedding(t.tensor([[0, 2], [2, 1]]), w), (3, 4)),)
+    long_examples = ((lambda t, w: t.nn.functional.embedding(t.full((2, 5_000), 2), w), (3, 4)),)
 
     @staticmethod
     def forward(ctx: Any, weight: Any, index: Any, padding_idx: int | None) -> Any:
@@ -186,13 +212,13 @@ class Embedding(Function):
 class EmbeddingBackward(Function):
     """y[v] = sum of x[...] over the places with index v: the transpose of Embedding"""
 
-    examples = ((lambda t, x: _embedding_backward(t, x), (2, 3, 4)),)
+    examples = ((lambda t, x: _embedding_backward(t, x, t.tensor([[0, 2, 1], [2, 1, 2]])), (2, 3, 4)),)
+    long_examples = ((lambda t, x: _embedding_backward(t, x, t.full((10_000,), 2)), (10_000, 4)),)
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, padding_idx: int | None, rows: int) -> Any:
         ctx.index, ctx.padding_idx = owned(ctx, index), padding_idx
-        wide = x.dtype if x.dtype in (float32, float64) else float32  # float16 and bfloat16 add up in float32
-        flat = contiguous(x.reshape(index.size, x.shape[-1])).astype(wide, copy=False)
+        flat = contiguous(widened(x).reshape(index.size, x.shape[-1]))
         y = embedding_backward(flat, contiguous(index.reshape(-1)).astype(np.int64, copy=False), rows)
         y = y.astype(x.dtype, copy=False)
         if padding_idx is not None:
@@ -207,10 +233,10 @@ class EmbeddingBackward(Function):
         return rows.masked_fill(wrap((ctx.index == ctx.padding_idx)[..., None]), 0.0)
 
 
-def _embedding_backward(t: Any, x: Any) -> Any:
+def _embedding_backward(t: Any, x: Any, index: Any) -> Any:
     """The gradient of an embedding as a function of its cotangent x."""
     weight = t.zeros(3, 4, dtype=x.dtype, requires_grad=True)
-    y = t.nn.functional.embedding(t.tensor([[0, 2, 1], [2, 1, 2]]), weight, padding_idx=1)
+    y = t.nn.functional.embedding(index, weight, padding_idx=1)
     return t.autograd.grad(y, weight, x, create_graph=True)[0]
 
 

@@ -9,9 +9,8 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import gemm
-from ..kernels.arithmetic import column_sums
 from ..kernels.stored import stored_floats
-from .common import is_tensor, promote
+from .common import is_tensor, promote, summed
 from .stored import TWO_BYTES, StoredLinear, as_rows, decoded_linear, decoded_linear_backward, may_stay_stored
 
 if TYPE_CHECKING:
@@ -34,11 +33,21 @@ class Matmul(Function):
     examples = (
         (lambda t, a, b: a @ b, (3, 4), (4, 5)),
         (lambda t, a, b: t.matmul(a, b), (2, 3, 4), (2, 4, 5)),
-        (lambda t, a, b: a @ b, (2, 1, 3, 4), (5, 4, 2)),
+        (lambda t, a, b: a @ b, (6, 1, 3, 4), (5, 4, 2)),
         (lambda t, a, b: a @ b, (4,), (2, 4, 3)),
         (lambda t, a, b: a @ b, (2, 3, 4), (4,)),
         (lambda t, a, b: a @ b.mT, (2, 3, 4), (5, 4)),
         (lambda t, a, b: a @ b, (3, 0), (0, 2)),
+    )
+    errors = (
+        (lambda t, a, b: a @ b, (3, 4), (3, 4), RuntimeError, "inner sizes must agree"),
+        (lambda t, a, b: a @ b, (2, 3, 4), (3, 4, 5), RuntimeError, "(2, 3, 4)"),
+        (lambda t, a, b: a @ b, (), (3,), RuntimeError, "at least 1D"),
+        (lambda t, a, b: a @ b.half(), (3, 4), (4, 5), RuntimeError, "float16"),
+        (lambda t, a, b: t.mm(a, b), (3, 4), (4,), RuntimeError, "2 dimensions, got shape (4,)"),
+        (lambda t, a, b: t.bmm(a, b), (1, 3, 4), (2, 4, 5), RuntimeError, "batch sizes differ"),
+        (lambda t, a, b: t.mv(a, b), (3, 4), (4, 1), RuntimeError, "1 dimensions, got shape (4, 1)"),
+        (lambda t, a, b: t.dot(a, b), (3,), (4,), RuntimeError, "inner sizes must agree"),
     )
 
     @staticmethod
@@ -61,6 +70,18 @@ class Linear(FusedFunction):
     examples = (
         (lambda t, x, w, b: t.nn.functional.linear(x, w, b), (2, 3, 4), (5, 4), (5,)),
         (lambda t, x, w: t.nn.functional.linear(x, w), (3, 4), (5, 4)),
+    )
+    errors = (
+        (lambda t, x, w: t.nn.functional.linear(x, w), (3, 4), (4, 5), RuntimeError, "does not fit weight (4, 5)"),
+        (lambda t, x, w: t.nn.functional.linear(x, w.half()), (3, 4), (5, 4), RuntimeError, "must have one dtype"),
+        (
+            lambda t, x, w, b: t.nn.functional.linear(x, w, b),
+            (3, 4),
+            (5, 4),
+            (4,),
+            RuntimeError,
+            "bias (4,) does not fit",
+        ),
     )
 
     @staticmethod
@@ -93,7 +114,7 @@ class Linear(FusedFunction):
         else:
             dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1])
         dw = None if x is None else _product(rows.T, as_rows(x))
-        db = column_sums(rows) if ctx.needs_input_grad[2] else None
+        db = summed(rows, (0,)) if ctx.needs_input_grad[2] else None
         return dx, dw, db
 
 

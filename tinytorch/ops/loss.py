@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import float32, float64, is_floating
+from ..dtypes import is_floating
 from ..function import FusedFunction
 from ..kernels import loss as kernels
 from ..kernels.tape import launch
 from .activation import softplus
-from .common import array_of, as_array, contiguous, wrap
+from .common import array_of, as_array, contiguous, in_float32, is_tensor, promote, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -29,6 +29,29 @@ class CrossEntropy(FusedFunction):
         (lambda t, x: _cross_entropy(t)(x, t.tensor([1, -100, 3]), label_smoothing=0.2), (3, 4)),
         (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), reduction="none", ignore_index=0), (3, 4)),
         (lambda t, x: _cross_entropy(t)(x, t.tensor([[1, 0], [3, 3]]), reduction="sum"), (2, 4, 2)),
+    )
+    long_examples = (
+        (lambda t, x: _cross_entropy(t)(x, t.arange(10_000) % 4), (10_000, 4)),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), label_smoothing=0.2), (3, 10_000)),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), reduction="none"), (3, 10_000)),
+    )
+    errors = (
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 4])), (3, 4), IndexError, "target[2] is 4, which is out of"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, -1, 3])), (3, 4), IndexError, "target[1] is -1, which is out"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0])), (3, 4), ValueError, "expect a target of shape (3,)"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([True, False, True])), (3, 4), RuntimeError, "integer dtype"),
+        (lambda t, x: _cross_entropy(t)(x.long(), t.tensor([1, 0, 3])), (3, 4), RuntimeError, "got int64"),
+        (lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), reduction="max"), (3, 4), ValueError, "'max'"),
+        (lambda t, x, w: _cross_entropy(t)(x, t.tensor([1, 0, 3]), w), (3, 4), (5,), RuntimeError, "got float"),
+        (lambda t, x, w: _cross_entropy(t)(x, t.tensor([1, 0, 3]), w), (3, 4), (1, 4), RuntimeError, "(1, 4)"),
+        (lambda t, x, w: _cross_entropy(t)(x, t.tensor([1, 0, 3]), w.half()), (3, 4), (4,), RuntimeError, "float16"),
+        (lambda t, x, p: _cross_entropy(t)(x, p), (3, 4), (3, 5), RuntimeError, "(3, 5) as target must have the shape"),
+        (
+            lambda t, x: _cross_entropy(t)(x, t.tensor([1, 0, 3]), label_smoothing=1.5),
+            (3, 4),
+            RuntimeError,
+            "between 0.0 and 1.0, got 1.5",
+        ),
     )
 
     @staticmethod
@@ -74,6 +97,20 @@ def _check_reduction(reduction: str) -> None:
         raise ValueError(f"{reduction!r} is not a valid value for reduction: 'mean', 'sum' or 'none'")
 
 
+def _check_floating(what: str, x: Tensor) -> None:
+    if not is_floating(x.dtype):
+        raise RuntimeError(f"{what}: expected floating-point scores, got {x.dtype}: convert them with .float()")
+
+
+def _check_weight(what: str, weight: Tensor | None, x: Tensor) -> None:
+    classes = x.shape[min(x.ndim - 1, 1)] if x.ndim else 0
+    if weight is not None and (tuple(weight.shape) != (classes,) or weight.dtype != x.dtype):
+        raise RuntimeError(
+            f"{what}: expected a weight for each of {classes} classes, {x.dtype} ({classes},), got {weight.dtype} "
+            f"{tuple(weight.shape)}"
+        )
+
+
 def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
     """Scores (C,), (N, C) or (N, C, ...) as (rows, C), and class indices as (rows,)."""
     index = as_array(target).copy()  # which backward reads
@@ -96,76 +133,112 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """-ln softmax(input)[target].
+    """-ln softmax(input)[target], or -sum_c target_c ln softmax(input)_c.
 
-    input: scores (C,), (N, C) or (N, C, d...); target: class indices (), (N,) or (N, d...), of an integer
-    dtype. Rows with ignore_index count for nothing; "mean" divides by the others, so it is NaN where there is
-    none. weight (C,) weighs rows by their class.
+    input: scores (C,), (N, C) or (N, C, d...), C the classes; target: class indices (), (N,) or (N, d...), of an
+    integer dtype, or probabilities in the shape of input. Rows with ignore_index count for nothing; "mean" divides by
+    the others, so it is NaN where there is none; of probabilities it divides by all rows. weight (C,) weighs rows by
+    their class, or each probability. Raises RuntimeError where dtypes or the weight do not fit, ValueError where shapes
+    do not, IndexError for a target that is no class.
     """
     _check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
-    if not is_floating(input.dtype):
-        raise RuntimeError(f"cross_entropy: expected floating-point scores, got {input.dtype}")
+    _check_floating("cross_entropy", input)
+    _check_weight("cross_entropy", weight, input)
+    if is_tensor(target) and is_floating(target.dtype):
+        if tuple(target.shape) != tuple(input.shape) or ignore_index >= 0:
+            raise RuntimeError(
+                f"cross_entropy: probabilities {target.dtype} {tuple(target.shape)} as target must have the shape of "
+                f"the scores, {tuple(input.shape)}, and no ignore_index, got {ignore_index}"
+            )
+        return in_float32(_of_probabilities, *promote(input, target), weight, label_smoothing, reduction)
     x, index = _rows("cross_entropy", input, target)
-    if weight is not None:
-        y = _weighted_cross_entropy(x, index, weight, ignore_index, reduction, label_smoothing)
-    else:
-        fused = x.dtype in (float32, float64) and x.shape[1]
-        if not fused:
-            # as the kernel does otherwise
-            launch(kernels.check_classes, "cross_entropy", index, x.shape[1], ignore_index)
-        options = {"target": index, "ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
-        y = CrossEntropy.apply(x.contiguous(), **options) if fused else CrossEntropy.composite(x, **options)
+    options = {"ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
+    y = in_float32(_of_classes, x, weight, target=index, **options)
     return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
 
 
+def _of_classes(x: Tensor, weight: Tensor | None, target: Any, **options: Any) -> Tensor:
+    if weight is not None:
+        return _weighted_cross_entropy(x, target, weight, **options)
+    if x.shape[1]:
+        return CrossEntropy.apply(x.contiguous(), target=target, **options)
+    # The kernel needs a class, and would check the targets.
+    launch(kernels.check_classes, "cross_entropy", target, 0, options["ignore_index"])
+    y: Tensor = CrossEntropy.composite(x, target=target, **options)
+    return y
+
+
 def _weighted_cross_entropy(
-    x: Any, index: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float
+    x: Tensor, target: Any, weight: Tensor, ignore_index: int, smoothing: float, reduction: str
 ) -> Tensor:
     """Row n has loss (1 - e) w_t (-ln p_t) + (e/C) sum_c w_c (-ln p_c), and counts w_t in the mean."""
     logp = x.log_softmax(1)
-    losses = (1 - smoothing) * nll_loss(logp, index, weight, ignore_index, "none")
+    losses, row_weights = _nll(logp, target, weight, ignore_index)
+    losses = (1 - smoothing) * losses
     if smoothing:
         smooth = -(logp * weight).sum(1) * (smoothing / x.shape[1])
-        losses = losses + smooth.masked_fill(index == ignore_index, 0.0)
-    if reduction == "mean":
-        return losses.sum() / _row_weights(index, weight, ignore_index).sum()
-    return _reduced(losses, reduction)
+        losses = losses + smooth.masked_fill(target == ignore_index, 0.0)
+    return losses.sum() / row_weights.sum() if reduction == "mean" else _reduced(losses, reduction)
 
 
-def _row_weights(index: Any, weight: Tensor, ignore_index: int) -> Tensor:
-    kept = index != ignore_index
-    return weight[np.where(kept, index, 0)].masked_fill(~kept, 0.0)
+def _of_probabilities(x: Tensor, target: Tensor, weight: Tensor | None, smoothing: float, reduction: str) -> Tensor:
+    """-sum_c w_c q_c ln p_c of each row, with q = (1 - e) target + e/C; the mean is over rows, whatever they weigh."""
+    dim = min(x.ndim - 1, 1)
+    classes = x.shape[dim]
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / classes
+    terms = x.log_softmax(dim) * target
+    if weight is not None:
+        terms = terms * weight.reshape((classes,) + (1,) * (x.ndim - 1 - dim))
+    return _reduced(-terms.sum(dim), reduction)
 
 
 def nll_loss(
     input: Tensor, target: Any, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """-input[target] for log-probabilities (N, C) or (N, C, d...), weighted by class where weight (C,) is given."""
+    """-input[target] for log-probabilities (N, C) or (N, C, d...), weighted by class where weight (C,) is given.
+
+    target and errors are as cross_entropy's, for class indices.
+    """
     _check_reduction(reduction)
+    _check_floating("nll_loss", input)
+    _check_weight("nll_loss", weight, input)
     x, index = _rows("nll_loss", input, target)
     launch(kernels.check_classes, "nll_loss", index, x.shape[1], ignore_index)
-    kept = index != ignore_index
-    losses = -x.gather(1, np.where(kept, index, 0)[:, None]).squeeze(1)
-    row_weights = wrap(kept.astype(x.dtype)) if weight is None else _row_weights(index, weight, ignore_index)
-    losses = losses.masked_fill(~kept, 0.0) if weight is None else (losses * row_weights).masked_fill(~kept, 0.0)
-    if reduction == "mean":
-        return losses.sum() / row_weights.sum()
-    return _reduced(losses, reduction).reshape(np.shape(array_of(target)) if reduction == "none" else ())
+
+    def loss(x: Tensor, weight: Tensor | None) -> Tensor:
+        losses, row_weights = _nll(x, index, weight, ignore_index)
+        return losses.sum() / row_weights.sum() if reduction == "mean" else _reduced(losses, reduction)
+
+    y = in_float32(loss, x, weight)
+    return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
+
+
+def _nll(x: Tensor, target: Any, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """-w_t x_t of each row, and w_t: 1 where there are no weights, both 0 in rows that are ignored."""
+    kept = target != ignore_index
+    index = np.where(kept, target, 0)
+    losses = -x.gather(1, index[:, None]).squeeze(1)
+    if weight is None:
+        return losses.masked_fill(~kept, 0.0), wrap(kept.astype(x.dtype))
+    row_weights = weight[index].masked_fill(~kept, 0.0)
+    return (losses * row_weights).masked_fill(~kept, 0.0), row_weights
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """(input - target)^2"""
+    """(input - target)^2, of floating-point numbers."""
     _check_reduction(reduction)
-    difference = input - target
-    return _reduced(difference * difference, reduction)
+    x, y = promote(input, target)
+    _check_floating("mse_loss", x)
+    return in_float32(lambda x, y: _reduced((x - y).square(), reduction), x, y)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|"""
     _check_reduction(reduction)
-    return _reduced((input - target).abs(), reduction)
+    return in_float32(lambda x, y: _reduced((x - y).abs(), reduction), *promote(input, target))
 
 
 def binary_cross_entropy_with_logits(
@@ -180,10 +253,15 @@ def binary_cross_entropy_with_logits(
     As ln s(x) = -softplus(-x) and ln(1 - s(x)) = -softplus(x), nothing overflows.
     """
     _check_reduction(reduction)
+    _check_floating("binary_cross_entropy_with_logits", input)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})")
-    positive = target * softplus(-input, threshold=np.inf)
-    if pos_weight is not None:
-        positive = positive * pos_weight
-    losses = positive + (1 - target) * softplus(input, threshold=np.inf)
-    return _reduced(losses if weight is None else losses * weight, reduction)
+
+    def loss(x: Tensor, t: Tensor, weight: Tensor | None, pos_weight: Tensor | None) -> Tensor:
+        positive = t * softplus(-x, threshold=np.inf)
+        if pos_weight is not None:
+            positive = positive * pos_weight
+        losses = positive + (1 - t) * softplus(x, threshold=np.inf)
+        return _reduced(losses if weight is None else losses * weight, reduction)
+
+    return in_float32(loss, *promote(input, target), weight, pos_weight)

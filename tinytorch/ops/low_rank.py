@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ..dtypes import float32, float64
 from ..function import FusedFunction
 from ..kernels import gemm
 from ..kernels.stored import stored_floats
+from .common import summed
 from .linalg import linear
 from .stored import TWO_BYTES, as_rows, decoded_linear, decoded_linear_backward
 
@@ -19,8 +21,12 @@ class LowRankLinear(FusedFunction):
     """y_no = sum_i x_ni w_oi + c_o + s sum_k h_nk b_ok, with h_nk = sum_i x_ni a_ki and w frozen. Hu et al. 2021."""
 
     examples = (
-        (lambda t, x, a, b, c: _example(t, x, a, b, c, t.bfloat16), (2, 3, 4), (2, 4), (5, 2), (5,)),
+        (lambda t, x, a, b, c: _example(t, x, a, b, c, t.bfloat16), (2, 3, 4), (6, 4), (5, 6), (5,)),
         (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (2, 4), (5, 2)),
+    )
+    errors = (
+        (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (2, 5), (5, 2), RuntimeError, "(5, 5)"),
+        (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (3, 4), (5, 2), RuntimeError, "lora_a (3, 4)"),
     )
 
     @staticmethod
@@ -67,13 +73,14 @@ class LowRankLinear(FusedFunction):
             else:
                 dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1])
             gemm.matmul(d, a, out=as_rows(dx), accumulate=True)
-        dc = rows.sum(axis=0) if need_c else None
+        dc = summed(rows, (0,)) if need_c else None
         return dx, None, dc, da, gemm.matmul(rows.T, h) if need_b else None
 
 
 def _example(t: Any, x: Any, a: Any, b: Any, c: Any, dtype: Any) -> Any:
-    """With a fixed weight (5, 4); PyTorch has no such function, and has the weight widened first."""
-    w = (t.arange(20.0).reshape(5, 4) / 8 - 1).to(dtype)  # numbers that every dtype holds
+    """With a fixed weight; PyTorch has no such function, and has the weight widened first."""
+    shape = b.shape[0], a.shape[1]
+    w = (t.arange(math.prod(shape)).reshape(shape) % 20 / 8 - 1).to(dtype)  # numbers that every dtype holds
     if t.__name__ == "tinytorch":
         return low_rank_linear(x, w if x.dtype in (float32, float64) else w.to(x.dtype), c, a, b, 0.5)
     F = t.nn.functional

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..dtypes import finfo, float32, float64
+from ..dtypes import finfo, float32, is_floating
 from ..function import FusedFunction
 from ..kernels import normalization as kernels
-from .common import contiguous
+from .common import contiguous, in_float32, in_two_bytes
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -27,6 +27,18 @@ class LayerNorm(FusedFunction):
         (lambda t, x, w, b: t.nn.functional.layer_norm(x, (4,), w, b), (2, 3, 4), (4,), (4,)),
         (lambda t, x, w: t.nn.functional.layer_norm(x, (3, 4), w), (2, 3, 4), (3, 4)),
         (lambda t, x: t.nn.functional.layer_norm(x, (4,), eps=0.1), (3, 4)),
+    )
+    long_examples = (
+        (lambda t, x, w, b: t.nn.functional.layer_norm(x, (4,), w, b), (10_000, 4), (4,), (4,)),
+        (lambda t, x, w, b: t.nn.functional.layer_norm(x, (10_000,), w, b), (3, 10_000), (10_000,), (10_000,)),
+    )
+    errors = (
+        (lambda t, x: t.nn.functional.layer_norm(x, (3,)), (3, 4), RuntimeError, "(3,) must be the last sizes"),
+        (lambda t, x: t.nn.functional.layer_norm(x, ()), (3, 4), RuntimeError, "normalized_shape ()"),
+        (lambda t, x, w: t.nn.functional.layer_norm(x, (4,), w), (3, 4), (3,), RuntimeError, "(4,), got (3,)"),
+        (lambda t, x, b: t.nn.functional.layer_norm(x, (4,), None, b), (3, 4), (1, 4), RuntimeError, "got (1, 4)"),
+        (lambda t, x, w: t.nn.functional.layer_norm(x, (4,), w.half()), (3, 4), (4,), RuntimeError, "got float16"),
+        (lambda t, x: t.nn.functional.layer_norm(x.long(), (4,)), (3, 4), RuntimeError, "floating point, got int64"),
     )
 
     @staticmethod
@@ -72,6 +84,15 @@ class RMSNorm(FusedFunction):
         (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w, eps=1e-5), (2, 3, 4), (4,)),
         (lambda t, x: t.nn.functional.rms_norm(x, (3, 4), eps=1e-5), (2, 3, 4)),
     )
+    long_examples = (
+        (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w, eps=1e-5), (10_000, 4), (4,)),
+        (lambda t, x, w: t.nn.functional.rms_norm(x, (10_000,), w, eps=1e-5), (3, 10_000), (10_000,)),
+    )
+    errors = (
+        (lambda t, x: t.nn.functional.rms_norm(x, (4, 4)), (3, 4), RuntimeError, "(4, 4) must be the last sizes"),
+        (lambda t, x: t.nn.functional.rms_norm(x.int(), (4,)), (3, 4), RuntimeError, "floating point, got int32"),
+        (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w), (3, 4), (3,), RuntimeError, "(4,), got (3,)"),
+    )
 
     @staticmethod
     def composite(x: Any, w: Any, ndim: int, eps: float) -> Any:
@@ -104,35 +125,30 @@ def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tup
     shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (int(normalized_shape),)
     if not shape or input.array.shape[max(input.array.ndim - len(shape), 0) :] != shape:
         raise RuntimeError(f"{what}: normalized_shape {shape} must be the last sizes of the input {tuple(input.shape)}")
+    dtype = input.array.dtype
+    if not is_floating(dtype):
+        raise RuntimeError(f"{what}: the input must be floating point, got {dtype}: convert it with .float()")
     for p in params:
         if p is not None and p.array.shape != shape:
             raise RuntimeError(f"{what}: expected weight and bias of shape {shape}, got {tuple(p.shape)}")
-        if p is not None and p.array.dtype != input.array.dtype:
+        if p is not None and p.array.dtype != dtype and not (in_two_bytes(dtype) and p.array.dtype == float32):
             raise RuntimeError(f"{what}: expected weight and bias of the input's dtype {input.dtype}, got {p.dtype}")
     return shape
-
-
-def _wide(*tensors: Tensor | None) -> list[Tensor | None]:
-    """float16 and bfloat16 as float32, in which their statistics are exact enough."""
-    return [None if x is None else x.to(float32) for x in tensors]
 
 
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias."""
+    """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias.
+
+    The three have one floating-point dtype; weight and bias of a float16 or bfloat16 input may be float32.
+    """
     shape = _check("layer_norm", input, normalized_shape, weight, bias)
-    if input.array.dtype in (float32, float64):
-        return LayerNorm.apply(input, weight, bias, ndim=len(shape), eps=eps)
-    y: Tensor = LayerNorm.apply(*_wide(input, weight, bias), ndim=len(shape), eps=eps)
-    return y.to(input.dtype)
+    return in_float32(LayerNorm.apply, input, weight, bias, ndim=len(shape), eps=eps)
 
 
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
     shape = _check("rms_norm", input, normalized_shape, weight)
     eps = float(finfo(input.dtype).eps) if eps is None else eps
-    if input.array.dtype in (float32, float64):
-        return RMSNorm.apply(input, weight, ndim=len(shape), eps=eps)
-    y: Tensor = RMSNorm.apply(*_wide(input, weight), ndim=len(shape), eps=eps)
-    return y.to(input.dtype)
+    return in_float32(RMSNorm.apply, input, weight, ndim=len(shape), eps=eps)

@@ -11,10 +11,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..dtypes import int64, is_floating
+from ..dtypes import float32, float64, int64, is_floating, uint8
 from ..function import Function
-from ..kernels.arithmetic import total
-from .common import Dims, array_of, as_array, floating, keyword_aliases, normalize_dim, normalize_dims, wrap
+from .common import (
+    Dims,
+    array_of,
+    as_array,
+    floating,
+    in_float32,
+    in_two_bytes,
+    keyword_aliases,
+    normalize_dim,
+    normalize_dims,
+    summed,
+    total,
+    widened,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -40,13 +53,17 @@ class Sum(Function):
         (lambda t, x: x.sum(dim=(0, -1), keepdim=True), (2, 3, 4)),
         (lambda t, x: x.sum(1), (3, 0)),
     )
+    errors = (
+        (lambda t, x: x.sum(2), (3, 4), IndexError, "range of [-2, 1], but got 2"),
+        (lambda t, x: x.sum((0, -2)), (3, 4), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.sum(1.0), (3, 4), TypeError, "must be an integer, got 1.0"),
+        (lambda t, x: x.sum(sideways=0), (3, 4), TypeError, "'sideways'"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.shape = dims, keepdim, x.shape
-        if x.dtype.kind in "biu":
-            return x.sum(axis=dims, keepdims=keepdim, dtype=int64)
-        return total(x, dims, keepdim)
+        return summed(x, dims, keepdim)
 
     # dy/dx_i = 1
     @staticmethod
@@ -58,12 +75,16 @@ class Mean(Function):
     """y = (1/n) sum_i x_i"""
 
     examples = ((lambda t, x: x.mean(), (3, 4)), (lambda t, x: x.mean(dim=-1, keepdim=True), (2, 3, 4)))
+    errors = (
+        (lambda t, x: x.mean(-3), (3, 4), IndexError, "but got -3"),
+        (lambda t, x: x.long().mean(), (3, 4), RuntimeError, "must be floating point, got int64"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.shape = dims, keepdim, x.shape
         ctx.count = _count(x.shape, dims)
-        return (total(x, dims, keepdim) / np.float64(ctx.count)).astype(x.dtype)
+        return (total(widened(x), dims, keepdim) / np.float64(ctx.count)).astype(x.dtype)
 
     # dy/dx_i = 1/n
     @staticmethod
@@ -79,6 +100,10 @@ class Prod(Function):
         (lambda t, x: x.prod(), (2, 3)),
         (lambda t, x: (x * t.tensor([0.0, 1.0, 1.0, 1.0])).prod(dim=-1, keepdim=True), (3, 4)),
     )
+    errors = (
+        (lambda t, x: x.prod(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.prod((0, 1)), (3, 4), TypeError, "must be an integer, got (0, 1)"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
@@ -92,6 +117,8 @@ class Prod(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, y = ctx.saved
+        if not ctx.dims:
+            return g
         if (x.array != 0).all():
             return _spread(g * y, ctx) / x
         (dim,) = ctx.dims
@@ -104,11 +131,16 @@ class Var(Function):
     """y = sum_i (x_i - m)^2 / (n - c), m the mean and c the correction"""
 
     examples = ((lambda t, x: x.var(), (3, 4)), (lambda t, x: x.var(dim=1, correction=0, keepdim=True), (3, 4)))
+    errors = (
+        (lambda t, x: x.var(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.var(1, unbiased=True, correction=1), (3, 4), TypeError, "not both"),
+        (lambda t, x: x.long().var(), (3, 4), RuntimeError, "must be floating point, got int64"),
+    )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float) -> Any:
-        ctx.dims, ctx.keepdim = dims, keepdim
-        ctx.freedom = builtins.max(_count(x.shape, dims) - correction, 0)
+    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float, whole: bool) -> Any:
+        ctx.dims, ctx.keepdim, ctx.whole = dims, keepdim, whole
+        ctx.freedom = _count(x.shape, dims) - correction
         ctx.save(x)
         return _variance(x, dims, keepdim, ctx.freedom)
 
@@ -116,34 +148,48 @@ class Var(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (x,) = ctx.saved
-        return _spread(g, ctx) * (2 / ctx.freedom if ctx.freedom else np.inf) * (x - x.mean(ctx.dims, keepdim=True))
+        return _variance_backward(_spread(g, ctx), x, ctx)
 
 
 class Std(Function):
     """y = sqrt(var x)"""
 
     examples = ((lambda t, x: x.std(), (3, 4)), (lambda t, x: x.std(dim=0, unbiased=False), (3, 4)))
+    errors = (
+        (lambda t, x: x.std((0, 0)), (3, 4), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.int().std(1), (3, 4), RuntimeError, "must be floating point, got int32"),
+    )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float) -> Any:
-        ctx.dims, ctx.keepdim = dims, keepdim
-        ctx.freedom = builtins.max(_count(x.shape, dims) - correction, 0)
+    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float, whole: bool) -> Any:
+        ctx.dims, ctx.keepdim, ctx.whole = dims, keepdim, whole
+        ctx.freedom = _count(x.shape, dims) - correction
         y = as_array(np.sqrt(_variance(x, dims, keepdim, ctx.freedom)))
         ctx.save(x, y)
         return y
 
-    # dy/dx_i = (x_i - m) / ((n - c) y), taken as 0 where y = 0
+    # with v = y^2 the variance: dy/dv = 1/(2 y), taken as 0 where y = 0
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, y = ctx.saved
-        slope = (g / (y * ctx.freedom)).masked_fill(y == 0, 0.0)
-        return _spread(slope, ctx) * (x - x.mean(ctx.dims, keepdim=True))
+        return _variance_backward(_spread((g / (2 * y)).masked_fill(y == 0, 0.0), ctx), x, ctx)
 
 
 class Amax(Function):
     """y = max_i x_i"""
 
     examples: ClassVar[Any] = ((lambda t, x: x.amax(dim=1), (3, 4)), (lambda t, x: x.max(), (3, 4)))
+    errors: ClassVar[Any] = (
+        (lambda t, x: x.amax(1), (3, 0), IndexError, "(3, 0) must not be empty"),
+        (lambda t, x: x.amax((0, 2)), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.amax(), (3, 0), RuntimeError, "(3, 0) has no largest element"),
+        (lambda t, x: x.max(), (3, 0), RuntimeError, "(3, 0) has no largest element"),
+        (lambda t, x: x.max(1), (3, 0), IndexError, "dimension 1 of shape (3, 0) must not be empty"),
+        (lambda t, x: x.max((0, 1)), (3, 4), TypeError, "must be an integer, got (0, 1)"),
+        (lambda t, x: x.argmax(), (0,), IndexError, "expected a tensor with elements, got shape (0,)"),
+        (lambda t, x: x.argmax(1), (3, 0), IndexError, "dimension 1 of shape (3, 0) must not be empty"),
+        (lambda t, x: x.max(2), (3, 4), IndexError, "but got 2"),
+    )
     pick = np.max
 
     @staticmethod
@@ -170,6 +216,13 @@ class Amin(Amax):
     """y = min_i x_i"""
 
     examples = ((lambda t, x: x.amin(dim=(0, 1), keepdim=True), (3, 4)), (lambda t, x: x.min(), (3, 4)))
+    errors = (
+        (lambda t, x: x.amin((0, 1)), (3, 0), IndexError, "(3, 0) must not be empty"),
+        (lambda t, x: x.amin((1, 1)), (3, 4), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.min(), (0,), RuntimeError, "(0,) has no smallest element"),
+        (lambda t, x: x.min(0), (0,), IndexError, "dimension 0 of shape (0,) must not be empty"),
+        (lambda t, x: x.argmin(-1), (3, 0), IndexError, "dimension 1 of shape (3, 0) must not be empty"),
+    )
     pick = np.min
 
 
@@ -177,13 +230,15 @@ class CumSum(Function):
     """y_i = sum_{j <= i} x_j"""
 
     examples = ((lambda t, x: x.cumsum(1), (3, 4)), (lambda t, x: t.cumsum(x, dim=0), (3, 4)))
+    errors = ((lambda t, x: x.cumsum(-3), (3, 4), IndexError, "but got -3"),)
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
         ctx.dim = dim
-        return np.cumsum(x, axis=dim if x.ndim else None, dtype=int64 if x.dtype.kind in "biu" else None).reshape(
-            x.shape
-        )
+        if x.dtype.kind in "biu":
+            return np.cumsum(x, axis=dim if x.ndim else None, dtype=int64).reshape(x.shape)
+        wide = float32 if in_two_bytes(x.dtype) else float64  # each sum is rounded, but the next does not begin there
+        return np.cumsum(x, axis=dim if x.ndim else None, dtype=wide).reshape(x.shape).astype(x.dtype, copy=False)
 
     # dL/dx_j = sum_{i >= j} g_i: the running sum from the other end
     @staticmethod
@@ -195,6 +250,10 @@ class LogSumExp(Function):
     """y = ln sum_i e^(x_i)"""
 
     examples = ((lambda t, x: x.logsumexp(1), (3, 4)), (lambda t, x: t.logsumexp(x, (0, 1), keepdim=True), (3, 4)))
+    errors = (
+        (lambda t, x: x.logsumexp(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.logsumexp((1, -1)), (3, 4), RuntimeError, "names a dimension twice"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
@@ -202,7 +261,7 @@ class LogSumExp(Function):
         # e^(x - m) cannot overflow; an infinite m would make inf - inf
         m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
         m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
-        y = as_array(np.log(np.exp(x - m).sum(axis=dims, keepdims=True)) + m)
+        y = as_array(np.log(total(np.exp(x - m), dims, keepdims=True)) + m)
         y = y if keepdim else y.reshape(np.squeeze(y, dims).shape)
         ctx.save(x, y)
         return y
@@ -223,9 +282,18 @@ def _count(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
 
 
 def _variance(x: Any, dims: Any, keepdim: bool, freedom: float) -> Any:
-    """Two passes: subtracting the mean first keeps precision where the mean is large."""
-    centred = x - x.mean(axis=dims, keepdims=True) if x.size else x
-    return (total(centred * centred, dims, keepdim) / np.float64(freedom)).astype(x.dtype)
+    """Two passes: subtracting the mean first keeps precision where the mean is large. NaN or inf where n <= c."""
+    mean = (total(x, dims, keepdims=True) / np.float64(_count(x.shape, dims))).astype(x.dtype)
+    centred = x - mean
+    return (total(centred * centred, dims, keepdim) / np.float64(builtins.max(freedom, 0))).astype(x.dtype)
+
+
+def _variance_backward(g: Any, x: Any, ctx: Any) -> Any:
+    """Of too few numbers, n <= c, it is PyTorch's: what the formula gives, or of a whole tensor infinite."""
+    centred = x - x.mean(ctx.dims, keepdim=True)
+    if ctx.whole and ctx.freedom <= 0:
+        return g * (centred * np.inf).abs()
+    return g * (2 / ctx.freedom if ctx.freedom else np.inf) * centred
 
 
 def _reduction(
@@ -238,10 +306,9 @@ def _reduction(
 
 
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
-    """Sum of the elements; integers and truth values add up in int64."""
-    if dtype is not None:
-        input = input.to(dtype)
-    return _reduction(Sum, input, dim, keepdim, aliases)
+    """Sum of the elements, in dtype where it is given; else integers and truth values add up in int64."""
+    input = input if dtype is None else input.to(dtype)
+    return _in_dtype(_reduction(Sum, input, dim, keepdim, aliases), dtype)
 
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
@@ -253,11 +320,21 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
     return _reduction(Mean, input, dim, keepdim, aliases)
 
 
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """Product of the elements, over one dimension or all."""
-    if dim is None and "axis" not in aliases:
+def _in_dtype(result: Tensor, dtype: Any) -> Tensor:
+    """The sum or product of integers, which is int64, in the dtype that was asked for."""
+    return result if dtype is None else result.to(dtype)
+
+
+def prod(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any
+) -> Tensor:
+    """Product of the elements, over one dimension or all, in dtype where it is given; else of integers in int64."""
+    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
+    input = input if dtype is None else input.to(dtype)
+    if dim is None:
         input, dim = input.reshape(-1), 0
-    return _reduction(Prod, input, dim, keepdim, aliases)
+    dims = (normalize_dim(dim, input.ndim),) if input.ndim else ()
+    return _in_dtype(in_float32(Prod.apply, input, dims=dims, keepdim=keepdim), dtype)
 
 
 def _spreads(
@@ -271,11 +348,15 @@ def _spreads(
 ) -> Tensor:
     if isinstance(dim, bool):  # PyTorch's overload var(unbiased)
         dim, unbiased = None, dim
+    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
+    if unbiased is not None and correction is not None:
+        raise TypeError(f"{function.__name__.lower()}: give unbiased or correction, not both")
     if correction is None:
         correction = 0 if unbiased is False else 1
     if not is_floating(input.dtype):
         raise RuntimeError(f"{function.__name__.lower()}: the input must be floating point, got {input.dtype}")
-    return _reduction(function, input, dim, keepdim, aliases, correction=correction)
+    params = {"correction": correction, "whole": dim is None}
+    return in_float32(lambda x: _reduction(function, x, dim, keepdim, {}, **params), input)
 
 
 def var(
@@ -306,12 +387,19 @@ def std(
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
     """The largest element; equal ones share the gradient."""
-    return _reduction(Amax, input, dim, keepdim, aliases)
+    return _of_all_or_some(Amax, "largest", input, dim, keepdim, aliases)
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
     """The smallest element; equal ones share the gradient."""
-    return _reduction(Amin, input, dim, keepdim, aliases)
+    return _of_all_or_some(Amin, "smallest", input, dim, keepdim, aliases)
+
+
+def _of_all_or_some(function: Any, what: str, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
+    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
+    if not input.array.size and dim in (None, ()):
+        raise RuntimeError(f"a tensor of shape {tuple(input.shape)} has no {what} element: give a dimension")
+    return _reduction(function, input, dim, keepdim, {})
 
 
 def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, arg: Any, elementwise: str) -> Any:
@@ -363,24 +451,29 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, **alias
 
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """Whether any element is not zero."""
-    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    return wrap(np.any(array_of(input), axis=normalize_dims(dim, input.ndim), keepdims=keepdim))
+    """Whether any element is not zero: bool, but uint8 of uint8, as in PyTorch."""
+    return _truth(np.any, input, dim, keepdim, aliases)
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """Whether every element is not zero."""
+    """Whether every element is not zero: bool, but uint8 of uint8, as in PyTorch."""
+    return _truth(np.all, input, dim, keepdim, aliases)
+
+
+def _truth(function: Any, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    return wrap(np.all(array_of(input), axis=normalize_dims(dim, input.ndim), keepdims=keepdim))
+    x = array_of(input)
+    found = function(x, axis=normalize_dims(dim, x.ndim), keepdims=keepdim)
+    return wrap(found.astype(x.dtype) if x.dtype == uint8 else found)
 
 
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Running sum along a dimension."""
-    if dtype is not None:
-        input = input.to(dtype)
-    return CumSum.apply(input, dim=normalize_dim(dim, input.ndim))
+def cumsum(input: Tensor, dim: int | None = None, *, dtype: Any = None, **aliases: Any) -> Tensor:
+    """Running sum along a dimension, in dtype where it is given; else of integers in int64."""
+    dim, _ = keyword_aliases(dim, False, aliases)
+    input = input if dtype is None else input.to(dtype)
+    return _in_dtype(CumSum.apply(input, dim=normalize_dim(dim, input.ndim)), dtype)  # type: ignore[arg-type]
 
 
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Any) -> Tensor:
     """ln of the sum of exponentials, without overflow; -inf of a row of -inf, with gradient 0."""
-    return _reduction(LogSumExp, floating(input), dim, keepdim, aliases)
+    return in_float32(lambda x: _reduction(LogSumExp, x, dim, keepdim, aliases), floating(input))

@@ -38,6 +38,10 @@ class Rope(FusedFunction):
         (lambda t, x: _example(t, x, 1), (2, 3, 2, 4)),
         (lambda t, x: _example(t, x, 2), (2, 3, 1, 6)),
     )
+    errors = (
+        (lambda t, x: _example(t, x, 2), (1, 3, 2, 4), RuntimeError, "cos (2, 3, 2)", "written out, it broadcasts"),
+        (lambda t, x: _example(t, x, 1), (2, 3, 2, 5), RuntimeError, "even D"),
+    )
 
     @staticmethod
     def composite(x: Any, cos: Any, sin: Any) -> Any:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..function import Function
-from ..kernels.arithmetic import total
-from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
+from .common import array_of, normalize_dim, normalize_dims, sizes, summed, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -101,6 +100,10 @@ class Expand(Function):
 
     view = True
     examples = ((lambda t, x: x.expand(2, 3, 4), (3, 1)), (lambda t, x: t.broadcast_to(x, (2, 3)), ()))
+    long_examples = (
+        (lambda t, x: x.expand(10_000, 3, 2), (3, 1)),
+        (lambda t, x: x.expand(3, 10_000), (3, 1)),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -126,7 +129,7 @@ class SumToSize(Function):
         dims = tuple(range(extra)) + tuple(
             extra + i for i, size in enumerate(shape) if size == 1 and x.shape[extra + i] != 1
         )
-        return total(x, dims).reshape(shape)
+        return summed(x, dims).reshape(shape)
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
@@ -245,8 +248,9 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def sum_to_size(input: Tensor, *size: Any) -> Tensor:
-    """The sum over broadcast dimensions that gives this size."""
-    return SumToSize.apply(input, shape=sizes(size))
+    """The sum over broadcast dimensions that gives this size; the input itself where it has it."""
+    shape = sizes(size)
+    return input if input.array.shape == shape != () else SumToSize.apply(input, shape=shape)
 
 
 def contiguous(input: Tensor) -> Tensor:

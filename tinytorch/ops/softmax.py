@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import float32, float64
+from ..dtypes import as_dtype, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import softmax as kernels
-from .common import contiguous, floating, normalize_dim
+from .common import contiguous, floating, in_float32, normalize_dim, total
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
 def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
-    """Run a kernel on contiguous rows (N, C) that lie along `dim`; float16 and bfloat16 pass through float32."""
+    """Run a kernel on contiguous rows (N, C) that lie along `dim`."""
     first = arrays[0]
-    if first.dtype not in (float32, float64):
-        return _on_rows(kernel, dim, *[a.astype(np.float32) for a in arrays]).astype(first.dtype)
     if first.ndim == 0:
         return _on_rows(kernel, 0, *[a.reshape(1) for a in arrays]).reshape(())
     last = dim == first.ndim - 1
@@ -39,6 +37,11 @@ class Softmax(Function):
 
     arrays_too = True
     examples = ((lambda t, x: t.softmax(x, dim=-1), (3, 4)), (lambda t, x: x.softmax(0), (3, 4)))
+    errors = (
+        (lambda t, x: x.softmax(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.softmax(), (3, 4), TypeError, "give the dimension"),
+        (lambda t, x: x.softmax(1, dtype=t.int64), (3, 4), RuntimeError, "dtype must be floating point, got int64"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
@@ -57,6 +60,7 @@ class SoftmaxBackward(FusedFunction):
     """dx_j = y_j (g_j - sum_i g_i y_i)"""
 
     examples = ((lambda t, g, x: _gradient(t, x.softmax(1), x, g), (3, 4), (3, 4)),)
+    errors = ()
 
     @staticmethod
     def composite(g: Any, y: Any, dim: int) -> Any:
@@ -73,8 +77,8 @@ class SoftmaxBackward(FusedFunction):
     @staticmethod
     def backward(ctx: Any, a: Any) -> Any:
         g, y = ctx.saved
-        inner = (a * y).sum(axis=ctx.dim, keepdims=True)
-        return y * (a - inner), a * (g - (g * y).sum(axis=ctx.dim, keepdims=True)) - g * inner
+        inner = total(a * y, (ctx.dim,), keepdims=True)
+        return y * (a - inner), a * (g - total(g * y, (ctx.dim,), keepdims=True)) - g * inner
 
 
 class LogSoftmax(Function):
@@ -82,6 +86,10 @@ class LogSoftmax(Function):
 
     arrays_too = True
     examples = ((lambda t, x: t.log_softmax(x, dim=-1), (3, 4)), (lambda t, x: x.log_softmax(0), (3, 4)))
+    errors = (
+        (lambda t, x: x.log_softmax(-3), (3, 4), IndexError, "but got -3"),
+        (lambda t, x: x.log_softmax(), (3, 4), TypeError, "give the dimension"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
@@ -99,6 +107,7 @@ class LogSoftmaxBackward(FusedFunction):
     """dx_j = g_j - e^(y_j) sum_i g_i"""
 
     examples = ((lambda t, g, x: _gradient(t, x.log_softmax(1), x, g), (3, 4), (3, 4)),)
+    errors = ()
 
     @staticmethod
     def composite(g: Any, y: Any, dim: int) -> Any:
@@ -115,7 +124,7 @@ class LogSoftmaxBackward(FusedFunction):
     def backward(ctx: Any, a: Any) -> Any:
         g, y = ctx.saved
         p = a * np.exp(y)
-        return a - p.sum(axis=ctx.dim, keepdims=True), -p * g.sum(axis=ctx.dim, keepdims=True)
+        return a - total(p, (ctx.dim,), keepdims=True), -p * total(g, (ctx.dim,), keepdims=True)
 
 
 def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
@@ -124,12 +133,17 @@ def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
 
 
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
-    """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward."""
+    """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward.
+
+    PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. What has a row without a finite
+    score is attention that may look at nothing, as of padding, and NaN would go from there into every weight. What
+    needs a distribution notices all the same: `multinomial` refuses such a row, the logarithm is -inf.
+    """
     return _along(Softmax, input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
-    """The logarithm of softmax, in one step and without overflow."""
+    """The logarithm of softmax, in one step and without overflow: -inf in a row of -inf."""
     return _along(LogSoftmax, input, dim, dtype)
 
 
@@ -138,5 +152,7 @@ def _along(function: type[Function], input: Tensor, dim: int | None, dtype: Any)
         raise TypeError(
             f"{function.__name__.lower()}: give the dimension, as dim=-1: an implicit one is easily the wrong one"
         )
+    if dtype is not None and not is_floating(as_dtype(dtype)):
+        raise RuntimeError(f"{function.__name__.lower()}: dtype must be floating point, got {dtype}")
     input = floating(input) if dtype is None else input.to(dtype)
-    return function.apply(input, dim=normalize_dim(dim, input.ndim))
+    return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))

@@ -9,6 +9,7 @@ from ..dtypes import bfloat16, float16, float32, float64
 from ..function import FusedFunction
 from ..kernels import stored
 from ..kernels.stored import Stored
+from .common import summed
 
 TWO_BYTES = (bfloat16, float16)
 
@@ -43,6 +44,7 @@ class StoredLinear(FusedFunction):
         (lambda t, x, b: _frozen(t, x, b, t.bfloat16), (2, 3, 4), (5,)),
         (lambda t, x: _frozen(t, x, None, t.float16), (3, 4)),
     )
+    errors = ((lambda t, x, b: _frozen(t, x, b, t.float16), (3, 4), (5, 1), RuntimeError, "bias (5, 1) does not fit"),)
 
     @staticmethod
     def composite(x: Any, w: Any, b: Any) -> Any:
@@ -59,12 +61,13 @@ class StoredLinear(FusedFunction):
     def backward(ctx: Any, g: Any) -> Any:
         (w,) = ctx.saved
         dx = None if w is None else decoded_linear_backward(g, stored.stored_floats(w))
-        return dx, None, as_rows(g).sum(axis=0) if ctx.needs_input_grad[2] else None
+        return dx, None, summed(as_rows(g), (0,)) if ctx.needs_input_grad[2] else None
 
 
 def _frozen(t: Any, x: Any, b: Any, dtype: Any) -> Any:
-    """F.linear with a fixed weight (5, 4); PyTorch has it widened first."""
-    w = t.tensor([[math.sin(1.0 + 4 * o + i) for i in range(4)] for o in range(5)]).to(dtype)
+    """F.linear with a fixed weight (5, 4), or as long as x and b; PyTorch has it widened first."""
+    rows, columns = 5 if b is None else b.shape[0], x.shape[-1] if x.ndim else 4
+    w = t.tensor([[math.sin(1.0 + 4 * o + i) for i in range(columns)] for o in range(rows)]).to(dtype)
     mixed = t.__name__ == "tinytorch" and x.dtype in (t.float32, t.float64)
     return t.nn.functional.linear(x, w if mixed else w.to(x.dtype), b)
 
