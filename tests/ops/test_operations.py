@@ -24,7 +24,7 @@ REFUSED_HERE = {
     ("Transpose", "0d"): "mT of a number is deprecated in PyTorch",
 }
 
-# Compiled functions run these as they are, so that their second derivatives cannot be traced.
+# Compiled functions call these as they are, so that their second derivatives cannot be traced.
 LOOKS_AT_VALUES = {"Prod", "LowRankLinear-0", "StoredLinear", "QuantizedProduct"}
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.id)
@@ -75,7 +75,7 @@ def test_two_bytes_stay_two_bytes(example: Example, dtype: Any) -> None:
 @both_dtypes
 @every_example
 def test_compiled(example: Example, dtype: Any) -> None:
-    checks.check_compiled(example, dtype)
+    checks.check_compiled(example, dtype, looks_at_values=bool(LOOKS_AT_VALUES & {example.cls.__name__, example.id}))
 
 
 @every_example

@@ -56,6 +56,7 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if mode.tape is not None:
             mode.tape.guard(self, "training")
+            mode.tape.guard_list(self._hooks)
         if self._hooks:
             return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
@@ -282,7 +283,7 @@ class Module:
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is expected to be boolean, got {type(mode).__name__}")
         for module in self.modules():
-            module.training = mode
+            _set_training(module, mode)
         return self
 
     def eval(self: M) -> M:
@@ -389,6 +390,12 @@ class Module:
     def __dir__(self) -> list[str]:
         # The members of a Sequential are attributes "0", "1", ...: no use in completion.
         return [name for name in super().__dir__() if not name[0].isdigit()]
+
+
+def _set_training(module: Module, training: bool) -> None:
+    if mode.tape is not None:
+        mode.tape.guard(module, "training")
+    module.training = training
 
 
 def _join(prefix: str, name: str) -> str:

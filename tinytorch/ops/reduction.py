@@ -92,7 +92,7 @@ class Prod(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, y = ctx.saved
-        if (x.array != 0).all():
+        if (array_of(x) != 0).all():
             return _spread(g * y, ctx) / x
         (dim,) = ctx.dims
         rows = x.unsqueeze(dim).expand(*x.shape[:dim], x.shape[dim], *x.shape[dim:])  # (..., i, j, ...)
