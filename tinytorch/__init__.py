@@ -70,6 +70,7 @@ from .kernels.threads import get_num_threads, set_num_threads
 from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh
 from .ops.arithmetic import abs, add, div, floor_divide, mul, neg, pow, reciprocal, remainder, sign, square, sub
+from .ops.common import array_of as _array_of
 from .ops.elementwise import clamp, cos, exp, expm1, log, log1p, masked_fill, maximum, minimum, rsqrt, sin, sqrt, where
 from .ops.indexing import (
     argsort,
@@ -134,9 +135,9 @@ def allclose(
     equal_nan: builtins.bool = False,
 ) -> builtins.bool:
     """Whether |input - other| <= atol + rtol |other| everywhere."""
-    return builtins.bool(numpy.allclose(input.array, other.array, rtol, atol, equal_nan))
+    return builtins.bool(numpy.allclose(_array_of(input), _array_of(other), rtol, atol, equal_nan))
 
 
 def equal(input: Tensor, other: Tensor) -> builtins.bool:
     """Whether two tensors have the same shape and elements."""
-    return builtins.bool(numpy.array_equal(input.array, other.array))
+    return builtins.bool(numpy.array_equal(_array_of(input), _array_of(other)))

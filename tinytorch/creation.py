@@ -245,9 +245,9 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that the input holds, else 0, in its dtype."""
-    p = array_of(input)
+    p, shape = array_of(input), input.shape
     launch(_check_probabilities, p)
-    return Tensor((_draw(generator, lambda stream: stream.random(p.shape)) < p).astype(p.dtype))
+    return Tensor((_draw(generator, lambda stream: stream.random(shape)) < p).astype(p.dtype))
 
 
 def _check_probabilities(p: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .modes import set_grad_enabled, untraced
+from .modes import mode, set_grad_enabled, untraced
 from .ops.common import is_tensor, wrap
 from .walk import Edge, walk
 
@@ -68,7 +68,10 @@ def backward(
     with set_grad_enabled(create_graph):
         for tensor in wanted:
             if tensor.edge in found:
-                tensor.accumulate_grad(found[tensor.edge])
+                if mode.tape is None:
+                    tensor.accumulate_grad(found[tensor.edge])
+                else:
+                    mode.tape.accumulate(tensor, found[tensor.edge])
 
 
 def _edges(inputs: list[Tensor]) -> list[Edge]:

@@ -101,7 +101,7 @@ class Function:
         outputs = tuple([make_tensor(array) for array in result]) if several else (make_tensor(result),)
         if cls.view:
             for output in outputs:
-                output._share_memory_of(tensors[0])
+                output._share_memory_of(tensors[0], arrays[0])
         if recording:
             node._link(tensors, arrays, outputs, params)
         return outputs if several else outputs[0]  # type: ignore[return-value]
@@ -152,8 +152,8 @@ class Function:
             if output.array is array:
                 return array, number, output._counter, output._counter[0]
         if array.base is not None:  # maybe a view of one of them: a change of its memory counts all the same
-            for tensor in (*tensors, *outputs):
-                if tensor is not None and shares_memory(array, tensor.array):
+            for tensor, whole in zip((*tensors, *outputs), (*arrays, *[o.array for o in outputs]), strict=True):
+                if tensor is not None and shares_memory(array, whole):
                     return array, None, tensor._counter, tensor._counter[0]
         return array, None, None, 0
 
@@ -213,7 +213,7 @@ class Function:
         node: Any
         number: Any
         node, number = (self, source) if source is None or isinstance(source, int) else source
-        if not isinstance(node, Function) and node.array is array:
+        if not isinstance(node, Function) and (node.array is array or _stands_for(array, node)):
             return node  # a leaf
         tensor = self.make_tensor(array)
         if counter is not None:
@@ -345,6 +345,11 @@ class FusedFunction(Function):
 def shares_memory(view: Array, base: Array) -> bool:
     """Whether one array is a view of the other, or both are of a third."""
     return view.base is not None and (view.base is base or view.base is base.base)
+
+
+def _stands_for(array: Any, leaf: Tensor) -> bool:
+    """Whether an array is what a compiled function works on in place of a leaf's, and the leaf's place is asked for."""
+    return mode.tape is not None and mode.grad and mode.tape.enter(leaf) is array
 
 
 def _describe(arrays: Sequence[Any]) -> str:

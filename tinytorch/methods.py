@@ -188,7 +188,8 @@ class Methods:
 
     def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
         """Normally distributed values; returns the tensor."""
-        drawn = (generator or default_generator).draw(lambda stream: stream.normal(mean, std, self.shape))
+        shape = self.shape  # a compiled function keeps the function that draws, which must not hold the tensor
+        drawn = (generator or default_generator).draw(lambda stream: stream.normal(mean, std, shape))
         return self._become(wrap(drawn.astype(self.dtype)))
 
     def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
@@ -198,7 +199,8 @@ class Methods:
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
         """1 with probability p, else 0; returns the tensor."""
-        drawn = (generator or default_generator).draw(lambda stream: stream.random(self.shape))
+        shape = self.shape
+        drawn = (generator or default_generator).draw(lambda stream: stream.random(shape))
         return self._become(wrap((drawn < p).astype(self.dtype)))
 
     def _become(self: Any, result: Any) -> Any:

@@ -8,9 +8,11 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode(threading.local):
@@ -32,7 +34,7 @@ class _Mode(threading.local):
 mode = _Mode()
 
 
-def untraced(function: Callable[..., Any]) -> Any:
+def untraced(function: F) -> F:
     """For what works with Python's own state: a compiled function calls it as it is, each time."""
 
     @functools.wraps(function)
@@ -40,7 +42,7 @@ def untraced(function: Callable[..., Any]) -> Any:
         tape = mode.tape
         return function(*args, **params) if tape is None else tape.call(function, *args, **params)
 
-    return call
+    return call  # type: ignore[return-value]
 
 
 class _Switch(ContextDecorator):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dtypes import check_device, finfo
-from .modes import mode
+from .modes import mode, untraced
 from .ops.common import array_of, wrap
 
 if TYPE_CHECKING:
@@ -25,12 +25,14 @@ class Generator:
         self._seed = 0
         self.seed()
 
+    @untraced
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream that this integer stands for; negative ones count from 2**64 downwards."""
         self._seed = int(seed)
         self.numpy_generator = np.random.Generator(np.random.PCG64(self._seed % 2**64))
         return self
 
+    @untraced
     def seed(self) -> int:
         """Start a stream from the operating system's entropy; returns the seed."""
         self.manual_seed(secrets.randbits(63))
@@ -44,7 +46,7 @@ class Generator:
         """The array that a function draws from the stream: in a compiled function, anew at each call."""
         if mode.tape is None:
             return np.asarray(function(self.numpy_generator))
-        return mode.tape.capture(lambda: np.asarray(function(self.numpy_generator)), (), {})
+        return mode.tape.draw(self, function)
 
     def seed_of_kernel(self) -> Any:
         """A seed for a kernel that makes its own random numbers: an array of no dimensions, int64."""
@@ -57,11 +59,14 @@ class Generator:
         steps = round(2 / float(finfo(dtype).eps))
         return (self.draw(lambda stream: stream.integers(0, steps, shape)) / steps).astype(dtype)
 
+    @untraced
     def get_state(self) -> Tensor:
         """The place in the stream, as a uint8 tensor (JSON text inside)."""
         state = {"seed": self._seed, "stream": self.numpy_generator.bit_generator.state}
-        return wrap(np.frombuffer(json.dumps(state, sort_keys=True, default=int).encode(), np.uint8).copy())
+        text = json.dumps(state, sort_keys=True, default=int).ljust(256)  # of one length: a compiled function reads it
+        return wrap(np.frombuffer(text.encode(), np.uint8).copy())
 
+    @untraced
     def set_state(self, new_state: Any) -> Generator:
         """Go on from a place that `get_state` returned; ValueError if it is not such a place."""
         try:

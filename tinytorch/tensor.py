@@ -174,6 +174,8 @@ class Tensor(Conversions, Methods):
     @property
     def requires_grad(self) -> builtins.bool:
         """Whether gradients flow to it."""
+        if mode.tape is not None:
+            mode.tape.guard(self, "_requires_grad")
         return self._requires_grad
 
     @requires_grad.setter
@@ -186,15 +188,15 @@ class Tensor(Conversions, Methods):
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
         if not requires_grad and self.grad_fn is not None:
             raise RuntimeError("you can only change requires_grad flags of leaf variables: use detach()")
+        if mode.tape is not None:
+            mode.tape.guard(self, "_requires_grad")
         self._requires_grad = requires_grad or self.grad_fn is not None
         return self
 
     @property
     def grad(self) -> Tensor | None:
         """The gradient collected so far, or None."""
-        if mode.tape is not None:
-            mode.tape.gradient_of(self)
-        return self._grad
+        return self._grad if mode.tape is None else mode.tape.grad_of(self)
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -206,7 +208,10 @@ class Tensor(Conversions, Methods):
                     f"grad must be {self.dtype} {tuple(self.shape)} like its tensor, got {value.dtype} "
                     f"{tuple(value.shape)}"
                 )
-        self._grad = value
+        if mode.tape is None:
+            self._grad = value
+        else:
+            mode.tape.set_grad(self, value)
 
     @property
     def data(self) -> Tensor:
@@ -218,6 +223,8 @@ class Tensor(Conversions, Methods):
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if mode.tape is not None:
+            mode.tape.assign_data(self)
         self.array = value.array.view()
         self._counter = value._counter
 
@@ -309,6 +316,8 @@ class Tensor(Conversions, Methods):
         """Call `hook(grad)` when the gradient is complete; what it returns, unless None, takes its place."""
         if not self._requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if mode.tape is not None:
+            mode.tape.enter(self)  # which looks at the hooks that it has
         node: Any = self if self.grad_fn is None else self.grad_fn
         if node.hooks is None:
             node.hooks = []
@@ -320,9 +329,9 @@ class Tensor(Conversions, Methods):
     def _version(self) -> builtins.int:
         return self._counter[0]
 
-    def _share_memory_of(self, base: Tensor) -> None:
-        """Note that this is a view of base, if its memory is."""
-        if shares_memory(self.array, base.array):
+    def _share_memory_of(self, base: Tensor, array: Any) -> None:
+        """Note that this is a view of base, which has this array, if its memory is."""
+        if shares_memory(self.array, array):
             self._counter = base._counter
             self._view_version = base._counter[0]
 

@@ -157,7 +157,7 @@ def _run_hooks(node: Any, grads: list[Tensor | None]) -> None:
         grad = grads[number]
         if grad is None:
             continue
-        replaced = hook(grad)
+        replaced = hook(grad) if mode.tape is None else mode.tape.hook(node.hooks, hook, grad)
         if replaced is None:
             continue
         if not isinstance(replaced, type(grad)):

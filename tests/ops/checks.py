@@ -20,6 +20,7 @@ from tinytorch.walk import topological_order
 LONG = 10_000  # what 16 bits cannot count to: beyond 2048 in float16, and 256 in bfloat16, adding 1 changes nothing
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 WIDENS_ON_PURPOSE = {"To"}
+DIFFERENTIATES = {"SoftmaxBackward", "LogSoftmaxBackward"}  # their examples do, so that their inputs require grad
 
 
 class Example:
@@ -341,12 +342,20 @@ def check_second_walk(example: Example) -> None:
         assert not saved, "a second walk over freed arrays must raise"
 
 
-def check_compiled(example: Example, dtype: Any = np.float32, second: bool = False) -> None:
-    """Compiled, it gives the same bits as as it is written: when it is traced, and for other numbers after that."""
+def check_compiled(
+    example: Example, dtype: Any = np.float32, second: bool = False, looks_at_values: bool = False
+) -> None:
+    """Compiled, it gives the same bits as as it is written: when it is traced, and for other numbers after that.
 
-    def outputs_and_gradients(*xs: Any) -> Any:
-        leaves = [x.clone().requires_grad_() for x in xs]
-        outputs = [y for y in listed(example.call(tinytorch, *leaves)) if y.requires_grad]
+    So with arguments, and with Tensors from outside in their place: constants, leaves that require grad, and views of
+    such leaves. Down to its kernels, unless it looks at values.
+    """
+
+    def outputs_and_gradients(leaves: Sequence[Any], view: Callable[[Any], Any] = lambda x: x) -> Any:
+        outputs = listed(example.call(tinytorch, *[view(x) for x in leaves]))
+        if not any(x.requires_grad for x in leaves):
+            return outputs
+        outputs = [y for y in outputs if y.requires_grad]
         seeds = [tinytorch.from_numpy(c).requires_grad_(second) for c in cotangents(outputs)]
         grads = list(tinytorch.autograd.grad(outputs, leaves, seeds, create_graph=second, materialize_grads=True))
         if not second:
@@ -357,14 +366,30 @@ def check_compiled(example: Example, dtype: Any = np.float32, second: bool = Fal
             tinytorch.autograd.grad(curved, [*leaves, *seeds], curvature, materialize_grads=True) if curved else ()
         )
 
-    compiled = tinytorch.compile(outputs_and_gradients)
-    first = [tinytorch.from_numpy(a) for a in example.arrays(dtype)]
-    other = [tinytorch.from_numpy(np.asarray(a[::-1].copy() if a.ndim else a / 2)) for a in example.arrays(dtype)]
-    for inputs in (first, other, first):
-        expected = outputs_and_gradients(*inputs)
-        for i, (a, b) in enumerate(zip(compiled(*inputs), expected, strict=True)):
-            assert (a.dtype, a.shape) == (b.dtype, b.shape), f"result {i}"
-            np.testing.assert_array_equal(a.array, b.array, err_msg=f"result {i}")
+    first = example.arrays(dtype)
+    other = [np.asarray(a[::-1].copy() if a.ndim else a / 2) for a in first]
+    constants, leaves, transposed = ([tinytorch.from_numpy(a.copy()) for a in first] for _ in range(3))
+    transposed = [x.T.clone() for x in transposed]
+    for leaf in (*leaves, *transposed):
+        leaf.requires_grad_()
+    functions: dict[str, Callable[..., Any]] = {
+        "arguments": lambda *xs: outputs_and_gradients([x.clone().requires_grad_() for x in xs]),
+        "leaves from outside": lambda: outputs_and_gradients(leaves),
+        "views of leaves from outside": lambda: outputs_and_gradients(transposed, lambda x: x.T),
+    }
+    if not second and example.cls.__name__ not in DIFFERENTIATES:
+        functions["constants from outside"] = lambda: outputs_and_gradients(constants)
+    for what, function in functions.items():
+        compiled: Any = tinytorch.compile(function)
+        for arrays in (first, other, first):
+            for x, y, z, a in zip(constants, leaves, transposed, arrays, strict=True):
+                x.array[...], y.array[...], z.array[...] = a, a, a.T
+            inputs = [tinytorch.from_numpy(a) for a in arrays] if what == "arguments" else []
+            expected = function(*inputs)
+            for i, (a, b) in enumerate(zip(compiled(*inputs), expected, strict=True)):
+                assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{what}, result {i}"
+                np.testing.assert_array_equal(a.array, b.array, err_msg=f"{what}, result {i}")
+        assert looks_at_values or not compiled.whole, f"{what}: {compiled.whole} could not be traced"
 
 
 def check_refused(error: Refused) -> None:

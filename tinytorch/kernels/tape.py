@@ -12,7 +12,9 @@ made next may lie there, as the steps run in the same order each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
@@ -35,6 +37,7 @@ class Tape:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.kept: list[Any] = []  # what steps refer to other than through arrays
+        self.alive: dict[int, Array] = {}  # what each Traced that somebody refers to stands for, by its id
         self._spare: dict[int, list[Array]] = {}  # memory that no Traced needs any more, by size
         self._outside: dict[int, Traced] = {}
 
@@ -50,20 +53,34 @@ class Tape:
 
     def close(self) -> list[Step]:
         """The steps. Whoever does something to a Traced of this tape from now on gets an error."""
-        steps, self.steps = self.steps, _Closed()
+        steps, self.steps = self.steps, _Refused(
+            "a Tensor that a compiled function made is used outside of it: return it from the function, whose results "
+            "are copies"
+        )
         return steps
 
-    def empty(self, shape: Any, dtype: Any = np.float64, strides: Any = None) -> Traced:
-        """A new array. Strides, in bytes, must leave no gaps."""
-        shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    @contextmanager
+    def paused(self, why: str) -> Iterator[None]:
+        """What would leave a step inside raises NotTraceable, which says why."""
+        steps, self.steps = self.steps, _Refused(why)
+        try:
+            yield
+        finally:
+            self.steps = steps
+
+    def empty(self, shape: Any, dtype: Any = np.float64, strides: Any = None, offset: int = 0) -> Traced:
+        """A new array. Strides and offset, the bytes before its first element, must fit each other."""
+        shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple([int(n) for n in shape])
         dtype = np.dtype(dtype)
-        size = dtype.itemsize
-        for n in shape:
-            size *= int(n)
+        if strides is None:
+            size = math.prod(shape) * dtype.itemsize
+        else:  # up to the end of the last element
+            size = offset + dtype.itemsize
+            size += sum([(n - 1) * step for n, step in zip(shape, strides, strict=True) if n and step > 0])
         size = -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
         spare = self._spare.setdefault(size, [])
         memory = spare.pop() if spare else aligned(size)
-        return Traced(self, np.ndarray(shape, dtype, memory, 0, strides), None, memory)
+        return Traced(self, np.ndarray(shape, dtype, memory, offset, strides), None, memory)
 
     def outside(self, array: Array) -> Traced:
         """An array that exists without the tape: steps find in it whatever it holds when they run."""
@@ -97,8 +114,20 @@ class Tape:
 
     def capture(self, function: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """What a NumPy function returns: views of what they are views of, and copies that a step fills."""
-        values, params = plain(args), plain(params)
+        if function in _VIEWS_BY_VALUES:
+            deciding = args if function is np.trim_zeros else (*args[1:], *params.values())
+            if any(type(arg) is Traced for arg in deciding):
+                raise NotTraceable(f"which part of an array {_name(function)} gives depends on values")
+        values, out = plain(args), params.get("out")
+        params = plain(params)
         results = function(*values, **params)
+        if results is not None and function not in _SOMETIMES_THEMSELVES:
+            # A function that returns an array which it was given has written into it.
+            written = out if type(out) is Traced and out.value is results else _same(args, results)
+            if written is not None:
+                written.root.writes += 1
+                self.steps.append((partial(function, *values, **params), ()))
+                return written
         if isinstance(results, (tuple, list)):
             owners = [self._owner(args, result) for result in results]
             if all(owner is not None for owner in owners):
@@ -137,14 +166,31 @@ class Tape:
         return None
 
 
-class _Closed(list[Step]):
+# They return their argument where there is nothing to do.
+_SOMETIMES_THEMSELVES = {
+    np.atleast_1d, np.atleast_2d, np.atleast_3d, np.squeeze, np.real, np.real_if_close, np.ndarray.astype,
+    np.ndarray.squeeze,
+}  # fmt: skip
+# Values decide which views they give: those of the arguments after the first, or of the only one.
+_VIEWS_BY_VALUES = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.trim_zeros}
+
+
+def _same(args: Any, result: Any) -> Traced | None:
+    for arg in args:
+        if type(arg) is Traced and arg.value is result:
+            return arg
+    return None
+
+
+class _Refused(list[Step]):
     """No steps, and none to come."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self._why = why
+
     def append(self, step: Step) -> None:
-        raise NotTraceable(
-            "a Tensor that a compiled function made is used outside of it: return it from the function, whose results "
-            "are copies"
-        )
+        raise NotTraceable(self._why)
 
 
 def _into(out: Array, function: Callable[[], Any]) -> None:

@@ -61,17 +61,30 @@ def _about(name: str) -> Any:
 class Traced(NDArrayOperatorsMixin):
     """Stands for an array on a tape; has an array's attributes, operators and methods."""
 
-    __slots__ = ("_memory", "base", "tape", "value")
+    __slots__ = ("base", "memory", "tape", "value", "writes")
 
     def __init__(self, tape: Tape, value: Array, base: Traced | None, memory: Array | None = None) -> None:
-        self._memory = memory  # its own
+        self.memory = memory  # its own, in bytes
         self.tape, self.value = tape, value
         root = None if base is None else base.base
         self.base: Traced | None = base if root is None else root  # whose memory it shares, as in NumPy
+        self.writes = 0  # into its memory, since it was made
+        tape.alive[id(self)] = value
 
     def __del__(self) -> None:
-        if self._memory is not None:
-            self.tape.give_back(self._memory)
+        self.tape.alive.pop(id(self), None)
+        if self.memory is not None:
+            self.tape.give_back(self.memory)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"an array has no attribute {name!r}")
+        raise NotTraceable(f"{name} of an array of shape {self.shape} cannot be traced")
+
+    @property
+    def root(self) -> Traced:
+        """Whose memory it lies in: its base, or itself."""
+        return self if self.base is None else self.base
 
     shape, dtype, ndim, size, itemsize, nbytes, strides, flags, ctypes = (
         _about(name) for name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags", "ctypes")
@@ -102,27 +115,32 @@ class Traced(NDArrayOperatorsMixin):
         swapped: Traced = self.swapaxes(-1, -2)
         return swapped
 
-    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **params: Any) -> Any:
         """As an array's."""
-        return np.add.reduce(self, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
+        return np.add.reduce(self, axis=axis, dtype=dtype, out=out, keepdims=keepdims, **params)
 
-    def copy(self) -> Traced:
-        """In C order."""
-        copied = self.tape.empty(self.shape, self.dtype)
+    def copy(self, order: Any = "C") -> Traced:
+        """As an array's."""
+        copied: Traced = np.empty_like(self, order=order)  # type: ignore[assignment, call-overload]
         self.tape.record(np.copyto, copied, self)
         return copied
 
-    def reshape(self, *shape: Any) -> Traced:
+    def reshape(self, *shape: Any, **params: Any) -> Any:
         """A view, or of what is not in order a copy."""
+        if params:
+            return self.tape.capture(np.ndarray.reshape, (self, *shape), params)
         view = self.value.reshape(*shape)
-        return Traced(self.tape, view, self) if np.may_share_memory(view, self.value) else self.copy().reshape(*shape)
+        if view.size and not np.may_share_memory(view, self.value):
+            return self.copy().reshape(*shape)
+        return Traced(self.tape, view, self)
 
-    def take(self, indices: Any, axis: int | None = None, mode: Any = "raise") -> Any:
+    def take(self, indices: Any, axis: int | None = None, out: Any = None, mode: Any = "raise") -> Any:
         """As an array's."""
-        return np.take(self, indices, axis=axis, mode=mode)
+        return np.take(self, indices, axis=axis, out=out, mode=mode)
 
     def fill(self, value: Any) -> None:
         """The same number everywhere."""
+        self.root.writes += 1
         self.tape.record(np.ndarray.fill, self, value)
 
     def __len__(self) -> int:
@@ -134,12 +152,13 @@ class Traced(NDArrayOperatorsMixin):
         return self.tape.capture(operator.getitem, (self, index if ... in _basic(index) else (*index, ...)), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        self.root.writes += 1
         self.tape.record(operator.setitem, self, index, value)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **params: Any) -> Any:
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         if method == "at":
-            _check_target(inputs[0], f"np.{ufunc.__name__}.at")
+            _count_write(inputs[0], f"np.{ufunc.__name__}.at")
             return self.tape.record(function, *inputs)
         values, params = plain(inputs), plain(params)
         if out is None:
@@ -149,7 +168,7 @@ class Traced(NDArrayOperatorsMixin):
         else:
             several, outs = len(out) > 1, out
             for target in outs:
-                _check_target(target, f"np.{ufunc.__name__}")
+                _count_write(target, f"np.{ufunc.__name__}")
             function(*values, out=plain(outs) if method == "__call__" else plain(outs[0]), **params)
         if method == "__call__" and not params and ufunc not in _NAMED_OUT:
             self.tape.steps.append((function, (*values, *plain(outs))))
@@ -167,9 +186,10 @@ class Traced(NDArrayOperatorsMixin):
         return self.tape.capture(function, args, params)
 
 
-def _check_target(array: Any, name: str) -> None:
+def _count_write(array: Any, name: str) -> None:
     if type(array) is not Traced:
         raise NotTraceable(f"{name} writes traced numbers into an array that is not traced: make it with like=")
+    array.root.writes += 1
 
 
 def _basic(index: Any) -> list[Any]:
@@ -177,48 +197,54 @@ def _basic(index: Any) -> list[Any]:
     return [part for part in index if part is ... or part is None or isinstance(part, (int, slice))]
 
 
-def _new(tape: Tape, value: Any, shape: Any, dtype: Any) -> Traced:
-    new = tape.empty(shape, dtype)
-    new.fill(value)
+def _empty(tape: Tape, shape: Any, dtype: Any = np.float64, order: Any = "C", device: Any = None) -> Traced:
+    return tape.empty(shape, dtype, None if order == "C" else np.empty(shape, dtype, order).strides)
+
+
+def _zeros(tape: Tape, shape: Any, dtype: Any = np.float64, order: Any = "C", device: Any = None) -> Traced:
+    new = _empty(tape, shape, dtype, order)
+    new.fill(0)
     return new
 
 
-def _empty(tape: Tape, shape: Any, dtype: Any = np.float64, order: str = "C", device: Any = None) -> Traced:
-    return tape.empty(shape, dtype)
+def _ones(tape: Tape, shape: Any, dtype: Any = np.float64, order: Any = "C", device: Any = None) -> Traced:
+    new = _empty(tape, shape, dtype, order)
+    new.fill(1)
+    return new
 
 
-def _zeros(tape: Tape, shape: Any, dtype: Any = np.float64, order: str = "C", device: Any = None) -> Traced:
-    return _new(tape, 0, shape, dtype)
-
-
-def _ones(tape: Tape, shape: Any, dtype: Any = np.float64, order: str = "C", device: Any = None) -> Traced:
-    return _new(tape, 1, shape, dtype)
-
-
-def _empty_like(tape: Tape, array: Any, dtype: Any = None, shape: Any = None) -> Traced:
-    like = np.empty_like(plain(array), dtype, shape=shape)
+def _empty_like(tape: Tape, array: Any, *args: Any, **params: Any) -> Traced:
+    like = np.empty_like(plain(array), *args, **params)
     return tape.empty(like.shape, like.dtype, like.strides)
 
 
 def _copyto(tape: Tape, target: Any, source: Any, **params: Any) -> None:
-    _check_target(target, "np.copyto")
+    _count_write(target, "np.copyto")
     tape.record(partial(np.copyto, **plain(params)), target, source)
 
 
-def _take(tape: Tape, array: Any, indices: Any, axis: int | None = None, mode: Any = "raise") -> Traced:
-    out = tape.filled(np.take(plain(array), plain(indices), axis, mode=mode))
+def _take(tape: Tape, array: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any = "raise") -> Any:
+    if out is None:
+        out = tape.filled(np.take(plain(array), plain(indices), axis, mode=mode))
+    else:
+        _count_write(out, "np.take")
     tape.record(np.take, array, indices, axis, out, mode)
     return out
 
 
-def _where(tape: Tape, condition: Any, a: Any, b: Any) -> Traced:
+def _where(tape: Tape, condition: Any, *choices: Any) -> Any:
+    if not choices:
+        return tape.capture(np.where, (condition,), {})
+    a, b = choices
     out = tape.filled(np.where(*plain((condition, a, b))))
     tape.record(np.copyto, out, b)
     tape.record(partial(np.copyto, where=plain(condition)), out, a)
     return out
 
 
-def _concatenate(tape: Tape, arrays: Any, axis: int = 0) -> Traced:
+def _concatenate(tape: Tape, arrays: Any, axis: Any = 0, **params: Any) -> Any:
+    if params:
+        return tape.capture(np.concatenate, (arrays, axis), params)
     out = tape.filled(np.concatenate(plain(arrays), axis))
     tape.record(np.concatenate, arrays, axis, out)
     return out

@@ -42,7 +42,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if not training or p == 0.0:
         return input
     dtype = float64 if input.dtype == float64 else float32
-    kept = default_generator.draw(lambda stream: stream.random(tuple(input.shape), dtype)) >= p
+    shape = input.shape
+    kept = default_generator.draw(lambda stream: stream.random(shape, dtype)) >= p
     # p = 1 keeps nothing: any finite factor will do.
     mask = Tensor((kept * dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0)).astype(input.dtype))
     return input.mul_(mask) if inplace else input * mask

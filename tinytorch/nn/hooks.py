@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..function import Function
 from ..modes import mode
+from ..ops.common import array_of
 from ..tensor import RemovableHandle, Tensor
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _tap(values: tuple[Any, ...], observe: Callable[[Gradients], Gradients | Non
 
     tapped = list(values)
     for i, output in zip(places, _Tap.apply(*[values[i] for i in places], observe=show), strict=True):
-        output._share_memory_of(values[i])
+        output._share_memory_of(values[i], array_of(values[i]))
         tapped[i] = output
     return tuple(tapped)
 

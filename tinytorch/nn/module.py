@@ -57,6 +57,7 @@ class Module(Hooked):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if mode.tape is not None:
             mode.tape.guard(self, "training")
+            mode.tape.guard_list(self._hooks)
         if self._hooks:
             return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
@@ -302,7 +303,7 @@ class Module(Hooked):
         """Set training mode, here and below."""
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is expected to be boolean, got {type(mode).__name__}")
-        self.training = mode
+        _set_training(self, mode)
         for module in self.children():  # each by its own method, which a subclass may override
             module.train(mode)
         return self
@@ -391,6 +392,12 @@ class Module(Hooked):
     def __dir__(self) -> list[str]:
         # The members of a Sequential are attributes "0", "1", ...: no use in completion.
         return [name for name in super().__dir__() if not name[0].isdigit()]
+
+
+def _set_training(module: Module, training: bool) -> None:
+    if mode.tape is not None:
+        mode.tape.guard(module, "training")
+    module.training = training
 
 
 def _join(prefix: str, name: str) -> str:

@@ -119,7 +119,7 @@ class Prod(Function):
         x, y = ctx.saved
         if not ctx.dims:
             return g
-        if (x.array != 0).all():
+        if (array_of(x) != 0).all():
             return _spread(g * y, ctx) / x
         (dim,) = ctx.dims
         rows = x.unsqueeze(dim).expand(*x.shape[:dim], x.shape[dim], *x.shape[dim:])  # (..., i, j, ...)
