@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import tracemalloc
+import types
 import weakref
 from typing import Any
 
@@ -13,7 +16,9 @@ import pytest
 
 import tinytorch as torch
 from tinytorch import nn
-from tinytorch.walk import is_exclusive, topological_order
+from tinytorch.function import Function
+from tinytorch.walk import LINKS, Links, is_exclusive, topological_order
+from tinytorch.warmup import operations
 
 DEEP = 100_000
 
@@ -23,7 +28,7 @@ def _compiled() -> None:
     """Compiling holds memory, and for a while what it was called with: not while these tests look."""
     x = torch.ones(DEEP, requires_grad=True)
     (x.exp() * x).sum().backward()
-    (nn.Linear(4, 4)(torch.ones(2, 4)) @ torch.ones(4, 4)).softmax(-1).sum().backward()
+    _step(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8)), torch.ones(3, 4))[0].backward()
 
 
 @pytest.fixture
@@ -46,27 +51,160 @@ def test_a_chain_of_100_000_operations(no_collector: None) -> None:
     assert last() is None
 
 
-def test_a_deep_graph_is_freed_without_recursion_also_on_a_small_stack(no_collector: None) -> None:
-    x = torch.ones(2, requires_grad=True)
-    failed: list[BaseException] = []
+FORMS = """
+import gc
+import threading
 
-    def run() -> None:
-        try:
-            y = x
-            for _ in range(DEEP):
-                y = y * 1.0  # saves its input, unlike an addition
-            del y
-        except BaseException as error:
-            failed.append(error)
+import tinytorch as torch
 
-    before = threading.stack_size(256 * 1024)
+DEEP = 30_000
+x = torch.ones(2, requires_grad=True)
+
+
+def saving():
+    y = x
+    for _ in range(DEEP):
+        y = y * 1.0  # saves its input, unlike an addition
+    return y
+
+
+def second_input():
+    y = x
+    for _ in range(DEEP):
+        y = x + y
+    return y
+
+
+def ladder():
+    y = x
+    for _ in range(DEEP // 3):
+        y = y * 0.5 + y * 0.5
+    return y
+
+
+def beside_a_longer_chain():
+    # Each node of one chain leads to a node of another, which is always deeper by the same.
+    y, other = x, x
+    for _ in range(DEEP // 2):
+        other = other * 1.0
+        y = y + other
+    return y
+
+
+def in_place_and_views():
+    y = x * 1.0
+    for _ in range(DEEP // 3):
+        y = y.reshape(1, 2).reshape(2)
+        y = y * 1.0
+        y.mul_(1.0)
+    return y
+
+
+def walked():
+    y = saving()
+    y.backward(torch.ones(2), retain_graph=True)
+    return y
+
+
+def recorded_twice():
+    y = x
+    for _ in range(DEEP // 10):
+        y = y * x
+    return torch.autograd.grad(y.sum(), x, create_graph=True)[0]
+
+
+def checkpointed():
+    y = x
+    for _ in range(DEEP // 10):
+        y = torch.utils.checkpoint.checkpoint(lambda y: (y * x).exp() * 0.1, y)
+    return y
+
+
+def collected():
+    holder = [saving()]
+    holder.append(holder)
+    del holder
+    gc.collect()  # which drops the graph, as a part of a cycle
+
+
+failed = []
+
+
+def run(form):
     try:
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-    finally:
-        threading.stack_size(before)
-    assert not failed
+        form()
+    except BaseException as error:
+        failed.append(error)
+
+
+forms = [
+    saving, second_input, ladder, beside_a_longer_chain, in_place_and_views, walked, recorded_twice, checkpointed,
+    collected,
+]
+for form in forms:  # compiles, on a stack that is large enough
+    deep, DEEP = DEEP, 100
+    run(form)
+    DEEP = deep
+for form in forms:
+    print(form.__name__, flush=True)
+    threading.stack_size(256 * 1024)
+    thread = threading.Thread(target=run, args=(form,))
+    thread.start()
+    thread.join()
+assert not failed, failed
+print("done")
+"""
+
+
+def test_a_deep_graph_is_freed_without_recursion_also_on_a_small_stack() -> None:
+    result = subprocess.run([sys.executable, "-c", FORMS], capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0 and result.stdout.endswith("done\n"), f"{result.stdout[-200:]}{result.stderr}"
+
+
+def _longest(node: Any, known: dict[Any, int]) -> int:
+    """Links from a node down, by the longest way, to where a chain is cut."""
+    for below in topological_order([node]):
+        links = [known[edge[0]] + 1 for edge in below.edges if edge is not None]
+        known[below] = 0 if isinstance(below.edges, Links) else max(links, default=0)
+    return max(known.values())
+
+
+def test_no_way_down_a_graph_is_long_without_a_cut() -> None:
+    x = torch.ones(2, requires_grad=True)
+    chain = beside = x
+    for i in range(1000):
+        beside = beside * 1.0
+        chain = chain + (beside if i % 3 else chain)
+    assert LINKS // 2 <= _longest(chain.grad_fn, {}) < LINKS
+    chain.backward(torch.ones(2))
+    assert _longest(chain.grad_fn, {}) < LINKS
+
+
+def _nodes_held(thing: Any, seen: set[int]) -> list[Any]:
+    """The nodes that can be reached from a value through containers, Tensors and functions."""
+    if isinstance(thing, Function):
+        return [thing]
+    holders = (tuple, list, dict, torch.Tensor, types.FunctionType, types.CellType)
+    if id(thing) in seen or not isinstance(thing, holders):
+        return []
+    seen.add(id(thing))
+    parts = [] if isinstance(thing, types.FunctionType) and thing.__closure__ is None else gc.get_referents(thing)
+    if isinstance(thing, types.FunctionType):
+        parts = list(thing.__closure__ or ())
+    return [node for part in parts for node in _nodes_held(part, seen)]
+
+
+@pytest.mark.parametrize("cls", operations(), ids=lambda cls: cls.__name__)
+def test_nodes_are_held_by_edges_alone(cls: Any) -> None:
+    """Else what `Links` hold would be dropped from inside all the same."""
+    for call, *shapes in cls.examples:
+        inputs = [torch.ones(*shape, dtype=torch.float64, requires_grad=True) * 0.5 for shape in shapes]
+        result = call(torch, *inputs)
+        outputs = result if isinstance(result, tuple) else (result,)
+        for node in topological_order([output.grad_fn for output in outputs]):
+            if isinstance(node, Function):
+                rest = {name: value for name, value in vars(node).items() if name != "edges"}
+                assert _nodes_held(rest, set()) == []
 
 
 def test_a_ladder_of_diamonds_is_walked_once_a_node() -> None:

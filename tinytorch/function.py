@@ -24,7 +24,7 @@ import numpy as np
 
 from .kernels.traced import ARRAYS
 from .modes import mode
-from .walk import Edge, walk
+from .walk import LINKS, Edge, Links, walk
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -53,7 +53,8 @@ class Function:
     errors: ClassVar[Sequence[tuple[Any, ...]]] = ()
 
     needs_input_grad: Sequence[bool] = ()
-    edges: tuple[Edge | None, ...] = ()
+    edges: Sequence[Edge | None] = ()
+    links = 0  # to the nearest node below whose edges are Links, by the longest way
     metadata: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...] = ()
     output_count = 1
     hooks: list[tuple[int, Callable[[Any], Any]]] | None = None
@@ -118,13 +119,20 @@ class Function:
 
     def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         """Make this node the history of its outputs."""
-        # A leaf stands for itself: it has no grad_fn, and output_nr 0.
-        self.edges = tuple(
-            [
-                (t.grad_fn or t, t.output_nr) if needs else None
-                for t, needs in zip(tensors, self.needs_input_grad)  # noqa: B905 - one for one; strict costs time
-            ]
-        )
+        edges: list[Edge | None] = []
+        links = 0
+        for t, needs in zip(tensors, self.needs_input_grad):  # noqa: B905 - one for one; strict costs time
+            if needs:
+                node = t.grad_fn or t  # a leaf stands for itself: it has no grad_fn, and output_nr 0
+                edges.append((node, t.output_nr))
+                if node.links >= links:
+                    links = node.links + 1
+            else:
+                edges.append(None)
+        if links < LINKS:
+            self.edges, self.links = tuple(edges), links
+        else:
+            self.edges = Links(edges)
         self.metadata = tuple([(o.array.shape, o.array.dtype) for o in outputs])
         self.output_count = len(outputs)
         for number, output in enumerate(outputs):
@@ -138,16 +146,18 @@ class Function:
             mode.nodes.append(self)
 
     def _keep(self, array: Any, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """(array, where it came from, version counter, version): the edge of an input, or an output's number.
+        """(array, where it came from, version counter, version): a leaf, ~i for input i, or an output's number.
 
-        The edge, not the Tensor: in-place operations and detach_() give a Tensor another history.
+        Never the input's Tensor, to which in-place operations and detach_() give another history, nor its node, which
+        the edges alone hold.
         """
         if array is None:
             return None, None, None, 0
         for i, candidate in enumerate(arrays):
             if candidate is array:
-                counter = tensors[i]._counter
-                return array, self.edges[i], counter, counter[0]
+                counter, edge = tensors[i]._counter, self.edges[i]
+                source = None if edge is None else ~i if isinstance(edge[0], Function) else edge[0]
+                return array, source, counter, counter[0]
         for number, output in enumerate(outputs):
             if output.array is array:
                 return array, number, output._counter, output._counter[0]
@@ -181,7 +191,7 @@ class Function:
         records: list[tuple[Any, ...]] = self._saved
         for array, source, counter, version in records:
             if counter is not None and counter[0] != version:
-                what = f"output {source}" if isinstance(source, int) else "an input"
+                what = f"output {source}" if isinstance(source, int) and source >= 0 else "an input"
                 raise RuntimeError(
                     f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation after it "
                     f"was saved for backward: it is at version {counter[0]}, expected version {version}. Use the "
@@ -210,19 +220,18 @@ class Function:
     def _as_tensor(self, array: Any, source: Any, counter: Any, version: int) -> Any:
         if array is None:
             return None
-        node: Any
-        number: Any
-        node, number = (self, source) if source is None or isinstance(source, int) else source
-        if not isinstance(node, Function) and (node.array is array or _stands_for(array, node)):
-            return node  # a leaf
+        leaf = source is not None and not isinstance(source, int)
+        if leaf and (source.array is array or _stands_for(array, source)):
+            return source
         tensor = self.make_tensor(array)
         if counter is not None:
             tensor._counter = counter
         if mode.grad and source is not None:
-            if not isinstance(node, Function):
+            if leaf:
                 raise RuntimeError(
                     f"the data of an input of {self.name()}, {_describe([array])}, was replaced after it was saved"
                 )
+            node, number = (self, source) if source >= 0 else self.edges[~source]
             tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, node, number
         return tensor
 

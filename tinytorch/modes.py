@@ -22,6 +22,7 @@ class _Mode(threading.local):
     unfold = False  # fused operations run as their composite of elementary ones
     nodes: list[Any] | None = None  # receives each node as it is linked (utils/checkpoint.py)
     tape: Any = None  # records what is done (compilation.py)
+    dropped: list[Any] | None = None  # what is left of a graph that is being dropped (walk.Links)
 
     def __init__(self) -> None:
         # Calls a function where NumPy does not warn of infinities and NaN: log(0), 1/0, overflow. Running in a

@@ -65,6 +65,7 @@ class Tensor(Conversions, Methods):
     _view_version: builtins.int | None = None  # of a view: the version of the shared memory when the view was taken
     _retains_grad = False
     edges: tuple[Edge | None, ...] = ()  # as a node of the graph, a leaf has no inputs
+    links = 0
     output_count = 1
 
     __array_priority__ = 1000  # so that array + tensor is a tensor

@@ -29,6 +29,27 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 Edge = tuple[Any, int]
+LINKS = 64  # of a chain of nodes, at most so many are dropped one from inside the other
+
+
+class Links(list[Edge | None]):
+    """Edges, in place of a tuple, of every so many-th node of a chain: where they are dropped, recursion ends.
+
+    Python drops what a node holds while it drops the node, and so on down the chain; some versions go deeper so than
+    a small stack can bear. What these edges hold is instead dropped from a loop, that of the first of them to go.
+    """
+
+    def __del__(self, mode: Any = mode) -> None:  # the mode of the module is gone when the interpreter ends
+        if mode.dropped is not None:
+            mode.dropped += self
+            return
+        mode.dropped = dropped = self[:]
+        self.clear()
+        try:
+            while dropped:
+                dropped.pop()
+        finally:
+            mode.dropped = None
 
 
 def topological_order(roots: Iterable[Any], targets: frozenset[Any] | None = None) -> list[Any]:

@@ -105,7 +105,7 @@ class _Recomputation:
 
 def _without_array(array: Any, source: Any, counter: Any, version: int) -> Record:
     """The array of a leaf stays: its memory is not the graph's, and a change of it is to be noticed."""
-    is_leaf = isinstance(source, tuple) and not isinstance(source[0], Function)
+    is_leaf = isinstance(source, Tensor)
     return (array, source, counter, version) if is_leaf else (None, source, None, 0)
 
 
