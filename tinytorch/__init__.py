@@ -69,22 +69,27 @@ from .kernels.stored import get_float32_matmul_precision, set_float32_matmul_pre
 from .kernels.threads import get_num_threads, set_num_threads
 from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh
-from .ops.arithmetic import abs, add, div, floor_divide, mul, neg, pow, reciprocal, remainder, sign, square, sub
+from .ops.arithmetic import abs, add, div, mul, neg, pow, reciprocal, square, sub
+from .ops.bounds import clamp, maximum, minimum
 from .ops.common import array_of as _array_of
-from .ops.elementwise import clamp, cos, exp, expm1, log, log1p, masked_fill, maximum, minimum, rsqrt, sin, sqrt, where
-from .ops.indexing import (
-    argsort,
-    gather,
-    index_select,
-    masked_select,
-    narrow,
-    nonzero,
-    scatter_add,
-    sort,
-    take_along_dim,
-    topk,
-)
-from .ops.joining import cat, chunk, flip, meshgrid, repeat_interleave, roll, split, stack, tile, tril, triu, unbind
+from .ops.comparison import (
+    eq,
+    ge,
+    gt,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+)  # fmt: skip
+from .ops.elementwise import cos, exp, expm1, log, log1p, masked_fill, rsqrt, sin, sqrt, where
+from .ops.indexing import gather, index_put, scatter_add
+from .ops.joining import cat, chunk, flip, roll, split, stack, tril, triu, unbind
 from .ops.linalg import bmm, dot, einsum, matmul, mm, mv, outer
 from .ops.reduction import (
     all,
@@ -103,8 +108,12 @@ from .ops.reduction import (
     sum,
     var,
 )  # fmt: skip
-from .ops.shape import broadcast_to, flatten, movedim, permute, reshape, squeeze, t, transpose, unsqueeze
+from .ops.repeating import meshgrid, repeat_interleave, tile
+from .ops.rounding import ceil, floor, floor_divide, remainder, round, sign, trunc
+from .ops.selecting import index_select, masked_select, narrow, nonzero, select, take_along_dim
+from .ops.shape import broadcast_to, flatten, movedim, permute, reshape, squeeze, t, transpose, unflatten, unsqueeze
 from .ops.softmax import log_softmax, softmax
+from .ops.sorting import argsort, sort, topk
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .tensor import Size, Tensor
 
@@ -112,8 +121,8 @@ __version__ = "0.1.0"
 
 keep_freed_memory()
 
-clip, concat, concatenate, swapaxes = clamp, cat, cat, transpose
-subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+clip, concat, concatenate, swapaxes, clone = clamp, cat, cat, transpose, Tensor.clone
+subtract, multiply, divide, true_divide, negative, fix = sub, mul, div, div, neg, trunc
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 
 

@@ -9,7 +9,23 @@ import numpy as np
 
 from .kernels.traced import Traced
 from .modes import mode
-from .ops import activation, arithmetic, elementwise, indexing, joining, linalg, reduction, shape, softmax
+from .ops import (
+    activation,
+    arithmetic,
+    bounds,
+    comparison,
+    elementwise,
+    indexing,
+    joining,
+    linalg,
+    reduction,
+    repeating,
+    rounding,
+    selecting,
+    shape,
+    softmax,
+    sorting,
+)  # fmt: skip
 from .ops.common import array_of, as_array, is_tensor, wrap
 from .random import Generator, default_generator
 
@@ -28,27 +44,10 @@ def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Te
     return method
 
 
-def _comparison(ufunc: Any) -> Callable[[Any, Any], Tensor]:
-    def method(self: Any, other: Any) -> Any:
-        if not isinstance(other, _OPERANDS):
-            return NotImplemented
-        return wrap(as_array(mode.quietly(ufunc, array_of(self), array_of(other))))
-
-    return method
-
-
 def _bitwise(ufunc: Any) -> Any:
     def method(self: Any, other: Any) -> Any:
         return wrap(as_array(ufunc(array_of(self), array_of(other))))
 
-    return method
-
-
-def _test(ufunc: Any) -> Any:
-    def method(self: Any) -> Any:
-        return wrap(as_array(ufunc(array_of(self))))
-
-    method.__doc__ = f"Element by element, numpy.{ufunc.__name__}: a bool tensor."
     return method
 
 
@@ -69,14 +68,15 @@ class Methods:
     # arithmetic
     add, sub, mul, div, pow = arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div, arithmetic.pow
     subtract, multiply, divide, true_divide = sub, mul, div, div
-    neg, negative, abs, sign = arithmetic.neg, arithmetic.neg, arithmetic.abs, arithmetic.sign
+    neg, negative, abs = arithmetic.neg, arithmetic.neg, arithmetic.abs
     square, reciprocal = arithmetic.square, arithmetic.reciprocal
-    floor_divide, remainder = arithmetic.floor_divide, arithmetic.remainder
+    sign, floor, ceil, trunc, round = rounding.sign, rounding.floor, rounding.ceil, rounding.trunc, rounding.round
+    floor_divide, remainder = rounding.floor_divide, rounding.remainder
 
     # elementwise
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
     sqrt, rsqrt, sin, cos = elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos
-    maximum, minimum, clamp, clip = elementwise.maximum, elementwise.minimum, elementwise.clamp, elementwise.clamp
+    maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
     masked_fill = elementwise.masked_fill
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
     softmax, log_softmax = softmax.softmax, softmax.log_softmax
@@ -91,32 +91,37 @@ class Methods:
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
     flatten, unflatten, squeeze, unsqueeze = shape.flatten, shape.unflatten, shape.squeeze, shape.unsqueeze
     permute, transpose, t, movedim, swapaxes = shape.permute, shape.transpose, shape.t, shape.movedim, shape.transpose
+    unfold = shape.unfold
     expand, broadcast_to, expand_as, sum_to_size = shape.expand, shape.broadcast_to, shape.expand_as, shape.sum_to_size
     split, chunk, unbind, tril, triu = joining.split, joining.chunk, joining.unbind, joining.tril, joining.triu
-    repeat, tile, repeat_interleave = joining.repeat, joining.tile, joining.repeat_interleave
+    repeat, tile, repeat_interleave = repeating.repeat, repeating.tile, repeating.repeat_interleave
     flip, roll, contiguous = joining.flip, joining.roll, shape.contiguous
 
     # indexing
-    gather, scatter_add, index_select = indexing.gather, indexing.scatter_add, indexing.index_select
-    index_put, masked_select, take_along_dim = indexing.index_put, indexing.masked_select, indexing.take_along_dim
-    topk, sort, argsort, nonzero = indexing.topk, indexing.sort, indexing.argsort, indexing.nonzero
-    select, narrow = indexing.select, indexing.narrow
+    gather, scatter_add, index_select = indexing.gather, indexing.scatter_add, selecting.index_select
+    index_put, masked_select, take_along_dim = indexing.index_put, selecting.masked_select, selecting.take_along_dim
+    topk, sort, argsort = sorting.topk, sorting.sort, sorting.argsort
+    nonzero, select, narrow = selecting.nonzero, selecting.select, selecting.narrow
     __getitem__ = indexing.getitem
 
     # linalg
     matmul, mm, bmm, mv, dot, outer = linalg.matmul, linalg.mm, linalg.bmm, linalg.mv, linalg.dot, linalg.outer
 
     # tests and comparisons have no gradient
-    isnan, isinf, isfinite, logical_not = _test(np.isnan), _test(np.isinf), _test(np.isfinite), _test(np.logical_not)
-    eq, ne, lt = _comparison(np.equal), _comparison(np.not_equal), _comparison(np.less)
-    le, gt, ge = _comparison(np.less_equal), _comparison(np.greater), _comparison(np.greater_equal)
-    logical_and, logical_or, logical_xor = (_bitwise(np.logical_and), _bitwise(np.logical_or), _bitwise(np.logical_xor))
-    __eq__, __ne__ = eq, ne  # type: ignore[assignment]
-    __lt__, __le__, __gt__, __ge__ = lt, le, gt, ge
+    isnan, isinf, isfinite = comparison.isnan, comparison.isinf, comparison.isfinite
+    logical_not, logical_and = comparison.logical_not, comparison.logical_and
+    logical_or, logical_xor = comparison.logical_or, comparison.logical_xor
+    eq, ne, lt, le, gt, ge = (
+        comparison.eq, comparison.ne, comparison.lt, comparison.le, comparison.gt, comparison.ge
+    )  # fmt: skip
+    __eq__, __ne__ = _operator(eq), _operator(ne)  # type: ignore[assignment]
+    __lt__, __le__, __gt__, __ge__ = _operator(lt), _operator(le), _operator(gt), _operator(ge)
     __and__ = __rand__ = _bitwise(np.bitwise_and)
     __or__ = __ror__ = _bitwise(np.bitwise_or)
     __xor__ = __rxor__ = _bitwise(np.bitwise_xor)
-    __invert__ = _test(np.invert)
+
+    def __invert__(self: Any) -> Any:
+        return wrap(as_array(np.invert(array_of(self))))
 
     def __pos__(self: Any) -> Any:
         return self
@@ -127,9 +132,9 @@ class Methods:
     __mul__, __rmul__ = _operator(arithmetic.mul), _operator(arithmetic.mul, reflected=True)
     __truediv__, __rtruediv__ = _operator(arithmetic.div), _operator(arithmetic.div, reflected=True)
     __pow__, __rpow__ = _operator(arithmetic.pow), _operator(arithmetic.pow, reflected=True)
-    __mod__, __rmod__ = _operator(arithmetic.remainder), _operator(arithmetic.remainder, reflected=True)
-    __floordiv__ = _operator(arithmetic.floor_divide)
-    __rfloordiv__ = _operator(arithmetic.floor_divide, reflected=True)
+    __mod__, __rmod__ = _operator(rounding.remainder), _operator(rounding.remainder, reflected=True)
+    __floordiv__ = _operator(rounding.floor_divide)
+    __rfloordiv__ = _operator(rounding.floor_divide, reflected=True)
     __neg__, __abs__ = arithmetic.neg, arithmetic.abs
 
     def __matmul__(self: Any, other: Any) -> Any:
@@ -154,12 +159,15 @@ class Methods:
 
     add_, sub_, mul_, div_ = (_in_place(f) for f in (arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div))
     pow_, neg_, abs_, exp_ = (_in_place(f) for f in (arithmetic.pow, arithmetic.neg, arithmetic.abs, elementwise.exp))
-    sqrt_, log_, clamp_ = (_in_place(f) for f in (elementwise.sqrt, elementwise.log, elementwise.clamp))
+    sqrt_, log_, clamp_ = (_in_place(f) for f in (elementwise.sqrt, elementwise.log, bounds.clamp))
     masked_fill_, relu_, tanh_ = (_in_place(f) for f in (elementwise.masked_fill, activation.relu, activation.tanh))
+    sign_, floor_, ceil_ = (_in_place(f) for f in (rounding.sign, rounding.floor, rounding.ceil))
+    trunc_, round_, remainder_ = (_in_place(f) for f in (rounding.trunc, rounding.round, rounding.remainder))
+    floor_divide_ = _in_place(rounding.floor_divide)
     sigmoid_, tril_, triu_ = (_in_place(f) for f in (activation.sigmoid, joining.tril, joining.triu))
     scatter_add_, index_put_ = _in_place(indexing.scatter_add), _in_place(indexing.index_put)
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
-    __ipow__ = pow_
+    __ipow__, __ifloordiv__, __imod__ = pow_, floor_divide_, remainder_
     __iand__, __ior__, __ixor__ = (_in_place(f) for f in (__and__, __or__, __xor__))
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
@@ -167,10 +175,7 @@ class Methods:
             self._become(indexing.assigned(self, index, value))
             return
         self._check_writable()
-        try:
-            array_of(self)[indexing._index_of(index)] = array_of(value)
-        except ValueError as error:
-            raise RuntimeError(f"cannot assign: {error}") from None
+        indexing.write(array_of(self), index, array_of(value))
         self._counter[0] += 1
 
     def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:

@@ -20,12 +20,13 @@ INDEX = np.array([[0, 2, 1, 0], [2, 2, 0, 1]])
 
 @st.composite
 def array_and_index(draw: Any) -> tuple[Any, Any]:
-    """A small array, and any index that NumPy takes: integers, slices, None, ..., arrays, lists, masks."""
+    """A small array, and an index that means the same to NumPy: integers, slices, None, ..., arrays, lists, masks."""
     shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4))
     x = np.arange(float(np.prod(shape))).reshape(shape)
     kind = draw(st.sampled_from(["basic", "arrays", "mask", "mask_of_first", "mixed"]))
     if kind == "basic" or 0 in shape:
-        return x, draw(hnp.basic_indices(shape, allow_newaxis=True))
+        index = draw(hnp.basic_indices(shape, allow_newaxis=True))
+        return x, tuple(map(forwards, index)) if isinstance(index, tuple) else forwards(index)
     if kind == "arrays":
         return x, draw(
             hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(min_dims=1, max_dims=2, max_side=4))
@@ -37,6 +38,11 @@ def array_and_index(draw: Any) -> tuple[Any, Any]:
     place = draw(st.integers(0, len(shape) - 1))
     picked = draw(st.lists(st.integers(-shape[place], shape[place] - 1), min_size=0, max_size=4))
     return x, (*[slice(None)] * place, picked)
+
+
+def forwards(part: Any) -> Any:
+    """A slice with a positive step, as PyTorch has no other."""
+    return slice(part.start, part.stop, abs(part.step or 1)) if isinstance(part, slice) else part
 
 
 @given(array_and_index())

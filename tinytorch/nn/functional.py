@@ -11,13 +11,13 @@ from ..dtypes import float32, float64, is_floating
 from ..modes import no_grad
 from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, swiglu, tanh
 from ..ops.attention import scaled_dot_product_attention
-from ..ops.common import in_float32
+from ..ops.common import in_float32, only_floating
 from ..ops.indexing import embedding, one_hot
-from ..ops.joining import pad
 from ..ops.linalg import linear
 from ..ops.loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
 from ..ops.low_rank import low_rank_linear
 from ..ops.normalization import layer_norm, rms_norm
+from ..ops.padding import pad
 from ..ops.rope import rope
 from ..ops.softmax import log_softmax, softmax
 from ..random import default_generator
@@ -35,12 +35,13 @@ __all__ = [
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each element is zero with probability p, else divided by 1 - p (Srivastava et al. 2014).
 
-    Without training, or with p = 0, the input itself. Draws from the default generator.
+    Without training, or with p = 0, the input itself. Draws from the default generator. RuntimeError for integers.
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0.0:
         return input
+    only_floating("dropout", input)
     dtype = float64 if input.dtype == float64 else float32
     shape = input.shape
     kept = default_generator.draw(lambda stream: stream.random(shape, dtype)) >= p
@@ -70,6 +71,8 @@ def batch_norm(
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     if eps < 0.0:
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
+    if input.ndim < 2:
+        raise RuntimeError(f"batch_norm: expected input (B, C) or (B, C, ...), got shape {tuple(input.shape)}")
     channels = input.shape[1]
     for name, tensor in (
         ("running_mean", running_mean),

@@ -10,7 +10,7 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import activation as kernels
-from .common import contiguous, floating
+from .common import contiguous, floating, only_floating
 from .elementwise import where
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Relu(Function):
 
     arrays_too = True
     examples = ((lambda t, x: t.relu(x), (3, 4)),)
+    errors = ((lambda t, x: t.relu(x > 0), (3,), RuntimeError, "relu is not implemented for bool"),)
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
@@ -98,6 +99,7 @@ class ReluBackward(FusedFunction):
     """dx = [y > 0] g"""
 
     examples = ((lambda t, g: _relu_backward(t, g), (3, 4)),)
+    errors = ()
 
     @staticmethod
     def composite(g: Any, y: Any) -> Any:
@@ -125,6 +127,10 @@ class LeakyRelu(FusedFunction):
     """y = x where x > 0, else a x"""
 
     examples = ((lambda t, x: t.nn.functional.leaky_relu(x, 0.1), (3, 4)),)
+    errors = (
+        (lambda t, x: t.nn.functional.leaky_relu(x.long()), (3,), RuntimeError, "not implemented for int64"),
+        (lambda t, x: t.nn.functional.leaky_relu(x > 0), (3,), RuntimeError, "not implemented for bool"),
+    )
 
     @staticmethod
     def composite(x: Any, slope: float) -> Any:
@@ -147,6 +153,10 @@ class Softplus(Function):
     """y = ln(1 + e^(b x)) / b; x itself where b x is above the threshold"""
 
     examples = ((lambda t, x: t.nn.functional.softplus(x, beta=2.0), (3, 4)),)
+    errors = (
+        (lambda t, x: t.nn.functional.softplus(x.int()), (3,), RuntimeError, "not implemented for int32"),
+        (lambda t, x: t.nn.functional.softplus(x > 0), (3,), RuntimeError, "not implemented for bool"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, beta: float, threshold: float) -> Any:
@@ -172,6 +182,11 @@ class Gelu(FusedFunction):
         (lambda t, x: t.nn.functional.gelu(x), (3, 4)),
         (lambda t, x: t.nn.functional.gelu(x, approximate="tanh"), (3, 4)),
     )
+    errors = (
+        (lambda t, x: t.nn.functional.gelu(x.long()), (3,), RuntimeError, "gelu is not implemented for int64"),
+        (lambda t, x: t.nn.functional.gelu(x > 0), (3,), RuntimeError, "gelu is not implemented for bool"),
+        (lambda t, x: t.nn.functional.gelu(x, approximate="erf"), (3,), RuntimeError, "'none' or 'tanh', got 'erf'"),
+    )
 
     @staticmethod
     def composite(x: Any, tanh: bool) -> Any:
@@ -196,6 +211,10 @@ class Silu(FusedFunction):
     """y = x sigmoid(x)"""
 
     examples = ((lambda t, x: t.nn.functional.silu(x), (3, 4)),)
+    errors = (
+        (lambda t, x: t.nn.functional.silu(x.long()), (3,), RuntimeError, "silu is not implemented for int64"),
+        (lambda t, x: t.nn.functional.silu(x > 0), (3,), RuntimeError, "silu is not implemented for bool"),
+    )
 
     @staticmethod
     def composite(x: Any) -> Any:
@@ -216,8 +235,11 @@ class Silu(FusedFunction):
 class Swiglu(FusedFunction):
     """y = gate sigmoid(gate) up. Shazeer 2020."""
 
-    examples = (
-        (lambda t, gate, up: (swiglu if t.__name__ == "tinytorch" else _torch_swiglu(t))(gate, up), (3, 4), (3, 4)),
+    examples = ((lambda t, gate, up: _swiglu(t)(gate, up), (3, 4), (3, 4)),)
+    errors = (
+        (lambda t, gate, up: _swiglu(t)(gate, up), (3,), (4,), RuntimeError, "gate and up of one shape and dtype"),
+        (lambda t, gate: _swiglu(t)(gate, gate[:1]), (3,), RuntimeError, "one shape and dtype", "broadcasts there"),
+        (lambda t, gate: _swiglu(t)(gate.long(), gate.long()), (3,), RuntimeError, "not implemented for int64"),
     )
 
     @staticmethod
@@ -235,8 +257,9 @@ class Swiglu(FusedFunction):
         return _on_flat(kernels.swiglu_backward, g, *ctx.saved)
 
 
-def _torch_swiglu(t: Any) -> Any:
-    return lambda gate, up: t.nn.functional.silu(gate) * up  # PyTorch has no such function
+def _swiglu(t: Any) -> Any:
+    # PyTorch has no such function.
+    return swiglu if t.__name__ == "tinytorch" else lambda gate, up: t.nn.functional.silu(gate) * up
 
 
 def erf(input: Tensor) -> Tensor:
@@ -255,30 +278,32 @@ def sigmoid(input: Tensor) -> Tensor:
 
 
 def relu(input: Tensor) -> Tensor:
-    """max(input, 0); the gradient at 0 is 0."""
+    """max(input, 0); the gradient at 0 is 0. Integers stay integers; RuntimeError for truth values."""
+    if input.array.dtype.kind == "b":
+        raise RuntimeError("relu is not implemented for bool")
     return Relu.apply(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """input where positive, else negative_slope * input."""
-    return LeakyRelu.apply(floating(input), slope=negative_slope)
+    return LeakyRelu.apply(only_floating("leaky_relu", input), slope=negative_slope)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as PyTorch's."""
-    return Softplus.apply(input, beta=beta, threshold=threshold)
+    return Softplus.apply(only_floating("softplus", input), beta=beta, threshold=threshold)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """input times the normal distribution's probability below it; approximate="tanh" for GPT-2's form."""
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return Gelu.apply(input, tanh=approximate == "tanh")
+    return Gelu.apply(only_floating("gelu", input), tanh=approximate == "tanh")
 
 
 def silu(input: Tensor) -> Tensor:
     """input * sigmoid(input)"""
-    return Silu.apply(input)
+    return Silu.apply(only_floating("silu", input))
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -286,4 +311,4 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     if gate.array.shape != up.array.shape or gate.array.dtype != up.array.dtype:
         what = f"{gate.dtype} {tuple(gate.shape)} and {up.dtype} {tuple(up.shape)}"
         raise RuntimeError(f"swiglu: expected gate and up of one shape and dtype, got {what}")
-    return Swiglu.apply(gate, up)
+    return Swiglu.apply(only_floating("swiglu", gate), up)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import int64, is_floating
+from ..dtypes import is_floating
 from ..function import Function
 from ..kernels import arithmetic as kernels
-from ..modes import mode
-from .common import array_of, promote, wrap
+from .common import promote
+from .rounding import floor_divide, sign, trunc_divide
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -24,6 +24,12 @@ class Add(Function):
     """y = a + b"""
 
     examples = ((lambda t, a, b: a + b, (3, 4), (4,)), (lambda t, a, b: t.add(a, b, alpha=2.5), (2, 1), (1, 3)))
+    errors = (
+        (lambda t, a, b: a + b, (3, 4), (3,), RuntimeError, "(3, 4)"),
+        (lambda t, a: a + "text", (3,), TypeError, "unsupported operand type"),
+        (lambda t, a: t.add(a, "text"), (3,), TypeError, "expected a Tensor, an array or a number, got str"),
+        (lambda t, a: t.add(a.long(), 1, alpha=0.5), (3,), RuntimeError, "alpha must not be a floating point number"),
+    )
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
@@ -40,6 +46,15 @@ class Sub(Function):
 
     arrays_too = True
     examples = ((lambda t, a, b: a - b, (3, 4), (3, 1)), (lambda t, a: 1.5 - a, (3,)))
+    errors = (
+        (lambda t, a, b: a - b, (3, 4), (3,), RuntimeError, "(3, 4)"),
+        (lambda t, a: (a > 0) - (a > 0), (3,), RuntimeError, "with a bool tensor is not supported"),
+        (lambda t, a: (a > 0) - 1, (3,), RuntimeError, "with a bool tensor is not supported"),
+        (lambda t, a: 1 - (a > 0), (3,), RuntimeError, "with a bool tensor is not supported"),
+        (lambda t, a: a - (a > 0), (3,), RuntimeError, "with a bool tensor is not supported"),
+        (lambda t, a: a - True, (3,), RuntimeError, "with a bool tensor is not supported"),
+        (lambda t, a: t.sub(a.long(), 1, alpha=0.5), (3,), RuntimeError, "alpha must not be a floating point number"),
+    )
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
@@ -56,6 +71,10 @@ class Mul(Function):
 
     arrays_too = True
     examples = ((lambda t, a, b: a * b, (3, 4), (4,)), (lambda t, a: 2 * a * a, (3,)))
+    errors = (
+        (lambda t, a, b: a * b, (3, 4), (3,), RuntimeError, "(3, 4)"),
+        (lambda t, a: a * None, (3,), TypeError, "unsupported operand type"),
+    )
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
@@ -75,6 +94,10 @@ class Div(Function):
 
     arrays_too = True
     examples = ((lambda t, a, b: a / (b.abs() + 0.5), (3, 4), (3, 1)), (lambda t, a: 2 / (a.abs() + 1), (3,)))
+    errors = (
+        (lambda t, a, b: a / b, (3, 4), (3,), RuntimeError, "(3, 4)"),
+        (lambda t, a: a.long().div_(2), (3,), RuntimeError, "can't be cast to the desired output type int64"),
+    )
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
@@ -98,12 +121,19 @@ class Pow(Function):
         (lambda t, a, b: (a.abs() + 0.5) ** b, (3, 4), (4,)),
         (lambda t, a: 2.0**a, (3,)),
     )
+    errors = (
+        (lambda t, a, b: a**b, (3, 4), (3,), RuntimeError, "(3, 4)"),
+        (lambda t, a: a.long() ** -1, (3,), RuntimeError, "Integers to negative integer powers are not allowed"),
+        (lambda t, a: (a > 0) ** (a > 0), (3,), RuntimeError, "pow is not implemented for bool"),
+    )
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any, factors: int | None) -> Any:
         ctx.save(a, b)
         ctx.factors = factors
-        return a**b if factors is None else a * a if factors == 2 else a * a * a
+        if factors is not None:
+            return a * a if factors == 2 else a * a * a
+        return a**b if a.dtype.kind != "i" else _integer_power(a, b)
 
     # dy/da = b a^(b-1), taken as 0 where b = 0, also at a = 0
     # dy/db = a^b log a, taken as 0 where a = 0 and b >= 0
@@ -115,11 +145,17 @@ class Pow(Function):
         if need_a and ctx.factors is not None:
             da = g * a * 2 if ctx.factors == 2 else g * (a * a) * 3
         elif need_a:
-            da = (g * b * a ** (b - 1)).masked_fill(b == 0, 0.0)
+            da = (g * (b * a ** (b - 1))).masked_fill(b == 0, 0.0)
         if need_b:
             flat = (a == 0) & (b >= 0)
-            db = (g * a**b * a.masked_fill(flat, 1.0).log()).masked_fill(flat, 0.0)
+            db = (g * (a**b * a.masked_fill(flat, 1.0).log())).masked_fill(flat, 0.0)
         return da, db
+
+
+def _integer_power(a: Any, b: Any) -> Any:
+    """a^b of signed integers; a negative power is 1/a^-b without its fraction: 0, but for a = 1 and a = -1."""
+    inverse = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b & 1), 0))
+    return np.where(b < 0, inverse, a ** np.maximum(b, 0)).astype(a.dtype)
 
 
 class Neg(Function):
@@ -127,6 +163,7 @@ class Neg(Function):
 
     arrays_too = True
     examples = ((lambda t, x: -x, (3, 4)),)
+    errors = ((lambda t, x: -(x > 0), (3,), RuntimeError, "on a bool tensor is not supported"),)
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
@@ -142,6 +179,7 @@ class Abs(Function):
     """y = |x|"""
 
     examples = ((lambda t, x: x.abs(), (3, 4)),)
+    errors = ((lambda t, x: (x > 0).abs(), (3,), RuntimeError, "abs is not implemented for bool"),)
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
@@ -157,19 +195,30 @@ class Abs(Function):
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, broadcast."""
-    if alpha != 1:
-        other = mul(other, alpha)
-    return Add.apply(*promote(input, other))
+    a, b = promote(input, other)
+    return Add.apply(a, b if alpha == 1 else _times(b, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """input - alpha * other, broadcast."""
-    if alpha != 1:
-        other = mul(other, alpha)
+    """input - alpha * other, broadcast. Truth values cannot be subtracted, nor subtracted from."""
     a, b = promote(input, other)
-    if a.dtype.kind == "b":
-        raise RuntimeError("Subtraction of bool tensors is not supported: use logical_xor or convert to an integer")
-    return Sub.apply(a, b)
+    if a.array.dtype.kind == "b" or (a is not input and _is_bool(input)) or (b is not other and _is_bool(other)):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported: use logical_not() or logical_xor() "
+            "for truth values, .long() or .float() for numbers"
+        )
+    return Sub.apply(a, b if alpha == 1 else _times(b, alpha))
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (hasattr(value, "dtype") and value.dtype.kind == "b")
+
+
+def _times(other: Tensor, alpha: float) -> Tensor:
+    """alpha * other, in the dtype of other."""
+    if isinstance(alpha, float) and not is_floating(other.dtype):
+        raise RuntimeError(f"For integral input tensors, alpha must not be a floating point number, got {alpha}")
+    return mul(other, alpha).to(other.dtype)
 
 
 def mul(input: Any, other: Any) -> Tensor:
@@ -180,59 +229,49 @@ def mul(input: Any, other: Any) -> Tensor:
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """input / other, broadcast. Integers divide to the default dtype.
 
-    rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero).
+    rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero), whose gradient is 0. RuntimeError where integers
+    are divided by 0 and rounded.
     """
     if rounding_mode is None:
         return Div.apply(*promote(input, other, true_division=True))
-    a, b = promote(input, other)
     if rounding_mode == "floor":
-        return wrap(mode.quietly(np.floor_divide, array_of(a), array_of(b)))
+        return floor_divide(input, other)
     if rounding_mode == "trunc":
-        return wrap(np.trunc(mode.quietly(np.divide, array_of(a), array_of(b))).astype(a.dtype))
+        return trunc_divide(input, other)
     raise RuntimeError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
 
 
-def floor_divide(input: Any, other: Any) -> Tensor:
-    """The largest integer not above input / other; no gradient, as it is constant almost everywhere."""
-    return div(input, other, rounding_mode="floor")
-
-
-def remainder(input: Any, other: Any) -> Tensor:
-    """input - other * floor(input / other): the sign is the divisor's, as in Python's %."""
-    a, b = promote(input, other)
-    if not is_floating(a.dtype):
-        return wrap(mode.quietly(np.remainder, array_of(a), array_of(b)))
-    # The quotient is piecewise constant, so d/da = 1 and d/db = -floor(a/b).
-    return sub(a, mul(b, floor_divide(a, b)))
-
-
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent, broadcast."""
+    """input ** exponent, broadcast. RuntimeError for integers to the power of a negative Python integer."""
     few = type(exponent) in (int, float) and exponent in (2, 3)  # products take a thirtieth of a power's time
-    return Pow.apply(*promote(input, exponent), factors=int(exponent) if few else None)
+    a, b = promote(input, exponent)
+    if a.dtype.kind in "biu":
+        if a.dtype.kind == "b":
+            raise RuntimeError("pow is not implemented for bool")
+        if isinstance(exponent, int) and exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed: convert with .float()")
+    return Pow.apply(a, b, factors=int(exponent) if few else None)
 
 
 def neg(input: Tensor) -> Tensor:
     """-input"""
+    if input.array.dtype.kind == "b":
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported: use ~ or logical_not()")
     return Neg.apply(input)
 
 
 def abs(input: Tensor) -> Tensor:
-    """|input|; the gradient at 0 is 0."""
+    """|input|; the gradient at 0 is 0, as at NaN."""
+    if input.array.dtype.kind == "b":
+        raise RuntimeError("abs is not implemented for bool")
     return Abs.apply(input)
 
 
 def square(input: Tensor) -> Tensor:
     """input * input; truth values as int64."""
-    input = input.to(int64) if input.dtype.kind == "b" else input
-    return mul(input, input)
+    return pow(input, 2)
 
 
 def reciprocal(input: Tensor) -> Tensor:
     """1 / input"""
     return div(1.0, input)
-
-
-def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1; no gradient."""
-    return wrap(np.sign(array_of(input)))

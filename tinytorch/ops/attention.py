@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dtypes import float32
 from ..function import FusedFunction
 from ..kernels import attention as kernels
 from ..random import default_generator
-from .common import array_of, in_float32, wrap
+from .common import array_of, in_float32, is_tensor, only_floating, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -30,6 +31,7 @@ class Attention(FusedFunction):
         ),
         (lambda t, q, k, v: _sdpa(t)(q, k, v, attn_mask=_mask(t)), (1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4)),
         (lambda t, q, m: _sdpa(t)(q, q, q, attn_mask=m), (2, 3, 4), (3, 3)),
+        (lambda t, q, k, v: _sdpa(t)(q, k, v), (2, 1, 5, 4), (2, 6, 4), (1, 1, 6, 5)),
     )
     long_examples = (
         (lambda t, q, k, v: _sdpa(t)(q, k, v), (1, 1, 2, 4), (1, 1, 10_000, 4), (1, 1, 10_000, 3)),
@@ -44,6 +46,11 @@ class Attention(FusedFunction):
         (lambda t, q, k: _sdpa(t)(q, k, k), (1, 3, 3, 4), (1, 2, 5, 4), RuntimeError, "batch and heads must agree"),
         (lambda t, q: _sdpa(t)(q, q.half(), q), (1, 3, 4), RuntimeError, "expected one dtype, got"),
         (lambda t, q, m: _sdpa(t)(q, q, q, m), (2, 3, 4), (2, 2), RuntimeError, "attn_mask (2, 2) does not broadcast"),
+        (lambda t, q, m: _sdpa(t)(q, q, q, m.long()), (2, 3, 4), (3, 3), RuntimeError, "attn_mask must be bool"),
+        (lambda t, q, m: _sdpa(t)(q, q, q, (m > 0).to(t.uint8)), (2, 3, 4), (3, 3), RuntimeError, "not uint8"),
+        (lambda t, q, m: _sdpa(t)(q, q, q, m.to(t.bfloat16)), (2, 3, 4), (3, 3), RuntimeError, "not bfloat16"),
+        (lambda t, q: _sdpa(t)(q.long(), q.long(), q.long()), (2, 3, 4), RuntimeError, "not implemented for int64"),
+        (lambda t, q, k: _sdpa(t)(q, k, k, enable_gqa=True), (1, 3, 3, 4), (1, 2, 5, 4), RuntimeError, "a multiple of"),
         (lambda t, q, m: _sdpa(t)(q, q, q, m, is_causal=True), (2, 3, 4), (3, 3), RuntimeError, "either attn_mask or"),
         (lambda t, q: _sdpa(t)(q, q, q, dropout_p=-0.5), (2, 3, 4), ValueError, "dropout_p must be", "RuntimeError"),
     )
@@ -103,20 +110,24 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(scale query key^T + mask) value.
 
-    query (..., H, T, D), key (..., Hkv, S, D), value (..., Hkv, S, Dv), of one floating dtype; the result is
-    (..., H, T, Dv). attn_mask broadcasts to (..., H, T, S): bool, True where a query may attend, or
-    added to the scores. is_causal lets query i see keys j <= i, and excludes attn_mask. scale is
-    1/sqrt(D) unless given. dropout_p drops probabilities (always: pass 0 when evaluating).
-    enable_gqa lets H be a multiple of Hkv. A row that may attend to nothing gives zeros.
+    query (..., H, T, D), key (..., Hkv, S, D), value (..., Hkv, S, Dv), of one floating dtype; what is in front of the
+    last two dimensions broadcasts; the result is (..., H, T, Dv). attn_mask broadcasts to (..., H, T, S): bool, True
+    where a query may attend, or floating (float32 or the query's dtype), added to the scores. is_causal lets query i
+    see keys j <= i, and excludes attn_mask. scale is 1/sqrt(D) unless given. dropout_p drops probabilities (always:
+    pass 0 when evaluating). enable_gqa lets H be a multiple of Hkv. A row that may attend to nothing gives zeros.
+    Raises RuntimeError where shapes or dtypes do not fit, a mask of integers among them.
     """
-    _check(query, key, value, attn_mask, is_causal, dropout_p, enable_gqa)
+    if is_causal and attn_mask is not None:
+        raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
+    if not 0 <= dropout_p < 1:
+        raise ValueError(f"scaled_dot_product_attention: dropout_p must be at least 0 and below 1, got {dropout_p}")
+    mask = attn_mask if attn_mask is None or is_tensor(attn_mask) else wrap(np.asarray(attn_mask))
+    query, key, value = _aligned(only_floating("scaled_dot_product_attention", query), key, value, mask, enable_gqa)
     q, k, v = _four(query), _four(key), _four(value)
-    mask = attn_mask
     if mask is not None:
-        mask = mask if hasattr(mask, "array") else wrap(np.asarray(mask))
         if mask.dtype.kind != "b":
             mask = mask.to(q.dtype)
-        if mask.ndim > 4:
+        if query.ndim > 4 and mask.ndim > 3:
             mask = mask.expand(*query.shape[:-1], key.shape[-2]).reshape(*q.shape[:-1], k.shape[-2])
         elif query.ndim == 3 and mask.ndim == 3:
             mask = mask.unsqueeze(0)
@@ -140,35 +151,47 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False))
 
 
-def _check(q: Any, k: Any, v: Any, mask: Any, causal: bool, dropout: float, grouped: bool) -> None:
-    problem = _problem(q.array.shape, k.array.shape, v.array.shape, grouped)
+def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Any, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """query, key and value of one number of dimensions and one batch, where they and the mask go together."""
+    shapes = [x.array.shape for x in (q, k, v)]
+    problem, leads = _problem(shapes, grouped)
     if not problem and not q.array.dtype == k.array.dtype == v.array.dtype:
         problem = "expected one dtype"
     if not problem and mask is not None:
-        scores, masked = (*q.shape[:-1], k.shape[-2]), np.shape(array_of(mask))
-        if not _broadcasts(masked, scores):
-            problem = f"attn_mask {masked} does not broadcast to the scores {scores}"
+        dtype, scores = mask.array.dtype, (*leads[0], shapes[0][-2], shapes[1][-2])
+        if dtype.kind != "b" and dtype not in (float32, q.array.dtype):
+            problem = f"attn_mask must be bool, float32 or the query's dtype, not {dtype} (of ones and zeros: .bool())"
+        elif not _broadcasts(mask.array.shape, scores):
+            problem = f"attn_mask {mask.array.shape} does not broadcast to the scores {scores}"
     if problem:
         got = ", ".join(f"{name} {x.dtype} {tuple(x.shape)}" for name, x in (("query", q), ("key", k), ("value", v)))
         raise RuntimeError(f"scaled_dot_product_attention: {problem}, got {got}")
-    if causal and mask is not None:
-        raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"scaled_dot_product_attention: dropout_p must be at least 0 and below 1, got {dropout}")
+    wide = [
+        x if lead == shape[:-2] else x.expand(*lead, *shape[-2:])
+        for x, lead, shape in zip((q, k, v), leads, shapes, strict=True)
+    ]
+    return wide[0], wide[1], wide[2]
 
 
-def _problem(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], grouped: bool) -> str:
-    """What keeps these shapes from going together, or nothing."""
-    if len(q) < 2 or not len(q) == len(k) == len(v):
-        return "expected tensors of one number of dimensions, at least 2"
+def _problem(shapes: list[Any], grouped: bool) -> tuple[str, list[Any]]:
+    """What keeps these shapes from going together, or nothing; and what each is to have in front of its last two."""
+    q, k, v = shapes
+    leads = [q[:-2], k[:-2], v[:-2]]
+    if min(len(q), len(k), len(v)) < 2:
+        return "expected tensors of at least 2 dimensions", leads
     if q[-1] != k[-1] or k[-2] != v[-2]:
-        return "query and key must have one head size, key and value one length"
+        return "query and key must have one head size, key and value one length", leads
     if not q[-1]:
-        return "the head size must not be 0"
-    if len(q) == 2:
-        return ""
-    heads, kv_heads = q[-3], k[-3]
-    fits = kv_heads == v[-3] and (heads == kv_heads or (grouped and kv_heads > 0 and heads % kv_heads == 0))
-    if not fits or not q[:-3] == k[:-3] == v[:-3]:
-        return "batch and heads must agree (with enable_gqa, H a multiple of Hkv)"
-    return ""
+        return "the head size must not be 0", leads
+    if leads[0] == leads[1] == leads[2]:
+        return "", leads
+    heads: list[Any] = [(), (), ()]
+    if grouped:  # query heads share the key heads: those do not broadcast
+        if not all(leads) or k[-3] != v[-3] or not k[-3] or q[-3] % k[-3]:
+            return "with enable_gqa, H must be a multiple of Hkv", leads
+        leads, heads = [lead[:-1] for lead in leads], [lead[-1:] for lead in leads]
+    try:
+        batch = np.broadcast_shapes(*leads)
+    except ValueError:
+        return "batch and heads must agree or broadcast", leads
+    return "", [batch + own for own in heads]

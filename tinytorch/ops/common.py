@@ -141,6 +141,8 @@ def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Ten
         elif type(other) in _NUMBERS and is_floating(dtype):
             return input, tensor(np.asarray(other, dtype))
     input, other = _operand(input), _operand(other)
+    if not isinstance(input, tensor) and not isinstance(other, tensor):  # type: ignore[arg-type]
+        input = wrap(np.asarray(input, get_default_dtype() if isinstance(input, float) else None))
     dtype = result_type(input, other)
     if true_division and not is_floating(dtype):
         dtype = get_default_dtype()
@@ -165,6 +167,13 @@ def _in_dtype(value: Any, dtype: DType) -> Tensor:
 def floating(input: Tensor) -> Tensor:
     """The input itself, or in the default dtype if it holds integers or truth values."""
     return input if is_floating(input.array.dtype) else input.to(get_default_dtype())
+
+
+def only_floating(what: str, input: Tensor) -> Tensor:
+    """The input itself; RuntimeError if it holds integers or truth values, which `what` would have to round."""
+    if not is_floating(input.array.dtype):
+        raise RuntimeError(f"{what} is not implemented for {input.dtype}: convert the input with .float()")
+    return input
 
 
 def normalize_dim(dim: int, ndim: int) -> int:
@@ -209,3 +218,11 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     if len(args) == 1 and not isinstance(args[0], (int, np.integer)) and not is_tensor(args[0]):
         args = tuple(args[0])
     return tuple([int(size) for size in args])
+
+
+def integers(name: str, values: Any) -> tuple[int, ...]:
+    """One integer or a sequence of them, as a tuple; TypeError for what is none."""
+    found = tuple(values) if isinstance(values, Sequence) else (values,)
+    if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in found):
+        raise TypeError(f"{name} must be integers, got {values}")
+    return tuple([int(n) for n in found])

@@ -6,13 +6,13 @@ it can be differentiated again. The walk sums over broadcast dimensions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import result_type
 from ..function import Function
-from .common import as_array, floating, owned, promote, wrap
+from .common import as_array, floating, is_tensor, owned, promote, wrap
+from .selecting import nonzero
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -152,42 +152,24 @@ class Cos(Function):
         return -g * x.sin()
 
 
-class Maximum(Function):
-    """y = max(a, b)"""
-
-    examples: ClassVar[Any] = ((lambda t, a, b: t.maximum(a, b), (3, 4), (4,)),)
-    pick: ClassVar[np.ufunc] = np.maximum
-
-    @classmethod
-    def _weight_of_first(cls, a: Any, b: Any) -> Any:
-        """1 where a was taken, 0 where b was, 1/2 where they are equal."""
-        won = a > b if cls.pick is np.maximum else a < b
-        return (won + 0.5 * (a == b)).astype(a.dtype)
-
-    @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
-        ctx.save(ctx._weight_of_first(a, b))
-        return ctx.pick(a, b)
-
-    # dy/da = [a > b] + [a = b]/2, dy/db = 1 - dy/da
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        (weight,) = ctx.saved
-        return g * weight, g * (1 - weight)
-
-
-class Minimum(Maximum):
-    """y = min(a, b)"""
-
-    examples = ((lambda t, a, b: t.minimum(a, b), (3, 1), (1, 4)),)
-    pick = np.minimum
-
-
 class Where(Function):
     """y = a where the condition holds, else b"""
 
     arrays_too = True
-    examples = ((lambda t, a, b: t.where(t.tensor([True, False, True, False]), a, b), (3, 4), (3, 1)),)
+    examples = (
+        (lambda t, a, b: t.where(t.tensor([True, False, True, False]), a, b), (3, 4), (3, 1)),
+        (lambda t, a: t.where(t.tensor([True, False, True, False]), a, -1.5), (3, 4)),
+        (lambda t, x, v: x.masked_fill(t.tensor([True, False, True, False]), v), (3, 4), ()),
+    )
+    errors = (
+        (lambda t, x: t.where(x, x, x), (3,), RuntimeError, "expected condition to be a boolean tensor"),
+        (lambda t, x: t.where(x > 0, x, t.zeros(4)), (3,), RuntimeError, "(3,)"),
+        (lambda t, x: x.masked_fill(x, 0.0), (3,), RuntimeError, "only supports boolean masks"),
+        (lambda t, x, v: x.masked_fill(x > 0, v), (3,), (1,), RuntimeError, "0-dimensional value tensor"),
+        (lambda t, x: x.masked_fill(x > 0, None), (3,), TypeError, "expected a number or a Tensor, got NoneType"),
+        (lambda t, x: x.long().masked_fill(x > 0, np.nan), (3,), RuntimeError, "nan cannot be converted to int64"),
+        (lambda t, x: x.to(t.uint8).masked_fill(x > 0, 300), (3,), RuntimeError, "300 cannot be converted to uint8"),
+    )
     long_examples = (
         (lambda t, a, b: t.where(t.zeros(10_000, dtype=t.bool), a, b), (10_000,), ()),
         (lambda t, a, b: t.where(t.ones(10_000, dtype=t.bool), a, b), (2, 1), (10_000,)),
@@ -207,34 +189,11 @@ class Where(Function):
         return da, Where.of(zero, g, condition=ctx.condition) if need_b else None
 
 
-class Clamp(Function):
-    """y = x held between low and high (either may be None)"""
-
-    examples = ((lambda t, x: x.clamp(-0.5, 0.5), (3, 4)), (lambda t, x: x.clamp(min=0.1), (3,)))
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, low: Any, high: Any) -> Any:
-        inside = np.ones(x.shape, np.bool_, like=x)
-        if low is not None:
-            inside &= x >= low
-        if high is not None:
-            inside &= x <= high
-        ctx.save(inside)
-        # low first: where low > high, the result is high
-        y = x if low is None else np.maximum(x, np.asarray(low, x.dtype))
-        return y if high is None else np.minimum(y, np.asarray(high, x.dtype))
-
-    # dy/dx = [low <= x <= high]
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        (inside,) = ctx.saved
-        return g * inside
-
-
 class To(Function):
     """y = x in another dtype"""
 
     examples = ((lambda t, x: x.to(t.float64) * 2, (3, 4)),)
+    errors = ((lambda t, x: x.to("float8"), (3,), RuntimeError, "device 'float8' is not available"),)
 
     @staticmethod
     def forward(ctx: Any, x: Any, dtype: Any) -> Any:
@@ -301,19 +260,16 @@ def cos(input: Tensor) -> Tensor:
     return Cos.apply(floating(input))
 
 
-def maximum(input: Any, other: Any) -> Tensor:
-    """The larger of two, element by element; NaN if either is. Equal elements share the gradient."""
-    return Maximum.apply(*promote(input, other))
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """input where the condition (bool, or uint8 as PyTorch still takes it; broadcast) holds, else other.
 
-
-def minimum(input: Any, other: Any) -> Tensor:
-    """The smaller of two, element by element; NaN if either is. Equal elements share the gradient."""
-    return Minimum.apply(*promote(input, other))
-
-
-def where(condition: Any, input: Any, other: Any) -> Tensor:
-    """input where the condition (bool, broadcast) holds, else other."""
+    Without input and other: the coordinates of the elements that are not zero, as nonzero(as_tuple=True).
+    """
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
     condition = as_array(condition)
+    if condition.dtype == np.uint8:
+        condition = condition != 0
     if condition.dtype.kind != "b":
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
@@ -322,21 +278,28 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
 
 
 def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
-    """input with `value` wherever the mask (bool, broadcastable to input) is True."""
+    """input with `value`, a number or a Tensor without dimensions, wherever the mask (bool, broadcast) is True.
+
+    RuntimeError where the value does not fit into the dtype of input.
+    """
     mask = as_array(mask)
     if mask.dtype.kind != "b":
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
-    value = value.to(input.dtype) if hasattr(value, "array") else wrap(np.asarray(value, input.dtype))
-    return Where.apply(value, input, condition=mask)
+    if is_tensor(value) and value.ndim:
+        raise RuntimeError(
+            f"masked_fill only supports a 0-dimensional value tensor, but got shape {tuple(value.shape)}"
+        )
+    return Where.apply(cast("masked_fill", value, input.dtype), input, condition=mask)
 
 
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """input held between min and max, each a number, a Tensor or None. On a bound the gradient is 1."""
-    if min is None and max is None:
-        raise RuntimeError("clamp: at least one of min and max must not be None")
-    if hasattr(min, "array") or hasattr(max, "array"):
-        result = input if min is None else where(input < min, min, input)
-        return result if max is None else where(result > max, max, result)
-    for bound in (min, max):
-        input = input if bound is None else input.to(result_type(input, bound))
-    return Clamp.apply(input, low=min, high=max)
+def cast(what: str, value: Any, dtype: Any) -> Tensor:
+    """A number or a Tensor in a dtype. RuntimeError where the number does not fit."""
+    if is_tensor(value):
+        tensor: Tensor = value.to(dtype)
+        return tensor
+    if not isinstance(value, (int, float, np.generic, np.ndarray)):
+        raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
+    try:
+        return wrap(np.asarray(value, dtype))
+    except (OverflowError, ValueError):
+        raise RuntimeError(f"{what}: {value} cannot be converted to {dtype} without overflow") from None

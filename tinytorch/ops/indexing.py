@@ -12,35 +12,10 @@ from ..kernels.embedding import add_within_rows, embedding_backward, first_inval
 from ..kernels.tape import launch
 from ..kernels.traced import ARRAYS
 from .common import array_of, as_array, contiguous, in_two_bytes, is_tensor, normalize_dim, owned, widened, wrap
-from .reduction import ValuesIndices
+from .subscripts import Parts, index_arrays, is_basic, subscripts
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-
-def _basic(index: Any) -> bool:
-    """Whether an index is made of integers, slices, None and ... alone, so that the result is a view."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is ... or isinstance(part, (int, np.integer, slice)) for part in parts)
-
-
-def _index_of(index: Any) -> Any:
-    """An index in which Tensors and lists have become arrays."""
-    if isinstance(index, tuple):
-        return tuple([_part(part) for part in index])
-    return _part(index)
-
-
-def _part(part: Any) -> Any:
-    part = array_of(part)
-    if isinstance(part, (list, range)):
-        part = np.asarray([array_of(p) for p in part], dtype=None if len(part) else int64)
-    if type(part) in ARRAYS:
-        if part.dtype.kind not in "iub":
-            raise IndexError(f"tensors used as indices must be integer or bool tensors, got {part.dtype}")
-        if type(part) is np.ndarray and part.ndim == 0 and part.dtype.kind != "b":
-            return int(part)
-    return part
 
 
 class Index(Function):
@@ -54,6 +29,26 @@ class Index(Function):
         (lambda t, x: x[:, [0, 2, 0]], (3, 4)),
         (lambda t, x: x[t.tensor([True, False, True])], (3, 4)),
         (lambda t, x: x[1, 2], (3, 4)),
+        (lambda t, x: x[0, :, t.tensor([0, 1, 1])], (2, 3, 4)),
+        (lambda t, x: x[t.tensor([1, 0]), None, ..., t.tensor(-1)], (2, 3, 4)),
+    )
+    errors = (
+        (lambda t, x: x[3], (3,), IndexError, "index 3 is out of bounds"),
+        (lambda t, x: x[0, 0], (3,), IndexError, "too many indices"),
+        (lambda t, x: x[t.tensor([0, 3])], (3,), IndexError, "index 3 is out of bounds"),
+        (lambda t, x: x[t.tensor([0.5])], (3,), IndexError, "must be integer or bool tensors, got float32"),
+        (lambda t, x: x[t.tensor([1], dtype=t.int16)], (3,), IndexError, "got int16"),
+        (lambda t, x: x[t.tensor([True, False])], (3,), IndexError, "boolean index did not match"),
+        (lambda t, x: x[0.5], (3,), IndexError, "are valid indices, got float"),
+        (lambda t, x: x[::-1], (3,), ValueError, "step must be greater than zero, got -1"),
+        (lambda t, x: x[0, ::0], (3, 4), ValueError, "step must be greater than zero, got 0"),
+        (lambda t, x: x[0.5:], (3,), TypeError, "slice indices must be integers"),
+        (lambda t, x: x[:, [t.tensor([0]), t.tensor([1])]], (3, 4), IndexError, "sequence of Tensors", "TypeError"),
+        (lambda t, x: x[:, [[0, 1], [2]]], (3, 4), IndexError, "must have one length", "ValueError"),
+        (lambda t, x: x[[t.tensor([0, 1]), 1]], (3, 4), IndexError, "is ambiguous", "a tuple to PyTorch, which warns"),
+        (lambda t, x: x[[[0, 1], [1, 0]]], (3, 4), IndexError, "is ambiguous", "a tuple to PyTorch, which warns"),
+        (lambda t, x: x[[slice(0, 1), 0]], (3, 4), IndexError, "is ambiguous", "a tuple to PyTorch, which warns"),
+        (lambda t, x: x[(((0,),),)], (3, 4), IndexError, "sequence of Tensors, arrays or tuples", "an array of (1, 1)"),
     )
     long_examples = (
         (lambda t, x: x[t.zeros(10_000, dtype=t.int64)], (3, 4)),
@@ -62,11 +57,11 @@ class Index(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, index: Any) -> Any:
+    def forward(ctx: Any, x: Any, index: Parts) -> Any:
         ctx.index, ctx.shape = owned(ctx, index), x.shape
         y = x[index]
         if isinstance(y, np.generic):  # one element, which NumPy copies out; with an ellipsis it is a view
-            y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+            y = x[(*index, ...)]
         return y
 
     # dL/dx_i = the sum of g over the places of y that were read from x_i
@@ -85,20 +80,32 @@ class Scatter(Function):
         (lambda t, x: _put(t, x, t.zeros(10_000, dtype=t.int64)), (10_000, 4)),
         (lambda t, x: _put(t, x, t.zeros(10_000, dtype=t.int64), t.full((10_000,), 2)), (10_000,)),
     )
+    errors = (
+        (
+            lambda t, x: t.zeros(3, dtype=x.dtype).index_put((t.tensor([0, 3]),), x, accumulate=True),
+            (2,),
+            IndexError,
+            "index 3 is out of bounds",
+        ),
+        (
+            lambda t, x: t.zeros(3, dtype=x.dtype).index_put((t.tensor([0, 1]),), x, accumulate=True),
+            (3,),
+            RuntimeError,
+            "(3,)",
+        ),
+    )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    def forward(ctx: Any, x: Any, index: Parts, shape: tuple[int, ...]) -> Any:
         ctx.index = owned(ctx, index)
         if in_two_bytes(x.dtype):
             return Scatter.forward(ctx, x.astype(float32), index, shape).astype(x.dtype)
         y = np.zeros(shape, x.dtype, like=x)
-        if isinstance(index, tuple) and len(index) == 1:
-            (index,) = index
-        if _basic(index) or getattr(index, "dtype", None) == np.bool_:  # names no place twice
+        dim = _dim_of_only_array(index)
+        if is_basic(index) or (dim is not None and index[dim].dtype.kind == "b"):  # names no place twice
             y[index] = x
-        elif type(index) in ARRAYS and x.size and (x.dtype == float32 or x.dtype == float64):
-            rows = np.where(index < 0, index + shape[0], index).astype(int64).reshape(-1)
-            index_add(y.reshape(shape[0], -1), rows, contiguous(x).reshape(rows.size, -1))
+        elif dim is not None and x.size and (x.dtype == float32 or x.dtype == float64):
+            return _add_along(y, index[dim], dim, x)
         else:
             np.add.at(y, index, x)
         return y
@@ -113,13 +120,45 @@ def _put(t: Any, x: Any, *index: Any) -> Any:
     return t.zeros(3, 4, dtype=x.dtype).index_put(index, x, accumulate=True)
 
 
+def _dim_of_only_array(index: Parts) -> int | None:
+    """Of which dimension an index is that names whole dimensions and, at its end, has an index array; else None."""
+    *whole, last = index or (None,)
+    if type(last) not in ARRAYS or any(type(part) is not slice or part != slice(None) for part in whole):
+        return None
+    return len(whole)
+
+
+def _add_along(y: Any, places: Any, dim: int, x: Any) -> Any:
+    """y, which is 0, with the slices of x added along a dimension: as rows of an array that has it in front."""
+    size, flat = y.shape[dim], (*x.shape[:dim], places.size, *x.shape[dim + places.ndim :])
+    rows = np.where(places < 0, places + size, places).astype(int64).reshape(-1)
+    y = y.reshape(np.moveaxis(y, dim, 0).shape)
+    index_add(y.reshape(size, -1), rows, contiguous(np.moveaxis(x.reshape(flat), dim, 0)).reshape(rows.size, -1))
+    return np.moveaxis(y, 0, dim)
+
+
 class IndexAssign(Function):
     """y = x, with v in place of x[index]"""
 
-    examples = ((lambda t, x, v: _assigned(t, x, v), (3, 4), (2, 4)),)
+    examples = (
+        (lambda t, x, v: _assigned(t, x, (t.tensor([0, 2]),), v), (3, 4), (2, 4)),
+        (lambda t, x, v: _assigned(t, x, (0, slice(1), t.tensor([1, 3])), v), (2, 3, 4), (2,)),
+        (lambda t, x, v: _assigned(t, x, (0, ...), v), (3, 4), (1, 1, 4)),
+        (lambda t, x, v: x.index_put((t.tensor([0, 2]), t.tensor([1, -1])), v), (3, 4), ()),
+    )
+    errors = (
+        (lambda t, x, v: _assigned(t, x, 3, v), (3,), (), IndexError, "index 3 is out of bounds"),
+        (lambda t, x, v: _assigned(t, x, slice(2), v), (3,), (3,), RuntimeError, "(3,)"),
+        (lambda t, x, v: _assigned(t, x, slice(None, None, -1), v), (3,), (3,), ValueError, "greater than zero"),
+        (lambda t, x, v: _assigned(t, x, [[0, 1], [1, 0]], v), (3, 4), (), IndexError, "is ambiguous", "a tuple there"),
+        (lambda t, x, v: x.index_put((0,), v), (3,), (), TypeError, "must be a tuple of Tensors"),
+        (lambda t, x, v: x.index_put((), v), (3,), (), RuntimeError, "at least one index"),
+        (lambda t, x, v: x.index_put((t.tensor([3]),), v), (3,), (), IndexError, "index 3 is out of bounds"),
+        (lambda t, x, v: x.index_put((t.tensor([0]),), v.half()), (3,), (), RuntimeError, "the values float16"),
+    )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, v: Any, index: Any) -> Any:
+    def forward(ctx: Any, x: Any, v: Any, index: Parts) -> Any:
         ctx.index = owned(ctx, index)
         y = x.copy()
         y[index] = v
@@ -134,16 +173,33 @@ class IndexAssign(Function):
         return dx, Index.apply(g, index=ctx.index) if need_v else None
 
 
-def _assigned(t: Any, x: Any, v: Any) -> Any:
+def _assigned(t: Any, x: Any, index: Any, v: Any) -> Any:
     y = x.clone()
-    y[t.tensor([0, 2])] = v
+    y[index] = v
     return y
 
 
 class Gather(Function):
     """y[i][j] = x[index[i][j]][j] for dim 0, and likewise for any dim"""
 
-    examples = ((lambda t, x: x.gather(1, t.tensor([[0, 0], [2, 1]])), (3, 4)),)
+    examples = (
+        (lambda t, x: x.gather(1, t.tensor([[0, 0], [2, 1]])), (3, 4)),
+        (lambda t, x: x.sum().gather(0, t.tensor([0, 0])), (3,)),
+        (lambda t, x: t.take_along_dim(x, t.tensor([[0], [-1], [2]]), 1), (3, 4)),
+    )
+    errors = (
+        (lambda t, x: x.gather(0, t.tensor([0.0])), (3,), RuntimeError, "expected an integer index, got float32"),
+        (lambda t, x: x.gather(0, t.tensor([0])), (3, 4), RuntimeError, "index has 1 dimensions, input 2"),
+        (lambda t, x: x.gather(0, t.tensor([[0, 0, 0]])), (3, 2), RuntimeError, "reaches beyond input (3, 2)"),
+        (lambda t, x: x.gather(0, t.tensor([3])), (3,), RuntimeError, "index 3..3 is out of bounds"),
+        (lambda t, x: x.gather(0, t.tensor([-1])), (3,), RuntimeError, "index -1..-1 is out of bounds"),
+        (lambda t, x: x.gather(1, t.tensor([0])), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.sum().gather(0, t.tensor(1)), (3,), RuntimeError, "out of bounds for dimension 0 of size 1"),
+        (lambda t, x: x.take_along_dim(t.tensor([0]), 1), (3, 4), RuntimeError, "the index has 1 dimensions"),
+        (lambda t, x: x.take_along_dim(t.tensor([[0], [1]]), 1), (3, 4), RuntimeError, "does not broadcast"),
+        (lambda t, x: x.take_along_dim(t.tensor([[4]]), 1), (3, 4), RuntimeError, "index 4..4", "the remainder there"),
+        (lambda t, x: x.take_along_dim(t.tensor([-1])), (3, 4), RuntimeError, "index -1..-1 is out of bounds"),
+    )
     long_examples = (
         (lambda t, x: x.gather(1, t.zeros(3, 10_000, dtype=t.int64)), (3, 4)),
         (lambda t, x: x.gather(0, t.zeros(10_000, 4, dtype=t.int64)), (3, 4)),
@@ -163,7 +219,17 @@ class Gather(Function):
 class ScatterAdd(Function):
     """y = x, with src[i][j] added at y[index[i][j]][j] for dim 0, and likewise for any dim"""
 
-    examples = ((lambda t, x, s: x.scatter_add(0, t.tensor([[0, 0, 1], [2, 0, 1]]), s), (3, 4), (2, 3)),)
+    examples = (
+        (lambda t, x, s: x.scatter_add(0, t.tensor([[0, 0, 1], [2, 0, 1]]), s), (3, 4), (2, 3)),
+        (lambda t, x, s: x.sum().scatter_add(0, t.tensor([0]), s), (3,), (1,)),
+    )
+    errors = (
+        (lambda t, x: x.scatter_add(0, t.tensor([3]), x), (3,), RuntimeError, "index 3..3 is out of bounds"),
+        (lambda t, x: x.scatter_add(0, t.tensor([0]), x.half()), (3,), RuntimeError, "src float16"),
+        (lambda t, x, s: x.scatter_add(0, t.tensor([0, 0]), s), (3,), (1,), RuntimeError, "reaches beyond src (1,)"),
+        (lambda t, x, s: x.scatter_add(0, t.tensor([0]), s), (3,), (3, 2), RuntimeError, "src 2"),
+        (lambda t, x: x.scatter_add(0, t.tensor([0.5]), x), (3,), RuntimeError, "expected an integer index"),
+    )
     long_examples = (
         (lambda t, x, s: x.scatter_add(0, t.zeros(10_000, 4, dtype=t.int64), s), (3, 4), (10_000, 4)),
         (lambda t, x, s: x.scatter_add(1, t.zeros(3, 10_000, dtype=t.int64), s), (3, 4), (3, 10_000)),
@@ -197,6 +263,14 @@ class Embedding(Function):
 
     examples = ((lambda t, w: t.nn.functional.embedding(t.tensor([[0, 2], [2, 1]]), w), (3, 4)),)
     long_examples = ((lambda t, w: t.nn.functional.embedding(t.full((2, 5_000), 2), w), (3, 4)),)
+    errors = (
+        (lambda t, w: _embed(t)(t.tensor([3]), w), (3, 4), IndexError, "index 3..3 is out of range"),
+        (lambda t, w: _embed(t)(t.tensor([-1]), w), (3, 4), IndexError, "index -1..-1 is out of range"),
+        (lambda t, w: _embed(t)(t.tensor([0.0]), w), (3, 4), RuntimeError, "integer indices, got float32"),
+        (lambda t, w: _embed(t)(t.tensor([0]), w), (3, 4, 5), RuntimeError, "'weight' must be 2-D"),
+        (lambda t, w: _embed(t)(t.tensor([0]), w), (3,), RuntimeError, "'weight' must be 2-D"),
+        (lambda t, w: _embed(t)(t.tensor([0]), w, 3), (3, 4), IndexError, "out of range", "an AssertionError"),
+    )
 
     @staticmethod
     def forward(ctx: Any, weight: Any, index: Any, padding_idx: int | None) -> Any:
@@ -209,11 +283,16 @@ class Embedding(Function):
         return EmbeddingBackward.apply(g, index=ctx.index, padding_idx=ctx.padding_idx, rows=ctx.rows)
 
 
+def _embed(t: Any) -> Any:
+    return t.nn.functional.embedding
+
+
 class EmbeddingBackward(Function):
     """y[v] = sum of x[...] over the places with index v: the transpose of Embedding"""
 
     examples = ((lambda t, x: _embedding_backward(t, x, t.tensor([[0, 2, 1], [2, 1, 2]])), (2, 3, 4)),)
     long_examples = ((lambda t, x: _embedding_backward(t, x, t.full((10_000,), 2)), (10_000, 4)),)
+    errors = ()
 
     @staticmethod
     def forward(ctx: Any, x: Any, index: Any, padding_idx: int | None, rows: int) -> Any:
@@ -250,18 +329,17 @@ def _grid(index: Any, dim: int) -> tuple[Any, ...]:
 
 def _checked(index: Any, input: Tensor, dim: int, what: str, limit: Tensor | None = None) -> Any:
     """The index array of gather and scatter, after PyTorch's checks."""
-    index = as_array(index)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"{what}: expected an integer index, got {index.dtype}")
-    if index.ndim != input.ndim:
-        raise RuntimeError(f"{what}: index has {index.ndim} dimensions, the input {input.ndim}: they must agree")
-    for d, size in enumerate(index.shape):
-        if (d != dim and size > input.shape[d]) or (limit is not None and size > limit.shape[d]):
-            raise RuntimeError(
-                f"{what}: index of shape {index.shape} reaches beyond shape {tuple(input.shape)} in dimension {d}"
-            )
-    if index.size and input.ndim:
-        launch(_check_bounds, index, what, dim, input.shape[dim])
+    shape = tuple(input.shape) or (1,)
+    index = index if index.ndim else index.reshape(1)
+    for other, name in ((shape, "input"), (shape if limit is None else tuple(limit.shape) or (1,), "src")):
+        if index.ndim != len(other):
+            raise RuntimeError(f"{what}: index has {index.ndim} dimensions, {name} {len(other)}: they must agree")
+        for d, size in enumerate(index.shape):
+            if size > other[d] and (d != dim or (name == "src" and limit is not None)):
+                raise RuntimeError(f"{what}: index {index.shape} reaches beyond {name} {other} in dimension {d}")
+    launch(_check_bounds, index, what, dim, shape[dim])
     return index
 
 
@@ -273,54 +351,82 @@ def _check_bounds(index: Any, what: str, dim: int, size: int) -> None:
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
-    """input[index], with NumPy's rules: a view for slices and integers, a copy for arrays, lists and masks."""
-    return Index.apply(input, index=_index_of(index))
+    """input[index], with PyTorch's rules: a view for slices and integers, a copy for index arrays, lists and masks."""
+    first, then = subscripts(index, input.array.ndim)
+    return Index.apply(input if first is None else Index.apply(input, index=first), index=then)
 
 
 def index_put(input: Tensor, indices: tuple[Any, ...], values: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of input with values written (or added, where accumulate) at the index arrays."""
-    index = _index_of(tuple(indices))
+    """A copy of input with values, of its dtype and broadcast, written (or added, where accumulate) at index arrays."""
+    index = index_arrays(indices)
+    if not index:
+        raise RuntimeError("index_put: expected at least one index array")
+    if values.dtype != input.dtype:
+        raise RuntimeError(f"index_put: the input is {input.dtype}, the values {values.dtype}: convert them with .to()")
     if accumulate:
         return input + Scatter.apply(values.expand(array_of(input)[index].shape), index=index, shape=tuple(input.shape))
-    return IndexAssign.apply(input, values.to(input.dtype), index=index)
+    return IndexAssign.apply(input, values, index=index)
 
 
 def assigned(input: Tensor, index: Any, value: Any) -> Tensor:
-    """A copy of input with value in place of input[index]."""
-    value = value if is_tensor(value) else wrap(np.asarray(value, input.dtype))
-    return IndexAssign.apply(input, value, index=_index_of(index))
+    """A copy of input with value, cast and broadcast, in place of input[index]."""
+    value = _without_leading_ones(value if is_tensor(value) else wrap(np.asarray(value, input.dtype)))
+    first, then = subscripts(index, input.array.ndim)
+    part = input if first is None else Index.apply(input, index=first)
+    part = IndexAssign.apply(part, value, index=then)
+    return part if first is None else IndexAssign.apply(input, part, index=first)
+
+
+def write(array: Any, index: Any, value: Any) -> None:
+    """array[index] = value, in place, with PyTorch's meaning of the index."""
+    first, then = subscripts(index, array.ndim)
+    part = array if first is None else array[first]
+    try:
+        part[then] = _without_leading_ones(value) if type(value) in ARRAYS else value
+    except ValueError as error:
+        raise RuntimeError(f"cannot assign: {error}") from None
+    if not np.may_share_memory(part, array):  # an integer that only a compiled function's call knows makes a copy
+        array[first] = part
+
+
+def _without_leading_ones(value: Any) -> Any:
+    """Broadcasting would put them there; with them a value may have more dimensions than its place."""
+    if not value.ndim or value.shape[0] != 1:
+        return value
+    ones = next((i for i, n in enumerate(value.shape) if n != 1), value.ndim)
+    return value.reshape(value.shape[ones:])
 
 
 def gather(input: Tensor, dim: int, index: Any) -> Tensor:
-    """Elements along dim picked by an index (int64) of as many dimensions as input; the result has its shape."""
+    """Elements along dim picked by an index (int64) of as many dimensions as input; the result has its shape.
+
+    A tensor without dimensions counts as one of one element, here and in scatter_add.
+    """
     dim = normalize_dim(dim, input.ndim)
-    return Gather.apply(input, index=_checked(index, input, dim, "gather"), dim=dim)
+    places = as_array(index)
+    if not places.size:  # of whatever shape
+        return Index.apply(input.reshape(-1), index=(places.astype(int64),))
+    checked = _checked(places, input, dim, "gather")
+    picked = Gather.apply(with_dims(input), index=checked, dim=dim)
+    return picked if places.ndim else picked.reshape(())
 
 
 def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
-    """A copy of input with each src element added at the place along dim that the index names."""
+    """A copy of input with each src element, of its dtype, added at the place along dim that the index names."""
     dim = normalize_dim(dim, input.ndim)
-    checked = _checked(index, input, dim, "scatter_add", src)
-    return ScatterAdd.apply(input, src.to(input.dtype), index=checked, dim=dim)
+    if src.dtype != input.dtype:
+        raise RuntimeError(f"scatter_add: the input is {input.dtype}, src {src.dtype}: convert it with .to()")
+    places = as_array(index)
+    if not places.size:
+        return input.clone()
+    checked = _checked(places, input, dim, "scatter_add", src)
+    added = ScatterAdd.apply(with_dims(input), with_dims(src), index=checked, dim=dim)
+    return added if input.ndim else added.reshape(())
 
 
-def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
-    """The slices of dim named by a one-dimensional index."""
-    index = np.asarray(array_of(index))
-    if index.ndim > 1:
-        raise IndexError(f"index_select: index is supposed to be a vector, got shape {index.shape}")
-    dim = normalize_dim(dim, input.ndim)
-    if index.size and (index.min() < 0 or index.max() >= input.shape[dim]):
-        raise IndexError(
-            f"index_select: index {index.min()}..{index.max()} is out of range for size {input.shape[dim]}"
-        )
-    return Index.apply(input, index=(slice(None),) * dim + (index.reshape(-1),))
-
-
-def masked_select(input: Tensor, mask: Any) -> Tensor:
-    """The elements where the mask (bool, broadcast) holds, as a vector."""
-    mask = np.broadcast_to(array_of(mask), np.broadcast_shapes(array_of(mask).shape, input.shape))
-    return Index.apply(input.expand(mask.shape), index=mask)
+def with_dims(x: Tensor) -> Tensor:
+    """A tensor without dimensions as one of one element."""
+    return x if x.ndim else x.reshape(1)
 
 
 def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -331,6 +437,8 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     index = as_array(input)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"embedding: expected integer indices, got {index.dtype}")
+    if weight.ndim != 2:
+        raise RuntimeError(f"embedding: 'weight' must be 2-D, got shape {tuple(weight.shape)}")
     rows = weight.shape[0]
     if index.size:
         launch(_check_rows, index, tuple(weight.shape))
@@ -363,64 +471,3 @@ def _check_classes(index: Any, num_classes: int) -> None:
         raise RuntimeError("one_hot: class values must be non-negative")
     if index.max() >= num_classes:
         raise RuntimeError(f"one_hot: class values must be smaller than num_classes {num_classes}, got {index.max()}")
-
-
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
-    """The k largest (or smallest) elements along dim, in order, and their indices; the first of equals comes first."""
-    dim = normalize_dim(dim, input.ndim)
-    size = input.shape[dim] if input.ndim else 1
-    if not 0 <= k <= size:
-        raise RuntimeError(f"topk: selected index k out of range: k = {k}, dimension {dim} has size {size}")
-    x = np.atleast_1d(array_of(input))
-    order = np.moveaxis(_argsort(np.moveaxis(x, dim, -1), largest)[..., :k], -1, dim)
-    order = order.reshape(input.shape) if input.ndim == 0 else order
-    return ValuesIndices(gather(input, dim, order) if input.ndim else input.clone(), wrap(order))
-
-
-def _argsort(x: Any, descending: bool) -> Any:
-    """Stable order along the last axis; NaN counts as the largest."""
-    if not descending:
-        return np.argsort(x, axis=-1, kind="stable")
-    last = x.shape[-1] - 1
-    return last - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
-
-
-def sort(input: Tensor, dim: int = -1, descending: bool = False) -> ValuesIndices:
-    """The elements along dim in order (stable), and the indices they came from."""
-    size = input.shape[normalize_dim(dim, input.ndim)] if input.ndim else 1
-    return topk(input, size, dim, largest=descending)
-
-
-def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
-    """The indices that sort along dim (stable)."""
-    return sort(input, dim, descending).indices
-
-
-def nonzero(input: Tensor) -> Tensor:
-    """The coordinates of the elements that are not zero: int64 (n, ndim)."""
-    return wrap(np.argwhere(array_of(input)))
-
-
-def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The slice of dim at one index, without that dimension."""
-    return getitem(input, (slice(None),) * normalize_dim(dim, input.ndim) + (index,))
-
-
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """A stretch of a dimension, as a view."""
-    dim = normalize_dim(dim, input.ndim)
-    if start + length > input.shape[dim] or start < 0 or length < 0:
-        raise RuntimeError(f"narrow: {start} + {length} exceeds dimension size {input.shape[dim]}")
-    return getitem(input, (slice(None),) * dim + (slice(start, start + length),))
-
-
-def take_along_dim(input: Tensor, indices: Any, dim: int) -> Tensor:
-    """As gather, with index and input broadcast against each other in the other dimensions."""
-    index = as_array(indices)
-    dim = normalize_dim(dim, input.ndim)
-    shape = list(
-        np.broadcast_shapes(*[tuple(1 if d == dim else n for d, n in enumerate(s)) for s in (index.shape, input.shape)])
-    )
-    wide = [*shape[:dim], index.shape[dim], *shape[dim + 1 :]]
-    source = [*shape[:dim], input.shape[dim], *shape[dim + 1 :]]
-    return gather(input.expand(source), dim, np.broadcast_to(index, wide))

@@ -12,8 +12,8 @@ from ..dtypes import promote_types
 from ..function import Function
 from ..kernels.traced import ARRAYS
 from ..modes import mode
-from .common import array_of, normalize_dim, normalize_dims, sizes, wrap
-from .shape import expand, reshape, squeeze, unsqueeze
+from .common import integers, normalize_dim, normalize_dims, sizes
+from .shape import squeeze, unsqueeze
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -26,6 +26,16 @@ class Cat(Function):
     examples = (
         (lambda t, a, b: t.cat([a, b], dim=1), (3, 2), (3, 4)),
         (lambda t, a, b: t.stack((a, b, a), dim=-1), (3, 4), (3, 4)),
+    )
+    errors = (
+        (lambda t, a, b: t.cat([a, b]), (3, 4), (3, 5), RuntimeError, "(3, 4)"),
+        (lambda t, a, b: t.cat([a, b]), (3, 4), (3,), RuntimeError, "(3, 4)"),
+        (lambda t, a: t.cat([a, a], 2), (3, 4), IndexError, "Dimension out of range"),
+        (lambda t, a: t.cat([a, 3]), (3,), TypeError, "cat: expected Tensors, got int"),
+        (lambda t, a: t.cat([a.sum(), a.sum()]), (3,), RuntimeError, "zero-dimensional tensors cannot be concatenated"),
+        (lambda t: t.cat([]), ValueError, "expected a non-empty list of Tensors"),
+        (lambda t: t.stack([]), RuntimeError, "expected a non-empty list of Tensors"),
+        (lambda t, a, b: t.stack([a, b]), (3, 4), (3, 5), RuntimeError, "expects each tensor to be equal size"),
     )
 
     @staticmethod
@@ -48,6 +58,14 @@ class Split(Function):
         (lambda t, x: x.split(2, dim=1), (3, 5)),
         (lambda t, x: x.split([1, 3], dim=1)[1], (3, 4)),
         (lambda t, x: x.chunk(3), (7, 2)),
+    )
+    errors = (
+        (lambda t, x: x.split(-1), (3,), RuntimeError, "split_size to be positive, got -1"),
+        (lambda t, x: x.split(0), (3,), RuntimeError, "split_size to be positive, got 0"),
+        (lambda t, x: x.split([1, 1]), (3,), RuntimeError, "sizes [1, 1] must add up to 3"),
+        (lambda t, x: x.split([4, -1]), (3,), RuntimeError, "sizes [4, -1] must add up to 3"),
+        (lambda t, x: x.split(1, 1), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.chunk(0), (3,), RuntimeError, "greater than 0, got: 0"),
     )
 
     @staticmethod
@@ -93,6 +111,7 @@ class Tril(Function):
     """x on and below a diagonal, else 0; the diagonal is so many above the main one"""
 
     examples: ClassVar[Any] = ((lambda t, x: t.tril(x), (3, 4)), (lambda t, x: x.tril(-1), (2, 3, 3)))
+    errors: ClassVar[Any] = ((lambda t, x: x.tril(), (3,), RuntimeError, "tril: expected a tensor of at least 2"),)
     part = staticmethod(np.tril)
 
     @staticmethod
@@ -110,13 +129,20 @@ class Triu(Tril):
     """x on and above a diagonal, else 0"""
 
     examples = ((lambda t, x: t.triu(x, diagonal=1), (3, 4)),)
+    errors = ((lambda t, x: x.triu(), (3,), RuntimeError, "triu: expected a tensor of at least 2"),)
     part = staticmethod(np.triu)
 
 
 class Flip(Function):
     """The order of some dimensions reversed"""
 
-    examples = ((lambda t, x: x.flip(0, -1), (2, 3, 4)),)
+    examples = ((lambda t, x: x.flip(0, -1), (2, 3, 4)), (lambda t, x: t.flip(x, dims=(1,)), (3, 4)))
+    errors = (
+        (lambda t, x: x.flip(1), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.flip(0, -1), (3,), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.flip(), (3,), TypeError, "flip: expected dims"),
+        (lambda t, x: t.flip(x, (0,), dims=(0,)), (3,), TypeError, "flip: expected dims"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: tuple[int, ...]) -> Any:
@@ -133,37 +159,23 @@ class Roll(Function):
     """Elements shifted along dimensions; what falls off one end comes in at the other"""
 
     examples = ((lambda t, x: x.roll(2), (3, 4)), (lambda t, x: t.roll(x, (1, -2), (0, 1)), (3, 4)))
+    errors = (
+        (lambda t, x: x.roll(()), (3,), RuntimeError, "`shifts` required"),
+        (lambda t, x: x.roll((1, 2)), (3, 4), RuntimeError, "must align"),
+        (lambda t, x: x.roll((1, 2), 0), (3, 4), RuntimeError, "must align"),
+        (lambda t, x: x.roll(1, 1), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.roll(1.5), (3,), TypeError, "shifts must be integers, got 1.5"),
+    )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, shifts: Any, dims: Any) -> Any:
+    def forward(ctx: Any, x: Any, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
         ctx.shifts, ctx.dims = shifts, dims
-        return np.roll(x, shifts, dims)
+        return np.roll(x, shifts, dims) if dims else np.roll(x, shifts)
 
     # shifted back
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        back = tuple(-s for s in ctx.shifts) if isinstance(ctx.shifts, tuple) else -ctx.shifts
-        return Roll.apply(g, shifts=back, dims=ctx.dims)
-
-
-class Pad(Function):
-    """A constant put around x: (before, after) for each dimension; a negative number crops"""
-
-    examples = (
-        (lambda t, x: t.nn.functional.pad(x, (1, 2)), (3, 4)),
-        (lambda t, x: t.nn.functional.pad(x, (0, 1, -1, 2), value=3.0), (3, 4)),
-    )
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, widths: tuple[tuple[int, int], ...], value: float) -> Any:
-        ctx.widths = widths
-        cropped = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True))]
-        return np.pad(cropped, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
-
-    # the gradient with what was added cropped, and zeros where x was cropped
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return Pad.apply(g, widths=tuple((-a, -b) for a, b in ctx.widths), value=0.0)
+        return Roll.apply(g, shifts=tuple([-shift for shift in ctx.shifts]), dims=ctx.dims)
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -248,63 +260,19 @@ def _triangle(function: Any, input: Tensor, diagonal: int) -> Tensor:
     return function.apply(input, diagonal=diagonal)  # type: ignore[no-any-return]
 
 
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """Copies side by side: so many along each dimension, new ones in front."""
-    times = sizes(repeats)
-    extra = len(times) - input.ndim
-    if extra < 0:
-        raise RuntimeError(f"repeat: {len(times)} repeats for a tensor of {input.ndim} dimensions: give one for each")
-    shape = (1,) * extra + tuple(input.shape)
-    between = tuple(n for size in shape for n in (1, size))
-    wide = tuple(n for k, size in zip(times, shape, strict=True) for n in (k, size))
-    return reshape(expand(reshape(input, between), wide), tuple(k * n for k, n in zip(times, shape, strict=True)))
-
-
-def tile(input: Tensor, *dims: Any) -> Tensor:
-    """As repeat, but fewer repeats than dimensions count from the last."""
-    times = sizes(dims)
-    return repeat(input, (1,) * (input.ndim - len(times)) + times)
-
-
-def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
-    """Each element (or each slice of a dimension) so many times in a row."""
-    if dim is None:
-        input, dim = reshape(input, -1), 0
-    dim = normalize_dim(dim, input.ndim)
-    shape = tuple(input.shape)
-    wide = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
-    return reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
-
-
-def flip(input: Tensor, *dims: Any) -> Tensor:
-    """The order of elements reversed along dimensions."""
-    return Flip.apply(input, dims=normalize_dims(sizes(dims), input.ndim))
+def flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
+    """The order of elements reversed along dimensions: flip(x, (0, 1)), x.flip(0, 1) or flip(x, dims=(0, 1))."""
+    if set(named) - {"dims"} or (named and dims) or not (named or dims):
+        raise TypeError(f"flip: expected dims, got {dims or 'nothing'} and {named or 'nothing'} by name")
+    chosen = sizes((named["dims"],) if named else dims)
+    return Flip.apply(input, dims=normalize_dims(chosen, input.ndim))
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
-    """Elements shifted along dimensions, round the end; without dims, in the flattened tensor."""
-    if dims is not None:
-        dims = tuple(normalize_dim(d, input.ndim) for d in (dims if isinstance(dims, Sequence) else (dims,)))
-        shifts = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
-        if len(shifts) != len(dims):
-            raise RuntimeError(f"roll: shifts {shifts} and dims {dims} must be of one length")
-    return Roll.apply(input, shifts=shifts, dims=dims)
-
-
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """A constant around the input: pad = (before, after) of the last dimension, then of the one before it, ..."""
-    if mode != "constant":
-        raise NotImplementedError(f"pad: mode {mode!r} is not offered, only 'constant'")
-    if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise RuntimeError(f"pad: expected pairs for at most {input.ndim} dimensions, got {tuple(pad)}")
-    pairs = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
-    widths = ((0, 0),) * (input.ndim - len(pairs)) + tuple(reversed(pairs))
-    if any(min(a, 0) + min(b, 0) + n < 0 for n, (a, b) in zip(input.shape, widths, strict=True)):
-        raise RuntimeError(f"pad: {tuple(pad)} crops more than there is of shape {tuple(input.shape)}")
-    return Pad.apply(input, widths=widths, value=0.0 if value is None else value)
-
-
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Coordinate grids of one-dimensional tensors."""
-    arrays = [array_of(x) for x in (tensors[0] if len(tensors) == 1 and isinstance(tensors[0], Sequence) else tensors)]
-    return tuple(wrap(grid) for grid in np.meshgrid(*arrays, indexing="ij" if indexing == "ij" else "xy"))
+    """Elements shifted along dimensions, round the end; without dims, by one shift in the flattened tensor."""
+    shifts, dims = integers("shifts", shifts), integers("dims", () if dims is None else dims)
+    if not shifts:
+        raise RuntimeError("roll: `shifts` required, got none")
+    if len(shifts) != (len(dims) or 1):
+        raise RuntimeError(f"roll: shifts {shifts} and dims {dims} must align")
+    return Roll.apply(input, shifts=shifts, dims=tuple([normalize_dim(d, input.ndim) for d in dims]))

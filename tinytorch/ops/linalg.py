@@ -23,6 +23,8 @@ def _product(a: Any, b: Any) -> Any:
         return gemm.matmul(a, b)
     if is_floating(a.dtype):
         return gemm.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
+    if a.dtype.kind == "b":
+        raise RuntimeError("matmul is not implemented for bool")
     return np.matmul(a, b)
 
 
@@ -313,6 +315,7 @@ def _contract(a_names: list[str], a: Any, b_names: list[str], b: Any, needed: se
     b = b.permute([b_names.index(n) for n in batch + summed + own_b])
     a = a.reshape(*front, count(own_a, shape_a), count(summed, shape_a))
     b = b.reshape(*front, count(summed, shape_b), count(own_b, shape_b))
-    a, b = promote(a, b)
+    if not summed:  # then it is an elementwise product; others do not take two dtypes
+        a, b = promote(a, b)
     y = matmul(a, b).reshape(front + [shape_a[n] for n in own_a] + [shape_b[n] for n in own_b])
     return batch + own_a + own_b, y

@@ -12,6 +12,7 @@ from ..kernels import loss as kernels
 from ..kernels.tape import launch
 from .activation import softplus
 from .common import array_of, as_array, contiguous, in_float32, is_tensor, promote, wrap
+from .soft_loss import soft_cross_entropy
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -147,12 +148,7 @@ def cross_entropy(
     _check_floating("cross_entropy", input)
     _check_weight("cross_entropy", weight, input)
     if is_tensor(target) and is_floating(target.dtype):
-        if tuple(target.shape) != tuple(input.shape) or ignore_index >= 0:
-            raise RuntimeError(
-                f"cross_entropy: probabilities {target.dtype} {tuple(target.shape)} as target must have the shape of "
-                f"the scores, {tuple(input.shape)}, and no ignore_index, got {ignore_index}"
-            )
-        return in_float32(_of_probabilities, *promote(input, target), weight, label_smoothing, reduction)
+        return soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     x, index = _rows("cross_entropy", input, target)
     options = {"ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
     y = in_float32(_of_classes, x, weight, target=index, **options)
@@ -181,18 +177,6 @@ def _weighted_cross_entropy(
         smooth = -(logp * weight).sum(1) * (smoothing / x.shape[1])
         losses = losses + smooth.masked_fill(target == ignore_index, 0.0)
     return losses.sum() / row_weights.sum() if reduction == "mean" else _reduced(losses, reduction)
-
-
-def _of_probabilities(x: Tensor, target: Tensor, weight: Tensor | None, smoothing: float, reduction: str) -> Tensor:
-    """-sum_c w_c q_c ln p_c of each row, with q = (1 - e) target + e/C; the mean is over rows, whatever they weigh."""
-    dim = min(x.ndim - 1, 1)
-    classes = x.shape[dim]
-    if smoothing:
-        target = target * (1 - smoothing) + smoothing / classes
-    terms = x.log_softmax(dim) * target
-    if weight is not None:
-        terms = terms * weight.reshape((classes,) + (1,) * (x.ndim - 1 - dim))
-    return _reduced(-terms.sum(dim), reduction)
 
 
 def nll_loss(

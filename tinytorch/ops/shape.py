@@ -41,6 +41,17 @@ class Reshape(Function):
         (lambda t, x: x.T.flatten(), (3, 4)),
         (lambda t, x: x.unsqueeze(1).squeeze(), (3, 4)),
     )
+    errors = (
+        (lambda t, x: x.reshape(5, -1), (3, 4), RuntimeError, "(3, 4)"),
+        (lambda t, x: x.reshape(-1, -1), (3, 4), RuntimeError, "one unknown dimension"),
+        (lambda t, x: x.T.view(12), (3, 4), RuntimeError, "Use reshape, which copies where it must"),
+        (lambda t, x: x.flatten(1, 0), (3, 4), RuntimeError, "start_dim cannot come after end_dim"),
+        (lambda t, x: x.flatten(0, 2), (3, 4), IndexError, "Dimension out of range"),
+        (lambda t, x: x.unflatten(1, (3, 2)), (3, 4), RuntimeError, "(3, 4)"),
+        (lambda t, x: x.squeeze(2), (3, 4), IndexError, "Dimension out of range"),
+        (lambda t, x: x.squeeze((0, 0)), (3, 4), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.unsqueeze(3), (3, 4), IndexError, "Dimension out of range"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -61,6 +72,16 @@ class Permute(Function):
     examples = (
         (lambda t, x: x.permute(2, 0, 1), (2, 3, 4)),
         (lambda t, x: x.movedim(0, -1), (2, 3, 4)),
+        (lambda t, x: t.movedim(x, (0, 1), (2, 0)), (2, 3, 4)),
+    )
+    errors = (
+        (lambda t, x: x.permute(0, 1), (2, 3, 4), RuntimeError, "are not a permutation of the 3 dimensions"),
+        (lambda t, x: x.permute(0, 0, 1), (2, 3, 4), RuntimeError, "are not a permutation"),
+        (lambda t, x: x.permute(0, 1, 3), (2, 3, 4), IndexError, "Dimension out of range"),
+        (lambda t, x: x.movedim((0, 1), (0,)), (2, 3, 4), RuntimeError, "must name as many dimensions"),
+        (lambda t, x: x.movedim((0, -3), (0, 1)), (2, 3, 4), RuntimeError, "repeated dim in source"),
+        (lambda t, x: x.movedim((0, 1), (1, 1)), (2, 3, 4), RuntimeError, "repeated dim in destination"),
+        (lambda t, x: x.movedim(0, 3), (2, 3, 4), IndexError, "Dimension out of range"),
     )
 
     @staticmethod
@@ -83,6 +104,11 @@ class Transpose(Function):
     view = True
     arrays_too = True
     examples = ((lambda t, x: x.transpose(0, -1), (2, 3, 4)), (lambda t, x: x.mT, (2, 3, 4)))
+    errors = (
+        (lambda t, x: x.transpose(0, 3), (2, 3, 4), IndexError, "range of [-3, 2], but got 3"),
+        (lambda t, x: x.mT, (3,), RuntimeError, "at least 2 dimensions, got shape (3,)"),
+        (lambda t, x: x.t(), (2, 3, 4), RuntimeError, "<= 2 dimensions"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim0: int, dim1: int) -> Any:
@@ -100,6 +126,11 @@ class Expand(Function):
 
     view = True
     examples = ((lambda t, x: x.expand(2, 3, 4), (3, 1)), (lambda t, x: t.broadcast_to(x, (2, 3)), ()))
+    errors = (
+        (lambda t, x: x.expand(2, 4), (3, 4), RuntimeError, "shape (3, 4) cannot be expanded to (2, 4)"),
+        (lambda t, x: x.expand(4), (3, 4), RuntimeError, "shape (3, 4) cannot be expanded to (4,)"),
+        (lambda t, x: x.expand(-1, 3, 4), (3, 4), RuntimeError, "cannot be expanded to (-1, 3, 4)"),
+    )
     long_examples = (
         (lambda t, x: x.expand(10_000, 3, 2), (3, 1)),
         (lambda t, x: x.expand(3, 10_000), (3, 1)),
@@ -115,10 +146,72 @@ class Expand(Function):
         return g
 
 
+class Unfold(Function):
+    """Windows of a dimension: y[..., j, ..., k] = x[..., j step + k, ...]; k is a new last dimension"""
+
+    view = True
+    examples = (
+        (lambda t, x: x.unfold(1, 3, 2), (2, 8)),
+        (lambda t, x: x.unfold(0, 2, 1), (3, 4)),
+        (lambda t, x: x.unfold(-1, 2, 3), (3, 6)),
+        (lambda t, x: x.sum().unfold(0, 1, 1), (3,)),
+    )
+    errors = (
+        (lambda t, x: x.unfold(0, 4, 1), (3,), RuntimeError, "size 4 must be from 0 to 3"),
+        (lambda t, x: x.unfold(0, -1, 1), (3,), RuntimeError, "size -1 must be from 0 to 3"),
+        (lambda t, x: x.unfold(0, 2, 0), (3,), RuntimeError, "step must be greater than zero, got 0"),
+        (lambda t, x: x.unfold(1, 1, 1), (3,), IndexError, "Dimension out of range"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dim: int, size: int, step: int) -> Any:
+        ctx.shape, ctx.dim, ctx.step = x.shape, dim, step
+        if not size:  # of which NumPy makes no windows
+            return np.empty((*x.shape[:dim], x.shape[dim] // step + 1, *x.shape[dim + 1 :], 0), x.dtype, like=x)
+        windows = np.lib.stride_tricks.sliding_window_view(x, size, dim, writeable=step >= size)
+        return windows[(*(slice(None),) * dim, slice(None, None, step))]
+
+    # an element has its place in several windows: dL/dx_i = sum of g_jk with j step + k = i
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Fold.apply(g, shape=ctx.shape, dim=ctx.dim, step=ctx.step)
+
+
+class Fold(Function):
+    """y_i = sum of x_jk with j step + k = i: the transpose of Unfold"""
+
+    examples = ((lambda t, x: _fold(t, x), (2, 3, 3)),)
+    errors = ()
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, shape: tuple[int, ...], dim: int, step: int) -> Any:
+        ctx.dim, ctx.step, ctx.size = dim, step, x.shape[-1]
+        y = np.zeros(shape, x.dtype, like=x)
+        for k in range(ctx.size):  # no two windows have an element in the same place k
+            end = k + step * (x.shape[dim] - 1) + 1
+            part = y[(*(slice(None),) * dim, slice(k, end, step))]
+            np.add(part, x[..., k], out=part)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Unfold.apply(g, dim=ctx.dim, size=ctx.size, step=ctx.step)
+
+
+def _fold(t: Any, x: Any) -> Any:
+    """The gradient of unfold as a function of its cotangent x."""
+    whole = t.zeros(2, 7, dtype=x.dtype, requires_grad=True)
+    return t.autograd.grad(whole.unfold(1, 3, 2), whole, x, create_graph=True)[0]
+
+
 class SumToSize(Function):
     """x summed over broadcast dimensions, down to a smaller shape: the transpose of Expand"""
 
     examples = ((lambda t, x: x.sum_to_size((3, 1)), (2, 3, 4)),)
+    errors = (
+        (lambda t, x: x.sum_to_size((2, 4)), (3, 4), RuntimeError, "(3, 4) cannot be summed to shape (2, 4)"),
+        (lambda t, x: x.sum_to_size((1, 3, 4)), (3, 4), RuntimeError, "cannot be summed to shape (1, 3, 4)"),
+    )
 
     @staticmethod
     def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -218,13 +311,21 @@ def t(input: Tensor) -> Tensor:
     return transpose(input, 0, 1) if input.ndim == 2 else input
 
 
-def movedim(input: Tensor, source: int, destination: int) -> Tensor:
-    """One dimension moved to another place."""
-    source, destination = normalize_dim(source, input.ndim), normalize_dim(destination, input.ndim)
-    order = [i for i in range(input.ndim) if i != source]
-    if input.ndim:
-        order.insert(destination, source)
-    return Permute.apply(input, dims=tuple(order))
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Dimensions moved to other places, one or a tuple of them; the rest keep their order."""
+    sources, places = _each_once("source", source, input.ndim), _each_once("destination", destination, input.ndim)
+    if len(sources) != len(places):
+        raise RuntimeError(f"movedim: source {source} and destination {destination} must name as many dimensions")
+    rest = iter([d for d in range(input.ndim) if d not in sources])
+    moved = dict(zip(places, sources, strict=True))
+    return Permute.apply(input, dims=tuple([moved[d] if d in moved else next(rest) for d in range(input.ndim)]))
+
+
+def _each_once(name: str, dims: Any, ndim: int) -> list[int]:
+    found = [normalize_dim(d, ndim) for d in (dims if isinstance(dims, Sequence) else (dims,))]
+    if len(set(found)) < len(found):
+        raise RuntimeError(f"movedim: repeated dim in {name}: {dims}")
+    return found
 
 
 def expand(input: Tensor, *shape: Any) -> Tensor:
@@ -232,9 +333,22 @@ def expand(input: Tensor, *shape: Any) -> Tensor:
     wanted = sizes(shape)
     extra = len(wanted) - input.ndim
     target = tuple(input.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
-    if extra < 0 or any(old not in (1, new) for old, new in zip(input.shape, target[extra:], strict=True)):
+    fits = extra >= 0 and min(target, default=0) >= 0
+    if not fits or any(old not in (1, new) for old, new in zip(input.shape, target[extra:], strict=True)):
         raise RuntimeError(f"expand: shape {tuple(input.shape)} cannot be expanded to {wanted}")
     return Expand.apply(input, shape=target)
+
+
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """A view of all windows of `size` elements along a dimension, `step` apart, which become a new last dimension."""
+    dim = normalize_dim(dimension, input.ndim)
+    whole = input if input.ndim else reshape(input, 1)
+    if not 0 <= size <= whole.shape[dim]:
+        raise RuntimeError(f"unfold: size {size} must be from 0 to {whole.shape[dim]}, the size of dimension {dim}")
+    if step < 1:
+        raise RuntimeError(f"unfold: step must be greater than zero, got {step}")
+    windows = Unfold.apply(whole, dim=dim, size=size, step=step)
+    return windows if input.ndim else reshape(windows, size)
 
 
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import as_dtype, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import softmax as kernels
-from .common import contiguous, floating, in_float32, normalize_dim, total
+from .common import contiguous, in_float32, normalize_dim, only_floating, total
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -154,5 +154,5 @@ def _along(function: type[Function], input: Tensor, dim: int | None, dtype: Any)
         )
     if dtype is not None and not is_floating(as_dtype(dtype)):
         raise RuntimeError(f"{function.__name__.lower()}: dtype must be floating point, got {dtype}")
-    input = floating(input) if dtype is None else input.to(dtype)
+    input = only_floating(function.__name__.lower(), input if dtype is None else input.to(dtype))
     return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))

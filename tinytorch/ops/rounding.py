@@ -1,0 +1,240 @@
+"""Functions of steps: sign, floor, ceil, trunc, round, division that rounds; and what such a division leaves.
+
+A step is flat but where it jumps: the gradient is 0. PyTorch records these functions all the same, so that what is
+made of them alone has a gradient, of zeros.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..dtypes import float32, is_floating
+from ..function import Function
+from ..kernels.tape import launch
+from .common import array_of, is_tensor, promote, wrap
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class _Steps(Function):
+    """y is flat but where it jumps"""
+
+    # dy/dx = 0, whatever g is, also infinite, and also where y jumps
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        like = array_of(g)
+        return tuple([wrap(np.zeros(g.shape, g.dtype, like=like)) if need else None for need in ctx.needs_input_grad])
+
+
+class Sign(_Steps):
+    """y = 1 where x > 0, -1 where x < 0, else 0, also of NaN"""
+
+    examples = ((lambda t, x: t.sign(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return (x > 0).astype(x.dtype) if x.dtype.kind in "bu" else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
+class Floor(_Steps):
+    """y = the largest integer that is not above x"""
+
+    examples: ClassVar[Any] = ((lambda t, x: t.floor(x), (3, 4)),)
+    errors: ClassVar[Any] = ((lambda t, x: t.floor(x > 0), (3,), RuntimeError, "floor is not implemented for bool"),)
+    step: ClassVar[np.ufunc] = np.floor
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return ctx.step(x) if is_floating(x.dtype) else x.copy()
+
+
+class Ceil(Floor):
+    """y = the smallest integer that is not below x"""
+
+    examples = ((lambda t, x: t.ceil(x), (3, 4)),)
+    errors = ((lambda t, x: t.ceil(x > 0), (3,), RuntimeError, "ceil is not implemented for bool"),)
+    step = np.ceil
+
+
+class Trunc(Floor):
+    """y = x without its fraction"""
+
+    examples = ((lambda t, x: t.trunc(x), (3, 4)),)
+    errors = ((lambda t, x: t.trunc(x > 0), (3,), RuntimeError, "trunc is not implemented for bool"),)
+    step = np.trunc
+
+
+class Round(_Steps):
+    """y = x to a number of decimals; what lies in the middle goes to the even neighbour"""
+
+    examples = (
+        (lambda t, x: t.round(x), (3, 4)),
+        (lambda t, x: t.round(x, decimals=2), (3, 4)),
+        (lambda t, x: t.round(100 * x, decimals=-1), (3, 4)),
+    )
+    errors = (
+        (lambda t, x: t.round(x > 0), (3,), RuntimeError, "round is not implemented for bool"),
+        (lambda t, x: t.round(x.long(), decimals=1), (3,), RuntimeError, "integers have no decimals to round"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, decimals: int) -> Any:
+        if not is_floating(x.dtype):
+            return x.copy()
+        if not decimals:
+            return np.rint(x)
+        wide = x.astype(float32) if x.dtype.itemsize == 2 else x
+        scale = 10.0 ** (decimals if decimals > 0 else -decimals)
+        y = np.rint(wide * scale) / scale if decimals > 0 else np.rint(wide / scale) * scale
+        return y.astype(x.dtype)
+
+
+class FloorDivide(_Steps):
+    """y = floor(a/b), of the exact quotient"""
+
+    examples = (
+        (lambda t, a, b: t.div(a, b, rounding_mode="floor"), (3, 4), (4,)),
+        (lambda t, a: t.div(a, 0.3, rounding_mode="floor"), (3,)),
+    )
+    errors = (
+        (lambda t, a: a.long() // 0, (3,), RuntimeError, "ZeroDivisionError"),
+        (lambda t, a: (a > 0) // (a > 0), (3,), RuntimeError, "floor_divide is not implemented for bool"),
+        (lambda t, a: t.div(a, 2, rounding_mode="up"), (3,), RuntimeError, "'floor' or 'trunc', got 'up'"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        if not is_floating(a.dtype):
+            launch(_check_divisor, b)
+        elif a.dtype.itemsize == 2:
+            return _floor_divide(a, b)
+        return np.floor_divide(a, b)
+
+
+def _floor_divide(a: Any, b: Any) -> Any:
+    """NumPy's way to floor_divide of wider floats, rounded to two bytes at each step, as PyTorch's is."""
+    left = np.fmod(a, b)
+    quotient = (a - left) / b - ((left != 0) & ((left < 0) != (b < 0))).astype(a.dtype)
+    whole = np.floor(quotient)
+    whole = whole + (quotient - whole > 0.5).astype(a.dtype)
+    whole = np.where(quotient == 0, np.copysign(np.zeros((), a.dtype), a / b), whole)
+    return np.where(b == 0, a / b, whole).astype(a.dtype)
+
+
+class TruncDivide(_Steps):
+    """y = a/b without its fraction"""
+
+    examples = ((lambda t, a, b: t.div(a, b, rounding_mode="trunc"), (3, 4), (4,)),)
+    errors = (
+        (lambda t, a: t.div(a.long(), 0, rounding_mode="trunc"), (3,), RuntimeError, "ZeroDivisionError"),
+        (lambda t, a: t.div(a > 0, a > 0, rounding_mode="trunc"), (3,), RuntimeError, "is not implemented for bool"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        if is_floating(a.dtype):
+            return np.trunc(a / b)
+        launch(_check_divisor, b)
+        return (a - np.fmod(a, b)) // b  # a float would not hold large integers
+
+
+class Remainder(Function):
+    """y = a - b floor(a/b), exactly: what the division leaves, with the sign of b"""
+
+    examples = (
+        (lambda t, a, b: a % b, (3, 4), (4,)),
+        (lambda t, a: t.remainder(a, -0.7), (3,)),
+        (lambda t, a: t.full((3,), 5.25, dtype=a.dtype) % (a.abs() + 0.5), (3,)),
+    )
+    errors = (
+        (lambda t, a: a.long() % 0, (3,), RuntimeError, "ZeroDivisionError"),
+        (lambda t, a: (a > 0) % (a > 0), (3,), RuntimeError, "remainder is not implemented for bool"),
+        (lambda t, a, b: a % b, (3,), (4,), RuntimeError, "(3,)"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(a if ctx.needs_input_grad[1] else None, b)
+        if not is_floating(a.dtype):
+            launch(_check_divisor, b)
+            return np.remainder(a, b)
+        # fmod is exact and has the sign of a. a - b floor(a/b) is neither: a/b is rounded first.
+        left = np.fmod(a, b)
+        return np.where((left != 0) & ((left < 0) != (b < 0)), left + b, left).astype(a.dtype)
+
+    # floor(a/b) is flat but where it jumps: dy/da = 1, dy/db = -floor(a/b)
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        a, b = ctx.saved
+        return g, None if a is None else -g * floor_divide(a, b)
+
+
+def _check_divisor(divisor: Any) -> None:
+    if not divisor.all():
+        raise RuntimeError("ZeroDivisionError: integers cannot be divided by 0")
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; 0 for NaN."""
+    return Sign.apply(input)
+
+
+def _number(what: str, input: Tensor) -> Tensor:
+    if input.array.dtype.kind == "b":
+        raise RuntimeError(f"{what} is not implemented for bool")
+    return input
+
+
+def floor(input: Tensor) -> Tensor:
+    """The largest integer not above each element, in its dtype."""
+    return Floor.apply(_number("floor", input))
+
+
+def ceil(input: Tensor) -> Tensor:
+    """The smallest integer not below each element, in its dtype."""
+    return Ceil.apply(_number("ceil", input))
+
+
+def trunc(input: Tensor) -> Tensor:
+    """Each element without its fraction, in its dtype."""
+    return Trunc.apply(_number("trunc", input))
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Each element to the nearest integer, or to a number of decimals (negative: tens, hundreds); in its dtype.
+
+    What lies in the middle goes to the even neighbour: 0.5 and 1.5 to 0 and 2.
+    """
+    if decimals and not is_floating(input.array.dtype):
+        raise RuntimeError(f"round: integers have no decimals to round, got {input.dtype} and decimals={decimals}")
+    return Round.apply(_number("round", input), decimals=decimals)
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """The largest integer not above input / other, broadcast. RuntimeError where integers are divided by 0."""
+    return _rounded(FloorDivide, "floor_divide", input, other)
+
+
+def trunc_divide(input: Any, other: Any) -> Tensor:
+    """input / other without its fraction, broadcast. RuntimeError where integers are divided by 0."""
+    return _rounded(TruncDivide, "div(rounding_mode='trunc')", input, other)
+
+
+def _rounded(function: type[Function], what: str, input: Any, other: Any) -> Tensor:
+    a, b = promote(input, other)
+    if a.array.dtype.itemsize == 2 and is_floating(a.array.dtype) and not is_tensor(other):
+        # A number is not rounded to two bytes first: 1 // 0.1 would be 9.
+        return function.apply(*promote(a.to(float32), other)).to(a.dtype)
+    return function.apply(_number(what, a), b)
+
+
+def remainder(input: Any, other: Any) -> Tensor:
+    """input - other * floor(input / other), exactly, broadcast: the sign is the divisor's, as in Python's %.
+
+    RuntimeError where integers are divided by 0.
+    """
+    a, b = promote(input, other)
+    return Remainder.apply(_number("remainder", a), b)
