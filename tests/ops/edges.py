@@ -10,31 +10,41 @@ from tests.ops.checks import Example
 _REFUSED: dict[tuple[type[Exception], str], dict[str, str]] = {
     # dimensions
     (IndexError, "Dimension out of range"): {
-        "0d": "Amax-0 Amin-0 CumSum-0 Gather-0 LogSoftmaxBackward-0 LogSumExp-0 LogSumExp-1 Permute-0 Prod-0 Reshape-2 "
-        "Roll-1 SoftmaxBackward-0 Split-0 Split-1 Sum-2 Var-1",
+        "0d": "Amax-0 Amin-0 CumSum-0 Flip-1 Gather-0 Gather-2 LogSoftmaxBackward-0 LogSumExp-0 LogSumExp-1 Permute-0 "
+        "Permute-2 Prod-0 Reshape-2 Roll-1 SoftmaxBackward-0 Split-0 Split-1 Sum-2 Unfold-0 Var-1",
     },
-    (IndexError, "tuple index out of range"): {"0d": "Embedding-0 Rope-0 Rope-1 Split-2"},
+    (IndexError, "tuple index out of range"): {
+        "0d": "LowRankLinear-0 LowRankLinear-1 QuantizedProduct-0 Rope-0 Rope-1 Split-2 StoredLinear-0"
+    },
+    (RuntimeError, "embedding: 'weight' must be 2-D"): {"0d": "Embedding-0"},
     (RuntimeError, "names a dimension twice"): {"0d": "Flip-0 Sum-1"},
     (RuntimeError, "at least 2 dimensions"): {"0d": "Tril-0 Tril-1 Triu-0"},
     (RuntimeError, "both arguments to matmul need to be at least 1D"): {
         "0d": "Matmul-0 Matmul-1 Matmul-2 Matmul-3 Matmul-4 Matmul-6"
     },
     (RuntimeError, "mT needs a tensor of at least 2 dimensions"): {"0d": "Matmul-5 Transpose-1"},
-    (RuntimeError, "expected tensors of one number of dimensions, at least 2"): {
-        "0d": "Attention-0 Attention-1 Attention-2 Attention-3 Attention-4"
+    (RuntimeError, "scaled_dot_product_attention: expected tensors of at least 2 dimensions"): {
+        "0d": "Attention-0 Attention-1 Attention-2 Attention-3 Attention-4 Attention-5"
     },
     (RuntimeError, "zero-dimensional tensors cannot be concatenated"): {"0d": "Cat-0"},
     (RuntimeError, "expected pairs for at most 0 dimensions"): {"0d": "Pad-0 Pad-1"},
-    (RuntimeError, "index has 2 dimensions, the input 0"): {"0d": "ScatterAdd-0"},
+    (RuntimeError, "index has 2 dimensions, input 1: they must agree"): {"0d": "ScatterAdd-0"},
+    (RuntimeError, "probabilities .* as target must have the shape of the scores"): {
+        "0d": "SoftCrossEntropy-0 SoftCrossEntropy-3"
+    },
+    (RuntimeError, "expected a weight for each of 0 classes"): {"0d": "SoftCrossEntropy-1 SoftCrossEntropy-2"},
     # shapes
     (RuntimeError, "the head size must not be 0"): {
-        "no_4": "Attention-0 Attention-1 Attention-2 Attention-3 Attention-4"
+        "no_4": "Attention-0 Attention-1 Attention-2 Attention-3 Attention-4 Attention-5"
     },
     (RuntimeError, r"attn_mask \(3, 5\) does not broadcast"): {"no_3": "Attention-3"},
-    (RuntimeError, "could not be broadcast together"): {"no_4": "Prod-2 ReluBackward-0 Where-0"},
+    (RuntimeError, "could not be broadcast together"): {
+        "no_3": "Remainder-2",
+        "no_4": "Prod-2 ReluBackward-0 Where-0 Where-1 Where-2",
+    },
     (RuntimeError, "gradient has shape .* they must agree"): {
-        "0d": "EmbeddingBackward-0 ReluBackward-0",
-        "no_3": "EmbeddingBackward-0",
+        "0d": "EmbeddingBackward-0 Fold-0 ReluBackward-0",
+        "no_3": "EmbeddingBackward-0 Fold-0",
         "no_4": "EmbeddingBackward-0",
     },
     (RuntimeError, "cannot be expanded"): {"no_3": "Expand-0 Scatter-0", "no_4": "Scatter-0"},
@@ -43,12 +53,7 @@ _REFUSED: dict[tuple[type[Exception], str], dict[str, str]] = {
     (RuntimeError, "crops more than there is"): {"no_3": "Pad-1"},
     (RuntimeError, "must add up to 0"): {"no_4": "Split-1"},
     (RuntimeError, "linear: input .* does not fit weight"): {
-        "0d": "Linear-0 Linear-1 QuantizedProduct-0 QuantizedProduct-1 StoredLinear-0 StoredLinear-1",
-        "no_4": "QuantizedProduct-0 QuantizedProduct-1 StoredLinear-0 StoredLinear-1",
-    },
-    (RuntimeError, "low_rank_linear: .* do not fit weight"): {
-        "0d": "LowRankLinear-0 LowRankLinear-1",
-        "no_4": "LowRankLinear-0 LowRankLinear-1",
+        "0d": "Linear-0 Linear-1 QuantizedProduct-1 StoredLinear-1",
     },
     (RuntimeError, "must be the last sizes of the input"): {
         "0d": "LayerNorm-0 LayerNorm-1 LayerNorm-2 RMSNorm-0 RMSNorm-1",
@@ -62,18 +67,28 @@ _REFUSED: dict[tuple[type[Exception], str], dict[str, str]] = {
     # values, of which there are none
     (IndexError, "out of bounds for 0 classes"): {"no_4": "CrossEntropy-0 CrossEntropy-1 CrossEntropy-2"},
     (IndexError, "the reduced dimensions of shape .* must not be empty"): {
-        "no_3": "Amax-1 Amin-0 Amin-1",
-        "no_4": "Amax-0 Amax-1 Amin-0 Amin-1",
+        "no_3": "Amin-0",
+        "no_4": "Amax-0 Amin-0",
+    },
+    (RuntimeError, "has no (largest|smallest) element: give a dimension"): {
+        "no_3": "Amax-1 Amin-1",
+        "no_4": "Amax-1 Amin-1",
     },
     (IndexError, "embedding: index 0..2 is out of range"): {"no_3": "Embedding-0"},
-    (IndexError, "too many indices"): {"0d": "Index-0 Index-1 Index-2 Index-3 Index-4 IndexAssign-0"},
+    (IndexError, "too many indices"): {
+        "0d": "Index-0 Index-1 Index-2 Index-3 Index-4 Index-5 Index-6 IndexAssign-0 IndexAssign-1 IndexAssign-2 "
+        "IndexAssign-3"
+    },
     (IndexError, "is out of bounds for axis"): {
-        "no_3": "Index-1 Index-4 IndexAssign-0",
-        "no_4": "Index-1 Index-2 Index-4",
+        "no_3": "Index-1 Index-4 IndexAssign-0 IndexAssign-2 IndexAssign-3",
+        "no_4": "Index-1 Index-2 Index-4 Index-5 Index-6 IndexAssign-1 IndexAssign-3",
     },
     (IndexError, "boolean index did not match"): {"no_3": "Index-3"},
     (RuntimeError, "gather: index 0..2 is out of bounds"): {"no_4": "Gather-0"},
-    (RuntimeError, "reaches beyond shape"): {"no_3": "Gather-0 ScatterAdd-0", "no_4": "ScatterAdd-0"},
+    (RuntimeError, "gather: index -1..2 is out of bounds"): {"no_4": "Gather-2"},
+    (RuntimeError, "reaches beyond (input|src)"): {"no_3": "Gather-0 ScatterAdd-0", "no_4": "ScatterAdd-0"},
+    (RuntimeError, "take_along_dim: .* does not broadcast"): {"no_3": "Gather-2"},
+    (RuntimeError, "unfold: size 2 must be from 0 to [01]"): {"0d": "Unfold-1 Unfold-2", "no_3": "Unfold-1"},
 }
 
 REFUSED: dict[tuple[str, str], tuple[type[Exception], str]] = {

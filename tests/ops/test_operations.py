@@ -23,7 +23,7 @@ ERRORS = [error for cls in OPERATIONS if vars(cls).get("errors") for error in ch
 
 # What PyTorch does at the edges and we refuse, on purpose.
 REFUSED_HERE = {
-    **{(f"Attention-{i}", "no_4"): "a head of size 0 has no scale" for i in range(5)},
+    **{(f"Attention-{i}", "no_4"): "a head of size 0 has no scale" for i in range(6)},
     ("Attention-3", "no_3"): "a mask of 3 rows does not fit 0 queries",
     ("Transpose-1", "0d"): "mT of a number is deprecated in PyTorch",
 }

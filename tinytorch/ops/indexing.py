@@ -131,7 +131,8 @@ def _dim_of_only_array(index: Parts) -> int | None:
 def _add_along(y: Any, places: Any, dim: int, x: Any) -> Any:
     """y, which is 0, with the slices of x added along a dimension: as rows of an array that has it in front."""
     size, flat = y.shape[dim], (*x.shape[:dim], places.size, *x.shape[dim + places.ndim :])
-    rows = np.where(places < 0, places + size, places).astype(int64).reshape(-1)
+    rows = np.empty(places.size, int64, like=x)
+    rows[...] = np.where(places < 0, places + size, places).reshape(-1)
     y = y.reshape(np.moveaxis(y, dim, 0).shape)
     index_add(y.reshape(size, -1), rows, contiguous(np.moveaxis(x.reshape(flat), dim, 0)).reshape(rows.size, -1))
     return np.moveaxis(y, 0, dim)
@@ -146,6 +147,7 @@ class IndexAssign(Function):
         (lambda t, x, v: _assigned(t, x, (0, ...), v), (3, 4), (1, 1, 4)),
         (lambda t, x, v: x.index_put((t.tensor([0, 2]), t.tensor([1, -1])), v), (3, 4), ()),
     )
+    long_examples = ((lambda t, x, v: x.index_put((t.arange(10_000),), v), (10_000,), ()),)
     errors = (
         (lambda t, x, v: _assigned(t, x, 3, v), (3,), (), IndexError, "index 3 is out of bounds"),
         (lambda t, x, v: _assigned(t, x, slice(2), v), (3,), (3,), RuntimeError, "(3,)"),
@@ -203,6 +205,7 @@ class Gather(Function):
     long_examples = (
         (lambda t, x: x.gather(1, t.zeros(3, 10_000, dtype=t.int64)), (3, 4)),
         (lambda t, x: x.gather(0, t.zeros(10_000, 4, dtype=t.int64)), (3, 4)),
+        (lambda t, x: x.sum().gather(0, t.tensor([0, 0])), (10_000,)),
     )
 
     @staticmethod

@@ -333,7 +333,8 @@ def prod(
     input = input if dtype is None else input.to(dtype)
     if dim is None:
         input, dim = input.reshape(-1), 0
-    dims = (normalize_dim(dim, input.ndim),) if input.ndim else ()
+    dim = normalize_dim(dim, input.ndim)
+    dims = (dim,) if input.ndim else ()
     return _in_dtype(in_float32(Prod.apply, input, dims=dims, keepdim=keepdim), dtype)
 
 

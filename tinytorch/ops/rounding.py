@@ -149,6 +149,10 @@ class Remainder(Function):
         (lambda t, a: t.remainder(a, -0.7), (3,)),
         (lambda t, a: t.full((3,), 5.25, dtype=a.dtype) % (a.abs() + 0.5), (3,)),
     )
+    long_examples = (
+        (lambda t, a, b: a % b, (10_000,), (1,)),
+        (lambda t, a, b: a % b, (1,), (10_000,)),
+    )
     errors = (
         (lambda t, a: a.long() % 0, (3,), RuntimeError, "ZeroDivisionError"),
         (lambda t, a: (a > 0) % (a > 0), (3,), RuntimeError, "remainder is not implemented for bool"),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dtypes import float32
 from ..function import Function
-from .common import array_of, normalize_dim, normalize_dims, sizes, summed, wrap
+from .common import array_of, in_two_bytes, normalize_dim, normalize_dims, sizes, summed, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -156,6 +157,10 @@ class Unfold(Function):
         (lambda t, x: x.unfold(-1, 2, 3), (3, 6)),
         (lambda t, x: x.sum().unfold(0, 1, 1), (3,)),
     )
+    long_examples = (
+        (lambda t, x: _amid_zeros(t, x, 3999).unfold(0, 4000, 1), (1,)),
+        (lambda t, x: x.sum().unfold(0, 1, 1), (10_000,)),
+    )
     errors = (
         (lambda t, x: x.unfold(0, 4, 1), (3,), RuntimeError, "size 4 must be from 0 to 3"),
         (lambda t, x: x.unfold(0, -1, 1), (3,), RuntimeError, "size -1 must be from 0 to 3"),
@@ -177,31 +182,39 @@ class Unfold(Function):
         return Fold.apply(g, shape=ctx.shape, dim=ctx.dim, step=ctx.step)
 
 
+def _amid_zeros(t: Any, x: Any, count: int) -> Any:
+    zeros = t.zeros(count, dtype=x.dtype)
+    return t.cat([zeros, x, zeros])
+
+
 class Fold(Function):
     """y_i = sum of x_jk with j step + k = i: the transpose of Unfold"""
 
-    examples = ((lambda t, x: _fold(t, x), (2, 3, 3)),)
+    examples = ((lambda t, x: _fold(t, x, (2, 7), 1, 3, 2), (2, 3, 3)),)
+    long_examples = (
+        (lambda t, x: _fold(t, x.expand(4000, 4000), (7999,), 0, 4000, 1)[3999:4000], (4000, 1)),
+    )
     errors = ()
 
     @staticmethod
     def forward(ctx: Any, x: Any, shape: tuple[int, ...], dim: int, step: int) -> Any:
         ctx.dim, ctx.step, ctx.size = dim, step, x.shape[-1]
-        y = np.zeros(shape, x.dtype, like=x)
+        y = np.zeros(shape, float32 if in_two_bytes(x.dtype) else x.dtype, like=x)
         for k in range(ctx.size):  # no two windows have an element in the same place k
             end = k + step * (x.shape[dim] - 1) + 1
             part = y[(*(slice(None),) * dim, slice(k, end, step))]
             np.add(part, x[..., k], out=part)
-        return y
+        return y.astype(x.dtype) if in_two_bytes(x.dtype) else y
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         return Unfold.apply(g, dim=ctx.dim, size=ctx.size, step=ctx.step)
 
 
-def _fold(t: Any, x: Any) -> Any:
+def _fold(t: Any, x: Any, shape: tuple[int, ...], dim: int, size: int, step: int) -> Any:
     """The gradient of unfold as a function of its cotangent x."""
-    whole = t.zeros(2, 7, dtype=x.dtype, requires_grad=True)
-    return t.autograd.grad(whole.unfold(1, 3, 2), whole, x, create_graph=True)[0]
+    whole = t.zeros(shape, dtype=x.dtype, requires_grad=True)
+    return t.autograd.grad(whole.unfold(dim, size, step), whole, x, create_graph=True)[0]
 
 
 class SumToSize(Function):

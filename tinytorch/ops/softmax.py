@@ -139,20 +139,18 @@ def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     score is attention that may look at nothing, as of padding, and NaN would go from there into every weight. What
     needs a distribution notices all the same: `multinomial` refuses such a row, the logarithm is -inf.
     """
-    return _along(Softmax, input, dim, dtype)
+    return _along("softmax", Softmax, input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """The logarithm of softmax, in one step and without overflow: -inf in a row of -inf."""
-    return _along(LogSoftmax, input, dim, dtype)
+    return _along("log_softmax", LogSoftmax, input, dim, dtype)
 
 
-def _along(function: type[Function], input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+def _along(name: str, function: type[Function], input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     if dim is None:
-        raise TypeError(
-            f"{function.__name__.lower()}: give the dimension, as dim=-1: an implicit one is easily the wrong one"
-        )
+        raise TypeError(f"{name}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
     if dtype is not None and not is_floating(as_dtype(dtype)):
-        raise RuntimeError(f"{function.__name__.lower()}: dtype must be floating point, got {dtype}")
-    input = only_floating(function.__name__.lower(), input if dtype is None else input.to(dtype))
+        raise RuntimeError(f"{name}: dtype must be floating point, got {dtype}")
+    input = only_floating(name, input if dtype is None else input.to(dtype))
     return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))
