@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import int64, is_floating
+from ..dtypes import is_floating
 from ..function import Function
 from ..kernels import arithmetic as kernels
 from ..modes import mode
-from .common import array_of, promote, wrap
+from .common import array_of, promote, times_number, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -157,24 +157,28 @@ class Abs(Function):
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, broadcast."""
-    if alpha != 1:
-        other = mul(other, alpha)
-    return Add.apply(*promote(input, other))
+    a, b = promote(input, other)
+    return Add.apply(a, b if alpha == 1 else _times(b, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input - alpha * other, broadcast."""
-    if alpha != 1:
-        other = mul(other, alpha)
     a, b = promote(input, other)
     if a.dtype.kind == "b":
         raise RuntimeError("Subtraction of bool tensors is not supported: use logical_xor or convert to an integer")
-    return Sub.apply(a, b)
+    return Sub.apply(a, b if alpha == 1 else _times(b, alpha))
+
+
+def _times(other: Tensor, alpha: float) -> Tensor:
+    """alpha * other, in the dtype of other."""
+    if isinstance(alpha, float) and not is_floating(other.dtype):
+        raise RuntimeError(f"For integral input tensors, alpha must not be a floating point number, got {alpha}")
+    return mul(other, alpha).to(other.dtype)
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other, broadcast."""
-    return Mul.apply(*promote(input, other))
+    return times_number(Mul, input, other)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -183,7 +187,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero).
     """
     if rounding_mode is None:
-        return Div.apply(*promote(input, other, true_division=True))
+        return times_number(Div, input, other, true_division=True)
     a, b = promote(input, other)
     if rounding_mode == "floor":
         return wrap(mode.quietly(np.floor_divide, array_of(a), array_of(b)))
@@ -223,9 +227,8 @@ def abs(input: Tensor) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """input * input; truth values as int64."""
-    input = input.to(int64) if input.dtype.kind == "b" else input
-    return mul(input, input)
+    """input * input"""
+    return pow(input, 2)
 
 
 def reciprocal(input: Tensor) -> Tensor:

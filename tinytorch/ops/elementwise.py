@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..dtypes import result_type
+from ..dtypes import as_number, result_type
 from ..function import Function
-from .common import as_array, floating, owned, promote, wrap
+from .common import as_array, floating, is_tensor, owned, promote, python_number, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -221,8 +221,8 @@ class Clamp(Function):
             inside &= x <= high
         ctx.save(inside)
         # low first: where low > high, the result is high
-        y = x if low is None else np.maximum(x, np.asarray(low, x.dtype))
-        return y if high is None else np.minimum(y, np.asarray(high, x.dtype))
+        y = x if low is None else np.maximum(x, low)
+        return y if high is None else np.minimum(y, high)
 
     # dy/dx = [low <= x <= high]
     @staticmethod
@@ -318,7 +318,7 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
         )
-    return Where.apply(*promote(input, other), condition=condition)
+    return Where.apply(*promote(input, other, checked=True), condition=condition)
 
 
 def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
@@ -326,8 +326,17 @@ def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
     mask = as_array(mask)
     if mask.dtype.kind != "b":
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
-    value = value.to(input.dtype) if hasattr(value, "array") else wrap(np.asarray(value, input.dtype))
-    return Where.apply(value, input, condition=mask)
+    return Where.apply(cast("masked_fill", value, input.dtype), input, condition=mask)
+
+
+def cast(what: str, value: Any, dtype: Any) -> Tensor:
+    """A number or a Tensor in a dtype. RuntimeError where the number does not fit."""
+    if is_tensor(value):
+        tensor: Tensor = value.to(dtype)
+        return tensor
+    if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value):
+        raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
+    return wrap(as_number(python_number(value), dtype))
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -339,4 +348,5 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         return result if max is None else where(result > max, max, result)
     for bound in (min, max):
         input = input if bound is None else input.to(result_type(input, bound))
-    return Clamp.apply(input, low=min, high=max)
+    low, high = [None if bound is None else cast("clamp", bound, input.dtype).array for bound in (min, max)]
+    return Clamp.apply(input, low=low, high=high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -254,6 +255,8 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     extra = len(times) - input.ndim
     if extra < 0:
         raise RuntimeError(f"repeat: {len(times)} repeats for a tensor of {input.ndim} dimensions: give one for each")
+    if min(times, default=0) < 0:
+        raise RuntimeError(f"repeat: repeats can not be negative, got {times}")
     shape = (1,) * extra + tuple(input.shape)
     between = tuple(n for size in shape for n in (1, size))
     wide = tuple(n for k, size in zip(times, shape, strict=True) for n in (k, size))
@@ -270,7 +273,9 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
     """Each element (or each slice of a dimension) so many times in a row."""
     if dim is None:
         input, dim = reshape(input, -1), 0
-    dim = normalize_dim(dim, input.ndim)
+    dim, repeats = normalize_dim(dim, input.ndim), operator.index(repeats)
+    if repeats < 0:
+        raise RuntimeError(f"repeat_interleave: repeats can not be negative, got {repeats}")
     shape = tuple(input.shape)
     wide = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
     return reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
