@@ -145,7 +145,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
         value = value.astype(_of_numbers(value.dtype.type(0).item(), None).dtype if dtype is None else as_dtype(dtype))
     elif isinstance(fill_value, (int, float, np.generic)):
         number = python_number(fill_value)
-        value = as_number(number, _of_numbers(number, None).dtype if dtype is None else as_dtype(dtype), halves=False)
+        value = as_number(number, _of_numbers(number, None).dtype if dtype is None else as_dtype(dtype))
     else:
         raise TypeError(f"full: expected a number to fill with, got {type(fill_value).__name__}")
     return _finish(np.full(_size("full", size), value, value.dtype), None, device, requires_grad)
@@ -215,7 +215,7 @@ def arange(
     if not is_floating(dtype):
         start, whole_end, step = (int(as_number(value, dtypes.int64)) for value in (start, end, step))
         if step == 0:
-            raise ValueError("arange: step must be nonzero: it has lost its fraction")
+            raise ValueError(f"arange: in {dtype} the step loses its fraction, and must not be 0 then")
         if dtype == dtypes.int64:  # others are as many as there are with fractions
             count = -((start - whole_end) // step)
     return _finish(start + step * np.arange(max(count, 0)), dtype, device, requires_grad)
@@ -226,18 +226,18 @@ def linspace(
 ) -> Tensor:
     """So many values at equal distances from start to end, numbers or tensors without dimensions, both included.
 
-    In an integer dtype both ends must fit, and each value, like each end, loses its fraction.
+    In an integer dtype both ends must fit and lose their fractions, as then each value does.
     """
     dtype, steps = _or_default(dtype), operator.index(steps)
     _no_bools("linspace", dtype)
     if steps < 0:
         raise RuntimeError(f"linspace: the number of steps must be non-negative, got {steps}")
     start, end = _end("linspace", start), _end("linspace", end)
-    if not is_floating(dtype):
-        start, end = int(as_number(start, dtype)), int(as_number(end, dtype))
-    step = (end - start) / max(steps - 1, 1)
-    index = np.arange(steps)
-    array = np.where(index < (steps + 1) // 2, start + step * index, end - step * (steps - 1 - index))
+    if not is_floating(dtype):  # of none or one value, what is not among them need not fit
+        start, end = (int(as_number(value, dtype)) if steps > n else 0 for n, value in enumerate((start, end)))
+    step, index = (end - start) / max(steps - 1, 1), np.arange(steps)
+    from_start = (index < steps // 2) | (steps == 1)  # each half from its end, so that both are met
+    array = np.where(from_start, start + step * index, end - step * (steps - 1 - index))
     return _finish(array, dtype, device, requires_grad)
 
 

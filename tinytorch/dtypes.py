@@ -26,6 +26,7 @@ float32 = float = np.dtype("float32")
 float64 = double = np.dtype("float64")
 
 _FLOATS: frozenset[DType] = frozenset({float16, bfloat16, float32, float64})
+_LARGEST = {dtype: builtins.float(ml_dtypes.finfo(dtype).max) for dtype in _FLOATS}  # type: ignore[no-untyped-call]
 _PYTHON = {builtins.bool: bool, builtins.int: int64}
 _default: DType = float32
 
@@ -110,12 +111,15 @@ def as_number(number: Any, dtype: DType, halves: builtins.bool = True) -> Any:
     """
     if dtype == bool:
         return np.asarray(number != 0)
-    if dtype in _FLOATS:
-        with np.errstate(over="ignore"):
-            array = np.asarray(builtins.float(number), dtype)
-        if np.isinf(array) and math.isfinite(number) and (halves or dtype == float32):
-            raise _overflow(number, dtype)
-        return array
+    largest = _LARGEST.get(dtype)
+    if largest is not None:
+        value = builtins.float(number)
+        if largest < abs(value) < math.inf:
+            if halves or dtype == float32:
+                raise _overflow(number, dtype)
+            with np.errstate(over="ignore"):
+                return np.asarray(value, dtype)
+        return np.asarray(value, dtype)
     limits = np.iinfo(dtype)
     low = -limits.max if limits.min == 0 and isinstance(number, builtins.int) else limits.min
     if not low <= number <= limits.max:

@@ -182,7 +182,7 @@ class Methods:
 
     def fill_(self: Any, value: Any) -> Any:
         """The same value everywhere; returns the tensor."""
-        return self._become(elementwise.masked_fill(self, np.True_, _value(value, self.dtype)))
+        return self._become(elementwise.masked_fill(self, np.True_, value))
 
     def zero_(self: Any) -> Any:
         """0 everywhere; returns the tensor."""
@@ -255,8 +255,10 @@ class Methods:
 
 
 def _value(value: Any, dtype: Any) -> Any:
-    """What is written into a tensor: a number as a Tensor of its dtype."""
-    return wrap(as_number(python_number(value), dtype, halves=False)) if np.isscalar(value) else value
+    """What is written into a tensor: a number as an array of its dtype. RuntimeError where it does not fit."""
+    if isinstance(value, (int, float, np.generic)):
+        return as_number(python_number(value), dtype, halves=False)
+    return value
 
 
 def _is_matrix(other: Any) -> bool:

@@ -213,7 +213,8 @@ def remainder(input: Any, other: Any) -> Tensor:
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent, broadcast."""
     few = type(exponent) in (int, float) and exponent in (2, 3)  # products take a thirtieth of a power's time
-    return Pow.apply(*promote(input, exponent), factors=int(exponent) if few else None)
+    a, b = promote(input, exponent, checked=isinstance(exponent, int))
+    return Pow.apply(a, b, factors=int(exponent) if few else None)
 
 
 def neg(input: Tensor) -> Tensor:

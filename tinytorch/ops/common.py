@@ -158,15 +158,18 @@ def times_number(function: type[Function], input: Any, other: Any, **options: bo
     A number beside float16 or bfloat16 is not itself rounded to that, nor is a wider tensor without dimensions: x * 0.1
     is x / 10. (Sums round the number first, as PyTorch does.)
     """
-    if is_tensor(input) and in_two_bytes(input.array.dtype) and _is_wider(other, input.array):
+    tensor = Function.make_tensor
+    if isinstance(input, tensor) and input.array.itemsize == 2 and _is_wider(other, input.array):  # type: ignore[arg-type]
         return in_float32(lambda x: function.apply(*promote(x, other)), input)
-    if is_tensor(other) and in_two_bytes(other.array.dtype) and _is_wider(input, other.array):
+    if isinstance(other, tensor) and other.array.itemsize == 2 and _is_wider(input, other.array):  # type: ignore[arg-type]
         return in_float32(lambda x: function.apply(*promote(input, x)), other)
     return function.apply(*promote(input, other, **options))
 
 
 def _is_wider(number: Any, array: Any) -> bool:
     """Whether it is a number, or a tensor without dimensions, that would be rounded to the dtype of the array."""
+    if not is_floating(array.dtype):
+        return False
     if is_tensor(number):
         return bool(array.ndim) and not number.array.ndim and number.array.dtype in (float32, float64)
     return type(number) in _NUMBERS and float(mode.quietly(array.dtype.type, float(number))) != number
