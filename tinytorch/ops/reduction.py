@@ -471,7 +471,7 @@ def cumsum(input: Tensor, dim: int | None = None, *, dtype: Any = None, **aliase
     """Running sum along a dimension, in dtype where it is given; else of integers in int64."""
     dim, _ = keyword_aliases(dim, False, aliases)
     input = input if dtype is None else input.to(dtype)
-    return _in_dtype(CumSum.apply(input, dim=normalize_dim(dim, input.ndim)), dtype)  # type: ignore[arg-type]
+    return _in_dtype(CumSum.apply(input, dim=normalize_dim(dim, input.ndim)), dtype)
 
 
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Any) -> Tensor:
