@@ -128,6 +128,22 @@ def test_multinomial_without_replacement() -> None:
     np.testing.assert_allclose(second / second.sum(), [0, 1 / 3, 0, 2 / 3, 0, 0], atol=0.01)
 
 
+class _Largest(torch.Generator):
+    """Draws the largest number below 1, each time."""
+
+    def draw(self, function: Any) -> Any:
+        return np.full(np.shape(super().draw(function)), np.nextafter(1, 0))
+
+
+def test_multinomial_never_draws_beyond_the_last_weight() -> None:
+    """The running sum may end below the sum, where a draw can come to lie between them."""
+    weights = np.full(1000, 0.1)
+    assert weights.cumsum()[-1] < weights.sum() * np.nextafter(1, 0)  # else this test shows nothing
+    for tail in ([], [0.0, 0.0]):
+        drawn = torch.multinomial(torch.tensor([*weights, *tail], dtype=torch.float64), 3, True, generator=_Largest())
+        assert drawn.tolist() == [999] * 3
+
+
 def test_multinomial_shapes() -> None:
     assert torch.multinomial(torch.tensor(WEIGHTS), 1).shape == (1,)
     assert torch.multinomial(torch.ones(3, 4), 2).shape == (3, 2)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import dtypes
-from .dtypes import as_dtype, check_device, get_default_dtype, is_floating
+from .dtypes import as_dtype, as_number, check_device, get_default_dtype, is_floating
 from .kernels import memory
 from .kernels.tape import launch
 from .modes import mode, untraced
-from .ops.common import array_of, sizes
+from .ops.common import array_of, is_tensor, only_floating, python_number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
@@ -26,30 +28,67 @@ def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     return Tensor(array, requires_grad)
 
 
-def _array(data: Any) -> Any:
-    """An array from anything; Python floats get the default dtype, Python integers int64."""
+def _array(data: Any, dtype: Any) -> Any:
+    """An array of anything. What is no array yet is made in dtype; None is the default dtype for floats, else int64."""
     if isinstance(data, Tensor):
         return array_of(data)
-    if isinstance(data, (np.ndarray, np.generic)):
-        return _checked(np.asarray(data))
-    if isinstance(data, (list, tuple)) and any(
-        isinstance(item, (Tensor, np.ndarray, np.generic, list, tuple)) for item in data
-    ):
-        parts = [_array(item) for item in data]
+    if isinstance(data, np.ndarray):
+        return _checked(data)
+    dtype = None if dtype is None else as_dtype(dtype)
+    if isinstance(data, np.generic):
+        return _checked(np.asarray(data)) if dtype is None else as_number(python_number(data), dtype, halves=False)
+    if isinstance(data, (list, tuple)) and any(isinstance(item, _PARTS) for item in data):
+        dtype = _dtype_of(data) if dtype is None else dtype
+        parts = [_fitting(_array(item, dtype), dtype) for item in data]
         if len({part.shape for part in parts}) > 1:
             raise ValueError(
                 f"tensor: expected sequences of equal length, got shapes {sorted({p.shape for p in parts})}"
             )
-        dtype = parts[0].dtype
-        for part in parts[1:]:
-            dtype = dtypes.promote_types(dtype, part.dtype)
-        return np.stack([part.astype(dtype, copy=False) for part in parts])
-    array = _checked(np.asarray(data))
-    if array.dtype.kind == "f":
-        return array.astype(get_default_dtype())
-    if array.dtype.kind == "u":
-        raise ValueError(f"tensor: {array.max()} does not fit into int64")
-    return array
+        return np.stack(parts)
+    return _of_numbers(data, dtype)
+
+
+_PARTS = (Tensor, np.ndarray, np.generic, list, tuple)  # what makes a list more than a list of numbers
+
+
+def _dtype_of(data: Any) -> Any:
+    """The dtype that holds all there is in nested lists."""
+    if isinstance(data, (list, tuple)) and data:
+        found = _dtype_of(data[0])
+        for item in data[1:]:
+            found = dtypes.promote_types(found, _dtype_of(item))
+        return found
+    if isinstance(data, (Tensor, np.ndarray, np.generic)):
+        return _checked(data).dtype
+    return _of_numbers(data, None).dtype
+
+
+def _of_numbers(data: Any, dtype: Any) -> Any:
+    """Python numbers, one or a list of them, each converted by itself: no float passes through the default dtype."""
+    array = np.asarray(data)
+    large = array.dtype.kind in "uO" and all(isinstance(number, (int, float)) for number in array.reshape(-1).tolist())
+    if large and (dtype is None or dtype.kind in "iu"):
+        raise ValueError(f"tensor: {max(array.reshape(-1), key=abs)} does not fit into int64")
+    array = array.astype(np.float64) if large else _checked(array)
+    if dtype is None:
+        return array.astype(get_default_dtype()) if array.dtype.kind == "f" else array
+    if dtype == dtypes.bool:
+        return array != 0
+    if is_floating(dtype):
+        with np.errstate(over="ignore"):
+            return array.astype(dtype)
+    if array.dtype.kind == "f" and array.ndim and set(map(type, data)) != {float}:  # integers too, which are exact
+        return np.array([as_number(python_number(number), dtype) for number in data], dtype)
+    return _fitting(array, dtype)
+
+
+def _fitting(array: Any, dtype: Any) -> Any:
+    """The array in another dtype. RuntimeError where that is for integers, and has no room for a number."""
+    if array.dtype != dtype and dtype.kind in "iu" and type(array) is np.ndarray and array.size:
+        for number in (array.min(), array.max()):
+            as_number(python_number(number), dtype)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)
 
 
 def _checked(array: Any) -> Any:
@@ -61,16 +100,17 @@ def _checked(array: Any) -> Any:
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A leaf with a copy of the data: numbers, nested lists, arrays or Tensors.
 
-    Python floats become the default dtype, integers int64; arrays keep their dtype.
+    Without a dtype, Python floats become the default one, integers int64; arrays keep theirs. Raises RuntimeError for a
+    number that an integer dtype does not hold; arrays and Tensors are cast as NumPy does it.
     """
-    return _finish(memory.copy(_array(data)), dtype, device, requires_grad)
+    return _finish(memory.copy(_array(data, dtype)), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A Tensor of the data: the same one, or sharing an array's memory, where nothing needs converting."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
-    return _finish(_array(data).view(), dtype, device, False)
+    return _finish(_array(data, dtype).view(), dtype, device, False)
 
 
 def from_numpy(array: Any) -> Tensor:
@@ -96,18 +136,54 @@ def empty(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, 
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """One value everywhere; without a dtype, that of the value."""
-    value = _array(array_of(fill_value))
-    return _finish(np.full(sizes((size,)), value, value.dtype), dtype, device, requires_grad)
+    """One number, or a Tensor without dimensions, everywhere; without a dtype, in that of a tensor of the number.
+
+    Raises RuntimeError where the dtype does not hold the number.
+    """
+    if is_tensor(fill_value) and not fill_value.ndim:
+        value = array_of(fill_value)
+        value = value.astype(_of_numbers(value.dtype.type(0).item(), None).dtype if dtype is None else as_dtype(dtype))
+    elif isinstance(fill_value, (int, float, np.generic)):
+        number = python_number(fill_value)
+        value = as_number(number, _of_numbers(number, None).dtype if dtype is None else as_dtype(dtype))
+    else:
+        raise TypeError(f"full: expected a number to fill with, got {type(fill_value).__name__}")
+    return _finish(np.full(_size("full", size), value, value.dtype), None, device, requires_grad)
 
 
 def _shape(args: tuple[Any, ...], size: Any) -> tuple[int, ...]:
     """A shape given as separate integers, as one sequence, or as size=."""
-    return sizes(args if size is None else (size,))
+    shape = sizes(args if size is None else (size,))
+    if min(shape, default=0) < 0:
+        raise RuntimeError(f"cannot create a tensor with negative dimension {min(shape)}: {list(shape)}")
+    return shape
+
+
+def _size(what: str, size: Any) -> tuple[int, ...]:
+    """A shape that must be a sequence."""
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"{what}: size must be a tuple of integers, got {type(size).__name__}")
+    return _shape((), size)
 
 
 def _or_default(dtype: Any) -> Any:
     return get_default_dtype() if dtype is None else as_dtype(dtype)
+
+
+def _end(what: str, value: Any) -> Any:
+    """An end of a range, as a Python number."""
+    if is_tensor(value):
+        if value.ndim:
+            raise RuntimeError(f"{what}: expected tensors without dimensions, got shape {tuple(value.shape)}")
+        value = value.item()
+    if not isinstance(value, (int, float, np.generic)):
+        raise TypeError(f"{what}: expected a number, got {type(value).__name__}")
+    return python_number(value)
+
+
+def _no_bools(what: str, dtype: Any) -> None:
+    if dtype == dtypes.bool:
+        raise RuntimeError(f"{what} is not implemented for bool")
 
 
 def arange(
@@ -119,28 +195,56 @@ def arange(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step, ... below end; integers unless one of them is a float."""
+    """start, start + step, ... below end; integers unless one of them is a float.
+
+    For an integer dtype the three lose their fractions first, as in PyTorch. Raises RuntimeError where they are not
+    finite, or step does not lead from start to end.
+    """
     if end is None:
         start, end = 0, start
-    start, end, step = (value.item() if isinstance(value, Tensor) else value for value in (start, end, step))
-    if step == 0 or (end - start) * step < 0:
+    start, end, step = (_end("arange", value) for value in (start, end, step))
+    if dtype is None:
+        dtype = get_default_dtype() if float in (type(start), type(end), type(step)) else dtypes.int64
+    dtype = as_dtype(dtype)
+    _no_bools("arange", dtype)
+    if not (math.isfinite(start) and math.isfinite(end)) or not abs(step) > 0:
+        raise RuntimeError(f"arange: unsupported range from {start} to {end} by {step}")
+    if (end - start) * step < 0:
         raise RuntimeError(f"arange: step {step} does not lead from {start} to {end}")
-    array = np.arange(start, end, step)
-    if dtype is None and array.dtype.kind == "f":
-        dtype = get_default_dtype()
-    return _finish(array, dtype, device, requires_grad)
+    count = math.ceil((end - start) / step)
+    if not is_floating(dtype):
+        start, whole_end, step = (int(as_number(value, dtypes.int64)) for value in (start, end, step))
+        if step == 0:
+            raise ValueError(f"arange: in {dtype} the step loses its fraction, and must not be 0 then")
+        if dtype == dtypes.int64:  # others are as many as there are with fractions
+            count = -((start - whole_end) // step)
+    return _finish(start + step * np.arange(max(count, 0)), dtype, device, requires_grad)
 
 
 def linspace(
-    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """So many values at equal distances from start to end, both included."""
-    return _finish(np.linspace(start, end, steps), _or_default(dtype), device, requires_grad)
+    """So many values at equal distances from start to end, numbers or tensors without dimensions, both included.
+
+    In an integer dtype both ends must fit and lose their fractions, as then each value does.
+    """
+    dtype, steps = _or_default(dtype), operator.index(steps)
+    _no_bools("linspace", dtype)
+    if steps < 0:
+        raise RuntimeError(f"linspace: the number of steps must be non-negative, got {steps}")
+    start, end = _end("linspace", start), _end("linspace", end)
+    if not is_floating(dtype):  # of none or one value, what is not among them need not fit
+        start, end = (int(as_number(value, dtype)) if steps > n else 0 for n, value in enumerate((start, end)))
+    step, index = (end - start) / max(steps - 1, 1), np.arange(steps)
+    from_start = (index < steps // 2) | (steps == 1)  # each half from its end, so that both are met
+    array = np.where(from_start, start + step * index, end - step * (steps - 1 - index))
+    return _finish(array, dtype, device, requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """1 on the diagonal of an (n, m) matrix, else 0."""
-    return _finish(np.eye(n, m, dtype=_or_default(dtype)), None, device, requires_grad)
+    rows, columns = _shape((n, n if m is None else m), None)
+    return _finish(np.eye(rows, columns, dtype=_or_default(dtype)), None, device, requires_grad)
 
 
 def _like(input: Tensor, dtype: Any) -> Any:
@@ -165,12 +269,20 @@ def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """One value everywhere, in the shape and dtype of a tensor."""
+    """One value everywhere, in the shape and dtype of a tensor, as `full`."""
     return full(input.shape, fill_value, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
 def _draw(generator: Generator | None, function: Callable[[np.random.Generator], Any]) -> Any:
     return (generator or default_generator).draw(function)
+
+
+def _real(what: str, dtype: Any) -> Any:
+    """A floating-point dtype, the default one where none is given."""
+    dtype = _or_default(dtype)
+    if not is_floating(dtype):
+        raise RuntimeError(f"{what} is not implemented for {dtype}")
+    return dtype
 
 
 def rand(
@@ -182,7 +294,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform in [0, 1)."""
-    array = (generator or default_generator).uniform(_shape(shape, size), _or_default(dtype))
+    array = (generator or default_generator).uniform(_shape(shape, size), _real("rand", dtype))
     return _finish(array, None, device, requires_grad)
 
 
@@ -195,8 +307,8 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Normally distributed, mean 0 and variance 1."""
-    array = _draw(generator, lambda stream: stream.standard_normal(_shape(shape, size)))
-    return _finish(array, _or_default(dtype), device, requires_grad)
+    wanted, dtype = _shape(shape, size), _real("randn", dtype)
+    return _finish(_draw(generator, lambda stream: stream.standard_normal(wanted)), dtype, device, requires_grad)
 
 
 def randint(
@@ -207,30 +319,71 @@ def randint(
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """Integers from low (0 if only one bound is given) up to, but not including, high: int64."""
+    """Integers from low (0 if only one bound is given) up to, but not including, high: int64.
+
+    Raises RuntimeError where low is not below high, or an integer dtype does not hold what is between them.
+    """
     if size is None:  # PyTorch's overload randint(high, size)
         high, size = None, high
     if high is None:
         low, high = 0, low
+    low, high, shape = operator.index(low), operator.index(high), _size("randint", size)
     if high <= low:
         raise RuntimeError(f"randint expects low < high, got low={low}, high={high}")
-    array = _draw(generator, lambda stream: stream.integers(int(low), int(high), sizes((size,))))
-    return _finish(array, dtypes.int64 if dtype is None else dtype, device, False)
+    dtype = dtypes.int64 if dtype is None else as_dtype(dtype)
+    if not is_floating(dtype):
+        limits = (0, 1) if dtype == dtypes.bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if low < limits[0] or high - 1 > limits[1]:
+            raise RuntimeError(f"randint: {low} to {high - 1} is out of bounds for {dtype}")
+    return _finish(_draw(generator, lambda stream: stream.integers(low, high, shape)), dtype, device, requires_grad)
 
 
-def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
-    """The integers 0..n-1 in a random order: int64."""
-    array = _draw(generator, lambda stream: stream.permutation(n))
-    return _finish(array, dtypes.int64 if dtype is None else dtype, device, False)
+def randperm(
+    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """The integers 0..n-1 in a random order: int64. Raises RuntimeError where the dtype does not hold n."""
+    (n,), dtype = _shape((n,), None), dtypes.int64 if dtype is None else as_dtype(dtype)
+    _no_bools("randperm", dtype)
+    if not is_floating(dtype):
+        as_number(n, dtype)
+    elif n > 2 / dtypes.finfo(dtype).eps + 1:
+        raise RuntimeError(f"randperm: {dtype} does not hold all integers below {n}")
+    return _finish(_draw(generator, lambda stream: stream.permutation(n)), dtype, device, requires_grad)
 
 
 @untraced
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
-    """Normally distributed; mean and std are numbers or Tensors."""
-    shape = None if size is None else sizes((size,))
-    array = _draw(generator, lambda stream: stream.normal(array_of(mean), array_of(std), shape))
-    return _finish(array, get_default_dtype(), None, False)
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normally distributed, with means and standard deviations of Tensors, broadcast; or of two numbers, in a size.
+
+    In the dtype of mean where that is a Tensor, or else of std; of numbers in dtype. Raises RuntimeError for integers
+    and for a std that is negative or no number.
+    """
+    of_tensors = is_tensor(mean) or is_tensor(std)
+    if of_tensors == (size is not None) or (of_tensors and dtype is not None):
+        raise TypeError("normal: give size, and dtype, with two numbers, not with a Tensor")
+    if of_tensors:
+        dtype = (mean if is_tensor(mean) else std).dtype
+    dtype = _real("normal", dtype)
+    m, s = (np.asarray(array_of(value), np.float64) for value in (mean, std))
+    if not (s >= 0).all():
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {s[~(s >= 0)][0]}")
+    try:
+        shape = np.broadcast_shapes(m.shape, s.shape) if size is None else _size("normal", size)
+    except ValueError:
+        raise RuntimeError(f"normal: mean {m.shape} and std {s.shape} do not broadcast") from None
+    array = _draw(generator, lambda stream: stream.normal(m, s, shape))
+    return _finish(array, dtype, device, requires_grad)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -245,7 +398,7 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that the input holds, else 0, in its dtype."""
-    p, shape = array_of(input), input.shape
+    p, shape = array_of(only_floating("bernoulli", input)), input.shape
     launch(_check_probabilities, p)
     return Tensor((_draw(generator, lambda stream: stream.random(shape)) < p).astype(p.dtype))
 

@@ -6,6 +6,7 @@ A dtype is NumPy's own object, so arrays and tensors share them: `tinytorch.floa
 from __future__ import annotations
 
 import builtins
+import math
 from typing import Any
 
 import ml_dtypes
@@ -25,6 +26,7 @@ float32 = float = np.dtype("float32")
 float64 = double = np.dtype("float64")
 
 _FLOATS: frozenset[DType] = frozenset({float16, bfloat16, float32, float64})
+_LARGEST = {dtype: builtins.float(ml_dtypes.finfo(dtype).max) for dtype in _FLOATS}  # type: ignore[no-untyped-call]
 _PYTHON = {builtins.bool: bool, builtins.int: int64}
 _default: DType = float32
 
@@ -78,10 +80,11 @@ def result_type(tensor: Any, other: Any) -> DType:
     """The dtype in which two tensors, or a tensor and a Python number, are combined.
 
     A tensor of no dimensions counts as a number beside one that has some: it decides only if its
-    category (bool < integer < floating point) is higher.
+    category (bool < integer < floating point) is higher. Of two numbers, it is that of a tensor made of the higher one.
     """
+    tensor, other = [x.item() if isinstance(x, np.generic) else x for x in (tensor, other)]
     if not hasattr(other, "dtype"):
-        return _with_number(tensor.dtype, other)
+        return _with_number(tensor.dtype if hasattr(tensor, "dtype") else _with_number(bool, tensor), other)
     if not hasattr(tensor, "dtype"):
         return _with_number(other.dtype, tensor)
     a, b = tensor.dtype, other.dtype
@@ -97,6 +100,35 @@ def _with_number(dtype: DType, number: Any) -> DType:
     if _category(dtype) >= category:
         return dtype
     return _default if category == 2 else int64
+
+
+def as_number(number: Any, dtype: DType, halves: builtins.bool = True) -> Any:
+    """A Python number in a dtype, as an array of no dimensions.
+
+    Raises RuntimeError, as PyTorch, where it does not fit: an integer dtype takes whatever lies within its limits, and
+    drops the fraction (uint8 takes negative integers above -256 too, and counts them from 256 down); a floating-point
+    dtype takes all but finite numbers beyond its largest. `halves=False` lets float16 and bfloat16 make those infinite.
+    """
+    if dtype == bool:
+        return np.asarray(number != 0)
+    largest = _LARGEST.get(dtype)
+    if largest is not None:
+        value = builtins.float(number)
+        if largest < abs(value) < math.inf:
+            if halves or dtype == float32:
+                raise _overflow(number, dtype)
+            with np.errstate(over="ignore"):
+                return np.asarray(value, dtype)
+        return np.asarray(value, dtype)
+    limits = np.iinfo(dtype)
+    low = -limits.max if limits.min == 0 and isinstance(number, builtins.int) else limits.min
+    if not low <= number <= limits.max:
+        raise _overflow(number, dtype)
+    return np.asarray(builtins.int(number)).astype(dtype)
+
+
+def _overflow(number: Any, dtype: DType) -> RuntimeError:
+    return RuntimeError(f"value {number} cannot be converted to type {dtype} without overflow")
 
 
 def finfo(dtype: Any) -> Any:

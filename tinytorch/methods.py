@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .dtypes import as_number
 from .kernels.traced import Traced
 from .modes import mode
 from .ops import (
@@ -26,7 +27,7 @@ from .ops import (
     softmax,
     sorting,
 )  # fmt: skip
-from .ops.common import array_of, as_array, is_tensor, wrap
+from .ops.common import array_of, as_array, is_tensor, only_floating, python_number, wrap
 from .random import Generator, default_generator
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Methods:
     __iand__, __ior__, __ixor__ = (_in_place(f) for f in (__and__, __or__, __xor__))
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
+        value = _value(value, self.dtype)
         if mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad)):
             self._become(indexing.assigned(self, index, value))
             return
@@ -193,17 +195,25 @@ class Methods:
 
     def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
         """Normally distributed values; returns the tensor."""
+        only_floating("normal_", self)
+        if not std >= 0:
+            raise RuntimeError(f"normal_ expects std >= 0.0, but found std {std}")
         shape = self.shape  # a compiled function keeps the function that draws, which must not hold the tensor
         drawn = (generator or default_generator).draw(lambda stream: stream.normal(mean, std, shape))
         return self._become(wrap(drawn.astype(self.dtype)))
 
     def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
         """Values uniform from from_ to to; returns the tensor."""
+        only_floating("uniform_", self)
+        if not from_ <= to:
+            raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={from_}, to={to}")
         drawn = (generator or default_generator).uniform(self.array.shape, self.dtype)
         return self._become(wrap((from_ + (to - from_) * drawn).astype(self.dtype, copy=False)))
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
         """1 with probability p, else 0; returns the tensor."""
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
         shape = self.shape
         drawn = (generator or default_generator).draw(lambda stream: stream.random(shape))
         return self._become(wrap((drawn < p).astype(self.dtype)))
@@ -249,6 +259,13 @@ class Methods:
                 "an in-place operation cannot write to this memory: it is read-only, or expanded, so that several "
                 "elements lie in one place. clone() the tensor first"
             )
+
+
+def _value(value: Any, dtype: Any) -> Any:
+    """What is written into a tensor: a number as an array of its dtype. RuntimeError where it does not fit."""
+    if isinstance(value, (int, float, np.generic)):
+        return as_number(python_number(value), dtype, halves=False)
+    return value
 
 
 def _is_matrix(other: Any) -> bool:

@@ -33,6 +33,11 @@ def test_rules_in_words() -> None:
     number = lambda dtype: tinytorch.zeros((), dtype=dtype)  # noqa: E731
     assert tinytorch.promote_types(int64, float16) == float16
     assert tinytorch.promote_types(uint8, int8) == int16
+    assert tinytorch.promote_types(bool, bool) == np.bool_
+    truth = tinytorch.tensor([True, False])
+    assert [(truth + truth).tolist(), (truth * truth).tolist()] == [[True, False], [True, False]]
+    assert (truth + truth).dtype == (truth * True).dtype == np.bool_ and (truth / truth).dtype == float32
+    assert (truth + 1).tolist() == [2, 1] and truth.sum().item() == 1
     assert tinytorch.promote_types(float16, bfloat16) == float32
     assert result(vector(float32), number(float64)) == float32
     assert result(vector(int32), number(float64)) == float64

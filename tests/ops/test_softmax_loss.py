@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,31 @@ def test_a_row_of_minus_infinity_gives_zeros() -> None:
     y.backward(tinytorch.tensor(np.array([[1.0, 2.0], [1.0, 2.0]])))
     assert y.tolist() == [[0, 0], [0.5, 0.5]]
     assert x.grad.tolist() == [[0, 0], [-0.25, 0.25]]
+    # What needs a distribution notices.
+    assert x.detach().log_softmax(-1)[0].tolist() == [-np.inf, -np.inf]
+    with pytest.raises(RuntimeError, match="weights"):
+        tinytorch.multinomial(y.detach(), 1)
+
+
+@pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)
+def test_attention_in_two_bytes_is_rounded_once(dtype: Any) -> None:
+    """Output and gradients are float32's of the same numbers, rounded; no score or probability is rounded by itself."""
+    rng = np.random.default_rng(0)
+    for shapes, options in (
+        (((2, 3, 40, 16), (2, 3, 50, 16), (2, 3, 50, 16)), {}),
+        (((2, 4, 40, 16), (2, 2, 40, 16), (2, 2, 40, 8)), {"is_causal": True, "enable_gqa": True}),
+        (((1, 40, 16), (1, 40, 16), (1, 40, 16)), {"attn_mask": tinytorch.from_numpy(rng.random((40, 40)) > 0.3)}),
+    ):
+        results = []
+        arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+        for wide in (False, True):
+            inputs = [tinytorch.from_numpy(a.astype(np.float32) if wide else a).requires_grad_() for a in arrays]
+            y = functional.scaled_dot_product_attention(*inputs, **options)
+            seed = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+            y.backward(tinytorch.from_numpy(seed.astype(np.float32) if wide else seed))
+            results.append([y.detach(), *[x.grad for x in inputs]])
+        for narrow, exact in zip(*results, strict=True):
+            assert narrow.dtype == dtype and tinytorch.equal(narrow, exact.to(dtype))
 
 
 @pytest.mark.oracle
@@ -295,3 +321,62 @@ def test_losses_as_pytorch(name: str) -> None:
 )
 def test_errors_are_pytorchs(call: Any) -> None:
     assert_same_error(call, [SCORES])
+
+
+CLASSES = [1, 0, 3, 3, 2]
+REFUSED: tuple[tuple[Any, type[Exception], str], ...] = (
+    (lambda t, x: t.nn.CrossEntropyLoss(weight=t.ones(5))(x, t.tensor(CLASSES)), RuntimeError, "each of 4 classes"),
+    (lambda t, x: t.nn.CrossEntropyLoss(weight=t.ones(3))(x, t.tensor(CLASSES)), RuntimeError, "got float32 (3,)"),
+    (lambda t, x: t.nn.NLLLoss(weight=t.ones(5))(x, t.tensor(CLASSES)), RuntimeError, "each of 4 classes"),
+    (lambda t, x: t.nn.NLLLoss(weight=t.ones(4, 1))(x, t.tensor(CLASSES)), RuntimeError, "got float32 (4, 1)"),
+    (lambda t, x: t.nn.NLLLoss(weight=t.ones(4).double())(x, t.tensor(CLASSES)), RuntimeError, "got float64"),
+    (lambda t, x: t.nn.NLLLoss(weight=t.ones(4))(x[0], t.tensor(5)), IndexError, "out of bounds for 4 classes"),
+    (lambda t, x: t.nn.functional.nll_loss(x.long(), t.tensor(CLASSES)), RuntimeError, "not implemented for int64"),
+    (lambda t, x: t.nn.functional.mse_loss(x.long(), x.long()), RuntimeError, "not implemented for int64"),
+    (lambda t, x: t.nn.functional.l1_loss(x.long(), x.long()), RuntimeError, "must be floating point"),
+    (
+        lambda t, x: t.nn.functional.binary_cross_entropy_with_logits(x.long(), x.long(), reduction="none"),
+        RuntimeError,
+        "not implemented for int64",
+    ),
+    (lambda t, x: t.nn.functional.batch_norm(x, None, None, training=True, eps=0.0), ValueError, "must be positive"),
+    (lambda t, x: t.nn.BatchNorm1d(4, eps=-1.0)(x), ValueError, "eps must be positive during training, but got -1.0"),
+    (lambda t, x: t.nn.functional.batch_norm(x.long(), None, None, training=True), RuntimeError, "for int64"),
+)
+
+
+@pytest.mark.parametrize("call, error, message", REFUSED)
+def test_losses_and_norms_refuse(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)) as caught:
+        call(tinytorch, tinytorch.from_numpy(SCORES.astype(np.float32)))
+    assert caught.type is error
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("call, error, message", REFUSED)
+def test_losses_and_norms_refuse_what_pytorch_refuses(call: Any, error: type[Exception], message: str) -> None:
+    import torch
+
+    with pytest.raises(error):
+        call(torch, torch.from_numpy(SCORES.astype(np.float32)))
+
+
+@pytest.mark.oracle
+def test_dtypes_of_losses_and_norms_as_pytorch() -> None:
+    """Two dtypes combined; weights in float32 beside two bytes."""
+    import torch
+
+    for call in (
+        lambda t, x: t.nn.functional.mse_loss(x.bfloat16(), x.half()),
+        lambda t, x: t.nn.functional.mse_loss(x.bfloat16(), x.double()),
+        lambda t, x: t.nn.functional.l1_loss(x.long(), 2 * x.long(), reduction="none"),
+        lambda t, x: t.nn.functional.binary_cross_entropy_with_logits(x.half(), x.float().sigmoid()),
+        lambda t, x: t.nn.functional.cross_entropy(x.half(), t.tensor(CLASSES), weight=t.ones(4).half()),
+        lambda t, x: t.nn.functional.layer_norm(x.bfloat16(), (4,), t.ones(4), t.zeros(4)),
+        lambda t, x: t.nn.functional.batch_norm(
+            x.bfloat16(), t.zeros(4), t.ones(4), t.ones(4), t.zeros(4), training=True
+        ),
+    ):
+        ours, theirs = call(tinytorch, tinytorch.from_numpy(SCORES)), call(torch, torch.from_numpy(SCORES))
+        assert f"torch.{ours.dtype}" == str(theirs.dtype)
+        np.testing.assert_allclose(ours.double().numpy(), theirs.double().numpy(), rtol=2e-2, atol=2e-2)

@@ -7,7 +7,7 @@ no rope, no swiglu and no low_rank_linear.
 
 from __future__ import annotations
 
-from ..dtypes import float32, float64, is_floating
+from ..dtypes import float32, float64
 from ..modes import no_grad
 from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, swiglu, tanh
 from ..ops.attention import scaled_dot_product_attention
@@ -83,8 +83,7 @@ def batch_norm(
         if tensor is not None and tuple(tensor.shape) != (channels,):
             raise RuntimeError(f"{name} should contain {channels} elements, got shape {tuple(tensor.shape)}")
     shape = (1, channels) + (1,) * (input.ndim - 2)
-    if not is_floating(input.dtype):
-        raise RuntimeError(f"batch_norm: the input must be floating point, got {input.dtype}: convert it with .float()")
+    only_floating("batch_norm", input)
     count = input.numel() // channels
     if training and count == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")

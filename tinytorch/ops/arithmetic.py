@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import is_floating
 from ..function import Function
 from ..kernels import arithmetic as kernels
-from .common import promote
+from .common import promote, times_number
 from .rounding import floor_divide, sign, trunc_divide
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _times(other: Tensor, alpha: float) -> Tensor:
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other, broadcast."""
-    return Mul.apply(*promote(input, other))
+    return times_number(Mul, input, other)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -233,7 +233,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     are divided by 0 and rounded.
     """
     if rounding_mode is None:
-        return Div.apply(*promote(input, other, true_division=True))
+        return times_number(Div, input, other, true_division=True)
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
@@ -244,7 +244,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent, broadcast. RuntimeError for integers to the power of a negative Python integer."""
     few = type(exponent) in (int, float) and exponent in (2, 3)  # products take a thirtieth of a power's time
-    a, b = promote(input, exponent)
+    a, b = promote(input, exponent, checked=isinstance(exponent, int))
     if a.dtype.kind in "biu":
         if a.dtype.kind == "b":
             raise RuntimeError("pow is not implemented for bool")

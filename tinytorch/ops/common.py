@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import DType, float32, float64, get_default_dtype, int64, is_floating, result_type
+from ..dtypes import DType, as_number, float32, float64, get_default_dtype, int64, is_floating, result_type
 from ..function import Function
 from ..kernels import arithmetic
 from ..kernels.traced import ARRAYS
@@ -129,8 +129,13 @@ def _in_stretches(x: Any, axis: int) -> Any:
     return sums
 
 
-def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Tensor, Tensor]:
-    """Both operands as Tensors of the dtype in which PyTorch combines them."""
+def promote(
+    input: Any, other: Any, *, true_division: bool = False, checked: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Both operands as Tensors of the dtype in which PyTorch combines them.
+
+    An integer beyond the limits of an integer dtype wraps, as in arithmetic; checked, numbers must fit (`as_number`).
+    """
     tensor = Function.make_tensor
     if isinstance(input, tensor):  # type: ignore[arg-type]
         dtype = input.array.dtype
@@ -138,7 +143,7 @@ def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Ten
         if isinstance(other, tensor):  # type: ignore[arg-type]
             if dtype is other.array.dtype and (is_floating(dtype) or not true_division):
                 return input, other
-        elif type(other) in _NUMBERS and is_floating(dtype):
+        elif type(other) in _NUMBERS and is_floating(dtype) and not checked:
             return input, tensor(np.asarray(other, dtype))
     input, other = _operand(input), _operand(other)
     if not isinstance(input, tensor) and not isinstance(other, tensor):  # type: ignore[arg-type]
@@ -146,22 +151,59 @@ def promote(input: Any, other: Any, *, true_division: bool = False) -> tuple[Ten
     dtype = result_type(input, other)
     if true_division and not is_floating(dtype):
         dtype = get_default_dtype()
-    return _in_dtype(input, dtype), _in_dtype(other, dtype)
+    return _in_dtype(input, dtype, checked), _in_dtype(other, dtype, checked)
+
+
+def times_number(function: type[Function], input: Any, other: Any, **options: bool) -> Tensor:
+    """function.apply of two operands, promoted, for products and quotients.
+
+    A number beside float16 or bfloat16 is not itself rounded to that, nor is a wider tensor without dimensions: x * 0.1
+    is x / 10. (Sums round the number first, as PyTorch does.)
+    """
+    tensor = Function.make_tensor
+    if isinstance(input, tensor) and input.array.itemsize == 2 and _is_wider(other, input.array):  # type: ignore[arg-type]
+        return in_float32(lambda x: function.apply(*promote(x, other)), input)
+    if isinstance(other, tensor) and other.array.itemsize == 2 and _is_wider(input, other.array):  # type: ignore[arg-type]
+        return in_float32(lambda x: function.apply(*promote(input, x)), other)
+    return function.apply(*promote(input, other, **options))
+
+
+def _is_wider(number: Any, array: Any) -> bool:
+    """Whether it is a number, or a tensor without dimensions, that would be rounded to the dtype of the array."""
+    if not is_floating(array.dtype):
+        return False
+    if is_tensor(number):
+        return bool(array.ndim) and not number.array.ndim and number.array.dtype in (float32, float64)
+    return type(number) in _NUMBERS and float(mode.quietly(array.dtype.type, float(number))) != number
 
 
 def _operand(value: Any) -> Any:
-    if isinstance(value, (bool, int, float)) or is_tensor(value):
+    """A Tensor, or a Python number: NumPy's numbers are that too."""
+    if is_tensor(value) or type(value) in (bool, int, float):
         return value
-    if type(value) in ARRAYS or isinstance(value, (np.ndarray, np.generic)):
+    if isinstance(value, (int, float, np.generic)):
+        return python_number(value)
+    if type(value) in ARRAYS or isinstance(value, np.ndarray):
         return wrap(as_array(value))
     raise TypeError(f"expected a Tensor, an array or a number, got {type(value).__name__}")
 
 
-def _in_dtype(value: Any, dtype: DType) -> Tensor:
-    if not is_tensor(value):
-        return wrap(np.asarray(value, dtype))
-    tensor: Tensor = value
-    return tensor if tensor.array.dtype == dtype else tensor.to(dtype)
+def python_number(value: Any) -> Any:
+    """A number as Python's own bool, int or float."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    return int(value) if isinstance(value, (int, np.integer)) else float(value)
+
+
+def _in_dtype(value: Any, dtype: DType, checked: bool) -> Tensor:
+    if is_tensor(value):
+        tensor: Tensor = value
+        return tensor if tensor.array.dtype == dtype else tensor.to(dtype)
+    if checked or is_floating(dtype):
+        return wrap(as_number(value, dtype, halves=False) if checked else np.asarray(float(value), dtype))
+    if not -(2**63) <= value < 2**64:
+        raise OverflowError(f"the integer {value} does not fit into int64")
+    return wrap(np.asarray(value).astype(dtype))
 
 
 def floating(input: Tensor) -> Tensor:
@@ -214,10 +256,10 @@ def keyword_aliases(dim: Any, keepdim: bool, aliases: dict[str, Any]) -> tuple[A
 
 
 def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape given as one sequence or as separate integers."""
+    """A shape given as one sequence or as separate integers. Raises TypeError for what is no integer."""
     if len(args) == 1 and not isinstance(args[0], (int, np.integer)) and not is_tensor(args[0]):
         args = tuple(args[0])
-    return tuple([int(size) for size in args])
+    return tuple([operator.index(size) for size in args])
 
 
 def integers(name: str, values: Any) -> tuple[int, ...]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dtypes import as_number
 from ..function import Function
-from .common import as_array, floating, is_tensor, owned, promote, wrap
+from .common import as_array, floating, is_tensor, owned, promote, python_number, wrap
 from .selecting import nonzero
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
         )
-    return Where.apply(*promote(input, other), condition=condition)
+    return Where.apply(*promote(input, other, checked=True), condition=condition)
 
 
 def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
@@ -297,9 +298,6 @@ def cast(what: str, value: Any, dtype: Any) -> Tensor:
     if is_tensor(value):
         tensor: Tensor = value.to(dtype)
         return tensor
-    if not isinstance(value, (int, float, np.generic, np.ndarray)):
+    if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value):
         raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
-    try:
-        return wrap(np.asarray(value, dtype))
-    except (OverflowError, ValueError):
-        raise RuntimeError(f"{what}: {value} cannot be converted to {dtype} without overflow") from None
+    return wrap(as_number(python_number(value), dtype))

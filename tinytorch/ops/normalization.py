@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..dtypes import finfo, float32, is_floating
+from ..dtypes import finfo, float32
 from ..function import FusedFunction
 from ..kernels import normalization as kernels
-from .common import contiguous, in_float32, in_two_bytes
+from .common import contiguous, in_float32, in_two_bytes, only_floating
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -38,7 +38,7 @@ class LayerNorm(FusedFunction):
         (lambda t, x, w: t.nn.functional.layer_norm(x, (4,), w), (3, 4), (3,), RuntimeError, "(4,), got (3,)"),
         (lambda t, x, b: t.nn.functional.layer_norm(x, (4,), None, b), (3, 4), (1, 4), RuntimeError, "got (1, 4)"),
         (lambda t, x, w: t.nn.functional.layer_norm(x, (4,), w.half()), (3, 4), (4,), RuntimeError, "got float16"),
-        (lambda t, x: t.nn.functional.layer_norm(x.long(), (4,)), (3, 4), RuntimeError, "floating point, got int64"),
+        (lambda t, x: t.nn.functional.layer_norm(x.long(), (4,)), (3, 4), RuntimeError, "not implemented for int64"),
     )
 
     @staticmethod
@@ -90,7 +90,7 @@ class RMSNorm(FusedFunction):
     )
     errors = (
         (lambda t, x: t.nn.functional.rms_norm(x, (4, 4)), (3, 4), RuntimeError, "(4, 4) must be the last sizes"),
-        (lambda t, x: t.nn.functional.rms_norm(x.int(), (4,)), (3, 4), RuntimeError, "floating point, got int32"),
+        (lambda t, x: t.nn.functional.rms_norm(x.int(), (4,)), (3, 4), RuntimeError, "not implemented for int32"),
         (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w), (3, 4), (3,), RuntimeError, "(4,), got (3,)"),
     )
 
@@ -125,9 +125,7 @@ def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tup
     shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (int(normalized_shape),)
     if not shape or input.array.shape[max(input.array.ndim - len(shape), 0) :] != shape:
         raise RuntimeError(f"{what}: normalized_shape {shape} must be the last sizes of the input {tuple(input.shape)}")
-    dtype = input.array.dtype
-    if not is_floating(dtype):
-        raise RuntimeError(f"{what}: the input must be floating point, got {dtype}: convert it with .float()")
+    dtype = only_floating(what, input).array.dtype
     for p in params:
         if p is not None and p.array.shape != shape:
             raise RuntimeError(f"{what}: expected weight and bias of shape {shape}, got {tuple(p.shape)}")

@@ -22,6 +22,8 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     extra = len(times) - input.ndim
     if extra < 0:
         raise RuntimeError(f"repeat: {len(times)} repeats for a tensor of {input.ndim} dimensions: give one for each")
+    if min(times, default=0) < 0:
+        raise RuntimeError(f"repeat: repeats can not be negative, got {times}")
     shape = (1,) * extra + tuple(input.shape)
     between = tuple(n for size in shape for n in (1, size))
     wide = tuple(n for k, size in zip(times, shape, strict=True) for n in (k, size))

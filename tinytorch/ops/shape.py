@@ -244,14 +244,21 @@ class SumToSize(Function):
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape; one size may be -1. A view where the strides allow it, else a copy."""
-    return Reshape.apply(input, shape=sizes(shape))
+    return Reshape.apply(input, shape=_wanted(shape))
+
+
+def _wanted(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    wanted = sizes(shape)
+    if wanted and min(wanted) < -1:  # which NumPy takes for -1
+        raise RuntimeError(f"invalid shape dimension {min(wanted)} of {wanted}: one size may be -1, none less")
+    return wanted
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
     """The same memory in another shape; RuntimeError where the strides do not allow it."""
     if len(shape) == 1 and isinstance(shape[0], np.dtype):
         return wrap(array_of(input).view(shape[0]))
-    result = Reshape.apply(input, shape=sizes(shape))
+    result = Reshape.apply(input, shape=_wanted(shape))
     if result._counter is not input._counter and input.array.size:
         raise RuntimeError(
             f"view: shape {tuple(result.shape)} does not fit the strides {input.array.strides} (bytes) of shape "

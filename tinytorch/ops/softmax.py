@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import as_dtype, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import softmax as kernels
 from .common import contiguous, in_float32, normalize_dim, only_floating, total
@@ -40,7 +39,8 @@ class Softmax(Function):
     errors = (
         (lambda t, x: x.softmax(2), (3, 4), IndexError, "but got 2"),
         (lambda t, x: x.softmax(), (3, 4), TypeError, "give the dimension"),
-        (lambda t, x: x.softmax(1, dtype=t.int64), (3, 4), RuntimeError, "dtype must be floating point, got int64"),
+        (lambda t, x: x.softmax(1, dtype=t.int64), (3, 4), RuntimeError, "softmax is not implemented for int64"),
+        (lambda t, x: x.long().softmax(1), (3, 4), RuntimeError, "softmax is not implemented for int64"),
     )
 
     @staticmethod
@@ -150,7 +150,5 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Ten
 def _along(name: str, function: type[Function], input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     if dim is None:
         raise TypeError(f"{name}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
-    if dtype is not None and not is_floating(as_dtype(dtype)):
-        raise RuntimeError(f"{name}: dtype must be floating point, got {dtype}")
     input = only_floating(name, input if dtype is None else input.to(dtype))
     return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))
