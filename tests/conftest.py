@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from tinytorch.kernels.threads import set_num_threads
 
-ORACLES = ("torch", "transformers", "peft", "safetensors")
+ORACLES = ("torch", "expecttest", "transformers", "peft", "safetensors")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -108,8 +108,8 @@ class Div(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         a, b = ctx.saved
-        da = g / b
-        return da if ctx.needs_input_grad[0] else None, None if a is None else -da * (a / b)
+        # Of small numbers in two bytes b^2 is 0, and g/b infinite, where (a/b)/b is not.
+        return g / b if ctx.needs_input_grad[0] else None, None if a is None else -g * (a / b / b)
 
 
 class Pow(Function):

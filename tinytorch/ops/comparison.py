@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def _comparison(ufunc: np.ufunc) -> Callable[[Any, Any], Tensor]:
     def compare(input: Any, other: Any) -> Tensor:
+        if not is_tensor(input):
+            raise TypeError(f"{ufunc.__name__}: expected a Tensor first, got {type(input).__name__}")
         if is_tensor(other) or is_floating(input.dtype) or isinstance(other, float):
             input, other = promote(input, other)  # int64 beside float32 as float32, where NumPy would take float64
         try:

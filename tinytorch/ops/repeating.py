@@ -59,7 +59,9 @@ def repeat_interleave(
         wide = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
         result = reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
     else:
-        result = Index.apply(input, index=(*lead, np.repeat(np.arange(shape[dim]), _counts(repeats, shape[dim]))))
+        counts = _counts(repeats, shape[dim])
+        places = np.ones(shape[dim], np.int64, like=counts).cumsum() - 1  # 0, 1, 2, ..., traced where the counts are
+        result = Index.apply(input, index=(*lead, places.repeat(counts)))
     if output_size is not None and result.shape[dim] != output_size:
         raise RuntimeError(f"repeat_interleave: output_size is {output_size}, but {result.shape[dim]} come out")
     return result
