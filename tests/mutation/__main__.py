@@ -135,7 +135,7 @@ class Copy:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+            preexec_fn=_begin,
         )
         try:
             output, _ = process.communicate(timeout=seconds)
@@ -151,6 +151,12 @@ class Copy:
             raise RuntimeError(f"none of these tests was found: {tests[:3]}...\n{output}")
         blamed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return "caught", blamed[0] if blamed else f"pytest ended with {process.returncode}"
+
+
+def _begin() -> None:
+    """In a new process: as a terminal starts it, with a bound on its memory."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _cache_folder(tree: Path, environment: dict[str, str]) -> Path:
@@ -207,7 +213,8 @@ def recorded(copies: list[Copy], oracle: bool) -> Tests:
         which = "oracle" if files[0].endswith(_ORACLE) else "not oracle"
         command += ["-p", "no:cacheprovider", "-o", "timeout=600", "-m", which]
         command += [file.removesuffix(_ORACLE) for file in files]
-        subprocess.run(command, cwd=copy.tree, env=copy.environment(TESTS_RECORD=str(found_in)))
+        environment = copy.environment(TESTS_RECORD=str(found_in))
+        subprocess.run(command, cwd=copy.tree, env=environment, preexec_fn=_begin)
         found: dict[str, Any] = {file: {} for file in files}
         for test, what in json.loads(found_in.read_text()).items():
             file = test.partition("::")[0]
