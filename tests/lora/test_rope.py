@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lora.rope import RopeScaling, frequencies, tables
+from programs.errors import UserError
 
 D, THETA, LENGTH = 32, 10000.0, 64
 PLAIN = THETA ** (-np.arange(0, D, 2) / D)
@@ -54,6 +56,79 @@ def test_yarn_keeps_fast_pairs_slows_slow_ones_and_lengthens_all() -> None:
     assert amplitude == pytest.approx(0.1 * math.log(4) + 1)
     cos, sin = tables(np.arange(3)[None], D, THETA, scaling, LENGTH, np.float64)
     np.testing.assert_allclose(cos**2 + sin**2, amplitude**2)
+
+
+@pytest.mark.parametrize(
+    ("size", "theta", "trained", "options"),
+    [
+        (32, 1e4, 512, {}),
+        (32, 1e4, 512, {"truncate": False}),
+        (64, 5e5, 4096, {"beta_fast": 8.0, "beta_slow": 2.0}),
+        (16, 1e4, 16, {}),  # the passage begins before the first pair
+        (16, 30.0, 10**6, {}),  # and ends after the last
+        (8, 1e4, 64, {"beta_fast": 2.0, "beta_slow": 2.0, "truncate": False}),  # no passage, but a step
+    ],
+)
+def test_yarn_pair_by_pair(size: int, theta: float, trained: int, options: dict[str, Any]) -> None:
+    """Peng et al. 2023: between the pairs that turn beta_fast and beta_slow times over the trained length, a ramp."""
+    found, _ = frequencies(size, theta, RopeScaling("yarn", 4.0, trained, **options), LENGTH, 1)
+    first, last = (
+        size * math.log(trained / (2 * math.pi * options.get(name, turns))) / (2 * math.log(theta))
+        for name, turns in (("beta_fast", 32), ("beta_slow", 1))
+    )
+    if options.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, size - 1)
+    for i in range(size // 2):
+        plain = theta ** (-2 * i / size)
+        slowed = (i - first) / (last - first) if first != last else float(i > first)
+        slowed = min(max(slowed, 0.0), 1.0)
+        assert found[i] == pytest.approx(plain / 4 * slowed + plain * (1 - slowed), rel=1e-6), i
+
+
+@pytest.mark.parametrize(
+    ("given", "length", "expected"),
+    [
+        ({}, 64, RopeScaling()),
+        ({"rope_type": "linear", "factor": 2}, 64, RopeScaling("linear", 2)),
+        ({"type": "linear", "factor": 2.5}, 64, RopeScaling("linear", 2.5)),
+        ({"type": "dynamic", "rope_type": "linear", "factor": 2.5}, 64, RopeScaling("linear", 2.5)),
+        ({"rope_type": "dynamic", "factor": 2.0, "partial_rotary_factor": 1.0}, 64, RopeScaling("dynamic", 2.0)),
+        ({"rope_type": "yarn", "factor": 4.0}, 64, RopeScaling("yarn", 4.0, 64)),
+        (
+            {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "truncate": False},
+            64,
+            RopeScaling("yarn", 4.0, 16, truncate=False),
+        ),
+        (
+            {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+            32,
+            RopeScaling("llama3", 8.0, 32, 1.0, 4.0),
+        ),
+        ({"rope_type": "linear", "factor": 2.0, "low_freq_factor": None}, 9, RopeScaling("linear", 2.0)),
+    ],
+)
+def test_settings_are_read_and_written(given: dict[str, Any], length: int, expected: RopeScaling) -> None:
+    assert RopeScaling.from_dict(given, length) == expected
+    written = expected.to_dict()
+    assert RopeScaling.from_dict(written or {}, 1) == expected
+    assert (written is None) == (expected.rope_type == "default")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rope_type": "su"}, "rope type su is not supported: only default, linear, dynamic, llama3, yarn are"),
+        ({"rope_type": "linear"}, "rope type linear needs factor"),
+        ({"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0}, "rope type llama3 needs high_freq_factor"),
+        ({"rope_type": "linear", "factor": "2"}, "factor of rope type linear is '2': expected a number"),
+        ({"rope_type": "yarn", "factor": 2.0, "truncate": 1}, "truncate of rope type yarn is 1"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is not supported"),
+    ],
+)
+def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        RopeScaling.from_dict(given, 64)
 
 
 @pytest.mark.parametrize(

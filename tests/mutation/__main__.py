@@ -135,7 +135,7 @@ class Copy:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+            preexec_fn=_begin,
         )
         try:
             output, _ = process.communicate(timeout=seconds)
@@ -151,6 +151,12 @@ class Copy:
             raise RuntimeError(f"none of these tests was found: {tests[:3]}...\n{output}")
         blamed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return "caught", blamed[0] if blamed else f"pytest ended with {process.returncode}"
+
+
+def _begin() -> None:
+    """In a new process: as a terminal starts it, with a bound on its memory."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _cache_folder(tree: Path, environment: dict[str, str]) -> Path:
@@ -177,15 +183,24 @@ def _digest(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def recorded(copies: list[Copy]) -> Tests:
-    """The lines that each test runs. Kept by test file, until the file, its helpers or any source changes."""
+_ORACLE = "#oracle"
+
+
+def recorded(copies: list[Copy], oracle: bool) -> Tests:
+    """The lines that each test runs. Kept by test file, until the file, its helpers or any source changes.
+
+    Tests against other projects, which take as long as all the others, are recorded only where they are asked for.
+    """
     kept_in = HOME / "lines.json"
     kept = json.loads(kept_in.read_text()) if kept_in.exists() else {}
     sources = _digest(*[path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))])
     wanted = {}
     for file in sorted((ROOT / "tests").rglob("test_*.py")):
         helpers = [p for p in sorted(file.parent.glob("*.py")) if not p.name.startswith("test_")]
-        wanted[str(file.relative_to(ROOT))] = sources + _digest(file, *helpers)
+        name, key = str(file.relative_to(ROOT)), sources + _digest(file, *helpers)
+        wanted[name] = key
+        if oracle and "oracle" in file.read_text():
+            wanted[name + _ORACLE] = key
     missing = [file for file, key in wanted.items() if kept.get(file, {}).get("key") != key]
     kept = {file: kept[file] for file in wanted if file in kept}
     if missing:
@@ -193,16 +208,26 @@ def recorded(copies: list[Copy]) -> Tests:
 
     def record(copy: Copy, files: list[str]) -> None:
         found_in = copy.root / "found.json"
+        found_in.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "tests.mutation.plugin"]
-        command += ["-p", "no:cacheprovider", "-o", "timeout=600", *files]
-        subprocess.run(command, cwd=copy.tree, env=copy.environment(TESTS_RECORD=str(found_in)))
+        which = "oracle" if files[0].endswith(_ORACLE) else "not oracle"
+        command += ["-p", "no:cacheprovider", "-o", "timeout=600", "-m", which]
+        command += [file.removesuffix(_ORACLE) for file in files]
+        environment = copy.environment(TESTS_RECORD=str(found_in))
+        subprocess.run(command, cwd=copy.tree, env=environment, preexec_fn=_begin)
         found: dict[str, Any] = {file: {} for file in files}
         for test, what in json.loads(found_in.read_text()).items():
-            found[test.partition("::")[0]][test] = what
+            file = test.partition("::")[0]
+            found[file + _ORACLE * what[1]][test] = what
         kept.update({file: {"key": wanted[file], "tests": tests} for file, tests in found.items()})
         kept_in.write_text(json.dumps(kept))
 
-    share_out([missing[i::-(-len(missing) // 8)] for i in range(-(-len(missing) // 8))], copies, record)
+    chunks = []
+    for part in (False, True):
+        files = [file for file in missing if file.endswith(_ORACLE) == part]
+        count = -(-len(files) // 8)
+        chunks += [files[i::count] for i in range(count)]
+    share_out(chunks, copies, record)
     return {test: tuple(what) for file in wanted for test, what in kept[file]["tests"].items()}
 
 
@@ -364,7 +389,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=HOME / "report.json")
     options = parser.parse_args()
     copies = [Copy(number) for number in range(options.workers)]
-    tests = recorded(copies)
+    tests = recorded(copies, options.oracle)
     sources = [str(p.relative_to(ROOT)) for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
     chooser = Chooser(tests, Names(ROOT, sources))
     if options.again:
