@@ -585,17 +585,18 @@ def test_an_error_while_tracing_leaves_gradients_as_they_were_uncompiled() -> No
 
 def test_memory_is_used_again() -> None:
     """A chain of a hundred operations needs the memory of a few."""
-    from tinytorch import compilation
+    from tinytorch.compilation_program import Program
+    from tinytorch.compilation_trace import Trace
 
     def chain(x: Any) -> Any:
         for _ in range(100):
             x = x * 1.01
         return x
 
-    program = compilation._Program()
     x = tinytorch.ones(1000)
-    program.trace(chain, (x,), {}, [x])
-    assert sum(len(blocks) for blocks in program._trace._spare.values()) <= 4
+    program = Program(Trace([x]))
+    program.record(chain, (x,), {}, [x])
+    assert sum(len(blocks) for blocks in program.trace._spare.values()) <= 4
 
 
 def test_dropping_the_function_frees_its_memory() -> None:

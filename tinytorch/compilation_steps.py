@@ -9,7 +9,7 @@ import numpy as np
 
 from .compilation_arguments import Mirror, rebuilt, tensors_in
 from .kernels.arithmetic import add
-from .kernels.memory import empty
+from .kernels.memory import copy
 from .kernels.tape import fill_all
 from .kernels.traced import NotTraceable
 from .modes import mode
@@ -99,9 +99,7 @@ def set_grad(leaf: Tensor, mirror: Mirror) -> None:
 def accumulate(leaf: Tensor, array: Array, apart: bool) -> None:
     present = leaf._grad
     if present is None:
-        gradient = empty(array.shape, array.dtype)
-        np.copyto(gradient, array)
-        leaf._grad = Tensor(gradient)
+        leaf._grad = Tensor(copy(array))
     elif apart or not present.array.flags.writeable:
         leaf._grad = Tensor(add(present.array, array))
     else:

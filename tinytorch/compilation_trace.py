@@ -107,7 +107,7 @@ class Trace(Tape):
 
     def guard(self, thing: Any, name: str) -> None:
         """Trace again once the attribute is another object. To be called before the function changes it."""
-        if (id(thing), name) not in self._guarded and not _is_traced(thing):
+        if (id(thing), name) not in self._guarded and not is_traced(thing):
             self._guarded.add((id(thing), name))
             things, values = self.guards.setdefault(name, ([], []))
             things.append(thing)
@@ -142,7 +142,7 @@ class Trace(Tape):
 
     def assign_data(self, tensor: Tensor) -> None:
         """The function is about to give a Tensor other memory."""
-        if not _is_traced(tensor) or id(tensor) in self._mirrors:
+        if not is_traced(tensor) or id(tensor) in self._mirrors:
             raise NotTraceable(
                 f"a compiled function assigns .data of a Tensor from outside, {tensor.dtype} {tuple(tensor.shape)}, "
                 "which would have other memory at each call: write into it, with copy_() under no_grad()"
@@ -159,7 +159,7 @@ class Trace(Tape):
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """What the function finds in `tensor.grad`."""
         gradient = tensor._grad
-        if _is_traced(tensor):
+        if is_traced(tensor):
             mirror = self._mirrors.get(id(tensor))
             if gradient is None and mirror is not None and mirror.outside._grad is not None:
                 raise NotTraceable("a compiled function reads .grad of an argument: pass it as another argument")
@@ -180,11 +180,11 @@ class Trace(Tape):
 
     def set_grad(self, tensor: Tensor, value: Tensor | None) -> None:
         """`tensor.grad = value`, at each call."""
-        if _is_traced(tensor):
+        if is_traced(tensor):
             tensor._grad = value
             return
         self._touched.add(id(tensor))
-        if value is None or not _is_traced(value):
+        if value is None or not is_traced(value):
             self.record(setattr, tensor, "_grad", value)
             return
         if value._requires_grad:
@@ -243,7 +243,7 @@ class Trace(Tape):
         inside: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a Tensor of the function's own, what stands for it
 
         def settled(tensor: Tensor) -> Tensor:
-            if not _is_traced(tensor):
+            if not is_traced(tensor):
                 return tensor
             if id(tensor) not in inside:
                 inside[id(tensor)] = tensor, Tensor(plain(tensor.array))
@@ -339,12 +339,12 @@ class Trace(Tape):
 
     def seeds(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The gradients that a walk starts from."""
-        return [g if g._requires_grad or _is_traced(g) else Tensor(self.enter(g)) for g in gradients]
+        return [g if g._requires_grad or is_traced(g) else Tensor(self.enter(g)) for g in gradients]
 
     def backward(self, node: Any, grads: list[Any]) -> list[Any]:
         """In place of `node.run_backward`."""
         if isinstance(node, Tensor):
-            if _is_traced(node):
+            if is_traced(node):
                 return node.run_backward(grads)
             if grads[0] is not None and node._requires_grad:
                 self.accumulate(node, grads[0])
@@ -448,7 +448,8 @@ SHARES_MEMORY = (
 )
 
 
-def _is_traced(thing: Any) -> bool:
+def is_traced(thing: Any) -> bool:
+    """Whether it is a Tensor that a function which is being traced has made."""
     return isinstance(thing, Tensor) and type(thing.array) is Traced  # type: ignore[comparison-overlap]
 
 

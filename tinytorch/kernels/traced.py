@@ -121,7 +121,7 @@ class Traced(NDArrayOperatorsMixin):
 
     def copy(self, order: Any = "C") -> Traced:
         """As an array's."""
-        copied: Traced = np.empty_like(self, order=order)  # type: ignore[assignment, call-overload]
+        copied: Traced = np.empty_like(self, order=order)  # type: ignore[assignment]
         self.tape.record(np.copyto, copied, self)
         return copied
 
