@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import types
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -388,17 +391,20 @@ class Trace(Tape):
         self.rises = [(counter, counter[0] - before) for counter, before in self._versions.values()]
         self.rises = [(counter, rise) for counter, rise in self.rises if rise]
         self.written = _written(self.inputs)
-        self.changes = [
-            (thing, name, getattr(thing, name))
-            for name in ("_requires_grad", "training")
-            for thing, value in zip(*self.guards.get(name, ([], [])), strict=True)
-            if getattr(thing, name) is not value
-        ]
         self.sensitive: dict[int, list[Array]] = {}
+        self._written_outside: list[Tensor] = []
+        of_tensors: set[int] = set()
         tensors, arrays = self.guards.get("array", ([], []))
         for tensor, array in zip(tensors, arrays, strict=True):
+            if self.outside(array).writes:
+                self._written_outside.append(tensor)
+            of_tensors.add(id(array))
             if self.written or self.outside(array).writes or (self.calls and tensor._requires_grad):
                 self.sensitive.setdefault(id(owner(array)), []).append(array)
+        others = [traced for traced in self._outside.values() if id(traced.value) not in of_tensors]
+        self._written_arrays = [traced.value for traced in others if traced.writes]
+        for array in self._written_arrays:
+            self.sensitive.setdefault(id(owner(array)), []).append(array)
 
     def _check_outside(self) -> None:
         """NotTraceable if the function has given a Tensor from outside what it would not have after other calls."""
@@ -430,6 +436,14 @@ class Trace(Tape):
         self._mirrors.clear()
         self._gradients.clear()
         steps = super().close()
+        self._forget_what_is_gone()
+        self._check_made_inside(steps)
+        self.changes = [
+            (thing, name, getattr(thing, name))
+            for name in ("_requires_grad", "training")
+            for thing, value in zip(*self.guards.get(name, ([], [])), strict=True)
+            if getattr(thing, name) is not value
+        ]
         if self.alive:
             gc.collect()
         if self.alive:
@@ -441,7 +455,60 @@ class Trace(Tape):
             )
         return steps
 
+    def _forget_what_is_gone(self) -> None:
+        """No guards of Tensors that nobody else refers to: constants that the function made, which nothing changes.
 
+        NotTraceable if the function has written to one of them, since it would find there what the last call left.
+        """
+        written = [weakref.ref(tensor) for tensor in self._written_outside]
+        shapes = [(tensor.dtype, tuple(tensor.shape)) for tensor in self._written_outside]
+        kept = {
+            name: [(weakref.ref(thing), value) for thing, value in zip(*guards, strict=True)]
+            for name, guards in self.guards.items()
+        }
+        self.guards.clear()
+        self._histories.clear()
+        self._written_outside.clear()
+        for reference, (dtype, shape) in zip(written, shapes, strict=True):
+            if reference() is None:
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format(f"a Tensor that it writes to, {dtype} {shape},"))
+        for name, references in kept.items():
+            pairs = [(reference(), value) for reference, value in references]
+            pairs = [(thing, value) for thing, value in pairs if thing is not None]
+            self.guards[name] = [thing for thing, _ in pairs], [value for _, value in pairs]
+
+    def _check_made_inside(self, steps: list[Any]) -> None:
+        """NotTraceable if a leaf with a gradient, or an array that was written to, is nobody's but the function's."""
+        ours = {id(held) for guards in self.guards.values() for held in guards} | {id(self.kept)}
+        ours |= {id(held) for held in (self.leaves, self.without_grad, self.with_grad, self._written_arrays)}
+        ours |= {id(held) for held in self.sensitive.values()}
+        waiting: list[Any] = [*steps]
+        while waiting:
+            part = waiting.pop()
+            ours.add(id(part))
+            if isinstance(part, functools.partial):
+                waiting += [part.args, part.keywords]
+            elif isinstance(part, (tuple, list, dict)):
+                waiting += part.values() if isinstance(part, dict) else part
+
+        def is_ours(thing: Any) -> bool:
+            return all(id(held) in ours or isinstance(held, types.FrameType) for held in gc.get_referrers(thing))
+
+        tensors, before = self.guards.get("_requires_grad", ([], []))
+        new = {id(tensor) for tensor, required in zip(tensors, before, strict=True) if not required}
+        for leaf in self.leaves:
+            if id(leaf) in new and is_ours(leaf):
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format(f"a leaf, {leaf.dtype} {tuple(leaf.shape)},"))
+        for array in self._written_arrays:
+            if is_ours(array) and (owner(array) is array or is_ours(owner(array))):
+                what = f"a Tensor that it writes to, {array.dtype} {array.shape},"
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format(what))
+
+
+_MADE_OF_AN_ARRAY = (
+    "a compiled function makes {} of a NumPy array, which would be the same at each call: make it with "
+    "tinytorch.tensor(), or outside"
+)
 SHARES_MEMORY = (
     "an argument of a compiled function shares memory with a Tensor from outside, or its gradient, that the function "
     "writes to: pass a clone()"
