@@ -83,13 +83,14 @@ def compile(function: Callable[..., Any] | None = None, *, check: bool = False) 
                     break
             if program is not None and not check:
                 return program.run(tensors)
-            known_before = program
+            traced = program is None
+            apart = traced and any([known == key and not candidate.trace.written for known, candidate in programs])
             if check:
-                program, results = checked_call(written, program, args, params, tensors)
+                program, results = checked_call(written, program, args, params, tensors, apart)
             else:
-                program = Program(Trace(tensors))
+                program = Program(Trace(tensors, apart))
                 results = program.record(written, args, params, tensors)
-            if program is not known_before:
+            if traced:
                 whole.extend(program.trace.whole)
                 programs.insert(0, (key, program))
                 del programs[_PROGRAMS:]

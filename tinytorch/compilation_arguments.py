@@ -187,7 +187,7 @@ class Mirror:
 
     def sync(self) -> None:
         """What is here and what is outside are the same now."""
-        self.synced = self._state()
+        self.synced, self.outside_version = self._state(), self.outside._counter[0]
 
     def written(self) -> bool:
         """Whether the function has written to it since."""
@@ -222,7 +222,7 @@ class Mirror:
         self.check_order()
         whole: Array = self.outside.array
         start = array.ctypes.data - self.array.ctypes.data
-        view = Tensor(np.ndarray(array.shape, array.dtype, whole, start, array.strides), leaf)
+        view = Tensor(_laid_out_as(array, whole, start), leaf)
         return _with_version(view, self.outside._counter) if shares_version else view
 
 
@@ -326,13 +326,22 @@ def _repeats(array: Array) -> bool:
 
 
 def _copied(array: Array, leaf: bool, blocks: list[Block]) -> Tensor:
-    return Tensor(array.copy("K"), leaf)
+    copied = array.copy("K")
+    if not array.flags.writeable:
+        copied.flags.writeable = False
+    return Tensor(copied, leaf)
 
 
 def _placed(array: Array, start: int, number: int, leaf: bool, blocks: list[Block]) -> Tensor:
     memory, counter = blocks[number]
-    placed = np.ndarray(array.shape, array.dtype, memory, start, array.strides)
-    placed.flags.writeable = array.flags.writeable
-    result = Tensor(placed, leaf)
+    result = Tensor(_laid_out_as(array, memory, start), leaf)
     result._counter = counter
     return result
+
+
+def _laid_out_as(array: Array, memory: Array, start: int) -> Array:
+    """An array like this one, in other memory."""
+    placed = np.ndarray(array.shape, array.dtype, memory, start, array.strides)
+    if not array.flags.writeable:
+        placed.flags.writeable = False
+    return placed

@@ -27,7 +27,12 @@ Array = np.ndarray[Any, Any]
 
 
 def checked_call(
-    function: Callable[..., Any], program: Program | None, args: Any, params: Any, tensors: Sequence[Tensor]
+    function: Callable[..., Any],
+    program: Program | None,
+    args: Any,
+    params: Any,
+    tensors: Sequence[Tensor],
+    apart: bool,
 ) -> tuple[Program, Any]:
     """The program, traced if there is none, and what the function gives as it is written.
 
@@ -35,7 +40,7 @@ def checked_call(
     """
     state = State([default_generator, *tensors])  # what is known from the beginning to be changed, maybe
     if program is None:
-        program = Program(_CheckedTrace(tensors, state))
+        program = Program(_CheckedTrace(tensors, apart, state))
         compiled = _Outcome(lambda: program.record(function, args, params, tensors), state)
     else:
         state.add_all(program.trace.state.things)
@@ -302,8 +307,8 @@ def _arrays(result: Any) -> Look:
 class _CheckedTrace(_Notes, Trace):
     """Takes notes, and adds all from outside to a state, before anything is done to it."""
 
-    def __init__(self, tensors: Sequence[Tensor], state: State) -> None:
-        super().__init__(tensors)
+    def __init__(self, tensors: Sequence[Tensor], apart: bool, state: State) -> None:
+        super().__init__(tensors, apart)
         self.state, self.notes = state, []
 
     def note(self, text: str, look: Look) -> None:

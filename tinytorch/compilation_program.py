@@ -26,12 +26,16 @@ class Program:
         """Make the call, and record it."""
         trace = self.trace
         given = rebuilt((args, params), trace.stand_in)
-        with trace:
-            result = function(*given[0], **given[1])
-            check_unchanged((args, params), given, trace.stand_in)
-            self._results = Results(result, trace.mirrors_by_memory())
-            trace.finish()
-        self._check_apart(tensors)
+        try:
+            with trace:
+                result = function(*given[0], **given[1])
+                check_unchanged((args, params), given, trace.stand_in)
+                self._results = Results(result, trace.mirrors_by_memory())
+                trace.finish()
+        finally:  # also what was left by a function that raises is wrong then
+            self._check_apart(tensors)
+            if trace.written and trace.pattern != sharing([tensor.array for tensor in tensors]):
+                raise NotTraceable(SHARES_MEMORY)
         results = self._results()
         del given, result
         self.steps = trace.close()
@@ -49,10 +53,12 @@ class Program:
             return False
         if any([leaf._grad is None for leaf in trace.with_grad]):
             return False
-        if not trace.written:
+        if not trace.written and not trace.pattern:
             return True
         arrays = [tensor.array for tensor in tensors]
-        return sharing(arrays) == trace.pattern and all([array.flags.writeable for array in arrays])
+        if trace.written and not all([array.flags.writeable for array in arrays]):
+            return False
+        return bool(sharing(arrays) == trace.pattern)
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """What the function does to these arguments."""

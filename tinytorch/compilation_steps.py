@@ -71,7 +71,7 @@ def check_no_number(result: Any, function: Any) -> None:
 
 def expect_no_grad(leaf: Tensor) -> None:
     if leaf._grad is not None:
-        raise RuntimeError(
+        raise NotTraceable(
             f"a leaf, {leaf.dtype} {tuple(leaf.shape)}, has a gradient where it had none when the function was compiled"
         )
 
@@ -82,7 +82,7 @@ def find_grad(leaf: Tensor, mirror: Mirror) -> None:
         mirror.outside = gradient
         mirror.load()
     elif mirror.outside is not gradient or gradient is None:
-        raise RuntimeError(
+        raise NotTraceable(
             f"a leaf, {leaf.dtype} {tuple(leaf.shape)}, has another gradient, or none, where it had one when the "
             "function was compiled"
         )

@@ -29,7 +29,8 @@ class Trace(Tape):
     may be another at each call, an argument or a gradient, has a Mirror.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, tensors: Sequence[Tensor], apart: bool = False) -> None:
+        """The arguments. Whether they may be taken apart where they share memory, since they are not written to."""
         super().__init__()
         # What must be as it was: by the name of an attribute, objects and its value in each; lists and what they held.
         self.guards: dict[str, tuple[list[Any], list[Any]]] = {}
@@ -40,6 +41,7 @@ class Trace(Tape):
         self.whole: list[str] = []  # operations that could not be traced
         self.calls = False  # whether a function is called untraced, which may do anything to what is outside
         self._guarded: set[tuple[int, str]] = set()
+        self._had_grad: dict[int, bool] = {}  # by id of a leaf from outside
         self._touched: set[int] = set()  # ids of the leaves from outside whose .grad was read, written or added to
         self._versions: dict[int, list[Any]] = {}  # version counters of what is outside, and the version before
         self._histories: dict[int, tuple[Tensor, Any]] = {}  # of what is outside: its grad_fn before
@@ -48,7 +50,7 @@ class Trace(Tape):
         self._hooks: set[int] = set()  # ids of the lists of hooks that leaves from outside have
         self._pinned: list[Any] = []  # arrays whose memory must last until the trace ends
         self._draws: list[tuple[Any, Any]] = []  # streams of random numbers, and their state before each draw
-        self.pattern = sharing([tensor.array for tensor in tensors])
+        self.pattern = () if apart else sharing([tensor.array for tensor in tensors])
         self._arguments: dict[int, Mirror] = {}  # by id of the Tensor outside
         self.inputs = self._inputs(tensors)
 
@@ -59,6 +61,7 @@ class Trace(Tape):
 
     def __exit__(self, *exception: object) -> None:
         mode.quietly, mode.tape = self._quietly, None
+        self._find_what_is_written()
         for mirror, rise in _written(self.mirrors):
             mirror.store(rise)
         for tensor, history in self._histories.values():
@@ -136,6 +139,7 @@ class Trace(Tape):
         self.guard(tensor, "_requires_grad")
         if tensor._requires_grad and tensor.grad_fn is None:
             self.guard(tensor, "hooks")
+            self._note_grad(tensor)
             if tensor.hooks:
                 self._hooks.add(id(tensor.hooks))
                 self.guard_list(tensor.hooks)
@@ -167,8 +171,9 @@ class Trace(Tape):
             if gradient is None and mirror is not None and mirror.outside._grad is not None:
                 raise NotTraceable("a compiled function reads .grad of an argument: pass it as another argument")
             return gradient
-        if self._touch_grad(tensor) and not self.calls:
-            (self.without_grad if gradient is None else self.with_grad).append(tensor)
+        self._note_grad(tensor)
+        if self._touch_grad(tensor) and id(tensor) in self._had_grad:
+            (self.with_grad if self._had_grad[id(tensor)] else self.without_grad).append(tensor)
         if gradient is None:
             self.steps.append((steps.expect_no_grad, (tensor,)))
             return None
@@ -212,7 +217,12 @@ class Trace(Tape):
             self._store(mirror)
         self.record(steps.accumulate, leaf, self.enter(gradient), mode.grad)
         if mirror is not None:
-            self.record(mirror.load)
+            self._load(mirror)
+
+    def _note_grad(self, leaf: Tensor) -> None:
+        """Whether it had a gradient before: known as long as nothing was called that may have changed that."""
+        if not self.calls:
+            self._had_grad.setdefault(id(leaf), leaf._grad is not None)
 
     def _touch_grad(self, leaf: Tensor) -> bool:
         """Whether this is the first that the function has to do with the leaf's gradient."""
@@ -236,11 +246,16 @@ class Trace(Tape):
             self.record(mirror.store, rise)
             mirror.sync()
 
+    def _load(self, mirror: Mirror) -> None:
+        """Let what is here be what it is outside, with a new version if that has changed."""
+        self.record(mirror.load)
+        mirror.tensor._counter[0] += mirror.outside._counter[0] - mirror.outside_version
+        mirror.sync()
+
     # ------------------------------------------------------------------ functions that are called as they are
 
     def call(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
         """Call a function untraced, now and at each run. Tensors that it returns are filled again each time."""
-        self.calls = True
         args = tuple([list(arg) if isinstance(arg, Iterator) else arg for arg in args])  # read once, used each time
         step = steps.Call(function)
         inside: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a Tensor of the function's own, what stands for it
@@ -254,6 +269,9 @@ class Trace(Tape):
             return inside[id(tensor)][1]
 
         step.args, step.params = rebuilt((args, params), settled)
+        for tensor in tensors_in((args, params)):
+            self._note_grad(tensor)
+        self.calls = True
         mirrors = [*self._gradients.values(), *[mirror for _, mirror in step.places if mirror is not None]]
         for mirror in mirrors:
             self._store(mirror)
@@ -275,7 +293,7 @@ class Trace(Tape):
         self.steps.append((step, ()))
         for mirror in mirrors:
             self._store(mirror)
-            self.record(mirror.load)
+            self._load(mirror)
         return result
 
     def hook(self, hooks: Any, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
@@ -383,22 +401,25 @@ class Trace(Tape):
         """What each run does besides its steps; NotTraceable if it would take more.
 
         `rises`: version counters, and by how much they rise. `written`: Mirrors to be stored, and likewise. `changes`:
-        what else the function left otherwise than it was. `sensitive`: memory that no argument may share, by its owner.
+        what else the function left otherwise than it was.
         """
         for mirror in self._gradients.values():
             self._store(mirror)
         self._check_outside()
         self.rises = [(counter, counter[0] - before) for counter, before in self._versions.values()]
         self.rises = [(counter, rise) for counter, rise in self.rises if rise]
+
+    def _find_what_is_written(self) -> None:
+        """`sensitive`: memory that no argument may share, as it or the argument is written to, by its owner."""
         self.written = _written(self.inputs)
         self.sensitive: dict[int, list[Array]] = {}
         self._written_outside: list[Tensor] = []
         of_tensors: set[int] = set()
         tensors, arrays = self.guards.get("array", ([], []))
         for tensor, array in zip(tensors, arrays, strict=True):
+            of_tensors.add(id(array))
             if self.outside(array).writes:
                 self._written_outside.append(tensor)
-            of_tensors.add(id(array))
             if self.written or self.outside(array).writes or (self.calls and tensor._requires_grad):
                 self.sensitive.setdefault(id(owner(array)), []).append(array)
         others = [traced for traced in self._outside.values() if id(traced.value) not in of_tensors]
