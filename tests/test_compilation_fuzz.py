@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 
 import tinytorch as torch
 from tinytorch import nn
@@ -75,7 +74,7 @@ def one(rng: random.Random) -> Callable[[Values], Any]:
 
 def unary(rng: random.Random) -> Instruction:
     x = one(rng)
-    function = rng.choice([torch.tanh, torch.sigmoid, torch.relu, torch.neg, F.gelu, lambda v: v.softmax(-1), torch.abs])
+    function = rng.choice([torch.tanh, torch.sigmoid, torch.relu, F.gelu, lambda v: v.softmax(-1), torch.abs])
     return lambda world, values: function(x(values))
 
 

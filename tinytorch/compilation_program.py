@@ -34,7 +34,9 @@ class Program:
                 trace.finish()
         finally:  # also what was left by a function that raises is wrong then
             self._check_apart(tensors)
-            if trace.written and trace.pattern != sharing([tensor.array for tensor in tensors]):
+            trace.check_histories()
+            shared = trace.written and trace.pattern != sharing([tensor.array for tensor in tensors])
+            if shared or trace.changed_meanwhile:
                 raise NotTraceable(SHARES_MEMORY)
         results = self._results()
         del given, result
@@ -63,19 +65,23 @@ class Program:
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """What the function does to these arguments."""
         self.load(tensors)
+        trace = self.trace
         recording, mode.grad = mode.grad, False
+        versions = [mirror.outside._counter[0] for mirror in trace.watched]
         try:
             with np.errstate(all="ignore"):
                 for function, args in self.steps:
                     function(*args)
         finally:
             mode.grad = recording
-            for mirror, rise in self.trace.written:
+            if versions != [mirror.outside._counter[0] for mirror in trace.watched]:
+                raise NotTraceable(SHARES_MEMORY)
+            for mirror, rise in trace.written:
                 mirror.store(rise)
-        for thing, name, value in self.trace.changes:
+        for thing, name, value in trace.changes:
             setattr(thing, name, value)
         results = self._results()
-        for mirror in self.trace.outsiders:
+        for mirror in trace.outsiders:
             mirror.outside = None
         return results
 

@@ -26,6 +26,7 @@ class Call:
         self.args: Any = ()
         self.params: Any = {}
         self.places: list[tuple[Tensor, Mirror | None]] = []  # what stands for such Tensors
+        self.watched: list[list[int]] = []  # version counters that must not change
         self.outs: list[Any] = []  # where the results go; None for those that the function was given
 
     def call(self) -> tuple[Any, dict[int, Tensor]]:
@@ -37,10 +38,16 @@ class Call:
         if given:
             args, params = rebuilt((args, params), lambda tensor: given.get(id(tensor), tensor))
         recording, mode.grad = mode.grad, self.recording
+        versions = [counter[0] for counter in self.watched]
         try:
             result = self.function(*args, **params)
         finally:
             mode.grad = recording
+        if versions != [counter[0] for counter in self.watched]:
+            raise NotTraceable(
+                f"{_name(self.function)} changes a Tensor that was saved for backward, as it did not when the compiled "
+                "function was traced"
+            )
         for place, mirror in self.places:
             if mirror is None and place.array.flags.writeable:
                 np.copyto(place.array, given[id(place)].array)
@@ -90,6 +97,10 @@ def find_grad(leaf: Tensor, mirror: Mirror) -> None:
 
 def renew(mirror: Mirror) -> None:
     mirror.outside = Tensor(mirror.array.copy("K"))
+
+
+def renew_view(mirror: Mirror, whole: Mirror, shares_version: bool) -> None:
+    mirror.outside = whole.view(mirror.array, False, shares_version)
 
 
 def set_grad(leaf: Tensor, mirror: Mirror) -> None:

@@ -47,6 +47,9 @@ class Trace(Tape):
         self._histories: dict[int, tuple[Tensor, Any]] = {}  # of what is outside: its grad_fn before
         self._mirrors: dict[int, Mirror] = {}  # by id of the Tensor inside
         self._gradients: dict[int, Mirror] = {}  # of what is or was the .grad of a leaf: by id of the Tensor outside
+        self._gave_history: list[Tensor] = []  # Tensors from outside that were given a history, and lost it again
+        self._born: dict[int, int] = {}  # by id of a node: the number of steps before it
+        self._calls: list[tuple[int, steps.Call]] = []  # how many steps are before them
         self._hooks: set[int] = set()  # ids of the lists of hooks that leaves from outside have
         self._pinned: list[Any] = []  # arrays whose memory must last until the trace ends
         self._draws: list[tuple[Any, Any]] = []  # streams of random numbers, and their state before each draw
@@ -62,10 +65,12 @@ class Trace(Tape):
     def __exit__(self, *exception: object) -> None:
         mode.quietly, mode.tape = self._quietly, None
         self._find_what_is_written()
+        self.changed_meanwhile = any([m.outside._counter[0] != m.outside_version for m in self.inputs])
         for mirror, rise in _written(self.mirrors):
             mirror.store(rise)
         for tensor, history in self._histories.values():
             if tensor.grad_fn is not history:  # the trace's own nodes are of no use outside
+                self._gave_history.append(tensor)
                 tensor.grad_fn, tensor._requires_grad, tensor.output_nr = history, history is not None, 0
         super().__exit__(*exception)
 
@@ -181,7 +186,7 @@ class Trace(Tape):
         if mirror is None:
             if gradient._requires_grad:
                 raise NotTraceable("a gradient from outside requires grad: a compiled function cannot differentiate it")
-            mirror = self._mirror_gradient(Mirror(self.filled(gradient.array), gradient))
+            mirror = self._mirror_gradient(Mirror(self._memory_of_gradient(gradient), gradient))
         self.record(steps.find_grad, tensor, mirror)
         inside: Tensor = mirror.tensor
         return inside
@@ -198,9 +203,15 @@ class Trace(Tape):
         if value._requires_grad:
             raise NotTraceable("a compiled function sets .grad to what has a history: detach() it")
         mirror = self._mirrors.get(id(value))
-        if mirror is None:  # made by the function: each call leaves a Tensor of its own
-            mirror = Mirror(self.enter(value), Tensor(plain(value.array).copy()), value)
-            self.record(steps.renew, mirror)
+        if mirror is None:  # made by the function: each call leaves a Tensor of its own, or a view of another
+            traced = self.enter(value)
+            mirror = Mirror(traced, Tensor(traced.value), value)
+            whole = [other for other in self.mirrors if other.root is traced.root]
+            if whole:
+                self.record(steps.renew_view, mirror, whole[0], value._counter is whole[0].tensor._counter)
+            else:
+                self.record(steps.renew, mirror)
+            mirror.sync()
         self._mirror_gradient(mirror)
         self.record(steps.set_grad, tensor, mirror)
 
@@ -212,12 +223,10 @@ class Trace(Tape):
                 "from autograd.grad(..., create_graph=True)"
             )
         self._touch_grad(leaf)
-        mirror = self._gradients.get(id(leaf._grad))
-        if mirror is not None:
-            self._store(mirror)
+        mirrors = [] if leaf._grad is None else self._mirrors_of_memory(leaf._grad)
+        self._store(mirrors)
         self.record(steps.accumulate, leaf, self.enter(gradient), mode.grad)
-        if mirror is not None:
-            self._load(mirror)
+        self._load(mirrors)
 
     def _note_grad(self, leaf: Tensor) -> None:
         """Whether it had a gradient before: known as long as nothing was called that may have changed that."""
@@ -235,22 +244,38 @@ class Trace(Tape):
             raise NotTraceable(SHARES_MEMORY)
         return True
 
+    def _mirrors_of_memory(self, gradient: Tensor) -> list[Mirror]:
+        return [m for m in self._gradients.values() if np.may_share_memory(m.outside.array, gradient.array)]
+
+    def _memory_of_gradient(self, gradient: Tensor) -> Traced:
+        """Where a gradient from outside is worked on: where others are that lie in the same memory."""
+        known = self._mirrors_of_memory(gradient)
+        if not known:
+            return self.filled(gradient.array)
+        self._store(known)
+        array = known[0].outside.array
+        if (array.ctypes.data, array.strides) != (gradient.array.ctypes.data, gradient.array.strides):
+            raise NotTraceable("a gradient from outside is a part of another, which a compiled function cannot follow")
+        return Traced(self, known[0].array.view(), known[0].root)
+
     def _mirror_gradient(self, mirror: Mirror) -> Mirror:
         self._mirrors[id(mirror.tensor)] = self._gradients[id(mirror.outside)] = mirror
         return mirror
 
-    def _store(self, mirror: Mirror) -> None:
+    def _store(self, mirrors: Sequence[Mirror]) -> None:
         """Let what is outside be what was written here."""
-        if mirror.written():
-            rise = mirror.rise()
+        for mirror, rise in _written(mirrors):
             self.record(mirror.store, rise)
+        for mirror in mirrors:
             mirror.sync()
 
-    def _load(self, mirror: Mirror) -> None:
+    def _load(self, mirrors: Sequence[Mirror]) -> None:
         """Let what is here be what it is outside, with a new version if that has changed."""
-        self.record(mirror.load)
-        mirror.tensor._counter[0] += mirror.outside._counter[0] - mirror.outside_version
-        mirror.sync()
+        for mirror in mirrors:
+            self.record(mirror.load)
+            mirror.tensor._counter[0] += mirror.outside._counter[0] - mirror.outside_version
+        for mirror in mirrors:
+            mirror.sync()
 
     # ------------------------------------------------------------------ functions that are called as they are
 
@@ -273,8 +298,8 @@ class Trace(Tape):
             self._note_grad(tensor)
         self.calls = True
         mirrors = [*self._gradients.values(), *[mirror for _, mirror in step.places if mirror is not None]]
-        for mirror in mirrors:
-            self._store(mirror)
+        self._store(mirrors)
+        self._calls.append((len(self.steps), step))
         result, given = self._untraced(step.call)
         known = {id(tensor): tensor for tensor in tensors_in((step.args, step.params))}  # what it may hand back
         for tensor, place in inside.values():
@@ -291,9 +316,8 @@ class Trace(Tape):
         steps.check_no_number(result, function)
         result = rebuilt(result, kept)
         self.steps.append((step, ()))
-        for mirror in mirrors:
-            self._store(mirror)
-            self._load(mirror)
+        self._store(mirrors)
+        self._load(mirrors)
         return result
 
     def hook(self, hooks: Any, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
@@ -323,6 +347,8 @@ class Trace(Tape):
     def _forward(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
         """In place of `mode.quietly`: the forward of an operation, or a NumPy function."""
         mark, draws = len(self.steps), len(self._draws)
+        if args:
+            self._born[id(args[0])] = mark
         try:
             return self._quietly(function, *args, **params)
         except NotTraceable:
@@ -370,6 +396,7 @@ class Trace(Tape):
             if grads[0] is not None and node._requires_grad:
                 self.accumulate(node, grads[0])
             return []
+        self._watch_saved(node)
         if node.replayed is None:
             mark, draws = len(self.steps), len(self._draws)
             try:
@@ -395,6 +422,14 @@ class Trace(Tape):
         self.steps.append((steps.fill_from, (plain(outs), steps.backward_again, ctx, values)))
         return [None if out is None else Tensor(out) for out in outs]
 
+    def _watch_saved(self, node: Function) -> None:
+        """What a node has saved of Tensors from outside must not be changed by a call in between, in no run."""
+        for _, _, counter, _ in node._saved_records() if node._saved else ():
+            if id(counter) in self._versions:
+                for place, step in self._calls:
+                    if place >= self._born.get(id(node), 0):
+                        step.watched.append(counter)
+
     # ------------------------------------------------------------------ the end
 
     def finish(self) -> None:
@@ -403,15 +438,17 @@ class Trace(Tape):
         `rises`: version counters, and by how much they rise. `written`: Mirrors to be stored, and likewise. `changes`:
         what else the function left otherwise than it was.
         """
-        for mirror in self._gradients.values():
-            self._store(mirror)
-        self._check_outside()
+        self._store(list(self._gradients.values()))
+        self._check_hooks()
         self.rises = [(counter, counter[0] - before) for counter, before in self._versions.values()]
         self.rises = [(counter, rise) for counter, rise in self.rises if rise]
 
     def _find_what_is_written(self) -> None:
         """`sensitive`: memory that no argument may share, as it or the argument is written to, by its owner."""
         self.written = _written(self.inputs)
+        gradients = {id(mirror) for mirror in self._gradients.values()}
+        # Arguments that nobody but the function may change meanwhile; where nothing is called, nobody does.
+        self.watched = [mirror for mirror in self.inputs if self.calls and id(mirror) not in gradients]
         self.sensitive: dict[int, list[Array]] = {}
         self._written_outside: list[Tensor] = []
         of_tensors: set[int] = set()
@@ -427,8 +464,8 @@ class Trace(Tape):
         for array in self._written_arrays:
             self.sensitive.setdefault(id(owner(array)), []).append(array)
 
-    def _check_outside(self) -> None:
-        """NotTraceable if the function has given a Tensor from outside what it would not have after other calls."""
+    def check_histories(self) -> None:
+        """NotTraceable if the function has given a Tensor from outside a history, which it would not have later."""
         for mirror in self.inputs:
             tensor = mirror.tensor
             if tensor._requires_grad or tensor._grad is not None:
@@ -436,12 +473,13 @@ class Trace(Tape):
                     f"a compiled function makes an argument, {tensor.dtype} {tuple(tensor.shape)}, require grad or "
                     "gives it a history: work on x.detach().requires_grad_(), or on a clone()"
                 )
-        for tensor, history in self._histories.values():
-            if tensor.grad_fn is not history:
-                raise NotTraceable(
-                    f"a compiled function writes what has a history into a Tensor from outside, {tensor.dtype} "
-                    f"{tuple(tensor.shape)}: detach() what is written, or do it under no_grad()"
-                )
+        for tensor in self._gave_history:
+            raise NotTraceable(
+                f"a compiled function writes what has a history into a Tensor from outside, {tensor.dtype} "
+                f"{tuple(tensor.shape)}: detach() what is written, or do it under no_grad()"
+            )
+
+    def _check_hooks(self) -> None:
         leaves, hooks = self.guards.get("hooks", ([], []))
         if any(leaf.hooks for leaf, before in zip(leaves, hooks, strict=True) if leaf.hooks is not before) or (
             self.lists[0] != self.lists[1]
@@ -541,7 +579,7 @@ def is_traced(thing: Any) -> bool:
     return isinstance(thing, Tensor) and type(thing.array) is Traced  # type: ignore[comparison-overlap]
 
 
-def _written(mirrors: list[Mirror]) -> list[tuple[Mirror, int]]:
+def _written(mirrors: Sequence[Mirror]) -> list[tuple[Mirror, int]]:
     """Those to be stored, with the rise of their versions, which several may have in common."""
     counted: set[int] = set()
     result = []
