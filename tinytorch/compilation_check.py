@@ -83,8 +83,7 @@ class _Outcome:
         """Where and by how much, or None."""
         if type(self.error) is not type(other.error):
             return f"{_raised(self.error)}, as written {_raised(other.error)}"
-        found = self.results.difference(other.results)
-        return f"result{found}" if found else self.after.difference(other.after)
+        return self.results.difference(other.results, "result") or self.after.difference(other.after)
 
 
 def _raised(error: Exception | None) -> str:
@@ -136,8 +135,8 @@ class State:
                     waiting += held.values() if isinstance(held, dict) else held
 
     def restore(self) -> None:
-        """Put everything back to what it was."""
-        for thing, held in self._kept.values():
+        """Put everything back to what it was: memory that was added twice, to what it was at first."""
+        for thing, held in reversed(self._kept.values()):
             if isinstance(thing, np.ndarray):
                 if thing.flags.writeable:
                     np.copyto(thing, held)
@@ -151,11 +150,11 @@ class State:
                 attributes.clear()
                 attributes.update(held)
 
-    def difference(self, other: State) -> str | None:
-        """Where it first differs from another state, and by how much; None if it does not."""
+    def difference(self, other: State, name: str | None = None) -> str | None:
+        """Where it first differs from another state, and by how much; None if it does not. All in it has that name."""
         seen: set[tuple[int, int]] = set()
         for mine, theirs in zip(self.things, other.things, strict=True):
-            found = self._difference(other, mine, theirs, _described(mine), seen)
+            found = self._difference(other, mine, theirs, type(mine).__name__ if name is None else name, seen)
             if found is not None:
                 return found
         return None
@@ -213,9 +212,7 @@ def _pairs(thing: Any, ours: Any, others: Any) -> Iterator[tuple[str, Any, Any]]
 
 
 def _described(thing: Any) -> str:
-    if isinstance(thing, (int, str)):
-        return repr(thing)
-    return "" if type(thing) is list else type(thing).__name__
+    return type(thing).__name__ if isinstance(thing, Tensor) else repr(thing)
 
 
 def _of_arrays(a: Array, b: Array, path: str) -> str | None:
@@ -339,6 +336,13 @@ class _CheckedTrace(_Notes, Trace):
         self.state.add_all(_from_outside([getattr(function, "__self__", None), *args, *params.values()]))
         return self.noted_call(function, args, params, lambda: super(_Notes, self).call(function, *args, **params))
 
+    def hook(self, hooks: Any, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
+        self._inside, inside = True, self._inside  # of which a watch does not know who calls it
+        try:
+            return super().hook(hooks, hook, gradient)
+        finally:
+            self._inside = inside
+
     def backward(self, node: Any, grads: list[Any]) -> list[Any]:
         results: list[Any] = self.noted_backward(node, grads, lambda: super(_Notes, self).backward(node, grads))
         return results
@@ -384,7 +388,11 @@ class _Watch(_Notes):
         return self.noted_call(function, args, params, as_it_is)
 
     def hook(self, hooks: Any, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
-        return hook(gradient)
+        self._inside, inside = True, self._inside
+        try:
+            return hook(gradient)
+        finally:
+            self._inside = inside
 
     def draw(self, generator: Any, function: Callable[[Any], Any]) -> Any:
         return np.asarray(function(generator.numpy_generator))
@@ -447,7 +455,7 @@ def _compared(program: Program, tensors: Sequence[Tensor], as_written: list[tupl
             except Exception as error:
                 return f"Operation {number} of {count} raises {type(error).__name__}, in {text}: {error}"
             done = until
-            found = State([look()]).difference(there)
+            found = State([look()]).difference(there, "")
             if found is not None:
                 return f"The first difference is at operation {number} of {count}, in {text}: {found}"
     if len(notes) != len(as_written):
