@@ -14,9 +14,11 @@ import pytest
 
 import tinytorch
 from tinytorch import nn
+from tinytorch.function import Function
 from tinytorch.kernels import gemm
 from tinytorch.kernels.traced import NotTraceable
 from tinytorch.nn import functional as F
+from tinytorch.random import default_generator
 
 
 class Counted:
@@ -87,7 +89,7 @@ def trained(optimizer_of: Any, compiled: bool, dropout: float = 0.0, zero: str =
             optimizer.zero_grad()
         results += [x.item() for x in step(ids, targets)]
     if compiled:
-        assert calls.calls == 1
+        assert calls.calls == 1 and not step.whole  # type: ignore[attr-defined]
     return results, [p.array.copy() for p in net.parameters()], [p.grad.array.copy() for p in net.parameters()]
 
 
@@ -486,6 +488,79 @@ def test_not_a_number_and_infinity_pass_without_warning() -> None:
             np.testing.assert_array_equal(a.array, b.array)
 
 
+class _Looks(Function):
+    """y = |x| by a look at the sign of the sum, forward and backward"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x)
+        return (x if x.sum() > 0 else -x) * 1
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved
+        return g if x.sum() > 0 else -g
+
+
+class _DrawsAndLooks(_Looks):
+    """The same of x and a random number, drawn before it looks"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return _Looks.forward(ctx, x + default_generator.uniform((), x.dtype))
+
+
+@pytest.mark.parametrize("cls", [_Looks, _DrawsAndLooks])
+def test_what_looks_at_values_is_called_whole_and_listed(cls: Any) -> None:
+    def both(x: Any) -> Any:
+        leaf = x.clone().requires_grad_()
+        y = cls.apply(leaf * 2)
+        (y * y).sum().backward()
+        return y, leaf.grad, tinytorch.randn(2)
+
+    compiled: Any = tinytorch.compile(both)
+    results = []
+    for function in (compiled, both):
+        tinytorch.manual_seed(0)
+        results.append([[t.tolist() for t in function(tinytorch.tensor([k, 2.0]))] for k in (1.0, -5.0, 3.0)])
+    assert results[0] == results[1]
+    assert compiled.whole == [cls.__name__, f"{cls.__name__}Backward0"]
+
+
+class _Broken(Function):
+    """y = x, with an error of its own where arrays are not NumPy's"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 1 if type(x) is np.ndarray else [][0]
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g
+
+
+class _BrokenBackward(_Broken):
+    """y = x, with such an error in its backward"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 1
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g if type(g.array) is np.ndarray else {}["missing"]
+
+
+def test_other_errors_in_an_operation_are_raised() -> None:
+    """They may be faults, which a call of the whole operation would hide."""
+    leaf = nn.Parameter(tinytorch.ones(2))
+    for cls, error in ((_Broken, IndexError), (_BrokenBackward, KeyError)):
+        step = lambda: cls.apply(leaf).sum().backward()  # noqa: B023, E731
+        step()
+        with pytest.raises(error):
+            tinytorch.compile(step)()
+
+
 # ---------------------------------------------------------------------- what it refuses
 
 
@@ -585,17 +660,18 @@ def test_an_error_while_tracing_leaves_gradients_as_they_were_uncompiled() -> No
 
 def test_memory_is_used_again() -> None:
     """A chain of a hundred operations needs the memory of a few."""
-    from tinytorch import compilation
+    from tinytorch.compilation_program import Program
+    from tinytorch.compilation_trace import Trace
 
     def chain(x: Any) -> Any:
         for _ in range(100):
             x = x * 1.01
         return x
 
-    program = compilation._Program()
     x = tinytorch.ones(1000)
-    program.trace(chain, (x,), {}, [x])
-    assert sum(len(blocks) for blocks in program._trace._spare.values()) <= 4
+    program = Program(Trace([x]))
+    program.record(chain, (x,), {}, [x])
+    assert sum(len(blocks) for blocks in program.trace._spare.values()) <= 4
 
 
 def test_dropping_the_function_frees_its_memory() -> None:

@@ -187,7 +187,7 @@ class Mirror:
 
     def sync(self) -> None:
         """What is here and what is outside are the same now."""
-        self.synced = self._state()
+        self.synced, self.outside_version = self._state(), self.outside._counter[0]
 
     def written(self) -> bool:
         """Whether the function has written to it since."""
@@ -208,16 +208,21 @@ class Mirror:
         """The trace is over: nobody but its runs looks here."""
         self.tensor = self.root = self.outside = None
 
-    def view(self, array: Array, leaf: bool, shares_version: bool) -> Tensor:
-        """The view of the caller's Tensor that an array is of the memory here."""
+    def check_order(self) -> None:
+        """NotTraceable unless views of the memory here are easily found in the caller's."""
         whole: Array = self.outside.array
         if not whole.flags.c_contiguous:
             raise NotTraceable(
                 f"a compiled function returns a view of a Tensor from outside, {whole.dtype} {whole.shape}, that does "
                 "not lie in C order: return a clone()"
             )
+
+    def view(self, array: Array, leaf: bool, shares_version: bool) -> Tensor:
+        """The view of the caller's Tensor that an array is of the memory here."""
+        self.check_order()
+        whole: Array = self.outside.array
         start = array.ctypes.data - self.array.ctypes.data
-        view = Tensor(np.ndarray(array.shape, array.dtype, whole, start, array.strides), leaf)
+        view = Tensor(_laid_out_as(array, whole, start), leaf)
         return _with_version(view, self.outside._counter) if shares_version else view
 
 
@@ -286,7 +291,7 @@ class Results:
             its_first, its_end = bounds(mirror.array)
             if its_first <= first and end <= its_end:
                 shares_version = tensor._counter is mirror.tensor._counter
-                mirror.view(array, leaf, shares_version)  # raises where it cannot be done
+                mirror.check_order()
                 return lambda _: mirror.view(array, leaf, shares_version)
         if traced.root.memory is None:
             counter = tensor._counter
@@ -321,13 +326,22 @@ def _repeats(array: Array) -> bool:
 
 
 def _copied(array: Array, leaf: bool, blocks: list[Block]) -> Tensor:
-    return Tensor(array.copy("K"), leaf)
+    copied = array.copy("K")
+    if not array.flags.writeable:
+        copied.flags.writeable = False
+    return Tensor(copied, leaf)
 
 
 def _placed(array: Array, start: int, number: int, leaf: bool, blocks: list[Block]) -> Tensor:
     memory, counter = blocks[number]
-    placed = np.ndarray(array.shape, array.dtype, memory, start, array.strides)
-    placed.flags.writeable = array.flags.writeable
-    result = Tensor(placed, leaf)
+    result = Tensor(_laid_out_as(array, memory, start), leaf)
     result._counter = counter
     return result
+
+
+def _laid_out_as(array: Array, memory: Array, start: int) -> Array:
+    """An array like this one, in other memory."""
+    placed = np.ndarray(array.shape, array.dtype, memory, start, array.strides)
+    if not array.flags.writeable:
+        placed.flags.writeable = False
+    return placed

@@ -9,7 +9,7 @@ import numpy as np
 
 from .compilation_arguments import Mirror, rebuilt, tensors_in
 from .kernels.arithmetic import add
-from .kernels.memory import empty
+from .kernels.memory import copy
 from .kernels.tape import fill_all
 from .kernels.traced import NotTraceable
 from .modes import mode
@@ -26,6 +26,7 @@ class Call:
         self.args: Any = ()
         self.params: Any = {}
         self.places: list[tuple[Tensor, Mirror | None]] = []  # what stands for such Tensors
+        self.watched: list[list[int]] = []  # version counters that must not change
         self.outs: list[Any] = []  # where the results go; None for those that the function was given
 
     def call(self) -> tuple[Any, dict[int, Tensor]]:
@@ -37,10 +38,16 @@ class Call:
         if given:
             args, params = rebuilt((args, params), lambda tensor: given.get(id(tensor), tensor))
         recording, mode.grad = mode.grad, self.recording
+        versions = [counter[0] for counter in self.watched]
         try:
             result = self.function(*args, **params)
         finally:
             mode.grad = recording
+        if versions != [counter[0] for counter in self.watched]:
+            raise NotTraceable(
+                f"{_name(self.function)} changes a Tensor that was saved for backward, as it did not when the compiled "
+                "function was traced"
+            )
         for place, mirror in self.places:
             if mirror is None and place.array.flags.writeable:
                 np.copyto(place.array, given[id(place)].array)
@@ -71,7 +78,7 @@ def check_no_number(result: Any, function: Any) -> None:
 
 def expect_no_grad(leaf: Tensor) -> None:
     if leaf._grad is not None:
-        raise RuntimeError(
+        raise NotTraceable(
             f"a leaf, {leaf.dtype} {tuple(leaf.shape)}, has a gradient where it had none when the function was compiled"
         )
 
@@ -82,7 +89,7 @@ def find_grad(leaf: Tensor, mirror: Mirror) -> None:
         mirror.outside = gradient
         mirror.load()
     elif mirror.outside is not gradient or gradient is None:
-        raise RuntimeError(
+        raise NotTraceable(
             f"a leaf, {leaf.dtype} {tuple(leaf.shape)}, has another gradient, or none, where it had one when the "
             "function was compiled"
         )
@@ -92,6 +99,10 @@ def renew(mirror: Mirror) -> None:
     mirror.outside = Tensor(mirror.array.copy("K"))
 
 
+def renew_view(mirror: Mirror, whole: Mirror, shares_version: bool) -> None:
+    mirror.outside = whole.view(mirror.array, False, shares_version)
+
+
 def set_grad(leaf: Tensor, mirror: Mirror) -> None:
     leaf._grad = mirror.outside
 
@@ -99,9 +110,7 @@ def set_grad(leaf: Tensor, mirror: Mirror) -> None:
 def accumulate(leaf: Tensor, array: Array, apart: bool) -> None:
     present = leaf._grad
     if present is None:
-        gradient = empty(array.shape, array.dtype)
-        np.copyto(gradient, array)
-        leaf._grad = Tensor(gradient)
+        leaf._grad = Tensor(copy(array))
     elif apart or not present.array.flags.writeable:
         leaf._grad = Tensor(add(present.array, array))
     else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import types
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,7 +29,8 @@ class Trace(Tape):
     may be another at each call, an argument or a gradient, has a Mirror.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, tensors: Sequence[Tensor], apart: bool = False) -> None:
+        """The arguments. Whether they may be taken apart where they share memory, since they are not written to."""
         super().__init__()
         # What must be as it was: by the name of an attribute, objects and its value in each; lists and what they held.
         self.guards: dict[str, tuple[list[Any], list[Any]]] = {}
@@ -37,15 +41,19 @@ class Trace(Tape):
         self.whole: list[str] = []  # operations that could not be traced
         self.calls = False  # whether a function is called untraced, which may do anything to what is outside
         self._guarded: set[tuple[int, str]] = set()
+        self._had_grad: dict[int, bool] = {}  # by id of a leaf from outside
         self._touched: set[int] = set()  # ids of the leaves from outside whose .grad was read, written or added to
         self._versions: dict[int, list[Any]] = {}  # version counters of what is outside, and the version before
         self._histories: dict[int, tuple[Tensor, Any]] = {}  # of what is outside: its grad_fn before
         self._mirrors: dict[int, Mirror] = {}  # by id of the Tensor inside
         self._gradients: dict[int, Mirror] = {}  # of what is or was the .grad of a leaf: by id of the Tensor outside
+        self._gave_history: list[Tensor] = []  # Tensors from outside that were given a history, and lost it again
+        self._born: dict[int, int] = {}  # by id of a node: the number of steps before it
+        self._calls: list[tuple[int, steps.Call]] = []  # how many steps are before them
         self._hooks: set[int] = set()  # ids of the lists of hooks that leaves from outside have
         self._pinned: list[Any] = []  # arrays whose memory must last until the trace ends
         self._draws: list[tuple[Any, Any]] = []  # streams of random numbers, and their state before each draw
-        self.pattern = sharing([tensor.array for tensor in tensors])
+        self.pattern = () if apart else sharing([tensor.array for tensor in tensors])
         self._arguments: dict[int, Mirror] = {}  # by id of the Tensor outside
         self.inputs = self._inputs(tensors)
 
@@ -56,10 +64,13 @@ class Trace(Tape):
 
     def __exit__(self, *exception: object) -> None:
         mode.quietly, mode.tape = self._quietly, None
+        self._find_what_is_written()
+        self.changed_meanwhile = any([m.outside._counter[0] != m.outside_version for m in self.inputs])
         for mirror, rise in _written(self.mirrors):
             mirror.store(rise)
         for tensor, history in self._histories.values():
             if tensor.grad_fn is not history:  # the trace's own nodes are of no use outside
+                self._gave_history.append(tensor)
                 tensor.grad_fn, tensor._requires_grad, tensor.output_nr = history, history is not None, 0
         super().__exit__(*exception)
 
@@ -107,7 +118,7 @@ class Trace(Tape):
 
     def guard(self, thing: Any, name: str) -> None:
         """Trace again once the attribute is another object. To be called before the function changes it."""
-        if (id(thing), name) not in self._guarded and not _is_traced(thing):
+        if (id(thing), name) not in self._guarded and not is_traced(thing):
             self._guarded.add((id(thing), name))
             things, values = self.guards.setdefault(name, ([], []))
             things.append(thing)
@@ -133,6 +144,7 @@ class Trace(Tape):
         self.guard(tensor, "_requires_grad")
         if tensor._requires_grad and tensor.grad_fn is None:
             self.guard(tensor, "hooks")
+            self._note_grad(tensor)
             if tensor.hooks:
                 self._hooks.add(id(tensor.hooks))
                 self.guard_list(tensor.hooks)
@@ -142,7 +154,7 @@ class Trace(Tape):
 
     def assign_data(self, tensor: Tensor) -> None:
         """The function is about to give a Tensor other memory."""
-        if not _is_traced(tensor) or id(tensor) in self._mirrors:
+        if not is_traced(tensor) or id(tensor) in self._mirrors:
             raise NotTraceable(
                 f"a compiled function assigns .data of a Tensor from outside, {tensor.dtype} {tuple(tensor.shape)}, "
                 "which would have other memory at each call: write into it, with copy_() under no_grad()"
@@ -159,13 +171,14 @@ class Trace(Tape):
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """What the function finds in `tensor.grad`."""
         gradient = tensor._grad
-        if _is_traced(tensor):
+        if is_traced(tensor):
             mirror = self._mirrors.get(id(tensor))
             if gradient is None and mirror is not None and mirror.outside._grad is not None:
                 raise NotTraceable("a compiled function reads .grad of an argument: pass it as another argument")
             return gradient
-        if self._touch_grad(tensor) and not self.calls:
-            (self.without_grad if gradient is None else self.with_grad).append(tensor)
+        self._note_grad(tensor)
+        if self._touch_grad(tensor) and id(tensor) in self._had_grad:
+            (self.with_grad if self._had_grad[id(tensor)] else self.without_grad).append(tensor)
         if gradient is None:
             self.steps.append((steps.expect_no_grad, (tensor,)))
             return None
@@ -173,26 +186,32 @@ class Trace(Tape):
         if mirror is None:
             if gradient._requires_grad:
                 raise NotTraceable("a gradient from outside requires grad: a compiled function cannot differentiate it")
-            mirror = self._mirror_gradient(Mirror(self.filled(gradient.array), gradient))
+            mirror = self._mirror_gradient(Mirror(self._memory_of_gradient(gradient), gradient))
         self.record(steps.find_grad, tensor, mirror)
         inside: Tensor = mirror.tensor
         return inside
 
     def set_grad(self, tensor: Tensor, value: Tensor | None) -> None:
         """`tensor.grad = value`, at each call."""
-        if _is_traced(tensor):
+        if is_traced(tensor):
             tensor._grad = value
             return
         self._touched.add(id(tensor))
-        if value is None or not _is_traced(value):
+        if value is None or not is_traced(value):
             self.record(setattr, tensor, "_grad", value)
             return
         if value._requires_grad:
             raise NotTraceable("a compiled function sets .grad to what has a history: detach() it")
         mirror = self._mirrors.get(id(value))
-        if mirror is None:  # made by the function: each call leaves a Tensor of its own
-            mirror = Mirror(self.enter(value), Tensor(plain(value.array).copy()), value)
-            self.record(steps.renew, mirror)
+        if mirror is None:  # made by the function: each call leaves a Tensor of its own, or a view of another
+            traced = self.enter(value)
+            mirror = Mirror(traced, Tensor(traced.value), value)
+            whole = [other for other in self.mirrors if other.root is traced.root]
+            if whole:
+                self.record(steps.renew_view, mirror, whole[0], value._counter is whole[0].tensor._counter)
+            else:
+                self.record(steps.renew, mirror)
+            mirror.sync()
         self._mirror_gradient(mirror)
         self.record(steps.set_grad, tensor, mirror)
 
@@ -204,12 +223,15 @@ class Trace(Tape):
                 "from autograd.grad(..., create_graph=True)"
             )
         self._touch_grad(leaf)
-        mirror = self._gradients.get(id(leaf._grad))
-        if mirror is not None:
-            self._store(mirror)
+        mirrors = [] if leaf._grad is None else self._mirrors_of_memory(leaf._grad)
+        self._store(mirrors)
         self.record(steps.accumulate, leaf, self.enter(gradient), mode.grad)
-        if mirror is not None:
-            self.record(mirror.load)
+        self._load(mirrors)
+
+    def _note_grad(self, leaf: Tensor) -> None:
+        """Whether it had a gradient before: known as long as nothing was called that may have changed that."""
+        if not self.calls:
+            self._had_grad.setdefault(id(leaf), leaf._grad is not None)
 
     def _touch_grad(self, leaf: Tensor) -> bool:
         """Whether this is the first that the function has to do with the leaf's gradient."""
@@ -222,28 +244,49 @@ class Trace(Tape):
             raise NotTraceable(SHARES_MEMORY)
         return True
 
+    def _mirrors_of_memory(self, gradient: Tensor) -> list[Mirror]:
+        return [m for m in self._gradients.values() if np.may_share_memory(m.outside.array, gradient.array)]
+
+    def _memory_of_gradient(self, gradient: Tensor) -> Traced:
+        """Where a gradient from outside is worked on: where others are that lie in the same memory."""
+        known = self._mirrors_of_memory(gradient)
+        if not known:
+            return self.filled(gradient.array)
+        self._store(known)
+        array = known[0].outside.array
+        if (array.ctypes.data, array.strides) != (gradient.array.ctypes.data, gradient.array.strides):
+            raise NotTraceable("a gradient from outside is a part of another, which a compiled function cannot follow")
+        return Traced(self, known[0].array.view(), known[0].root)
+
     def _mirror_gradient(self, mirror: Mirror) -> Mirror:
         self._mirrors[id(mirror.tensor)] = self._gradients[id(mirror.outside)] = mirror
         return mirror
 
-    def _store(self, mirror: Mirror) -> None:
+    def _store(self, mirrors: Sequence[Mirror]) -> None:
         """Let what is outside be what was written here."""
-        if mirror.written():
-            rise = mirror.rise()
+        for mirror, rise in _written(mirrors):
             self.record(mirror.store, rise)
+        for mirror in mirrors:
+            mirror.sync()
+
+    def _load(self, mirrors: Sequence[Mirror]) -> None:
+        """Let what is here be what it is outside, with a new version if that has changed."""
+        for mirror in mirrors:
+            self.record(mirror.load)
+            mirror.tensor._counter[0] += mirror.outside._counter[0] - mirror.outside_version
+        for mirror in mirrors:
             mirror.sync()
 
     # ------------------------------------------------------------------ functions that are called as they are
 
     def call(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
         """Call a function untraced, now and at each run. Tensors that it returns are filled again each time."""
-        self.calls = True
         args = tuple([list(arg) if isinstance(arg, Iterator) else arg for arg in args])  # read once, used each time
         step = steps.Call(function)
         inside: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a Tensor of the function's own, what stands for it
 
         def settled(tensor: Tensor) -> Tensor:
-            if not _is_traced(tensor):
+            if not is_traced(tensor):
                 return tensor
             if id(tensor) not in inside:
                 inside[id(tensor)] = tensor, Tensor(plain(tensor.array))
@@ -251,9 +294,12 @@ class Trace(Tape):
             return inside[id(tensor)][1]
 
         step.args, step.params = rebuilt((args, params), settled)
+        for tensor in tensors_in((args, params)):
+            self._note_grad(tensor)
+        self.calls = True
         mirrors = [*self._gradients.values(), *[mirror for _, mirror in step.places if mirror is not None]]
-        for mirror in mirrors:
-            self._store(mirror)
+        self._store(mirrors)
+        self._calls.append((len(self.steps), step))
         result, given = self._untraced(step.call)
         known = {id(tensor): tensor for tensor in tensors_in((step.args, step.params))}  # what it may hand back
         for tensor, place in inside.values():
@@ -270,9 +316,8 @@ class Trace(Tape):
         steps.check_no_number(result, function)
         result = rebuilt(result, kept)
         self.steps.append((step, ()))
-        for mirror in mirrors:
-            self._store(mirror)
-            self.record(mirror.load)
+        self._store(mirrors)
+        self._load(mirrors)
         return result
 
     def hook(self, hooks: Any, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
@@ -302,6 +347,8 @@ class Trace(Tape):
     def _forward(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
         """In place of `mode.quietly`: the forward of an operation, or a NumPy function."""
         mark, draws = len(self.steps), len(self._draws)
+        if args:
+            self._born[id(args[0])] = mark
         try:
             return self._quietly(function, *args, **params)
         except NotTraceable:
@@ -339,16 +386,17 @@ class Trace(Tape):
 
     def seeds(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The gradients that a walk starts from."""
-        return [g if g._requires_grad or _is_traced(g) else Tensor(self.enter(g)) for g in gradients]
+        return [g if g._requires_grad or is_traced(g) else Tensor(self.enter(g)) for g in gradients]
 
     def backward(self, node: Any, grads: list[Any]) -> list[Any]:
         """In place of `node.run_backward`."""
         if isinstance(node, Tensor):
-            if _is_traced(node):
+            if is_traced(node):
                 return node.run_backward(grads)
             if grads[0] is not None and node._requires_grad:
                 self.accumulate(node, grads[0])
             return []
+        self._watch_saved(node)
         if node.replayed is None:
             mark, draws = len(self.steps), len(self._draws)
             try:
@@ -374,34 +422,50 @@ class Trace(Tape):
         self.steps.append((steps.fill_from, (plain(outs), steps.backward_again, ctx, values)))
         return [None if out is None else Tensor(out) for out in outs]
 
+    def _watch_saved(self, node: Function) -> None:
+        """What a node has saved of Tensors from outside must not be changed by a call in between, in no run."""
+        for _, _, counter, _ in node._saved_records() if node._saved else ():
+            if id(counter) in self._versions:
+                for place, step in self._calls:
+                    if place >= self._born.get(id(node), 0):
+                        step.watched.append(counter)
+
     # ------------------------------------------------------------------ the end
 
     def finish(self) -> None:
         """What each run does besides its steps; NotTraceable if it would take more.
 
         `rises`: version counters, and by how much they rise. `written`: Mirrors to be stored, and likewise. `changes`:
-        what else the function left otherwise than it was. `sensitive`: memory that no argument may share, by its owner.
+        what else the function left otherwise than it was.
         """
-        for mirror in self._gradients.values():
-            self._store(mirror)
-        self._check_outside()
+        self._store(list(self._gradients.values()))
+        self._check_hooks()
         self.rises = [(counter, counter[0] - before) for counter, before in self._versions.values()]
         self.rises = [(counter, rise) for counter, rise in self.rises if rise]
+
+    def _find_what_is_written(self) -> None:
+        """`sensitive`: memory that no argument may share, as it or the argument is written to, by its owner."""
         self.written = _written(self.inputs)
-        self.changes = [
-            (thing, name, getattr(thing, name))
-            for name in ("_requires_grad", "training")
-            for thing, value in zip(*self.guards.get(name, ([], [])), strict=True)
-            if getattr(thing, name) is not value
-        ]
+        gradients = {id(mirror) for mirror in self._gradients.values()}
+        # Arguments that nobody but the function may change meanwhile; where nothing is called, nobody does.
+        self.watched = [mirror for mirror in self.inputs if self.calls and id(mirror) not in gradients]
         self.sensitive: dict[int, list[Array]] = {}
+        self._written_outside: list[Tensor] = []
+        of_tensors: set[int] = set()
         tensors, arrays = self.guards.get("array", ([], []))
         for tensor, array in zip(tensors, arrays, strict=True):
+            of_tensors.add(id(array))
+            if self.outside(array).writes:
+                self._written_outside.append(tensor)
             if self.written or self.outside(array).writes or (self.calls and tensor._requires_grad):
                 self.sensitive.setdefault(id(owner(array)), []).append(array)
+        others = [traced for traced in self._outside.values() if id(traced.value) not in of_tensors]
+        self._written_arrays = [traced.value for traced in others if traced.writes]
+        for array in self._written_arrays:
+            self.sensitive.setdefault(id(owner(array)), []).append(array)
 
-    def _check_outside(self) -> None:
-        """NotTraceable if the function has given a Tensor from outside what it would not have after other calls."""
+    def check_histories(self) -> None:
+        """NotTraceable if the function has given a Tensor from outside a history, which it would not have later."""
         for mirror in self.inputs:
             tensor = mirror.tensor
             if tensor._requires_grad or tensor._grad is not None:
@@ -409,12 +473,13 @@ class Trace(Tape):
                     f"a compiled function makes an argument, {tensor.dtype} {tuple(tensor.shape)}, require grad or "
                     "gives it a history: work on x.detach().requires_grad_(), or on a clone()"
                 )
-        for tensor, history in self._histories.values():
-            if tensor.grad_fn is not history:
-                raise NotTraceable(
-                    f"a compiled function writes what has a history into a Tensor from outside, {tensor.dtype} "
-                    f"{tuple(tensor.shape)}: detach() what is written, or do it under no_grad()"
-                )
+        for tensor in self._gave_history:
+            raise NotTraceable(
+                f"a compiled function writes what has a history into a Tensor from outside, {tensor.dtype} "
+                f"{tuple(tensor.shape)}: detach() what is written, or do it under no_grad()"
+            )
+
+    def _check_hooks(self) -> None:
         leaves, hooks = self.guards.get("hooks", ([], []))
         if any(leaf.hooks for leaf, before in zip(leaves, hooks, strict=True) if leaf.hooks is not before) or (
             self.lists[0] != self.lists[1]
@@ -430,6 +495,14 @@ class Trace(Tape):
         self._mirrors.clear()
         self._gradients.clear()
         steps = super().close()
+        self._forget_what_is_gone()
+        self._check_made_inside(steps)
+        self.changes = [
+            (thing, name, getattr(thing, name))
+            for name in ("_requires_grad", "training")
+            for thing, value in zip(*self.guards.get(name, ([], [])), strict=True)
+            if getattr(thing, name) is not value
+        ]
         if self.alive:
             gc.collect()
         if self.alive:
@@ -441,18 +514,72 @@ class Trace(Tape):
             )
         return steps
 
+    def _forget_what_is_gone(self) -> None:
+        """No guards of Tensors that nobody else refers to: constants that the function made, which nothing changes.
 
+        NotTraceable if the function has written to one of them, since it would find there what the last call left.
+        """
+        written = [weakref.ref(tensor) for tensor in self._written_outside]
+        shapes = [(tensor.dtype, tuple(tensor.shape)) for tensor in self._written_outside]
+        kept = {
+            name: [(weakref.ref(thing), value) for thing, value in zip(*guards, strict=True)]
+            for name, guards in self.guards.items()
+        }
+        self.guards.clear()
+        self._histories.clear()
+        self._written_outside.clear()
+        for reference, (dtype, shape) in zip(written, shapes, strict=True):
+            if reference() is None:
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format(f"a Tensor that it writes to, {dtype} {shape},"))
+        for name, references in kept.items():
+            pairs = [(reference(), value) for reference, value in references]
+            pairs = [(thing, value) for thing, value in pairs if thing is not None]
+            self.guards[name] = [thing for thing, _ in pairs], [value for _, value in pairs]
+
+    def _check_made_inside(self, steps: list[Any]) -> None:
+        """NotTraceable if a leaf with a gradient, or an array that was written to, is nobody's but the function's."""
+        ours = {id(held) for guards in self.guards.values() for held in guards} | {id(self.kept)}
+        ours |= {id(held) for held in (self.leaves, self.without_grad, self.with_grad, self._written_arrays)}
+        ours |= {id(held) for held in self.sensitive.values()}
+        waiting: list[Any] = [*steps]
+        while waiting:
+            part = waiting.pop()
+            ours.add(id(part))
+            if isinstance(part, functools.partial):
+                waiting += [part.args, part.keywords]
+            elif isinstance(part, (tuple, list, dict)):
+                waiting += part.values() if isinstance(part, dict) else part
+
+        def is_ours(thing: Any) -> bool:
+            return all(id(held) in ours or isinstance(held, types.FrameType) for held in gc.get_referrers(thing))
+
+        tensors, before = self.guards.get("_requires_grad", ([], []))
+        new = {id(tensor) for tensor, required in zip(tensors, before, strict=True) if not required}
+        for leaf in self.leaves:
+            if id(leaf) in new and is_ours(leaf):
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format(f"a leaf, {leaf.dtype} {tuple(leaf.shape)},"))
+        for array in self._written_arrays:
+            if is_ours(array) and (owner(array) is array or is_ours(owner(array))):
+                what = f"a Tensor that it writes to, {array.dtype} {array.shape},"
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format(what))
+
+
+_MADE_OF_AN_ARRAY = (
+    "a compiled function makes {} of a NumPy array, which would be the same at each call: make it with "
+    "tinytorch.tensor(), or outside"
+)
 SHARES_MEMORY = (
     "an argument of a compiled function shares memory with a Tensor from outside, or its gradient, that the function "
     "writes to: pass a clone()"
 )
 
 
-def _is_traced(thing: Any) -> bool:
+def is_traced(thing: Any) -> bool:
+    """Whether it is a Tensor that a function which is being traced has made."""
     return isinstance(thing, Tensor) and type(thing.array) is Traced  # type: ignore[comparison-overlap]
 
 
-def _written(mirrors: list[Mirror]) -> list[tuple[Mirror, int]]:
+def _written(mirrors: Sequence[Mirror]) -> list[tuple[Mirror, int]]:
     """Those to be stored, with the rise of their versions, which several may have in common."""
     counted: set[int] = set()
     result = []

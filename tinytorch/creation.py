@@ -110,6 +110,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A Tensor of the data: the same one, or sharing an array's memory, where nothing needs converting."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
+    if isinstance(data, np.ndarray) and (dtype is None or data.dtype == as_dtype(dtype)):
+        check_device(device)
+        return from_numpy(data)
     return _finish(_array(data, dtype).view(), dtype, device, False)
 
 
@@ -117,7 +120,7 @@ def from_numpy(array: Any) -> Tensor:
     """A Tensor that shares the array's memory."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    return Tensor(_checked(array).view())
+    return Tensor(_checked(array if mode.tape is None else mode.tape.outside(array)).view())
 
 
 def zeros(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

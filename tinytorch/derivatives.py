@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .modes import mode, set_grad_enabled, untraced
-from .ops.common import is_tensor, wrap
+from .ops.common import fresh, is_tensor, wrap
 from .walk import Edge, walk
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
                     f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
                     "pass gradient=, of that shape"
                 )
-            gradient = wrap(np.ones(output.shape, output.dtype))
+            gradient = fresh(np.ones(output.shape, output.dtype))
         elif not is_tensor(gradient):
             gradient = wrap(np.asarray(gradient, output.dtype))
         if gradient.array.shape != output.array.shape:
@@ -105,7 +105,7 @@ def grad(
     found = walk([o.edge for o in outs], seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
     results = [found.get(edge) for edge in edges]
     if materialize_grads:
-        results = [wrap(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
+        results = [fresh(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
     elif not allow_unused and None in results:
         unused = results.index(None)
         raise RuntimeError(

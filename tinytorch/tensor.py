@@ -76,7 +76,8 @@ class Tensor(Conversions, Methods):
                 data = array_of(data).view()
             elif not isinstance(data, (np.ndarray, np.generic)):
                 data = np.asarray(data, dtypes.get_default_dtype())
-            data = np.asarray(data)
+                data = data if mode.tape is None else mode.tape.constant(data)
+            data = data if type(data) in ARRAYS else np.asarray(data)
         self.array: Array = data
         # Shared with views. The version of the memory, which in-place operations count up, and the
         # version that the last one of them to be recorded made.

@@ -37,6 +37,11 @@ def wrap(array: Any) -> Tensor:
     return Function.make_tensor(array)
 
 
+def fresh(array: Any) -> Tensor:
+    """A Tensor without history of an array that was made just now: a compiled function makes it anew at each call."""
+    return wrap(array if mode.tape is None else mode.tape.constant(array))
+
+
 def array_of(value: Any) -> Any:
     """The array of a Tensor, traced in a compiled function; anything else as it is."""
     if not is_tensor(value):

@@ -1,0 +1,463 @@
+"""`compile(function, check=True)`: each call is made twice from one beginning, compiled and as it is written.
+
+Where the two differ, both are made once more, and what each operation is given and gives is compared, in their order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .compilation_arguments import rebuilt, tensors_in
+from .compilation_program import Program
+from .compilation_trace import Trace, is_traced
+from .function import Function
+from .kernels.traced import NotTraceable, Traced, plain
+from .modes import mode, no_grad
+from .random import default_generator
+from .tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+def checked_call(
+    function: Callable[..., Any],
+    program: Program | None,
+    args: Any,
+    params: Any,
+    tensors: Sequence[Tensor],
+    apart: bool,
+) -> tuple[Program, Any]:
+    """The program, traced if there is none, and what the function gives as it is written.
+
+    RuntimeError if the program gives or leaves anything else, or does not raise the same.
+    """
+    state = State([default_generator, *tensors])  # what is known from the beginning to be changed, maybe
+    if program is None:
+        program = Program(_CheckedTrace(tensors, apart, state))
+        compiled = _Outcome(lambda: program.record(function, args, params, tensors), state)
+    else:
+        state.add_all(program.trace.state.things)
+        compiled = _Outcome(lambda: program.run(tensors), state)
+    state.restore()
+    if isinstance(compiled.error, NotTraceable):
+        raise compiled.error
+    written = _Outcome(lambda: function(*args, **params), state)
+    what = compiled.differs_from(written)
+    if what is not None:
+        state.restore()
+        where = _first_that_differs(function, program, args, params, tensors, state)
+        raise RuntimeError(f"compiled, {_name(function)} differs from what it is as written: {what}. {where}")
+    if written.error is not None:
+        raise written.error
+    return program, rebuilt(written.result, _without_history)
+
+
+def _without_history(tensor: Tensor) -> Tensor:
+    if tensor.grad_fn is None:
+        return tensor
+    result = tensor.detach()
+    result._grad = tensor._grad
+    return result
+
+
+class _Outcome:
+    """What a call returned or raised, and what it left."""
+
+    def __init__(self, call: Callable[[], Any], state: State) -> None:
+        self.result, self.error = None, None
+        try:
+            self.result = call()
+        except Exception as error:
+            self.error = error
+        self.results = State([[tensor.array for tensor in tensors_in(self.result)]])
+        self.after = State(state.things)
+
+    def differs_from(self, other: _Outcome) -> str | None:
+        """Where and by how much, or None."""
+        if type(self.error) is not type(other.error):
+            return f"{_raised(self.error)}, as written {_raised(other.error)}"
+        return self.results.difference(other.results, "result") or self.after.difference(other.after)
+
+
+def _raised(error: Exception | None) -> str:
+    return "it does not raise" if error is None else f"it raises {type(error).__name__} ({error})"
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", repr(function)))
+
+
+# ---------------------------------------------------------------------- state
+
+# Caches, counts and links, of which nothing can be seen from outside, and what a trace leaves alone.
+_MACHINERY = {"_counter", "_view_version", "grad_fn", "output_nr", "hooks", "addresses"}
+_LEFT_ALONE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, Function)
+_NAMES = {"array": "", "_grad": ".grad", "_requires_grad": ".requires_grad"}
+
+
+class State:
+    """Things, and all that they hold, as they are now: arrays, lists, dictionaries, attributes."""
+
+    def __init__(self, things: Iterable[Any]) -> None:
+        self._things: dict[int, Any] = {}  # by id, those that were added
+        self._kept: dict[int, tuple[Any, Any]] = {}  # by id, these and their parts: what it is, and what it holds
+        self.add_all(things)
+
+    @property
+    def things(self) -> list[Any]:
+        """Those that were added."""
+        return list(self._things.values())
+
+    def add_all(self, things: Iterable[Any]) -> None:
+        """Add each, unless it is known."""
+        for thing in things:
+            self.add(thing)
+
+    def add(self, thing: Any) -> None:
+        """What is known, on its own or as a part, stays as it was when it was added."""
+        if thing is None or id(thing) in self._things:
+            return
+        self._things[id(thing)] = thing
+        waiting = [thing]
+        while waiting:
+            thing = waiting.pop()
+            held = None if id(thing) in self._kept else _held(thing)
+            if held is not None:
+                self._kept[id(thing)] = thing, held
+                if not isinstance(held, np.ndarray):
+                    waiting += held.values() if isinstance(held, dict) else held
+
+    def restore(self) -> None:
+        """Put everything back to what it was: memory that was added twice, to what it was at first."""
+        for thing, held in reversed(self._kept.values()):
+            if isinstance(thing, np.ndarray):
+                if thing.flags.writeable:
+                    np.copyto(thing, held)
+            elif isinstance(thing, np.random.Generator):
+                thing.bit_generator.state = held["state"]
+            elif isinstance(thing, (list, deque)):
+                thing.clear()
+                thing.extend(held)
+            elif not isinstance(thing, tuple):
+                attributes = thing if isinstance(thing, dict) else vars(thing)
+                attributes.clear()
+                attributes.update(held)
+
+    def difference(self, other: State, name: str | None = None) -> str | None:
+        """Where it first differs from another state, and by how much; None if it does not. All in it has that name."""
+        seen: set[tuple[int, int]] = set()
+        for mine, theirs in zip(self.things, other.things, strict=True):
+            found = self._difference(other, mine, theirs, type(mine).__name__ if name is None else name, seen)
+            if found is not None:
+                return found
+        return None
+
+    def _difference(self, other: State, mine: Any, theirs: Any, path: str, seen: set[tuple[int, int]]) -> str | None:
+        if (id(mine), id(theirs)) in seen:
+            return None
+        seen.add((id(mine), id(theirs)))
+        if type(mine) is not type(theirs):
+            return f"{path} is {type(mine).__name__}, as written {type(theirs).__name__}"
+        if id(mine) not in self._kept:
+            if isinstance(mine, (bool, int, float, str)) and repr(mine) != repr(theirs):
+                return f"{path} is {mine!r}, as written {theirs!r}"
+            return None
+        ours, others = self._kept[id(mine)][1], other._kept[id(theirs)][1]
+        if isinstance(mine, np.ndarray):
+            return _of_arrays(ours, others, path)
+        for name, here, there in _pairs(mine, ours, others):
+            found = self._difference(other, here, there, path + name, seen)
+            if found is not None:
+                return found
+        return None
+
+
+_ABSENT = object()
+
+
+def _held(thing: Any) -> Any:
+    if isinstance(thing, np.ndarray):
+        return thing.copy()
+    if isinstance(thing, (list, tuple, deque)):
+        return list(thing)
+    if isinstance(thing, dict):
+        return dict(thing)
+    if isinstance(thing, np.random.Generator):
+        return {"state": copy.deepcopy(thing.bit_generator.state)}
+    if isinstance(thing, _LEFT_ALONE) or not hasattr(thing, "__dict__") or type(thing).__module__.startswith("numba"):
+        return None
+    return dict(vars(thing))
+
+
+def _pairs(thing: Any, ours: Any, others: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The names of the parts, and the parts of both."""
+    if isinstance(ours, list):
+        for i in range(max(len(ours), len(others))):
+            here, there = (part[i] if i < len(part) else _ABSENT for part in (ours, others))
+            yield f"[{i}]", here, there
+        return
+    inside = isinstance(thing, dict)
+    for key in dict.fromkeys((*ours, *others)):
+        if inside or key not in _MACHINERY:
+            name = f"[{_described(key)}]" if inside else _NAMES.get(key, f".{key}")
+            absent = _ABSENT if inside else getattr(type(thing), key, _ABSENT)
+            yield name, ours.get(key, absent), others.get(key, absent)
+
+
+def _described(thing: Any) -> str:
+    return type(thing).__name__ if isinstance(thing, Tensor) else repr(thing)
+
+
+def _of_arrays(a: Array, b: Array, path: str) -> str | None:
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return f"{path} is {a.dtype} {a.shape}, as written {b.dtype} {b.shape}"
+    if a.tobytes() == b.tobytes():
+        return None
+    wide, other = a.astype(np.float64), b.astype(np.float64)
+    unequal = ((a != b) | (np.signbit(wide) != np.signbit(other))) & ~(np.isnan(wide) & np.isnan(other))
+    if not unequal.any():
+        return None
+    largest = np.abs(wide - other)[unequal].max()
+    return f"{path}, {a.dtype} {a.shape}, by up to {largest:.3g} in {unequal.sum()} of {a.size} elements"
+
+
+# ---------------------------------------------------------------------- operations
+
+Look = Callable[[], list[Any]]  # finds arrays, or what holds them, whenever it is called
+
+
+class _Notes:
+    """What operations are given and give, one after another; not those that an operation consists of."""
+
+    notes: list[tuple[Any, ...]]
+    _inside = False
+
+    def note(self, text: str, look: Look) -> None:
+        raise NotImplementedError
+
+    def noted(self, name: str, given: list[Any], call: Callable[[], Any], looking_at: Callable[[Any], Look]) -> Any:
+        """The result of a call, between two notes."""
+        if self._inside:
+            return call()
+        self.note(f"what {name} is given", lambda: given)
+        self._inside = True
+        try:
+            result = call()
+        finally:
+            self._inside = False
+        self.note(f"what {name} gives", looking_at(result))
+        return result
+
+    def noted_forward(self, function: Any, args: Any, call: Callable[[], Any]) -> Any:
+        """Of an operation, or of a NumPy function."""
+        node = bool(args) and isinstance(args[0], Function)
+        name = type(args[0]).__name__ if node else getattr(function, "__name__", "a function")
+        return self.noted(name, plain(list(args[node:])), call, _arrays)
+
+    def noted_backward(self, node: Any, grads: Any, call: Callable[[], Any]) -> Any:
+        """Of an operation; or of a leaf, which adds to its gradient."""
+        given = _arrays_of(grads)()
+
+        def looking_at(result: Any) -> Look:
+            if not isinstance(node, Tensor):
+                return _arrays_of(result)
+            if is_traced(node):
+                return _arrays_of([node._grad])
+            return lambda: [None if node._grad is None else node._grad.array]
+
+        return self.noted(node.name(), given, call, looking_at)
+
+    def noted_call(self, function: Any, args: Any, params: Any, call: Callable[[], Any]) -> Any:
+        """Of a function that is called as it is. It may change what it is given."""
+        given = _from_outside([getattr(function, "__self__", None), *args, *params.values()])
+
+        def looking_at(result: Any) -> Look:
+            arrays = [plain(tensor.array) for tensor in tensors_in(result)]
+            return lambda: [given, arrays]
+
+        return self.noted(_name(function), [], call, looking_at)
+
+
+def _from_outside(things: list[Any]) -> Any:
+    """Without the Tensors that the traced function made."""
+    return rebuilt(things, lambda tensor: None if is_traced(tensor) else tensor)
+
+
+def _arrays_of(tensors: Sequence[Any]) -> Look:
+    arrays = [None if tensor is None else plain(tensor.array) for tensor in tensors]
+    return lambda: arrays
+
+
+def _arrays(result: Any) -> Look:
+    """What an operation's forward gives, where NumPy makes numbers of arrays without dimensions."""
+    arrays = [np.asarray(array) for array in plain(list(result) if isinstance(result, tuple) else [result])]
+    return lambda: arrays
+
+
+class _CheckedTrace(_Notes, Trace):
+    """Takes notes, and adds all from outside to a state, before anything is done to it."""
+
+    def __init__(self, tensors: Sequence[Tensor], apart: bool, state: State) -> None:
+        super().__init__(tensors, apart)
+        self.state, self.notes = state, []
+
+    def note(self, text: str, look: Look) -> None:
+        self.notes.append((text, len(self.steps), look))
+
+    def enter(self, tensor: Tensor) -> Traced:
+        self.state.add_all(_from_outside([tensor]))
+        return super().enter(tensor)
+
+    def guard(self, thing: Any, name: str) -> None:
+        self.state.add_all(_from_outside([thing]))
+        super().guard(thing, name)
+
+    def draw(self, generator: Any, function: Callable[[Any], Any]) -> Any:
+        self.state.add(generator)
+        return super().draw(generator, function)
+
+    def grad_of(self, tensor: Tensor) -> Tensor | None:
+        self.state.add_all(_from_outside([tensor]))
+        return super().grad_of(tensor)
+
+    def set_grad(self, tensor: Tensor, value: Tensor | None) -> None:
+        self.state.add_all(_from_outside([tensor, value]))
+        super().set_grad(tensor, value)
+
+    def call(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
+        args = tuple([list(arg) if isinstance(arg, Iterator) else arg for arg in args])
+        self.state.add_all(_from_outside([getattr(function, "__self__", None), *args, *params.values()]))
+        return self.noted_call(function, args, params, lambda: super(_Notes, self).call(function, *args, **params))
+
+    def hook(self, hooks: Any, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
+        self._inside, inside = True, self._inside  # of which a watch does not know who calls it
+        try:
+            return super().hook(hooks, hook, gradient)
+        finally:
+            self._inside = inside
+
+    def backward(self, node: Any, grads: list[Any]) -> list[Any]:
+        results: list[Any] = self.noted_backward(node, grads, lambda: super(_Notes, self).backward(node, grads))
+        return results
+
+    def _forward(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
+        return self.noted_forward(
+            function, args, lambda: super(_Notes, self)._forward(function, *args, **params)
+        )
+
+
+class _Watch(_Notes):
+    """Stands at `mode.tape` while a function does what it does as it is written: takes notes, and no more."""
+
+    def __init__(self) -> None:
+        self.notes = []
+
+    def note(self, text: str, look: Look) -> None:
+        self.notes.append((text, State([look()])))
+
+    def __enter__(self) -> _Watch:
+        self._quietly, mode.quietly, mode.tape = mode.quietly, self._forward, self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        mode.quietly, mode.tape = self._quietly, None
+
+    def _forward(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
+        return self.noted_forward(function, args, lambda: self._quietly(function, *args, **params))
+
+    def backward(self, node: Any, grads: list[Any]) -> Any:
+        return self.noted_backward(node, grads, lambda: node.run_backward(grads))
+
+    def call(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
+        args = tuple([list(arg) if isinstance(arg, Iterator) else arg for arg in args])
+
+        def as_it_is() -> Any:
+            mode.quietly, mode.tape = self._quietly, None
+            try:
+                return function(*args, **params)
+            finally:
+                mode.quietly, mode.tape = self._forward, self
+
+        return self.noted_call(function, args, params, as_it_is)
+
+    def hook(self, hooks: Any, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
+        self._inside, inside = True, self._inside
+        try:
+            return hook(gradient)
+        finally:
+            self._inside = inside
+
+    def draw(self, generator: Any, function: Callable[[Any], Any]) -> Any:
+        return np.asarray(function(generator.numpy_generator))
+
+    def enter(self, tensor: Tensor) -> Any:
+        return tensor.array
+
+    def constant(self, array: Any) -> Any:
+        return array
+
+    def seeds(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        return list(gradients)
+
+    def grad_of(self, tensor: Tensor) -> Tensor | None:
+        return tensor._grad
+
+    def set_grad(self, tensor: Tensor, value: Tensor | None) -> None:
+        tensor._grad = value
+
+    def accumulate(self, leaf: Tensor, gradient: Tensor) -> None:
+        leaf.accumulate_grad(gradient)
+
+    def guard(self, thing: Any, name: str) -> None: ...
+
+    def guard_list(self, held: list[Any]) -> None: ...
+
+    def assign_data(self, tensor: Tensor) -> None: ...
+
+
+def _first_that_differs(
+    function: Callable[..., Any], program: Program, args: Any, params: Any, tensors: Sequence[Tensor], state: State
+) -> str:
+    """A sentence that names the first operation whose arguments or results are not those as written."""
+    watch = _Watch()
+    with watch, contextlib.suppress(Exception):
+        function(*args, **params)
+    final = State(state.things)
+    state.restore()
+    try:
+        return _compared(program, tensors, watch.notes)
+    finally:
+        final.restore()
+
+
+def _compared(program: Program, tensors: Sequence[Tensor], as_written: list[tuple[str, State]]) -> str:
+    notes = program.trace.notes
+    count, number, done = sum([text.endswith("is given") for text, _, _ in notes]), 0, 0
+    program.load(tensors)
+    with no_grad(), np.errstate(all="ignore"):
+        for (text, until, look), (text_as_written, there) in zip(notes, as_written):  # noqa: B905 - up to where they part
+            number += text.endswith("is given")
+            if text != text_as_written:
+                return (
+                    f"Operation {number} of {count} is another: compiled, the function compares {text}, as written "
+                    f"{text_as_written}. Python chose otherwise when it was traced"
+                )
+            try:
+                for step, its_args in program.steps[done:until]:
+                    step(*its_args)
+            except Exception as error:
+                return f"Operation {number} of {count} raises {type(error).__name__}, in {text}: {error}"
+            done = until
+            found = State([look()]).difference(there, "")
+            if found is not None:
+                return f"The first difference is at operation {number} of {count}, in {text}: {found}"
+    if len(notes) != len(as_written):
+        return f"As written it has {len(as_written) // 2} operations, compiled {count}: Python chose otherwise"
+    return f"All {count} operations are given and give the same: it is done outside of them"

@@ -1,0 +1,116 @@
+"""A program: what one call of a compiled function did, to be done again to other arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter, eq, is_
+from typing import Any
+
+import numpy as np
+
+from .compilation_arguments import Results, check_unchanged, owner, rebuilt, sharing
+from .compilation_trace import SHARES_MEMORY, Trace
+from .kernels.traced import NotTraceable
+from .modes import mode
+from .tensor import Tensor
+
+
+class Program:
+    """The steps of a traced call, the memory that they work in, and what must hold for them to be right."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace: Any = trace
+        self.steps: list[Any] = []
+
+    def record(self, function: Callable[..., Any], args: Any, params: Any, tensors: Sequence[Tensor]) -> Any:
+        """Make the call, and record it."""
+        trace = self.trace
+        given = rebuilt((args, params), trace.stand_in)
+        try:
+            with trace:
+                result = function(*given[0], **given[1])
+                check_unchanged((args, params), given, trace.stand_in)
+                self._results = Results(result, trace.mirrors_by_memory())
+                trace.finish()
+        finally:  # also what was left by a function that raises is wrong then
+            self._check_apart(tensors)
+            trace.check_histories()
+            shared = trace.written and trace.pattern != sharing([tensor.array for tensor in tensors])
+            if shared or trace.changed_meanwhile:
+                raise NotTraceable(SHARES_MEMORY)
+        results = self._results()
+        del given, result
+        self.steps = trace.close()
+        return results
+
+    def fits(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether arguments and the state outside are what the trace took for granted."""
+        trace = self.trace
+        for name, (things, values) in trace.guards.items():
+            if not all(map(is_, map(attrgetter(name), things), values)):
+                return False
+        if not all(map(eq, *trace.lists)):
+            return False
+        if any([leaf._grad is not None for leaf in trace.without_grad]):
+            return False
+        if any([leaf._grad is None for leaf in trace.with_grad]):
+            return False
+        if not trace.written and not trace.pattern:
+            return True
+        arrays = [tensor.array for tensor in tensors]
+        if trace.written and not all([array.flags.writeable for array in arrays]):
+            return False
+        return bool(sharing(arrays) == trace.pattern)
+
+    def run(self, tensors: Sequence[Tensor]) -> Any:
+        """What the function does to these arguments."""
+        self.load(tensors)
+        trace = self.trace
+        recording, mode.grad = mode.grad, False
+        versions = [mirror.outside._counter[0] for mirror in trace.watched]
+        try:
+            with np.errstate(all="ignore"):
+                for function, args in self.steps:
+                    function(*args)
+        finally:
+            mode.grad = recording
+            if versions != [mirror.outside._counter[0] for mirror in trace.watched]:
+                raise NotTraceable(SHARES_MEMORY)
+            for mirror, rise in trace.written:
+                mirror.store(rise)
+        for thing, name, value in trace.changes:
+            setattr(thing, name, value)
+        results = self._results()
+        for mirror in trace.outsiders:
+            mirror.outside = None
+        return results
+
+    def load(self, tensors: Sequence[Tensor]) -> None:
+        """Bring the arguments to where the steps look for them."""
+        trace = self.trace
+        if trace.sensitive:
+            self._check_apart(tensors)
+        if trace.leaves:
+            self._check_apart_from_gradients(tensors)
+        for mirror in trace.outsiders:
+            mirror.outside = None
+        for mirror, tensor in zip(trace.inputs, tensors):  # noqa: B905 - as many, by the key; strict costs time
+            mirror.outside = tensor
+            np.copyto(mirror.array, tensor.array)
+        for counter, rise in trace.rises:
+            counter[0] += rise
+
+    def _check_apart(self, tensors: Sequence[Tensor]) -> None:
+        """NotTraceable where an argument lies in memory that changes while its copy would not, or the other way."""
+        for tensor in tensors:
+            for array in self.trace.sensitive.get(id(owner(tensor.array)), ()):
+                if np.may_share_memory(array, tensor.array):
+                    raise NotTraceable(SHARES_MEMORY)
+
+    def _check_apart_from_gradients(self, tensors: Sequence[Tensor]) -> None:
+        present = [leaf._grad.array for leaf in self.trace.leaves if leaf._grad is not None]
+        if present and tensors:
+            owners = {id(owner(tensor.array)) for tensor in tensors}
+            for array in present:
+                if id(array if array.base is None else array.base) in owners:
+                    raise NotTraceable(SHARES_MEMORY)
