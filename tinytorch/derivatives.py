@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .modes import set_grad_enabled, untraced
+from .modes import untraced
 from .ops.common import is_tensor, wrap
 from .walk import Edge, walk
 
@@ -63,12 +63,10 @@ def backward(
     wanted = as_list(inputs)
     if not wanted:
         raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
-    wanted = list({id(tensor): tensor for tensor in wanted}.values())
-    found = walk(roots, seeds, captures=_edges(wanted), retain_graph=retain, create_graph=create_graph)
-    with set_grad_enabled(create_graph):
-        for tensor in wanted:
-            if tensor.edge in found:
-                tensor.accumulate_grad(found[tensor.edge])
+    targets = [node for node, _ in _edges(wanted)]
+    for tensor in wanted:
+        tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
+    walk(roots, seeds, targets=targets, retain_graph=retain, create_graph=create_graph)
 
 
 def _edges(inputs: list[Tensor]) -> list[Edge]:
@@ -113,9 +111,14 @@ def grad(
 
 @untraced
 def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
-    """Drop the gradient of each, or put zeros in a Tensor of its own in its place."""
+    """Drop the gradient of each, or fill it with zeros; then it has no history any more."""
     for parameter in parameters:
         if set_to_none:
             parameter.grad = None
         elif parameter.grad is not None:
-            parameter.grad = parameter.grad.detach().zero_()
+            gradient = parameter.grad
+            if gradient.grad_fn is None:
+                gradient.requires_grad_(False)
+            else:
+                gradient.detach_()
+            gradient.zero_()

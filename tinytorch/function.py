@@ -24,7 +24,7 @@ import numpy as np
 
 from .kernels.traced import ARRAYS
 from .modes import mode
-from .walk import Edge, walk
+from .walk import Edge, Hooks, walk
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -53,13 +53,13 @@ class Function:
     edges: tuple[Edge | None, ...] = ()
     metadata: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...] = ()
     output_count = 1
-    hooks: list[tuple[int, Callable[[Any], Any]]] | None = None
+    hooks: Hooks | None = None
     replayed: Function | None = None  # in a compiled function: the node of the runs after the trace
     _saved: Any = ()
 
     # The two methods of an operation are static, with the node as their first argument `ctx`.
-    forward: ClassVar[Callable[..., Any]]
-    backward: ClassVar[Callable[..., Any]]
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
 
     def __init_subclass__(cls) -> None:
         if "backward" in vars(cls):  # says for itself what it serves, whatever the class it derives from does
@@ -176,15 +176,26 @@ class Function:
         if callable(self._saved):  # a checkpoint: it brings back what was saved
             self._saved()
         records: list[tuple[Any, ...]] = self._saved
-        for array, source, counter, version in records:
+        for _, _, counter, version in records:
             if counter is not None and counter[0] != version:
-                what = f"output {source}" if isinstance(source, int) else "an input"
-                raise RuntimeError(
-                    f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation after it "
-                    f"was saved for backward: it is at version {counter[0]}, expected version {version}. Use the "
-                    "out-of-place operation, or clone() before the change"
-                )
+                return [self._present(*record) for record in records]
         return records
+
+    def _present(self, array: Any, source: Any, counter: Any, version: int) -> tuple[Any, ...]:
+        """The record if its memory is as it was; of a leaf that was given other data, one of these; or RuntimeError."""
+        if counter is None or counter[0] == version:
+            return array, source, counter, version
+        if isinstance(source, tuple) and not isinstance(source[0], Function):
+            leaf = source[0]
+            replaced = leaf._counter is not counter and leaf._counter[0] == version
+            if replaced and (leaf.array.shape, leaf.array.dtype) == (array.shape, array.dtype):
+                return leaf.array, source, leaf._counter, version
+        what = f"output {source}" if isinstance(source, int) else "an input"
+        raise RuntimeError(
+            f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation, or given other "
+            f"data, after it was saved for backward: it is at version {counter[0]}, expected version {version}. Use "
+            "the out-of-place operation, or clone() before the change"
+        )
 
     def set_aside(self, tensor: Any) -> None:
         """Turn what was saved of a tensor into a copy: an in-place operation is about to write its result there."""
@@ -216,10 +227,6 @@ class Function:
         if counter is not None:
             tensor._counter = counter
         if mode.grad and source is not None:
-            if not isinstance(node, Function):
-                raise RuntimeError(
-                    f"the data of an input of {self.name()}, {_describe([array])}, was replaced after it was saved"
-                )
             tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, node, number
         return tensor
 
