@@ -79,7 +79,7 @@ class Function:
                 needs.append(False)
                 continue
             arrays.append(t.array if tape is None else tape.enter(t))
-            if grad and t._view_version is not None:
+            if grad and t._base is not None:
                 t._check_fresh()
             if grad and t._requires_grad:
                 needs.append(True)

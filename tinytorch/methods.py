@@ -163,6 +163,8 @@ class Methods:
     __iand__, __ior__, __ixor__ = (_in_place(f) for f in (__and__, __or__, __xor__))
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
+        if is_tensor(value) and value.array.shape[:1] == (1,):  # such dimensions in front broadcast to none at all, too
+            value = value.reshape(value.shape[next((i for i, n in enumerate(value.shape) if n != 1), value.ndim) :])
         if mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad)):
             self._become(indexing.assigned(self, index, value))
             return

@@ -66,7 +66,7 @@ class Tensor(Conversions, Methods):
     hooks: Hooks | None = None
     # Of a view: the Tensor whose memory it is, no view itself, and the version of the memory when the view was taken.
     _base: Tensor | None = None
-    _view_version: builtins.int | None = None
+    _view_version = 0
     _retains_grad = False
     edges: tuple[Edge | None, ...] = ()  # as a node of the graph, a leaf has no inputs
     output_count = 1
@@ -235,7 +235,7 @@ class Tensor(Conversions, Methods):
             # For what was saved of the old memory this counts as a change: see Function._present.
             old, self._counter = self._counter, self._counter.copy()
             old[0] += 1
-            self.array, self._base, self._view_version = value.array.view(), None, None
+            self.array, self._base = value.array.view(), None
 
     @property
     def edge(self) -> Edge:
@@ -310,6 +310,7 @@ class Tensor(Conversions, Methods):
 
     def retain_grad(self) -> None:
         """Keep the gradient in `.grad` although it is not a leaf."""
+        self._check_fresh()
         if not self._requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self.grad_fn is not None:
@@ -318,6 +319,7 @@ class Tensor(Conversions, Methods):
 
     def register_hook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
         """Call `hook(grad)` when the gradient is complete; what it returns, unless None, takes its place."""
+        self._check_fresh()
         if not self._requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         functions = self._node_hooks().functions
@@ -326,7 +328,7 @@ class Tensor(Conversions, Methods):
         return RemovableHandle(functions, entry)
 
     def _node_hooks(self) -> Hooks:
-        node = self.edge[0]
+        node: Any = self if self.grad_fn is None else self.grad_fn
         if node.hooks is None:
             node.hooks = Hooks()
         hooks: Hooks = node.hooks
@@ -352,12 +354,15 @@ class Tensor(Conversions, Methods):
             self._base = base if base._base is None else base._base
 
     def _check_fresh(self) -> None:
-        """RuntimeError for a view whose memory was written with a history that the view does not have."""
-        if self._view_version is not None and self._view_version < self._counter[1]:
+        """RuntimeError for a view whose memory has by now a history that the view does not have."""
+        base = self._base
+        if base is None or self._view_version == self._counter[0]:
+            return
+        if self._view_version < self._counter[1] or (base._requires_grad and not self._requires_grad):
             raise RuntimeError(
-                f"a view of shape {tuple(self.shape)} was taken before its base was modified by a recorded in-place "
-                f"operation: the memory is at version {self._counter[1]}, the view's history at version "
-                f"{self._view_version}. Take the view again"
+                f"a view of shape {tuple(self.shape)} was taken before its base was modified by an in-place operation, "
+                f"and has not the history that its base has now: the memory is at version {self._counter[0]}, the view "
+                f"at version {self._view_version}. Take the view again"
             )
 
     def clone(self) -> Tensor:

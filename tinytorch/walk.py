@@ -88,6 +88,11 @@ def walk(
         with np.errstate(all="ignore"):
             if tape is not None:
                 gradients = tape.seeds(gradients)
+            if to_run is not None and len(roots) == 1 and roots[0][0] not in to_run:
+                # As in PyTorch: one root's hooks see its gradient, also where it does not lead to what is wanted.
+                ((node, number),) = roots
+                if node.hooks is not None:
+                    node.hooks.run([*[None] * number, gradients[0], *[None] * (node.output_count - number - 1)])
             for edge, gradient in zip(roots, gradients, strict=True):
                 if to_run is None or edge[0] in to_run:
                     _arrive(arrived, edge, gradient)

@@ -11,7 +11,7 @@ from ..dtypes import float32, float64
 from ..function import FusedFunction
 from ..kernels import attention as kernels
 from ..random import default_generator
-from .common import array_of, wrap
+from .common import array_of, whole, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -112,7 +112,7 @@ def scaled_dot_product_attention(
         y: Tensor = Attention.composite(q, k, v, mask, **options)  # the kernel has no gradient for the mask
     else:
         y = Attention.apply(q, k, v, mask, **options)
-    return y if query.ndim == 4 else y.reshape(*query.shape[:-1], value.shape[-1])
+    return y if query.ndim == 4 else whole(y.reshape(*query.shape[:-1], value.shape[-1]))
 
 
 def _four(x: Tensor) -> Tensor:

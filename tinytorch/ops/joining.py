@@ -202,6 +202,8 @@ def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
 
 def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Stretches of a dimension, each of one size (the last may be smaller), or of the sizes in a list."""
+    if not input.ndim:
+        raise RuntimeError("split expects a tensor of at least one dimension")
     dim = normalize_dim(dim, input.ndim)
     total = input.shape[dim]
     if isinstance(split_size, int):
@@ -220,6 +222,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most so many stretches of equal size; the last may be smaller."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    if not input.ndim:
+        raise RuntimeError("chunk expects a tensor of at least one dimension")
     return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
 
 
@@ -257,7 +261,12 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     shape = (1,) * extra + tuple(input.shape)
     between = tuple(n for size in shape for n in (1, size))
     wide = tuple(n for k, size in zip(times, shape, strict=True) for n in (k, size))
-    return reshape(expand(reshape(input, between), wide), tuple(k * n for k, n in zip(times, shape, strict=True)))
+    return _copied(reshape(expand(reshape(input, between), wide), [k * n for k, n in zip(times, shape, strict=True)]))
+
+
+def _copied(result: Tensor) -> Tensor:
+    """Also where nothing is repeated, or by strides alone: in memory of its own."""
+    return result if result._base is None else result.clone()
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
@@ -273,7 +282,7 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
     dim = normalize_dim(dim, input.ndim)
     shape = tuple(input.shape)
     wide = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
-    return reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+    return _copied(reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :])))
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:

@@ -11,7 +11,7 @@ from ..function import FusedFunction
 from ..kernels import loss as kernels
 from ..kernels.tape import launch
 from .activation import softplus
-from .common import array_of, as_array, contiguous, wrap
+from .common import array_of, as_array, contiguous, whole, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -117,7 +117,7 @@ def cross_entropy(
             launch(kernels.check_classes, "cross_entropy", index, x.shape[1], ignore_index)
         options = {"target": index, "ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
         y = CrossEntropy.apply(x.contiguous(), **options) if fused else CrossEntropy.composite(x, **options)
-    return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
+    return whole(y.reshape(np.shape(array_of(target)))) if reduction == "none" else y
 
 
 def _weighted_cross_entropy(
@@ -152,7 +152,7 @@ def nll_loss(
     losses = losses.masked_fill(~kept, 0.0) if weight is None else (losses * row_weights).masked_fill(~kept, 0.0)
     if reduction == "mean":
         return losses.sum() / row_weights.sum()
-    return _reduced(losses, reduction).reshape(np.shape(array_of(target)) if reduction == "none" else ())
+    return whole(_reduced(losses, reduction).reshape(np.shape(array_of(target)) if reduction == "none" else ()))
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
