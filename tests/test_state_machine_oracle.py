@@ -133,7 +133,6 @@ WRITES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "add_": lambda t, x, y: x.add_(y),
     "mul_": lambda t, x, y: x.mul_(y),
     "sub_ 1": lambda t, x, y: x.sub_(1),
-    "tanh_": lambda t, x, y: x.tanh_(),
     "neg_": lambda t, x, y: x.neg_(),
     "copy_": lambda t, x, y: x.copy_(y),
     "fill_": lambda t, x, y: x.fill_(0.5),
@@ -147,7 +146,41 @@ WRITES: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 GRADIENTS = ("default", "ones", "expanded", "strided", "float32", "another")
 
-index = st.integers(0, 11)
+ANY = 11
+index = st.integers(0, ANY)
+
+
+def anything(x: Any) -> bool:
+    return True
+
+
+def requires_grad(x: Any) -> bool:
+    return bool(x.requires_grad)
+
+
+def fits_into(x: Any) -> Callable[[Any], bool]:
+    """Whether another can be broadcast to its shape."""
+    return lambda y: _broadcast(x.shape, y.shape) == tuple(x.shape)
+
+
+def fits_beside(x: Any) -> Callable[[Any], bool]:
+    """Whether the two can be broadcast against each other."""
+    return lambda y: _broadcast(x.shape, y.shape) is not None
+
+
+def _broadcast(*shapes: Any) -> Any:
+    try:
+        return np.broadcast_shapes(*[tuple(shape) for shape in shapes])
+    except ValueError:
+        return None
+
+
+def fits_operation(name: str, x: Any) -> Callable[[Any], bool]:
+    if name == "matmul":
+        return lambda y: x.ndim and y.ndim and x.shape[-1] == y.shape[-2 if y.ndim > 1 else 0]
+    if name in ("cat", "stack"):
+        return lambda y: x.shape[1:] == y.shape[1:] if name == "cat" and x.ndim == y.ndim > 0 else x.shape == y.shape
+    return fits_beside(x)
 
 
 class Machine(RuleBasedStateMachine):
@@ -155,14 +188,10 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool: list[Pair] = []
-        self.hooks: list[Hook] = []
-        self.over = False
         self.quiet = warnings.catch_warnings()
         self.quiet.__enter__()
         warnings.simplefilter("ignore")
-        self.add([tensor_on(side, [[0.5, -1.0, 2.0], [1.0, 0.25, -0.5]], requires_grad=True) for side in (OURS, THEIRS)])
-        self.add([tensor_on(side, [1.0, -0.5, 0.5]) for side in (OURS, THEIRS)])
+        self.restart()
 
     def teardown(self) -> None:
         self.quiet.__exit__(None, None, None)
@@ -171,10 +200,14 @@ class Machine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ making one step on both sides
 
-    def pick(self, number: int, ends: bool = False) -> Pair:
-        """One that means the same on both sides; `ends` where its place in the graph does, too."""
+    def pick(self, number: int, fits: Callable[[Any], bool] = anything, ends: bool = False) -> Pair:
+        """One that means the same on both sides; `ends` where its place in the graph does, too.
+
+        Of those that fit what it is for, if there are any; the last number stands for any at all, to be refused.
+        """
         chosen = [pair for pair in self.pool if not severed(pair) and not renewed(pair[OURS], ends)]
-        return chosen[number % len(chosen)]
+        fitting = [pair for pair in chosen if fits(pair[OURS])] if number < ANY else []
+        return (fitting or chosen)[number % len(fitting or chosen)]
 
     def add(self, made: Any) -> None:
         """A new pair, unless its values are large; one in the place of an older one where there are many."""
@@ -270,7 +303,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(i=index, j=index, name=st.sampled_from(sorted(BINARY)), grad=st.sampled_from([True, True, True, False]))
     def binary(self, i: int, j: int, name: str, grad: bool) -> None:
-        x, y = self.pick(i), self.pick(j)
+        x = self.pick(i)
+        y = self.pick(j, fits_operation(name, x[OURS]))
         self.step(lambda t, side: under(t, grad, lambda: BINARY[name](t, x[side], y[side])))
 
     @rule(i=index, name=st.sampled_from(sorted(VIEWS)), grad=st.sampled_from([True, True, False]))
@@ -280,7 +314,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(i=index, j=index, name=st.sampled_from(sorted(WRITES)), grad=st.booleans())
     def write(self, i: int, j: int, name: str, grad: bool) -> None:
-        x, y = self.pool[i % len(self.pool)], self.pick(j)
+        candidates = [pair for pair in self.pool if writable(pair[OURS], grad)] if i < ANY else self.pool
+        x = (candidates or self.pool)[i % len(candidates or self.pool)]
+        y = self.pick(j, fits_into(x[OURS]))
         apart = not np.shares_memory(x[OURS].array, y[OURS].array)
 
         def run(t: Any, side: int) -> None:
@@ -293,19 +329,20 @@ class Machine(RuleBasedStateMachine):
 
     @rule(i=index, j=index)
     def assign_data(self, i: int, j: int) -> None:
-        x, y = self.pick(i), self.pick(j)
+        x = self.pick(i)
+        y = self.pick(j, lambda y: y.shape == x[OURS].shape)
         if x[OURS].shape == y[OURS].shape and x[OURS].is_leaf and x[OURS]._base is None:
             self.step(lambda t, side: setattr(x[side], "data", y[side].detach().clone()), keep=False)
 
     @rule(i=index, flag=st.booleans())
     def toggle(self, i: int, flag: bool) -> None:
-        x = self.pick(i)
-        self.step(lambda t, side: x[side].requires_grad_(flag) and None, keep=False)
+        x = self.pick(i, lambda x: x.is_leaf)
+        self.step(lambda t, side: x[side].requires_grad_(flag), keep=False)
 
     @rule(i=index)
     def detach_in_place(self, i: int) -> None:
         x = self.pick(i)
-        self.step(lambda t, side: x[side].detach_() and None, keep=False)
+        self.step(lambda t, side: x[side].detach_(), keep=False)
 
     @rule(i=index, j=index)
     def deepcopy(self, i: int, j: int) -> None:
@@ -323,9 +360,10 @@ class Machine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ gradients
 
     @rule(i=index, retain=st.sampled_from([True, True, True, False]), create=st.booleans(),
-          wanted=st.one_of(st.none(), st.lists(index, max_size=3)), gradient=st.sampled_from(GRADIENTS), k=index)  # fmt: skip
+          wanted=st.one_of(st.none(), st.lists(index, min_size=1, max_size=3)), gradient=st.sampled_from(GRADIENTS), k=index)  # fmt: skip
     def backward(self, i: int, retain: bool, create: bool, wanted: Any, gradient: str, k: int) -> None:
-        y, inputs, other = self.pick(i, ends=True), self.ends(wanted), self.pick(k)
+        y, inputs = self.pick(i, requires_grad, ends=True), self.ends(wanted)
+        other = self.pick(k, lambda x: x.shape == y[OURS].shape)
 
         def run(t: Any, side: int) -> None:
             g = given(side, y[side], gradient, other[side])
@@ -337,7 +375,8 @@ class Machine(RuleBasedStateMachine):
     @rule(i=index, j=index, create=st.booleans(), inputs=st.lists(index, min_size=1, max_size=3))
     def backward_of_two(self, i: int, j: int, create: bool, inputs: Any) -> None:
         """One gradient for both, the same memory."""
-        x, y = self.pick(i, ends=True), self.pick(j, ends=True)
+        x = self.pick(i, requires_grad, ends=True)
+        y = self.pick(j, lambda y: y.requires_grad and y.shape == x[OURS].shape, ends=True)
 
         def run(t: Any, side: int) -> None:
             outputs = [x[side], y[side]]
@@ -351,7 +390,8 @@ class Machine(RuleBasedStateMachine):
     def grad(
         self, i: int, inputs: Any, create: bool, allow_unused: bool, retain: bool, gradient: str, k: int
     ) -> None:
-        y, wanted, other = self.pick(i, ends=True), self.ends(inputs), self.pick(k)
+        y, wanted = self.pick(i, requires_grad, ends=True), self.ends(inputs)
+        other = self.pick(k, lambda x: x.shape == y[OURS].shape)
 
         def run(t: Any, side: int) -> Any:
             g = given(side, y[side], gradient, other[side])
@@ -364,21 +404,22 @@ class Machine(RuleBasedStateMachine):
             same_list(*made)
             for ours, theirs in zip(*made, strict=True):
                 # Gradients may share memory with each other or with what was given, in other ways than PyTorch's.
-                if ours is not None and ours.requires_grad:
+                if ours is not None and ours.any():
                     self.add((ours * 1, theirs * 1))
 
     def ends(self, numbers: Any) -> Any:
-        return None if numbers is None else [self.pick(number, ends=True) for number in numbers]
+        return None if numbers is None else [self.pick(number, requires_grad, ends=True) for number in numbers]
 
     @rule(i=index)
     def take_gradient(self, i: int) -> None:
-        x = self.pick(i)
-        if x[OURS].grad is not None:
+        x = self.pick(i, lambda x: x.grad is not None)
+        if x[OURS].grad is not None and x[OURS].grad.any():
             self.add((x[OURS].grad, x[THEIRS].grad))
 
     @rule(i=index, how=st.sampled_from(["None", "zeros", "another"]), j=index)
     def set_gradient(self, i: int, how: str, j: int) -> None:
-        x, y = self.pick(i), self.pick(j)
+        x = self.pick(i, lambda x: x.grad is not None)
+        y = self.pick(j, lambda y: y.shape == x[OURS].shape)
 
         def run(t: Any, side: int) -> None:
             if how == "None":
@@ -393,13 +434,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(i=index)
     def retain_grad(self, i: int) -> None:
-        x = self.pick(i, ends=True)
+        x = self.pick(i, requires_grad, ends=True)
         self.step(lambda t, side: x[side].retain_grad(), keep=False)
 
     @rule(i=index)
     def two_threads(self, i: int) -> None:
         """Ours on two threads, PyTorch's twice: sums of two, in either order."""
-        y = self.pick(i, ends=True)
+        y = self.pick(i, requires_grad, ends=True)
         if self.hooks:
             return
 
@@ -431,7 +472,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.hooks) < 5)
     @rule(i=index, kind=st.sampled_from(["look", "scale", "raise", "backward", "remove", "register"]))
     def hook(self, i: int, kind: str) -> None:
-        x = self.pick(i, ends=True)
+        x = self.pick(i, requires_grad, ends=True)
         logs: tuple[list[Any], list[Any]] = [], []
         handles: list[Any] = [None, None]
         inner = [tensor_on(side, [0.5, -1.0], requires_grad=True) for side in (OURS, THEIRS)]
@@ -479,14 +520,17 @@ class Machine(RuleBasedStateMachine):
             assert ours.requires_grad == theirs.requires_grad, (ours, theirs)
             assert ours.is_leaf == theirs.is_leaf, (ours, theirs)
             assert ours.retains_grad == theirs.retains_grad, (ours, theirs)
-            if ours.grad is not None:
+            if ours.grad is not None and ours.grad.any():  # one of zeros may have a history or none
                 assert ours.grad.requires_grad == theirs.grad.requires_grad, (ours.grad, theirs.grad)
 
     def restart(self) -> None:
-        """From two new pairs."""
-        self.over, self.pool, self.hooks = False, [], []
+        """From a leaf, a constant and a result."""
+        self.over = False
+        self.pool: list[Pair] = []
+        self.hooks: list[Hook] = []
         self.add([tensor_on(side, [[0.5, -1.0, 2.0], [1.0, 0.25, -0.5]], requires_grad=True) for side in (OURS, THEIRS)])
         self.add([tensor_on(side, [1.0, -0.5, 0.5]) for side in (OURS, THEIRS)])
+        self.add([self.pool[0][side] * 1 for side in (OURS, THEIRS)])
 
 
 def under(t: Any, grad: bool, run: Callable[[], Any]) -> Any:
@@ -508,6 +552,11 @@ def given(side: int, y: Any, kind: str, other: Any) -> Any:
     if kind == "float32":
         return t.full(y.shape, 0.5, dtype=t.float32)
     return other.detach()  # of whatever shape
+
+
+def writable(ours: Any, grad: bool) -> bool:
+    """Whether it is no leaf that requires grad, or may be written all the same; and no expanded one."""
+    return ours.array.flags.writeable and not (grad and ours.is_leaf and ours.requires_grad)
 
 
 def stale(ours: Any) -> bool:
