@@ -1,4 +1,4 @@
-"""`compile(check=True)`: what compiled functions and functions as written do is compared, and differences are placed."""
+"""`compile(check=True)`: what compiled functions do is compared with what they do as written, differences are placed."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
+import pickle
 from typing import Any
 
 import numpy as np
@@ -239,16 +240,78 @@ def test_conversions_of_dtype() -> None:
 
 
 def test_deepcopy() -> None:
-    p = nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]).T)
-    (p * p).sum().backward()
-    q = copy.deepcopy(p)
-    assert type(q) is nn.Parameter and q.requires_grad and q.grad is not None and p.grad is not None
-    assert not np.shares_memory(q.array, p.array) and not np.shares_memory(q.grad.array, p.grad.array)
-    assert q.tolist() == p.tolist() and q.grad.tolist() == p.grad.tolist()
-    tied = copy.deepcopy([p, p])
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    (x * x).sum().backward()
+    y = copy.deepcopy(x)
+    assert y.requires_grad and y.grad is not None and x.grad is not None
+    assert not np.shares_memory(y.array, x.array) and not np.shares_memory(y.grad.array, x.grad.array)
+    assert y.tolist() == x.tolist() and y.grad.tolist() == x.grad.tolist()
+    tied = copy.deepcopy([x, x])
     assert tied[0] is tied[1]
     with pytest.raises(RuntimeError, match="leaf"):
-        copy.deepcopy(p * 2)
+        copy.deepcopy(x * 2)
+
+
+def test_deepcopy_of_a_parameter_leaves_its_gradient() -> None:
+    p = nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]).T)
+    (p * p).sum().backward()
+    q, same = copy.deepcopy([p, p])
+    assert type(q) is nn.Parameter and q is same and q.requires_grad and q.grad is None and p.grad is not None
+    assert q.tolist() == p.tolist() and q.stride() == p.stride() and not np.shares_memory(q.array, p.array)
+    assert not copy.deepcopy(nn.Parameter(torch.ones(1), requires_grad=False)).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_copies_of_views_share_memory_as_the_views_do(dtype: Any) -> None:
+    def family(base: Tensor) -> list[Tensor]:
+        return [base[:, 1:], base, base.T, base[0, 0], base.detach(), base.reshape(6)[::2], base[:0]]
+
+    originals = family(torch.ones(2, 3, dtype=dtype))
+    for order in (list(range(7)), list(range(6, -1, -1))):  # whichever of them is met first
+        copies = dict(zip(order, copy.deepcopy([originals[i] for i in order]), strict=True))
+        for i in order:
+            assert copies[i].tolist() == originals[i].tolist() and copies[i].stride() == originals[i].stride()
+            assert not np.shares_memory(copies[i].array, originals[i].array)
+        copies[0].fill_(0)
+        assert copies[1].long().tolist() == [[1, 0, 0], [1, 0, 0]]
+        assert [copies[i].tolist() for i in range(7)] == [view.tolist() for view in family(copies[1])]
+    assert originals[1].long().tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_a_copy_of_an_expanded_tensor_cannot_be_written_either() -> None:
+    copied = copy.deepcopy(torch.ones(2, 1).expand(2, 3))
+    assert copied.stride() == (1, 0) and copied.tolist() == [[1.0] * 3] * 2
+    with pytest.raises(RuntimeError, match="expanded"):
+        copied.add_(1)
+
+
+def test_a_copy_of_read_only_memory_can_be_written() -> None:
+    copied = copy.deepcopy(torch.from_numpy(np.frombuffer(bytes(8), np.int32)))
+    assert copied.add_(1).tolist() == [1, 1]
+
+
+def test_copies_keep_the_users_attributes() -> None:
+    x = torch.ones(2, requires_grad=True)
+    x.mark = [1]  # type: ignore[attr-defined]
+    x.register_hook(print)
+    (x * x).sum().backward()
+    deep, shallow, pickled = copy.deepcopy(x), copy.copy(x), pickle.loads(pickle.dumps(x))
+    assert deep.mark == shallow.mark == pickled.mark == [1]
+    assert shallow.mark is x.mark and deep.mark is not x.mark  # type: ignore[attr-defined]
+    for copied in (deep, shallow, pickled):
+        assert copied.requires_grad and copied.is_leaf and copied.hooks is None and copied.tolist() == [1.0, 1.0]
+    assert deep.grad is not None and shallow.grad is pickled.grad is None
+
+
+def test_a_shallow_copy_shares_memory_and_is_another_leaf() -> None:
+    x = torch.tensor([2.0, 3.0], requires_grad=True)
+    y = copy.copy(x)
+    gx, _ = torch.autograd.grad((x * y).sum(), [x, y], create_graph=True)
+    (h,) = torch.autograd.grad(gx.sum(), y, retain_graph=True)
+    assert h.tolist() == [1.0, 1.0] and torch.autograd.grad(gx.sum(), x, allow_unused=True) == (None,)
+    y.data.fill_(7)
+    assert x.tolist() == [7.0, 7.0] and x._version == 0
+    assert copy.copy(x * 1).is_leaf
 
 
 # ---------------------------------------------------------------------- detach, data, views
@@ -394,17 +457,24 @@ SAVES = (
 @pytest.mark.parametrize(("use", "name"), SAVES)
 @pytest.mark.parametrize(
     "change",
-    (lambda x: x.add_(1), lambda x: x.__setitem__(0, 5.0), lambda x: x.detach().mul_(2), lambda x: x.data.zero_()),
+    (
+        lambda x: x.add_(1),
+        lambda x: x.__setitem__(0, 5.0),
+        lambda x: x.detach().mul_(2),
+        lambda x: x.detach()[1:].zero_(),
+    ),
 )
 def test_changed_inputs_are_found_by_backward(use: Any, name: str | None, change: Any) -> None:
-    leaf, x = nonleaf(1.0, 2.0)
+    root, x = nonleaf(1.0, 2.0)
     w = torch.tensor([3.0, 4.0], dtype=torch.float64, requires_grad=True)
     y = use(x, w)
     if name is None:  # what was saved is a result of the changed tensor, not the tensor: still right
+        (before,) = torch.autograd.grad(y.sum(), root, retain_graph=True)
         change(x)
-        y.sum().backward()
+        (after,) = torch.autograd.grad(y.sum(), root)
+        assert after.tolist() == before.tolist()
         first = 1 / (1 + math.exp(2))  # softmax of 2 x = [2, 4]; the loss is -ln of its first
-        np.testing.assert_allclose(leaf.grad.numpy(), [2 * (first - 1), 2 * (1 - first)], rtol=1e-12)
+        np.testing.assert_allclose(after.numpy(), [2 * (first - 1), 2 * (1 - first)], rtol=1e-12)
         return
     change(x)
     with pytest.raises(RuntimeError, match=rf"input of {name}, float64 \(.*modified.*version 1, expected version 0"):

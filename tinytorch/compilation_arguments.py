@@ -223,7 +223,10 @@ class Mirror:
         whole: Array = self.outside.array
         start = array.ctypes.data - self.array.ctypes.data
         view = Tensor(_laid_out_as(array, whole, start), leaf)
-        return _with_version(view, self.outside._counter) if shares_version else view
+        if shares_version:
+            view._base = self.outside if self.outside._base is None else self.outside._base
+            _with_version(view, self.outside._counter)
+        return view
 
 
 def _with_version(view: Tensor, counter: list[int]) -> Tensor:

@@ -97,7 +97,7 @@ def _name(function: Any) -> str:
 # ---------------------------------------------------------------------- state
 
 # Caches, counts and links, of which nothing can be seen from outside, and what a trace leaves alone.
-_MACHINERY = {"_counter", "_view_version", "grad_fn", "output_nr", "hooks", "addresses"}
+_MACHINERY = {"_base", "_counter", "_view_version", "grad_fn", "output_nr", "hooks", "addresses"}
 _LEFT_ALONE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, Function)
 _NAMES = {"array": "", "_grad": ".grad", "_requires_grad": ".requires_grad"}
 
@@ -413,7 +413,7 @@ class _Watch(_Notes):
         tensor._grad = value
 
     def accumulate(self, leaf: Tensor, gradient: Tensor) -> None:
-        leaf.accumulate_grad(gradient)
+        leaf.run_backward([gradient])
 
     def guard(self, thing: Any, name: str) -> None: ...
 

@@ -145,9 +145,9 @@ class Trace(Tape):
         if tensor._requires_grad and tensor.grad_fn is None:
             self.guard(tensor, "hooks")
             self._note_grad(tensor)
-            if tensor.hooks:
-                self._hooks.add(id(tensor.hooks))
-                self.guard_list(tensor.hooks)
+            if tensor.hooks is not None:
+                self._hooks.add(id(tensor.hooks.functions))
+                self.guard_list(tensor.hooks.functions)
         self._versions.setdefault(id(tensor._counter), [tensor._counter, tensor._counter[0]])
         self._histories.setdefault(id(tensor), (tensor, tensor.grad_fn))
         return self.outside(array)
@@ -481,9 +481,8 @@ class Trace(Tape):
 
     def _check_hooks(self) -> None:
         leaves, hooks = self.guards.get("hooks", ([], []))
-        if any(leaf.hooks for leaf, before in zip(leaves, hooks, strict=True) if leaf.hooks is not before) or (
-            self.lists[0] != self.lists[1]
-        ):
+        new = [leaf.hooks for leaf, before in zip(leaves, hooks, strict=True) if leaf.hooks is not before]
+        if any(hooks is not None and hooks.functions for hooks in new) or self.lists[0] != self.lists[1]:
             raise NotTraceable("a compiled function registers a hook with what is outside: do it before, once")
 
     def close(self) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .modes import mode, set_grad_enabled, untraced
+from .modes import untraced
 from .ops.common import fresh, is_tensor, wrap
 from .walk import Edge, walk
 
@@ -54,8 +54,8 @@ def backward(
 ) -> None:
     """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
     outputs = as_list(tensors)
-    seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else as_list(grad_tensors))
     roots = [output.edge for output in outputs]
+    seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else as_list(grad_tensors))
     retain = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         walk(roots, seeds, retain_graph=retain, create_graph=create_graph)
@@ -63,23 +63,19 @@ def backward(
     wanted = as_list(inputs)
     if not wanted:
         raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
-    wanted = list({id(tensor): tensor for tensor in wanted}.values())
-    found = walk(roots, seeds, captures=_edges(wanted), retain_graph=retain, create_graph=create_graph)
-    with set_grad_enabled(create_graph):
-        for tensor in wanted:
-            if tensor.edge in found:
-                if mode.tape is None:
-                    tensor.accumulate_grad(found[tensor.edge])
-                else:
-                    mode.tape.accumulate(tensor, found[tensor.edge])
+    targets = []
+    for i, tensor in enumerate(wanted):
+        targets.append(_edge(i, tensor)[0])
+        tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
+    walk(roots, seeds, targets=targets, retain_graph=retain, create_graph=create_graph)
 
 
-def _edges(inputs: list[Tensor]) -> list[Edge]:
-    """Where the gradients of the inputs arrive."""
-    for i, tensor in enumerate(inputs):
-        if not tensor.requires_grad:
-            raise RuntimeError(f"input {i} of shape {tuple(tensor.shape)} does not require grad")
-    return [tensor.edge for tensor in inputs]
+def _edge(i: int, tensor: Tensor) -> Edge:
+    """Where the gradient of input i arrives."""
+    edge = tensor.edge
+    if not tensor.requires_grad:
+        raise RuntimeError(f"input {i} of shape {tuple(tensor.shape)} does not require grad")
+    return edge
 
 
 def grad(
@@ -97,12 +93,13 @@ def grad(
     output depends is an error, unless allow_unused (then None) or materialize_grads (then zeros).
     """
     outs, wanted = as_list(outputs), as_list(inputs)
+    roots = [output.edge for output in outs]
     seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else as_list(grad_outputs))
     if materialize_grads and allow_unused is False:
         raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
     retain = create_graph if retain_graph is None else retain_graph
-    edges = _edges(wanted)
-    found = walk([o.edge for o in outs], seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
+    edges = [_edge(i, tensor) for i, tensor in enumerate(wanted)]
+    found = walk(roots, seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
     results = [found.get(edge) for edge in edges]
     if materialize_grads:
         results = [fresh(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
@@ -116,9 +113,14 @@ def grad(
 
 @untraced
 def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
-    """Drop the gradient of each, or put zeros in a Tensor of its own in its place."""
+    """Drop the gradient of each, or fill it with zeros; then it has no history any more."""
     for parameter in parameters:
         if set_to_none:
             parameter.grad = None
         elif parameter.grad is not None:
-            parameter.grad = parameter.grad.detach().zero_()
+            gradient = parameter.grad
+            if gradient.grad_fn is None:
+                gradient.requires_grad_(False)
+            else:
+                gradient.detach_()
+            gradient.zero_()

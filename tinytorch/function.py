@@ -24,7 +24,7 @@ import numpy as np
 
 from .kernels.traced import ARRAYS
 from .modes import mode
-from .walk import LINKS, Edge, Links, walk
+from .walk import LINKS, Edge, Hooks, Links, walk
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -57,13 +57,13 @@ class Function:
     links = 0  # to the nearest node below whose edges are Links, by the longest way
     metadata: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...] = ()
     output_count = 1
-    hooks: list[tuple[int, Callable[[Any], Any]]] | None = None
+    hooks: Hooks | None = None
     replayed: Function | None = None  # in a compiled function: the node of the runs after the trace
     _saved: Any = ()
 
     # The two methods of an operation are static, with the node as their first argument `ctx`.
-    forward: ClassVar[Callable[..., Any]]
-    backward: ClassVar[Callable[..., Any]]
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
 
     def __init_subclass__(cls) -> None:
         if "backward" in vars(cls):  # says for itself what it serves, whatever the class it derives from does
@@ -83,7 +83,7 @@ class Function:
                 needs.append(False)
                 continue
             arrays.append(t.array if tape is None else tape.enter(t))
-            if grad and t._view_version is not None:
+            if grad and t._base is not None:
                 t._check_fresh()
             if grad and t._requires_grad:
                 needs.append(True)
@@ -189,15 +189,26 @@ class Function:
         if callable(self._saved):  # a checkpoint: it brings back what was saved
             self._saved()
         records: list[tuple[Any, ...]] = self._saved
-        for array, source, counter, version in records:
+        for _, _, counter, version in records:
             if counter is not None and counter[0] != version:
-                what = f"output {source}" if isinstance(source, int) and source >= 0 else "an input"
-                raise RuntimeError(
-                    f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation after it "
-                    f"was saved for backward: it is at version {counter[0]}, expected version {version}. Use the "
-                    "out-of-place operation, or clone() before the change"
-                )
+                return [self._present(*record) for record in records]
         return records
+
+    def _present(self, array: Any, source: Any, counter: Any, version: int) -> tuple[Any, ...]:
+        """The record if its memory is as it was; of a leaf that was given other data, one of these; or RuntimeError."""
+        if counter is None or counter[0] == version:
+            return array, source, counter, version
+        if source is not None and not isinstance(source, int):
+            leaf = source
+            replaced = leaf._counter is not counter and leaf._counter[0] == version
+            if replaced and (leaf.array.shape, leaf.array.dtype) == (array.shape, array.dtype):
+                return leaf.array, source, leaf._counter, version
+        what = f"output {source}" if isinstance(source, int) and source >= 0 else "an input"
+        raise RuntimeError(
+            f"{what} of {self.name()}, {_describe([array])}, was modified by an in-place operation, or given other "
+            f"data, after it was saved for backward: it is at version {counter[0]}, expected version {version}. Use "
+            "the out-of-place operation, or clone() before the change"
+        )
 
     def set_aside(self, tensor: Any) -> None:
         """Turn what was saved of a tensor into a copy: an in-place operation is about to write its result there."""
@@ -227,11 +238,7 @@ class Function:
         if counter is not None:
             tensor._counter = counter
         if mode.grad and source is not None:
-            if leaf:
-                raise RuntimeError(
-                    f"the data of an input of {self.name()}, {_describe([array])}, was replaced after it was saved"
-                )
-            node, number = (self, source) if source >= 0 else self.edges[~source]
+            node, number = (source, 0) if leaf else (self, source) if source >= 0 else self.edges[~source]
             tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, node, number
         return tensor
 

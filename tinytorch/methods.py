@@ -173,10 +173,12 @@ class Methods:
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         value = _value(value, self.dtype)
+        if is_tensor(value) and value.array.shape[:1] == (1,):  # such dimensions in front broadcast to none at all, too
+            value = value.reshape(value.shape[next((i for i, n in enumerate(value.shape) if n != 1), value.ndim) :])
         if mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad)):
             self._become(indexing.assigned(self, index, value))
             return
-        self._check_writable()
+        self._check_writable(recording=False)
         indexing.write(array_of(self), index, array_of(value))
         self._counter[0] += 1
 
@@ -200,7 +202,7 @@ class Methods:
             raise RuntimeError(f"normal_ expects std >= 0.0, but found std {std}")
         shape = self.shape  # a compiled function keeps the function that draws, which must not hold the tensor
         drawn = (generator or default_generator).draw(lambda stream: stream.normal(mean, std, shape))
-        return self._become(wrap(drawn.astype(self.dtype)))
+        return self._overwrite(drawn.astype(self.dtype))
 
     def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
         """Values uniform from from_ to to; returns the tensor."""
@@ -208,7 +210,7 @@ class Methods:
         if not from_ <= to:
             raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={from_}, to={to}")
         drawn = (generator or default_generator).uniform(self.array.shape, self.dtype)
-        return self._become(wrap((from_ + (to - from_) * drawn).astype(self.dtype, copy=False)))
+        return self._overwrite((from_ + (to - from_) * drawn).astype(self.dtype, copy=False))
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
         """1 with probability p, else 0; returns the tensor."""
@@ -216,17 +218,16 @@ class Methods:
             raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
         shape = self.shape
         drawn = (generator or default_generator).draw(lambda stream: stream.random(shape))
-        return self._become(wrap((drawn < p).astype(self.dtype)))
+        return self._overwrite((drawn < p).astype(self.dtype))
+
+    def _overwrite(self: Any, array: Any) -> Any:
+        """Other values everywhere. Like every in-place operation, it leaves what was recorded a history."""
+        return self.copy_(wrap(array)) if mode.grad and self._requires_grad else self._become(wrap(array))
 
     def _become(self: Any, result: Any) -> Any:
         """Write a result into this tensor's memory, and make its history this tensor's."""
-        self._check_writable()
         recording = mode.grad and (self._requires_grad or result._requires_grad)
-        if mode.grad and self._requires_grad and self.grad_fn is None:
-            raise RuntimeError(
-                "a leaf Tensor that requires grad is being used in an in-place operation: do it under no_grad(), "
-                "or use the out-of-place operation"
-            )
+        self._check_writable(recording)
         if result.array.shape != self.array.shape:
             raise RuntimeError(
                 f"an in-place operation cannot change shape {tuple(self.shape)} to the broadcast "
@@ -234,26 +235,29 @@ class Methods:
             )
         if not np.can_cast(result.array.dtype, self.array.dtype, "same_kind"):
             raise RuntimeError(f"result type {result.dtype} can't be cast to the desired output type {self.dtype}")
-        if recording and self._view_version is not None:
-            raise RuntimeError(
-                "an in-place operation on a view would have to rewrite the history of its base: change the base "
-                "itself (base[index] = ...), or clone() the view first"
-            )
+        if recording and result.array.dtype != self.array.dtype:
+            result = result.to(self.array.dtype)
         if result.grad_fn is not None:
             result.grad_fn.set_aside(self)
         np.copyto(array_of(self), array_of(result), casting="same_kind")
         self._counter[0] += 1
         if recording:
             self._counter[1] = self._counter[0]
-            self._requires_grad, self.grad_fn, self.output_nr = result._requires_grad, result.grad_fn, result.output_nr
-            if self._retains_grad and self._requires_grad:
-                self._keep_arriving_grad()
+            self._set_history(result)
         return self
 
-    def _check_writable(self: Any) -> None:
+    def _check_writable(self: Any, recording: bool) -> None:
         """RuntimeError where an in-place operation would write what it must not."""
         if mode.grad:
             self._check_fresh()
+            if self._requires_grad and self.grad_fn is None:
+                raise RuntimeError(
+                    "a leaf Tensor that requires grad is being used in an in-place operation: do it under no_grad(), "
+                    "or use the out-of-place operation"
+                )
+            base = self._base
+            if base is not None and (recording or base._requires_grad):
+                raise RuntimeError(_why_no_write_to_view(self, base))
         if not self.array.flags.writeable:
             raise RuntimeError(
                 "an in-place operation cannot write to this memory: it is read-only, or expanded, so that several "
@@ -266,6 +270,23 @@ def _value(value: Any, dtype: Any) -> Any:
     if isinstance(value, (int, float, np.generic)):
         return as_number(python_number(value), dtype, halves=False)
     return value
+
+
+def _why_no_write_to_view(view: Any, base: Any) -> str:
+    if base._requires_grad and base.grad_fn is None:
+        return (
+            "a view of a leaf Tensor that requires grad is being used in an in-place operation: do it under no_grad(), "
+            "or use the out-of-place operation"
+        )
+    if base._requires_grad and not view._requires_grad:
+        return (
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Move both into "
+            "the no_grad block, so that the change is not recorded, or both out of it"
+        )
+    return (
+        "an in-place operation on a view would have to rewrite the history of its base: change the base itself "
+        "(base[index] = ...), or clone() the view first"
+    )
 
 
 def _is_matrix(other: Any) -> bool:

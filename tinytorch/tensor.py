@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins  # the methods float, int and bool hide the types of that name inside the class
+import copy
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +22,7 @@ from .methods import Methods
 from .modes import mode
 from .ops import elementwise
 from .ops.common import array_of, normalize_dim
-from .walk import Edge, is_exclusive
+from .walk import Edge, Hooks, is_exclusive
 
 Array = np.ndarray[Any, Any]
 
@@ -61,8 +63,10 @@ class Tensor(Conversions, Methods):
     _grad: Tensor | None = None
     grad_fn: Function | None = None
     output_nr = 0  # which output of grad_fn this is
-    hooks: list[tuple[builtins.int, Callable[[Any], Any]]] | None = None
-    _view_version: builtins.int | None = None  # of a view: the version of the shared memory when the view was taken
+    hooks: Hooks | None = None
+    # Of a view: the Tensor whose memory it is, no view itself, and the version of the memory when the view was taken.
+    _base: Tensor | None = None
+    _view_version = 0
     _retains_grad = False
     edges: tuple[Edge | None, ...] = ()  # as a node of the graph, a leaf has no inputs
     links = 0
@@ -217,18 +221,30 @@ class Tensor(Conversions, Methods):
 
     @property
     def data(self) -> Tensor:
-        """The same memory without history. Assigning a Tensor swaps the memory."""
+        """The same memory without history, and with a version of its own: writing to it is not noticed by backward.
+
+        Assigning a Tensor swaps the memory. What was saved of this tensor is from then on what it holds now, if it is
+        a leaf, as in PyTorch; RuntimeError in backward if it is none, or if the shape or dtype is another.
+        """
         # A view, as everywhere: no two Tensors hold one array object, which is what a saved input is known by.
-        result = Tensor(array_of(self).view())
-        result._counter = self._counter
-        return result
+        return Tensor(array_of(self).view())
 
     @data.setter
     def data(self, value: Tensor) -> None:
         if mode.tape is not None:
             mode.tape.assign_data(self)
-        self.array = value.array.view()
-        self._counter = value._counter
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data must be a Tensor, got {type(value).__name__}")
+        if self._requires_grad and not is_floating(value.array.dtype):
+            raise RuntimeError(
+                f"a tensor that requires grad has data of a floating dtype, these are {value.dtype}: "
+                "requires_grad_(False) first, or convert them"
+            )
+        if not _same_elements(self.array, value.array):  # else as after `x.data -= 1`, which assigns x.data to itself
+            # For what was saved of the old memory this counts as a change: see Function._present.
+            old, self._counter = self._counter, self._counter.copy()
+            old[0] += 1
+            self.array, self._base = value.array.view(), None
 
     @property
     def edge(self) -> Edge:
@@ -248,23 +264,28 @@ class Tensor(Conversions, Methods):
     def run_backward(self, grads: list[Any]) -> list[Any]:
         """As a node of the graph: add what arrived to `.grad`."""
         grad, grads[0] = grads[0], None
+        if self.grad_fn is not None:
+            raise RuntimeError(
+                f"a leaf of this graph, {self.dtype} {tuple(self.shape)}, was changed by a recorded in-place operation "
+                "since the forward: it has a history of its own now, and no place for a gradient"
+            )
         if grad is None or not self._requires_grad:  # requires_grad_(False) since the forward
             return []
-        if self._grad is None and is_exclusive(grad) and grad.array.flags.c_contiguous:
-            self._grad = grad
-        else:
-            self.accumulate_grad(grad)
+        with _lock_of(self):
+            present = self._grad
+            if present is None:
+                self._grad = grad if is_exclusive(grad) and grad.array.flags.c_contiguous else grad.clone()
+            elif mode.grad or not present.array.flags.writeable:  # recorded gradients are added out of place
+                self._grad = present + grad
+            else:
+                add(present.array, grad.array, out=present.array)
+                present._counter[0] += 1
         return []
 
-    def accumulate_grad(self, grad: Tensor) -> None:
-        """Add to `.grad`, which shares no memory with what is added. Recorded gradients are added out of place."""
-        if self._grad is None:
-            self._grad = grad.clone()
-        elif mode.grad or not self._grad.array.flags.writeable:
-            self._grad = self._grad + grad
-        else:
-            add(self._grad.array, grad.array, out=self._grad.array)
-            self._grad._counter[0] += 1
+    def keep_grad(self, grad: Tensor) -> None:
+        """As a result that retains its gradient: add it to `.grad`, in memory that nothing else has."""
+        with _lock_of(self):
+            self._grad = grad.clone() if self._grad is None else self._grad + grad
 
     def release(self) -> None:
         """As a node of the graph: nothing was saved."""
@@ -285,47 +306,52 @@ class Tensor(Conversions, Methods):
 
     def detach(self) -> Tensor:
         """The same memory, without history and without gradient."""
-        return self.data
+        result = self.data
+        result._counter = self._counter
+        return result
 
     def detach_(self) -> Tensor:
         """Drop the history of this tensor itself."""
-        if self._view_version is not None and self._requires_grad:
+        if self._base is not None:
             raise RuntimeError("can't detach a view in place, its base would keep the history: use detach()")
         self.grad_fn, self._requires_grad, self.output_nr = None, False, 0
         return self
 
     def retain_grad(self) -> None:
         """Keep the gradient in `.grad` although it is not a leaf."""
+        self._check_fresh()
         if not self._requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if self.grad_fn is None or self._retains_grad:
-            return
-        self._retains_grad = True
-        self._keep_arriving_grad()
-
-    def _keep_arriving_grad(self) -> None:
-        """Keep what arrives at the present node. An in-place operation gives the tensor another one."""
-        itself, node = weakref.ref(self), id(self.grad_fn)
-
-        def keep(grad: Tensor) -> None:
-            tensor = itself()
-            if tensor is not None and id(tensor.grad_fn) == node:
-                tensor.accumulate_grad(grad)
-
-        self.register_hook(keep)
+        if self.grad_fn is not None:
+            self._retains_grad = True
+            self._node_hooks().retaining[self.output_nr] = weakref.ref(self)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
         """Call `hook(grad)` when the gradient is complete; what it returns, unless None, takes its place."""
+        self._check_fresh()
         if not self._requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if mode.tape is not None:
             mode.tape.enter(self)  # which looks at the hooks that it has
+        functions = self._node_hooks().functions
+        entry = (self.output_nr, hook)
+        functions.append(entry)
+        return RemovableHandle(functions, entry)
+
+    def _node_hooks(self) -> Hooks:
         node: Any = self if self.grad_fn is None else self.grad_fn
         if node.hooks is None:
-            node.hooks = []
-        entry = (self.output_nr, hook)
-        node.hooks.append(entry)
-        return RemovableHandle(node.hooks, entry)
+            node.hooks = Hooks()
+        hooks: Hooks = node.hooks
+        return hooks
+
+    def _set_history(self, result: Tensor) -> None:
+        """Take over the history of the result that an in-place operation wrote here."""
+        if self._retains_grad and self.grad_fn is not None and self.grad_fn.hooks is not None:
+            self.grad_fn.hooks.retaining.pop(self.output_nr, None)  # unlike hooks, which stay with the old value
+        self._requires_grad, self.grad_fn, self.output_nr = result._requires_grad, result.grad_fn, result.output_nr
+        if self._retains_grad:
+            self.retain_grad()
 
     @property
     def _version(self) -> builtins.int:
@@ -336,14 +362,18 @@ class Tensor(Conversions, Methods):
         if shares_memory(self.array, array):
             self._counter = base._counter
             self._view_version = base._counter[0]
+            self._base = base if base._base is None else base._base
 
     def _check_fresh(self) -> None:
-        """RuntimeError for a view whose memory was written with a history that the view does not have."""
-        if self._view_version is not None and self._view_version < self._counter[1]:
+        """RuntimeError for a view whose memory has by now a history that the view does not have."""
+        base = self._base
+        if base is None or self._view_version == self._counter[0]:
+            return
+        if self._view_version < self._counter[1] or (base._requires_grad and not self._requires_grad):
             raise RuntimeError(
-                f"a view of shape {tuple(self.shape)} was taken before its base was modified by a recorded in-place "
-                f"operation: the memory is at version {self._counter[1]}, the view's history at version "
-                f"{self._view_version}. Take the view again"
+                f"a view of shape {tuple(self.shape)} was taken before its base was modified by an in-place operation, "
+                f"and has not the history that its base has now: the memory is at version {self._counter[0]}, the view "
+                f"at version {self._view_version}. Take the view again"
             )
 
     def clone(self) -> Tensor:
@@ -355,10 +385,21 @@ class Tensor(Conversions, Methods):
             raise RuntimeError("only leaf Tensors support deepcopy: use detach() or clone()")
         copied = self.__class__.__new__(self.__class__)
         memo[id(self)] = copied
-        copied.array, copied._counter = self.array.copy(), [0, 0]
+        copied.array = _copied_with_its_memory(self.array, memo)
+        copied._counter = memo.setdefault(("versions of", id(self._counter)), [0, 0])
         copied._requires_grad = self._requires_grad
-        copied._grad = None if self._grad is None else self._grad.detach().clone()
+        copied._grad = copy.deepcopy(self._grad, memo)
+        vars(copied).update(copy.deepcopy(self._attributes(), memo))
         return copied
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """For copy.copy and pickle: a leaf of the same elements, without gradient."""
+        return _leaf, (type(self), self.array, self._requires_grad, self._attributes())
+
+    def _attributes(self) -> dict[str, Any]:
+        """Those that the user has set."""
+        own = ("array", "_counter")  # others have a default on the class
+        return {name: value for name, value in vars(self).items() if name not in own and not hasattr(Tensor, name)}
 
     def __repr__(self) -> str:
         from .printing import tensor_repr
@@ -369,3 +410,40 @@ class Tensor(Conversions, Methods):
 
 
 Function.make_tensor = Tensor
+
+# Threads that add to one leaf take turns. Leaves share these locks: one of a leaf's own could be neither pickled nor
+# copied. Reentrant, since what allocates may run finalizers, which may do anything.
+_LOCKS = tuple([threading.RLock() for _ in range(64)])
+
+
+def _lock_of(tensor: Tensor) -> threading.RLock:
+    return _LOCKS[id(tensor) // 64 % len(_LOCKS)]
+
+
+def _leaf(cls: Any, array: Array, requires_grad: builtins.bool, attributes: dict[str, Any]) -> Tensor:
+    tensor: Tensor = cls.__new__(cls)
+    tensor.array, tensor._counter, tensor._requires_grad = array.view(), [0, 0], requires_grad
+    vars(tensor).update(attributes)
+    return tensor
+
+
+def _same_elements(a: Array, b: Array) -> bool:
+    """Whether both are the same elements of the same memory."""
+    return (a.ctypes.data, a.shape, a.strides, a.dtype) == (b.ctypes.data, b.shape, b.strides, b.dtype)
+
+
+def _copied_with_its_memory(array: Array, memo: dict[Any, Any]) -> Array:
+    """A copy of all the memory that an array lies in, once for each memo: copies of views share it as the views do."""
+    memory = array
+    while type(memory.base) is np.ndarray:
+        memory = memory.base
+    if not memory.flags.forc:  # it has gaps, as only memory from elsewhere does
+        return array.copy()
+    key = "memory of", id(memory)
+    if key not in memo:
+        memo[key] = memory.reshape(-1, order="A").view(np.uint8).copy()
+    copied: Array = np.ndarray(
+        array.shape, array.dtype, memo[key], array.ctypes.data - memory.ctypes.data, array.strides
+    )
+    copied.flags.writeable = not any(n > 1 and step == 0 for n, step in zip(array.shape, array.strides, strict=True))
+    return copied

@@ -5,7 +5,7 @@ A node is a Function that ran, or a leaf Tensor, which is a node without edges. 
     edges         one per input: (node, output number) where a gradient is wanted, else None
     metadata      one (shape, dtype) per output
     output_count  the number of outputs
-    hooks         None, or [(output number, function), ...]: called with the complete gradient
+    hooks         None, or Hooks: what is done with the complete gradients
     run_backward  gradients of the outputs -> gradients of the inputs, in the order of the edges
     release       drop what was saved for backward
 
@@ -16,7 +16,8 @@ input, so no operation has to.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,27 +87,33 @@ def walk(
     gradients: Sequence[Tensor],
     *,
     captures: Sequence[Edge] | None = None,
+    targets: Iterable[Any] | None = None,
     retain_graph: bool,
     create_graph: bool,
 ) -> dict[Edge, Tensor]:
     """Send gradients from the roots down the graph.
 
-    Without `captures`, leaves add what arrives to their `.grad`. With `captures`, nothing is added
-    anywhere: the gradients that arrive at those edges are returned, and no node is run that does
-    not lead to one of them.
+    Leaves add what arrives to their `.grad`. With `targets`, these nodes and those that lead to one
+    of them are run, no others. With `captures` only those that lead to one of these edges are run:
+    the gradients that arrive there are returned, and no leaf is reached.
     """
     captured: dict[Edge, Tensor] = {}
-    wanted_edges = frozenset(captures) if captures is not None else None
-    order = topological_order(
-        [node for node, _ in roots], None if captures is None else frozenset(node for node, _ in captures)
-    )
-    to_run = set(order) if captures is not None else None  # None: all that an edge leads to
+    if captures is not None:
+        targets = [node for node, _ in captures]
+    order = topological_order([node for node, _ in roots], None if targets is None else frozenset(targets))
+    to_run = None if targets is None else set(order)  # None: all that an edge leads to
     arrived: dict[Any, list[Tensor | None]] = {}
+    wanted = frozenset(captures or ())
     recording, mode.grad, tape = mode.grad, create_graph, mode.tape
     try:
         with np.errstate(all="ignore"):
             if tape is not None:
                 gradients = tape.seeds(gradients)
+            if to_run is not None and len(roots) == 1 and roots[0][0] not in to_run:
+                # As in PyTorch: one root's hooks see its gradient, also where it does not lead to what is wanted.
+                ((node, number),) = roots
+                if node.hooks is not None:
+                    node.hooks.run([*[None] * number, gradients[0], *[None] * (node.output_count - number - 1)])
             for edge, gradient in zip(roots, gradients, strict=True):
                 if to_run is None or edge[0] in to_run:
                     _arrive(arrived, edge, gradient)
@@ -115,15 +122,16 @@ def walk(
                 grads = arrived.pop(node, None)
                 if grads is None:
                     continue
-                if node.hooks:
-                    _run_hooks(node, grads)
-                if wanted_edges is not None:
-                    for number, grad in enumerate(grads):
-                        if grad is not None and (node, number) in wanted_edges:
-                            captured[(node, number)] = grad
-                    grad = None
-                    if to_run is not None and not any(edge and edge[0] in to_run for edge in node.edges):
+                if wanted and to_run is not None:
+                    # As in PyTorch: where the walk ends, hooks come before the capture; where it goes on, after it.
+                    ends = not any(edge and edge[0] in to_run for edge in node.edges)
+                    if ends and node.hooks is not None:
+                        node.hooks.run(grads)
+                    _capture(captured, wanted, node, grads)
+                    if ends:
                         continue
+                if node.hooks is not None:
+                    node.hooks.run(grads)
                 results = node.run_backward(grads) if tape is None else tape.backward(node, grads)
                 grads = None
                 if len(results) != len(node.edges):
@@ -173,21 +181,47 @@ def _arrive(arrived: dict[Any, list[Tensor | None]], edge: Edge, grad: Tensor) -
         grads[number] = present + grad
 
 
-def _run_hooks(node: Any, grads: list[Tensor | None]) -> None:
-    for number, hook in list(node.hooks):
-        grad = grads[number]
-        if grad is None:
-            continue
-        replaced = hook(grad) if mode.tape is None else mode.tape.hook(node.hooks, hook, grad)
-        if replaced is None:
-            continue
-        if not isinstance(replaced, type(grad)):
-            raise TypeError(f"a hook must return a Tensor or None, not {type(replaced).__name__}")
-        if replaced.array.shape != grad.array.shape:
-            raise RuntimeError(
-                f"a hook replaced a gradient of shape {tuple(grad.shape)} by one of shape {tuple(replaced.shape)}"
-            )
-        grads[number] = replaced.to(grad.dtype)
+def _capture(captured: dict[Edge, Tensor], wanted: frozenset[Edge], node: Any, grads: list[Tensor | None]) -> None:
+    for number, grad in enumerate(grads):
+        if grad is not None and (node, number) in wanted:
+            captured[node, number] = grad
+
+
+class Hooks:
+    """What is done with the complete gradients of a node: functions are called, then Tensors keep theirs."""
+
+    def __init__(self) -> None:
+        self.functions: list[tuple[int, Callable[[Any], Any]]] = []  # (output number, function), in their order
+        # Output number to the Tensor that retains its gradient: weakly, as the node must not hold its outputs.
+        self.retaining: dict[int, weakref.ref[Tensor]] = {}
+
+    def run(self, grads: list[Tensor | None]) -> None:
+        """Those that are registered now: what a hook adds or removes counts from the next walk on."""
+        for number, hook in list(self.functions):
+            # None of an output that nothing depends on, as in PyTorch.
+            grad, tape = grads[number], mode.tape
+            replaced = hook(grad) if tape is None else tape.hook(self.functions, hook, grad)
+            if replaced is not None:
+                grads[number] = _checked(replaced, grad)
+        for number, reference in list(self.retaining.items()):
+            grad, tensor = grads[number], reference()
+            if grad is not None and tensor is not None:
+                tensor.keep_grad(grad)
+
+
+def _checked(replaced: Any, grad: Tensor | None) -> Tensor:
+    """What a hook returned, if it can take the place of its gradient."""
+    if grad is None:
+        raise RuntimeError("a hook returned a gradient for an output that has none: it must return None there")
+    if not hasattr(replaced, "requires_grad"):
+        raise TypeError(f"a hook must return a Tensor or None, not {type(replaced).__name__}")
+    if (replaced.array.shape, replaced.array.dtype) != (grad.array.shape, grad.array.dtype):
+        raise RuntimeError(
+            f"a hook replaced a gradient, {grad.dtype} {tuple(grad.shape)}, by {replaced.dtype} "
+            f"{tuple(replaced.shape)}: shape and dtype must stay"
+        )
+    result: Tensor = replaced
+    return result
 
 
 def _reference_counts(tensor: Any) -> tuple[int, int, int]:

@@ -19,6 +19,12 @@ class Parameter(Tensor):
         self._counter = data._counter
         self.requires_grad_(requires_grad)
 
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
+        """In memory of its own and without gradient, as in PyTorch."""
+        copied = type(self)(Tensor(self.array.copy(order="K")), self.requires_grad)
+        memo[id(self)] = copied
+        return copied
+
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
 

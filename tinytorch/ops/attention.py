@@ -11,7 +11,7 @@ from ..dtypes import float32
 from ..function import FusedFunction
 from ..kernels import attention as kernels
 from ..random import default_generator
-from .common import array_of, in_float32, is_tensor, only_floating, wrap
+from .common import array_of, in_float32, is_tensor, only_floating, whole, wrap
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -137,7 +137,7 @@ def scaled_dot_product_attention(
     # The kernel has no gradient for the mask.
     function = Attention.composite if mask is not None and mask.requires_grad else Attention.apply
     y = in_float32(function, q, k, v, mask, **options)
-    return y if query.ndim == 4 else y.reshape(*query.shape[:-1], value.shape[-1])
+    return y if query.ndim == 4 else whole(y.reshape(*query.shape[:-1], value.shape[-1]))
 
 
 def _four(x: Tensor) -> Tensor:

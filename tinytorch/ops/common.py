@@ -50,6 +50,12 @@ def array_of(value: Any) -> Any:
     return value.array if tape is None else tape.enter(value)
 
 
+def whole(result: Tensor) -> Tensor:
+    """The last of several steps as the result of one operation: whose memory it shares, nobody has."""
+    result._base = None
+    return result
+
+
 def as_array(value: Any) -> Any:
     """The array of a Tensor; an array of anything else."""
     array = array_of(value)

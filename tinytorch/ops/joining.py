@@ -214,6 +214,8 @@ def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
 
 def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Stretches of a dimension, each of one size (the last may be smaller), or of the sizes in a list."""
+    if not input.ndim:
+        raise RuntimeError("split expects a tensor of at least one dimension")
     dim = normalize_dim(dim, input.ndim)
     total = input.shape[dim]
     if isinstance(split_size, int):
@@ -232,6 +234,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most so many stretches of equal size; the last may be smaller."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    if not input.ndim:
+        raise RuntimeError("chunk expects a tensor of at least one dimension")
     return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
 
 

@@ -10,7 +10,7 @@ from ..dtypes import float32, float64, is_floating
 from ..function import Function, FusedFunction
 from ..kernels import gemm
 from ..kernels.stored import stored_floats
-from .common import is_tensor, promote, summed
+from .common import is_tensor, promote, summed, whole
 from .stored import TWO_BYTES, StoredLinear, as_rows, decoded_linear, decoded_linear_backward, may_stay_stored
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         row, column = a.array.ndim == 1, b.array.ndim == 1
         y = matmul(a.unsqueeze(0) if row else a, b.unsqueeze(1) if column else b)
         y = y.squeeze(-1) if column else y
-        return y.squeeze(-1 if column else -2) if row else y
+        return whole(y.squeeze(-1 if column else -2) if row else y)
     if b.array.ndim == 2 and a.array.ndim > 2:
         # One product of (rows, K) by (K, N), so that the gradient of b is one product too.
-        return Matmul.apply(as_rows(a), b).reshape(*a.array.shape[:-1], b.array.shape[-1])
+        return whole(Matmul.apply(as_rows(a), b).reshape(*a.array.shape[:-1], b.array.shape[-1]))
     return Matmul.apply(a, b)
 
 
@@ -237,7 +237,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         result = result.sum(gone)
     result = result.permute([kept.index(n) for n in output if n in kept]) if kept else result
     expanded: Tensor = result.expand([sizes[n] for n in output]) if output else result
-    return expanded
+    return expanded if len(operands) == 1 else whole(expanded)
 
 
 def _parse(equation: str, operands: Any) -> tuple[list[list[str]], list[str], dict[str, int]]:

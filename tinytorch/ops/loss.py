@@ -11,7 +11,7 @@ from ..function import FusedFunction
 from ..kernels import loss as kernels
 from ..kernels.tape import launch
 from .activation import softplus
-from .common import array_of, as_array, contiguous, in_float32, is_tensor, only_floating, promote, wrap
+from .common import array_of, as_array, contiguous, in_float32, is_tensor, only_floating, promote, whole, wrap
 from .soft_loss import soft_cross_entropy
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def cross_entropy(
     x, index = _rows("cross_entropy", input, target)
     options = {"ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
     y = in_float32(_of_classes, x, weight, target=index, **options)
-    return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
+    return whole(y.reshape(np.shape(array_of(target)))) if reduction == "none" else y
 
 
 def _of_classes(x: Tensor, weight: Tensor | None, target: Any, **options: Any) -> Tensor:
@@ -191,7 +191,7 @@ def nll_loss(
         return losses.sum() / row_weights.sum() if reduction == "mean" else _reduced(losses, reduction)
 
     y = in_float32(loss, x, weight)
-    return y.reshape(np.shape(array_of(target))) if reduction == "none" else y
+    return whole(y.reshape(np.shape(array_of(target)))) if reduction == "none" else y
 
 
 def _nll(x: Tensor, target: Any, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:

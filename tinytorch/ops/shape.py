@@ -257,7 +257,9 @@ def _wanted(shape: tuple[Any, ...]) -> tuple[int, ...]:
 def view(input: Tensor, *shape: Any) -> Tensor:
     """The same memory in another shape; RuntimeError where the strides do not allow it."""
     if len(shape) == 1 and isinstance(shape[0], np.dtype):
-        return wrap(array_of(input).view(shape[0]))
+        bits = wrap(array_of(input).view(shape[0]))
+        bits._share_memory_of(input, array_of(input))
+        return bits
     result = Reshape.apply(input, shape=_wanted(shape))
     if result._counter is not input._counter and input.array.size:
         raise RuntimeError(
@@ -282,6 +284,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if start == end and input.ndim:
+        return input
     shape = input.shape
     return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
