@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .kernels.memory import require_writable
 from .modes import set_grad_enabled, untraced
 from .ops.common import is_tensor, wrap
 from .walk import Edge, walk
@@ -114,8 +115,9 @@ def grad(
 @untraced
 def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
     """Drop the gradient of each, or put zeros in a Tensor of its own in its place."""
-    for parameter in parameters:
+    for number, parameter in enumerate(parameters):
         if set_to_none:
             parameter.grad = None
         elif parameter.grad is not None:
+            require_writable(parameter.grad.array, f"zero_grad: the gradient of parameter {number}")
             parameter.grad = parameter.grad.detach().zero_()

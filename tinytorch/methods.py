@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .kernels.memory import require_writable
 from .kernels.traced import Traced
 from .modes import mode
 from .ops import activation, arithmetic, elementwise, indexing, joining, linalg, reduction, shape, softmax
@@ -237,11 +238,7 @@ class Methods:
         """RuntimeError where an in-place operation would write what it must not."""
         if mode.grad:
             self._check_fresh()
-        if not self.array.flags.writeable:
-            raise RuntimeError(
-                "an in-place operation cannot write to this memory: it is read-only, or expanded, so that several "
-                "elements lie in one place. clone() the tensor first"
-            )
+        require_writable(self.array, "the target of an in-place operation")
 
 
 def _is_matrix(other: Any) -> bool:

@@ -261,8 +261,8 @@ class Module:
     ) -> IncompatibleKeys:
         """Copy values into this module's parameters and buffers, cast to their dtypes.
 
-        Values are Tensors or ndarrays. Raises RuntimeError, and loads nothing, if a shape differs,
-        or, when strict, if a name is missing or unexpected; the message lists every such name.
+        Values are Tensors or ndarrays. Raises RuntimeError, and loads nothing, if a shape differs, memory must not be
+        written, or, when strict, if a name is missing or unexpected; the message lists every such name.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")

@@ -75,6 +75,7 @@ class Adam(Optimizer):
 
     def _gather(self, members: list[Member], memory: list[Any]) -> None:
         """Put the parameters that have gradients into a batch for each dtype."""
+        self._check_writable([param for param, _ in members])
         by_dtype: dict[Any, list[Member]] = {}
         for (param, group), array in zip(members, memory, strict=True):
             by_dtype.setdefault(array.dtype, []).append((param, group))
@@ -112,7 +113,7 @@ class _Batch:
         for param in self.params:
             _prepare(param, state[param])
         # The kernel needs C order. Memory in another order is copied to such a place and back at every step.
-        self.values = ArrayList([a if a.flags.c_contiguous else np.array(a, order="C") for a in memory])
+        self.values = ArrayList([a if a.flags.carray else np.array(a, order="C") for a in memory])
         self.exp_avgs = ArrayList([state[param]["exp_avg"].array for param in self.params])
         self.exp_avg_sqs = ArrayList([state[param]["exp_avg_sq"].array for param in self.params])
         self.copied = [
@@ -147,7 +148,7 @@ class _Batch:
         for value, array in self.copied:
             value[...] = array
         gradients: list[Any] = [param._grad.array for param in self.params]  # type: ignore[union-attr]
-        gradients = [g if g.flags.c_contiguous else np.ascontiguousarray(g) for g in gradients]
+        gradients = [g if g.flags.carray else np.require(g, None, ("C", "A")) for g in gradients]
         adamw(self.values, ArrayList.of(gradients), self.exp_avgs, self.exp_avg_sqs, np.array(rows)[self.row_of])
         for value, array in self.copied:
             array[...] = value
@@ -160,8 +161,6 @@ def _prepare(param: Tensor, state: dict[str, Any]) -> None:
     array: Any = param.array
     if array.dtype not in (np.float32, np.float64):
         raise TypeError(f"Adam and AdamW train float32 and float64 parameters, not {array.dtype}")
-    if not array.flags.writeable:
-        raise ValueError(f"a parameter of shape {array.shape} lies in read-only memory: clone() it")
     if not state:
         state["step"] = Tensor(np.zeros((), np.float32))
         state["exp_avg"] = Tensor(zeros(array.shape, array.dtype))

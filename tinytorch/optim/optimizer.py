@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..derivatives import zero_grad
+from ..kernels.memory import require_writable
 from ..modes import enable_grad
 from ..tensor import Tensor
+
+_WRITTEN = ("value", "exp_avg", "exp_avg_sq", "momentum_buffer")  # by a step: the parameter itself, and its moments
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -134,6 +137,17 @@ class Optimizer:
                 }
         self.state = state
         self.param_groups = groups
+
+    def _check_writable(self, params: Iterable[Tensor]) -> None:
+        """RuntimeError where a step would write what it must not: a parameter, or its moments."""
+        for param in params:
+            state = self.state.get(param)
+            if not state and param.array.flags.writeable:
+                continue
+            for name, tensor in (("value", param), *(state or {}).items()):
+                if name in _WRITTEN and not tensor.array.flags.writeable:
+                    number = [id(other) for other in self._all_params()].index(id(param))
+                    require_writable(tensor.array, f"{type(self).__name__}: {name} of parameter {number}")
 
     def _all_params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
