@@ -184,7 +184,8 @@ def _nodes_held(thing: Any, seen: set[int]) -> list[Any]:
     """The nodes that can be reached from a value through containers, Tensors and functions."""
     if isinstance(thing, Function):
         return [thing]
-    if id(thing) in seen or not isinstance(thing, (tuple, list, dict, torch.Tensor, types.FunctionType, types.CellType)):
+    kinds = (tuple, list, dict, torch.Tensor, types.FunctionType, types.CellType)
+    if id(thing) in seen or not isinstance(thing, kinds):
         return []
     seen.add(id(thing))
     parts = [] if isinstance(thing, types.FunctionType) and thing.__closure__ is None else gc.get_referents(thing)

@@ -228,7 +228,7 @@ class Function:
                 raise RuntimeError(
                     f"the data of an input of {self.name()}, {_describe([array])}, was replaced after it was saved"
                 )
-            node, number = (self, source) if source >= 0 else self.edges[~source]  # type: ignore[misc]
+            node, number = (self, source) if source >= 0 else self.edges[~source]
             tensor._requires_grad, tensor.grad_fn, tensor.output_nr = True, node, number
         return tensor
 
