@@ -97,9 +97,9 @@ class Side:
 class Sides:
     """The processes of all sides, started when first needed."""
 
-    def __init__(self, against: list[str], turns: int) -> None:
+    def __init__(self, against: list[str], turns: int, rounds: int = _ROUNDS) -> None:
         self.names = [OURS, *against]
-        self.turns = turns
+        self.turns, self.rounds = turns, rounds
         self._started: dict[str, Side] = {}
 
     def __enter__(self) -> Sides:
@@ -120,7 +120,7 @@ class Sides:
         took = {side.name: side.ask("make", case.section, case.name) for side in sides}
         # Not ours: its first call may have compiled kernels.
         slow = {name for name, seconds in took.items() if name != OURS and seconds > _MUCH}
-        turns, rounds = (1, 1) if slow else (self.turns, _ROUNDS)
+        turns, rounds = (1, 1) if slow else (self.turns, self.rounds)
         counts = {side.name: 1 if side.name in slow else _enough(side) for side in sides}
         figures: dict[str, list[float]] = {side.name: [] for side in sides}
         pause = _LONG_PAUSE if any(side.name == "numpy" for side in sides) else _PAUSE

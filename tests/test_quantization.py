@@ -132,6 +132,24 @@ def test_arrays_and_back(scheme: str, group_size: int | None) -> None:
         QuantizedWeight.from_arrays(scheme, (20, 500), arrays, group_size)
 
 
+@kinds
+def test_arrays_of_any_layout_are_read_as_they_are(scheme: str, group_size: int | None) -> None:
+    """The kernels go from one element to the next, whatever the strides are: not past the end, or between others."""
+    weight = QuantizedWeight.quantize(weight_of(np.random.default_rng(0), 20, 333), scheme, group_size)
+    x = np.random.default_rng(1).standard_normal((3, 333)).astype(np.float32)
+    expected = quantized_linear(tinytorch.from_numpy(x), weight).tolist()
+    layouts = {
+        "Fortran": np.asfortranarray,
+        "reversed": lambda a: a[::-1].copy()[::-1],
+        "spread": lambda a: np.repeat(a, 3, -1)[..., ::3],
+        "off": lambda a: np.frombuffer(b"?" + a.tobytes(), a.dtype, a.size, 1).reshape(a.shape),
+    }
+    for change in layouts.values():
+        arrays = {suffix: change(array) if array.ndim else array for suffix, array in weight.arrays().items()}
+        other = QuantizedWeight.from_arrays(scheme, (20, 333), arrays, group_size)
+        assert quantized_linear(tinytorch.from_numpy(x), other).tolist() == expected
+
+
 def test_bits_a_number() -> None:
     array = np.ones((256, 2048))
     assert QuantizedWeight.quantize(array, "int8").nbytes == 256 * 2048 + 256 * 4

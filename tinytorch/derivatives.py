@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .kernels.memory import require_writable
 from .modes import untraced
 from .ops.common import fresh, is_tensor, wrap
 from .walk import Edge, walk
@@ -114,11 +115,12 @@ def grad(
 @untraced
 def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
     """Drop the gradient of each, or fill it with zeros; then it has no history any more."""
-    for parameter in parameters:
+    for number, parameter in enumerate(parameters):
         if set_to_none:
             parameter.grad = None
         elif parameter.grad is not None:
             gradient = parameter.grad
+            require_writable(gradient.array, f"zero_grad: the gradient of parameter {number}")
             if gradient.grad_fn is None:
                 gradient.requires_grad_(False)
             else:

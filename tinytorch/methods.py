@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dtypes import as_number
+from .kernels.memory import require_writable
 from .kernels.traced import Traced
 from .modes import mode
 from .ops import (
@@ -258,11 +259,7 @@ class Methods:
             base = self._base
             if base is not None and (recording or base._requires_grad):
                 raise RuntimeError(_why_no_write_to_view(self, base))
-        if not self.array.flags.writeable:
-            raise RuntimeError(
-                "an in-place operation cannot write to this memory: it is read-only, or expanded, so that several "
-                "elements lie in one place. clone() the tensor first"
-            )
+        require_writable(self.array, "the target of an in-place operation")
 
 
 def _value(value: Any, dtype: Any) -> Any:

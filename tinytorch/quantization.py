@@ -58,6 +58,12 @@ class QuantizedWeight:
     scale_codes: Array
     offset: Array
 
+    def __post_init__(self) -> None:
+        for name in ("codes", "scales", "scale_codes"):  # which the kernels read one element after the other
+            array = getattr(self, name)
+            if not (array.flags.c_contiguous and array.flags.aligned):
+                object.__setattr__(self, name, np.require(array, None, ("C", "A")))
+
     @classmethod
     def quantize(cls, array: Any, scheme: str, group_size: int | None = None) -> QuantizedWeight:
         """Quantize a floating-point array or Tensor (N, K) of any dtype; rows are converted a few at a time.

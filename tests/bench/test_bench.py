@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 
-from bench import kernels, plots, report, scaling, train
+from bench import busy, kernels, plots, report, scaling, train
 from bench.__main__ import SECTIONS
-from bench.timing import OURS, Row, Sides, _enough
+from bench.timing import OURS, Case, Row, Sides, _enough
 
 PEAKS = report.Peaks(2e11, 1e11, 1e10)
 ROWS = [
@@ -77,3 +78,20 @@ def test_every_section_can_be_run() -> None:
     for section in SECTIONS:
         module = importlib.import_module(f"bench.{section}")
         assert hasattr(module, "run") or callable(module.cases)
+
+
+def test_busy_cases_are_timed_alone_and_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[str, int]] = []
+
+    class Recorder(Sides):
+        def measure(self, case: Case) -> Row:
+            found.append((case.name, len(psutil.Process().children())))
+            return Row(case.section, case.name, {OURS: 1.0}, {})
+
+    monkeypatch.setattr(busy, "Sides", Recorder)
+    before = len(psutil.Process().children())
+    rows = list(busy.run(Sides(["torch", "numpy"], turns=1), quick=True))
+    names = [case.name for case in busy.cases(quick=True)]
+    assert found == [(name, before + others) for name in names for others in (0, 2)]
+    assert [row.name for row in rows] == [name + end for name in names for end in ("", ", beside 2 busy programs")]
+    assert len(psutil.Process().children()) == before and len(names) == 3

@@ -18,6 +18,7 @@ import pytest
 from tinytorch.kernels.simd import VECTOR_BYTES
 
 SCRIPT = """
+import platform
 import sys
 import llvmlite.binding as llvm
 
@@ -28,11 +29,14 @@ if pretend:
     class Features(dict):
         flatten = staticmethod(real.flatten)  # what Numba asks for: the code is for this processor
 
-    features = Features(avx2=width == 32, fma=width == 32, neon=registers == 32)
+    features = Features(avx2=width == 32, fma=width == 32)
     llvm.get_host_cpu_features = lambda: features
+    machine, platform.machine = platform.machine, lambda: "arm64" if registers == 32 else "x86_64"
 
 import numpy as np
 from tinytorch.kernels import simd
+if pretend:
+    platform.machine = machine
 from tinytorch.kernels.gemm import matmul
 
 assert (simd.VECTOR_BYTES, simd.REGISTERS) == (width, registers)

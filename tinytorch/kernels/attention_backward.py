@@ -27,10 +27,10 @@ from tinytorch.kernels.attention_tiles import (
     copy_rows,
     dropout_key,
     fill,
-    first_line,
     hide,
     keeps,
     key_hash,
+    own_scratch,
     pack_panel,
     pack_rows,
     product,
@@ -103,8 +103,14 @@ def _pack_queries(
 
 
 @inner
+def _most_keys(S: int, chunks: int) -> int:
+    """Keys of the largest chunk, in whole tiles."""
+    return ((S + KEYS - 1) // KEYS + chunks - 1) // chunks * KEYS
+
+
+@inner
 def _key_chunks(
-    start: int, stop: int, worker: int, like: Any, chunks: int,
+    start: int, stop: int, worker: int, memory: Any, chunks: int,
     dq: int, dq_chunk: int, dq_steps: Any, dk: int, dk_steps: Any, dv: int, dv_steps: Any,
     q: int, q_steps: Any, k: int, k_steps: Any, v: int, v_steps: Any,
     grad: int, grad_steps: Any, out: int, out_steps: Any, stats: Any,
@@ -117,14 +123,13 @@ def _key_chunks(
     """
     H, kv_heads, T, S, D, Dv = shape
     group = H // kv_heads
-    memory_like, dtype = like, like.dtype.type
-    like = pointer(memory_like)
+    dtype = memory.dtype.type
+    like = pointer(memory)
     width = 2 * lanes(like)
     step = PANELS * width
     D_, Dv_ = round_up(D, width), round_up(Dv, width)
-    most = ((S + KEYS - 1) // KEYS + chunks - 1) // chunks * KEYS  # keys of the largest chunk, in whole tiles
-    memory = scratch(2 * most * (D_ + Dv_) + step * (2 * D_ + Dv_ + D + Dv + 2) + 2 * KEYS * width, memory_like)
-    k_tiles = first_line(memory)  # (most, D_)
+    most = _most_keys(S, chunks)
+    k_tiles = own_scratch(memory, worker)  # (most, D_)
     v_tiles = advance(k_tiles, most * D_)  # (most, Dv_)
     dk_tiles = advance(v_tiles, most * Dv_)  # (most, D_)
     dv_tiles = advance(dk_tiles, most * D_)  # (most, Dv_)
@@ -210,4 +215,8 @@ def backward(like: Any, tasks: int, chunks: int, args: Any) -> None:
     batch, head and position, in elements; those of dk, dv, q, k, v, grad and out; stats (2, B, H, T); then what
     attention._options returns.
     """
-    parallel_for(_key_chunks, tasks, 1, (like, chunks, *args))
+    S, D, Dv = args[18][3:]
+    width = 2 * lanes(pointer(like))
+    D_, Dv_, step, most = round_up(D, width), round_up(Dv, width), PANELS * width, _most_keys(S, chunks)
+    size = 2 * most * (D_ + Dv_) + step * (2 * D_ + Dv_ + D + Dv + 2) + 2 * KEYS * width  # see _key_chunks
+    parallel_for(_key_chunks, tasks, 1, (scratch(tasks, size, like), chunks, *args))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, first_line, round_up, scratch
+from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, own_scratch, round_up, scratch
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm_block import DOT_SCRATCH, dot_block
 from tinytorch.kernels.math import exp_of_negative, maximum
@@ -83,7 +83,7 @@ def _add_values(o: Any, o_step: int, p: Any, v: Any, v_step: int, rows: int, key
 
 @inner
 def _queries(
-    start: int, stop: int, worker: int, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
+    start: int, stop: int, worker: int, memory: Any, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: int, threshold: int, kept: float,
 ) -> None:  # fmt: skip
@@ -94,8 +94,7 @@ def _queries(
     group = H // kv_heads
     parts = (group - 1) // ROWS + 1
     o_step = round_up(Dv, 2 * lanes(like))
-    memory = scratch(ROWS * (_KEYS + o_step + 2) + DOT_SCRATCH, out)
-    p = first_line(memory)  # (ROWS, _KEYS): scores, then probabilities
+    p = own_scratch(memory, worker)  # (ROWS, _KEYS): scores, then probabilities
     o = advance(p, ROWS * _KEYS)  # (ROWS, o_step): sum_j p_j v_jd
     top = advance(o, ROWS * o_step)  # (ROWS): the largest score so far
     total = advance(top, ROWS)  # (ROWS): sum_j p_j
@@ -139,4 +138,7 @@ def decode(out: Any, stats: Any, args: Any) -> None:
     H, kv_heads, T, S, D, Dv = args[6]
     group = H // kv_heads
     tasks = out.shape[0] * kv_heads * ((group - 1) // ROWS + 1) * T
-    parallel_for(_queries, tasks, max(1, _GRAIN // (min(group, ROWS) * S * (D + Dv))), (out, stats, *args))
+    grain = max(1, _GRAIN // (min(group, ROWS) * S * (D + Dv)))
+    o_step = round_up(Dv, 2 * lanes(pointer(out)))
+    memory = scratch(tasks, ROWS * (_KEYS + o_step + 2) + DOT_SCRATCH, out)  # see _queries
+    parallel_for(_queries, tasks, grain, (memory, out, stats, *args))

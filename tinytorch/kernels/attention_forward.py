@@ -11,10 +11,10 @@ from tinytorch.kernels.attention_tiles import (
     ROWS,
     dropout_key,
     fill,
-    first_line,
     hide,
     keeps,
     key_hash,
+    own_scratch,
     pack_panel,
     pack_rows,
     product,
@@ -102,7 +102,7 @@ def _finish(
 
 @inner
 def _query_tiles(
-    start: int, stop: int, worker: int, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
+    start: int, stop: int, worker: int, memory: Any, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: int, threshold: int, kept: float,
 ) -> None:  # fmt: skip
@@ -113,8 +113,7 @@ def _query_tiles(
     wide = round_up(Dv, width)
     step = PANELS * width
     tiles = (T + step - 1) // step
-    memory = scratch(step * (D + wide + 2) + KEYS * (D + wide + width) + 3 * width, out)
-    q_panels = first_line(memory)  # (PANELS, D, width): scale q^T
+    q_panels = own_scratch(memory, worker)  # (PANELS, D, width): scale q^T
     k_tile = advance(q_panels, step * D)  # (KEYS, D)
     v_tile = advance(k_tile, KEYS * D)  # (KEYS, wide)
     p = advance(v_tile, KEYS * wide)  # (KEYS, width): scores, then probabilities, transposed
@@ -181,5 +180,9 @@ def forward(out: Any, stats: Any, args: Any) -> None:
     then what attention._options returns.
     """
     B, T, H = out.shape[:3]
-    step = PANELS * 2 * lanes(pointer(out))
-    parallel_for(_query_tiles, B * H * ((T + step - 1) // step), 1, (out, stats, *args))
+    D, Dv = args[6][4:]
+    width = 2 * lanes(pointer(out))
+    step, wide = PANELS * width, round_up(Dv, width)
+    tasks = B * H * ((T + step - 1) // step)
+    memory = scratch(tasks, step * (D + wide + 2) + KEYS * (D + wide + width) + 3 * width, out)  # see _query_tiles
+    parallel_for(_query_tiles, tasks, 1, (memory, out, stats, *args))

@@ -18,6 +18,7 @@ import numpy as np
 
 from tinytorch.kernels.compiler import inner
 from tinytorch.kernels.simd import REGISTERS, advance, lanes, pointer, pointer_at, transpose
+from tinytorch.kernels.threads import threads_in_use
 from tinytorch.kernels.tile import tile_product
 
 ROWS = 8 if REGISTERS == 32 else 4  # rows of a register tile; tiles are filled up to a multiple of it
@@ -32,15 +33,24 @@ def round_up(n: int, multiple: int) -> int:
 
 
 @inner
-def scratch(size: int, like: Any) -> Any:
-    """Uninitialised memory for `size` elements from the start of a cache line on; see first_line."""
-    return np.empty(size + _LINE // like.itemsize, like.dtype)
+def scratch(tasks: int, size: int, like: Any) -> Any:
+    """Uninitialised memory for the workers that share out some tasks, `size` elements of the type of `like` each.
+
+    Whoever launches the workers makes it and hands it to them among their arguments, as an array; see own_scratch.
+    """
+    line = _LINE // like.itemsize
+    return np.empty((threads_in_use() if tasks > 1 else 1, round_up(size, line) + line), like.dtype)
 
 
 @inner
-def first_line(memory: Any) -> Any:
-    """The first cache line in scratch memory, so that no vector straddles two. The caller keeps it alive."""
-    return pointer_at(round_up(memory.ctypes.data, _LINE), pointer(memory))
+def own_scratch(memory: Any, worker: int) -> Any:
+    """A pointer to a worker's part of scratch memory, from a cache line on, so that no vector straddles two.
+
+    The memory must be an argument of the function that calls this. Compiled code drops an array of its own after the
+    last statement that names it: had the worker made it, it would be free from here on.
+    """
+    own = memory[worker]
+    return pointer_at(round_up(own.ctypes.data, _LINE), pointer(own))
 
 
 @inner

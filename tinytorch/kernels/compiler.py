@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numba
 from numba import types
 
+from tinytorch.kernels.stack import on_large_stack
 from tinytorch.kernels.wide_vectors import ApartCompiler, WideCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,9 +88,12 @@ def _our_cache() -> Iterator[None]:
 
 def _compiled(function: F, pipeline_class: Any = WideCompiler, **options: Any) -> F:
     with _our_cache():
-        return numba.njit(  # type: ignore[no-any-return]
+        compiled: Any = numba.njit(
             cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=pipeline_class, **options
         )(function)
+    if compiled is not function:  # as it is where Numba is told not to compile
+        compiled._compile_for_args = on_large_stack(compiled._compile_for_args)
+    return compiled  # type: ignore[no-any-return]
 
 
 def serial(function: F) -> F:
@@ -113,7 +117,8 @@ def c_function(function: Callable[..., None], *pointers: Any) -> Callable[..., N
     It holds the interpreter's lock, as all kernels do.
     """
     with _our_cache():
-        compiled = numba.cfunc(types.void(*pointers), cache=True, error_model="numpy", fastmath=FASTMATH)(function)
+        compile_it = numba.cfunc(types.void(*pointers), cache=True, error_model="numpy", fastmath=FASTMATH)
+        compiled = on_large_stack(compile_it)(function)
     call: Any = ctypes.PYFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))(compiled.address)
     call.compiled = compiled  # whose code it is, and stays as long
     call.__name__ = function.__name__

@@ -22,6 +22,7 @@ that infinities and NaN propagate as the definition has it.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -33,9 +34,11 @@ from numba import types
 from tinytorch.kernels.compiler import c_function, inner, serial
 from tinytorch.kernels.gemm_block import SCRATCH, block_product, dot_block, part
 from tinytorch.kernels.memory import empty_beside
+from tinytorch.kernels.pool import max_threads
 from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
+from tinytorch.kernels.stack import on_large_stack
 from tinytorch.kernels.tape import constant, launch
-from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
+from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 
 SKINNY = 8
 DOT_DEPTH = 128  # of shorter dot products the most is adding up lanes: only a single row is worth them
@@ -203,17 +206,22 @@ class _Kernel:
         self._planned: Callable[..., None] | None = None
 
     def prepare(self) -> Callable[..., bool]:
+        with _preparing:  # a second thread must not take the scratch memory from a first one
+            if self.call is None:
+                self.call = self._compiled()
+            return self.call
+
+    def _compiled(self) -> Callable[..., bool]:
         element = numba.from_dtype(self.dtype)
         # Any layout converts to "A", and writable arrays to read-only ones: one version serves all.
         operand, result = types.Array(element, 4, "A", readonly=True), types.Array(element, 4, "A")
         bias = types.Array(element, 1, "A", readonly=True)
         call: Any = serial(_gemm)
-        call.compile((operand, operand, result, bias, types.boolean, types.intp))
+        on_large_stack(call.compile)((operand, operand, result, bias, types.boolean, types.intp))
         call.disable_compile()
         self.scratch = np.empty(SCRATCH * max_threads() + 16, self.dtype)
         self.address = (self.scratch.ctypes.data + 63) // 64 * 64
-        self.call = call
-        return self.call
+        return taking_turns(call)  # type: ignore[no-any-return]
 
     def planned(self, a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> tuple[Any, Any, Any] | None:
         """`call` with these arguments, whose memory stays, as a function of two addresses; what these refer to.
@@ -227,7 +235,7 @@ class _Kernel:
         numbers = np.array([*c.shape, a.shape[3], add, *_location(a), *_location(b), *_location(c), *addend], np.int64)
         if self._planned is None:
             element = types.CPointer(numba.from_dtype(self.dtype))
-            self._planned = c_function(_planned, types.CPointer(types.int64), element)
+            self._planned = taking_turns(c_function(_planned, types.CPointer(types.int64), element))
         return self._planned, (numbers.ctypes.data, scratch), (numbers, a, b, c, bias)
 
 
@@ -237,6 +245,7 @@ def _location(array: Any) -> list[int]:
     return [array.ctypes.data, *[0 if array.shape[i] == 1 else strides[i] for i in (0, 1)], *strides[2:]]
 
 
+_preparing = threading.Lock()
 _KERNELS = {np.dtype(dtype): _Kernel(dtype) for dtype in (np.float32, np.float64)}
 _BACKENDS = ("numba", "blas")
 _backend = os.environ.get("TINYTORCH_MATMUL", "numba")

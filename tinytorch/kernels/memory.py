@@ -83,6 +83,15 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
     return empty(shape, dtype, np.zeros)
 
 
+def require_writable(array: Any, what: str) -> None:
+    """RuntimeError where what is about to be written must not be: mapped files are read-only, expanded arrays too."""
+    if not array.flags.writeable:
+        raise RuntimeError(
+            f"{what}, {array.dtype} {array.shape}, cannot be written: its memory is read-only, or it is expanded, so "
+            "that several elements lie in one place. clone() it first"
+        )
+
+
 def keep_freed_memory() -> None:
     """Set both thresholds, where the C library is glibc."""
     if not sys.platform.startswith("linux"):

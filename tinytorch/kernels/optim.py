@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from .compiler import serial
+from .memory import require_writable
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -38,8 +39,10 @@ def _address(array: Array) -> int:
 class ArrayList:
     """Where several arrays lie in memory. It holds references to them, so the addresses stay good.
 
-    All are C-contiguous and of one type, float32 or float64, else ValueError.
+    All are aligned, C-contiguous and of one type, float32 or float64, else ValueError.
     """
+
+    _may_be_written = False
 
     def __init__(self, arrays: Sequence[Array]) -> None:
         self.arrays = list(arrays)
@@ -47,8 +50,8 @@ class ArrayList:
         for position, array in enumerate(self.arrays):
             if array.dtype != dtype:
                 raise ValueError(f"ArrayList: expected one dtype, got {sorted({str(a.dtype) for a in self.arrays})}")
-            if not array.flags.c_contiguous:
-                raise ValueError(f"ArrayList: array {position}, shape {array.shape}, is not C-contiguous")
+            if not (array.flags.c_contiguous and array.flags.aligned):
+                raise ValueError(f"ArrayList: array {position}, shape {array.shape}, is not C-contiguous and aligned")
         self.like = np.empty(0, dtype)
         self.addresses = np.array([_address(a.ravel()) for a in self.arrays], np.int64)
         self.sizes = [a.size for a in self.arrays]
@@ -68,6 +71,14 @@ class ArrayList:
         known = {name: value for name, value in made.__dict__.items() if name != "arrays"}
         _latest.appendleft(([ref(array) for array in made.arrays], known))
         return made
+
+    def require_writable(self, what: str) -> None:
+        """RuntimeError where an array must not be written; what has been found in order is not asked again."""
+        if not self._may_be_written:
+            for position, array in enumerate(self.arrays):
+                if not array.flags.writeable:
+                    require_writable(array, f"{what} {position}")
+            self._may_be_written = True
 
 
 _latest: deque[tuple[list[ref[Array]], dict[str, Any]]] = deque(maxlen=4)
@@ -231,6 +242,8 @@ def adamw(
             raise ValueError(f"adamw: {name} differ from params in number, size or dtype")
     if coefficients.shape != (len(params.arrays), 7):
         raise ValueError(f"adamw: expected coefficients ({len(params.arrays)}, 7), got {coefficients.shape}")
+    for name, written in (("parameter", params), ("exp_avg", exp_avgs), ("exp_avg_sq", exp_avg_sqs)):
+        written.require_writable(name)
     _adamw(
         params.offsets,
         params.addresses,
@@ -252,10 +265,12 @@ def grad_norm(grads: ArrayList) -> float:
 
 def scale(arrays: ArrayList, factor: float) -> None:
     """Multiply every element by factor, in place."""
+    arrays.require_writable("array")
     _scale(arrays.offsets, arrays.addresses, factor, arrays.like)
 
 
 def zero(arrays: ArrayList) -> None:
     """Set every element to zero, in place."""
+    arrays.require_writable("array")
     for array in arrays.arrays:
         array.fill(0)

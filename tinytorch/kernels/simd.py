@@ -7,6 +7,7 @@ count strides in elements. LLVM lowers the vectors to AVX-512, AVX2, SSE or NEON
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -33,7 +34,8 @@ def _registers() -> tuple[int, int]:
         return 64, 32
     if {"avx2", "fma"} <= FEATURES:
         return 32, 16
-    return 16, 32 if FEATURES & {"neon", "fullfp16"} else 16
+    # By the architecture, as LLVM names no features of Apple's processors.
+    return 16, 32 if platform.machine().lower() in ("arm64", "aarch64") else 16
 
 
 FEATURES = _features()

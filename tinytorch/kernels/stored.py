@@ -30,10 +30,12 @@ from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm import SKINNY, TASK_WORK
 from tinytorch.kernels.gemm_block import COLUMN_BLOCK, PAGE, ROW_BLOCK, pack_rest, part, sweep
 from tinytorch.kernels.pairs import PAIRS, round_along
+from tinytorch.kernels.pool import max_threads
 from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES, advance, pointer, pointer_at, pointer_like, value
+from tinytorch.kernels.stack import on_large_stack
 from tinytorch.kernels.stored_pack import DEPTH, STRIP, pack_weight, words_along
 from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decoded_dots
-from tinytorch.kernels.threads import max_threads, parallel_for, threads_in_use
+from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 
 Array = npt.NDArray[Any]
 
@@ -227,13 +229,13 @@ class _Kernel:
             return types.Array(kind, dimensions, "A", readonly=True)
 
         call: Any = serial(function)
-        call.compile(
+        on_large_stack(call.compile)(
             (array(element, 2), types.Array(types.uint32, 2, "C"), array(numba.from_dtype(codes), 2),
              array(types.int8, 2), array(types.float32, 1), types.float64, types.intp, types.intp, array(element, 1),
              types.Array(element, 2, "C"), types.boolean, types.intp)
         )  # fmt: skip
         call.disable_compile()
-        self.call: Callable[..., None] = call
+        self.call: Callable[..., None] = taking_turns(call)
         self.no_bias = np.empty(0, dtype)
         self.scratch = np.empty(SCRATCH * max_threads() + 16, dtype)
         self.address = (self.scratch.ctypes.data + 63) // 64 * 64

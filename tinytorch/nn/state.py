@@ -42,6 +42,8 @@ def check_fit(owner: str, own: Mapping[str, Tensor], given: Mapping[str, Any], s
                 f"size mismatch for {name}: copying a param with shape {tuple(value.shape)} from checkpoint, "
                 f"the shape in current model is {tuple(tensor.shape)}."
             )
+        elif name in given and not tensor.array.flags.writeable:
+            errors.append(f"{name}: the model's tensor lies in read-only memory and cannot be loaded into: clone() it.")
     if errors:
         raise RuntimeError(f"Error(s) in loading state_dict for {owner}:\n\t" + "\n\t".join(errors))
     return IncompatibleKeys(missing, unexpected)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import optim as kernels
+from ..kernels.memory import require_writable
 from ..modes import no_grad, untraced
 from ..ops.joining import cat
 from ..tensor import Tensor
@@ -16,9 +17,15 @@ from ..tensor import Tensor
 _KERNEL_DTYPES = (np.dtype("float32"), np.dtype("float64"))
 
 
-def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> dict[int, Tensor]:
+    """By the number of the parameter."""
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [parameter._grad for parameter in parameters if parameter._grad is not None]
+    return {number: p._grad for number, p in enumerate(parameters) if p._grad is not None}
+
+
+def _check_writable(gradients: dict[int, Tensor], what: str) -> None:
+    for number, gradient in gradients.items():
+        require_writable(gradient.array, f"{what}: the gradient of parameter {number}")
 
 
 @untraced
@@ -31,13 +38,14 @@ def clip_grad_norm_(
     1/norm_type, or the largest |g| for infinity (Pascanu et al. 2013). With error_if_nonfinite a
     norm that is infinite or not a number raises RuntimeError.
     """
-    gradients = _gradients(parameters)
-    # In C order the kernels take all arrays of a dtype in one launch; the rest goes one by one.
+    by_number = _gradients(parameters)
+    gradients = by_number.values()
+    # In C order, aligned and writable, the kernels take all arrays of a dtype in one launch; the rest goes one by one.
     together: dict[Any, list[Any]] = {}
     apart: list[Any] = []
     for gradient in gradients:
         array = gradient.array
-        if array.flags.c_contiguous and array.dtype in _KERNEL_DTYPES:
+        if array.flags.carray and array.dtype in _KERNEL_DTYPES:
             together.setdefault(array.dtype, []).append(array)
         else:
             apart.append(array)
@@ -53,6 +61,8 @@ def clip_grad_norm_(
         )
     factor = max_norm / (total + 1e-6)
     if not factor >= 1.0:  # also where it is not a number
+        if apart:
+            _check_writable(by_number, "clip_grad_norm_")
         for array_list in lists:
             kernels.scale(array_list, factor)
         for array in apart:
@@ -72,8 +82,10 @@ def _norm(arrays: list[Any], order: float) -> float:
 @untraced
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Clamp every element of every gradient to [-clip_value, clip_value]."""
+    gradients = _gradients(parameters)
+    _check_writable(gradients, "clip_grad_value_")
     with no_grad():
-        for gradient in _gradients(parameters):
+        for gradient in gradients.values():
             gradient.clamp_(-clip_value, clip_value)
 
 

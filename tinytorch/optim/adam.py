@@ -122,6 +122,7 @@ class Adam(Optimizer):
         """Put the parameters that have gradients into batches of one dtype and kind of step."""
         self._params = list(chain.from_iterable(params))
         check_distinct(self._params)
+        self._check_writable(self._params)
         members: dict[Any, list[Member]] = {}
         for own, group, (_, maximize, amsgrad) in zip(params, self.param_groups, kinds, strict=True):
             for param in own:
@@ -217,7 +218,7 @@ class _Batch:
         if self.fused:
             # The kernel needs C order. Memory in another order is copied to such a place and back at every step.
             self.lists = [
-                ArrayList([a if a.flags.c_contiguous else np.array(a, order="C") for a in arrays])
+                ArrayList([a if a.flags.carray else np.array(a, order="C") for a in arrays])
                 for arrays in self.arrays
             ]
             used = chain.from_iterable(a.arrays for a in self.lists)
@@ -277,8 +278,8 @@ class _Batch:
                 copy[...] = array
             try:
                 where = ArrayList.of(gradients)
-            except ValueError:  # not all in C order
-                where = ArrayList([np.ascontiguousarray(gradient) for gradient in gradients])
+            except ValueError:  # not all in C order and aligned
+                where = ArrayList([np.require(gradient, None, ("C", "A")) for gradient in gradients])
             values, exp_avgs, exp_avg_sqs = self.lists
             adamw(values, where, exp_avgs, exp_avg_sqs, coefficients, self.sign)
             for copy, array in self.copied:

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..derivatives import zero_grad
+from ..kernels.memory import require_writable
 from ..kernels.traced import NotTraceable
 from ..modes import enable_grad
 from ..tensor import Tensor
+
+_WRITTEN = ("value", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # by a step: parameter and moments
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 
@@ -183,6 +186,17 @@ class Optimizer:
         self.state = state
         self.param_groups = groups
 
+    def _check_writable(self, params: Iterable[Tensor]) -> None:
+        """RuntimeError where a step would write what it must not: a parameter, or its moments."""
+        for param in params:
+            state = self.state.get(param)
+            if not state and param.array.flags.writeable:
+                continue
+            for name, tensor in (("value", param), *(state or {}).items()):
+                if name in _WRITTEN and isinstance(tensor, Tensor) and not tensor.array.flags.writeable:
+                    number = [id(other) for other in self._all_params()].index(id(param))
+                    require_writable(tensor.array, f"{type(self).__name__}: {name} of parameter {number}")
+
     def _all_params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
 
@@ -223,8 +237,7 @@ def check_memory(array: Any, what: str) -> None:
             f"{what}, shape {array.shape}, was assigned inside of a compiled function: write into the Tensor that is "
             "there (zero_(), copy_()), or assign outside"
         )
-    if not array.flags.writeable:
-        raise ValueError(f"{what} of shape {array.shape} lies in read-only memory: clone() it")
+    require_writable(array, what)
 
 
 def _fitted(value: Any, name: str, param: Tensor) -> Any:

@@ -1,0 +1,40 @@
+"""A stack that is large enough to compile on: that of the main thread, or else of a thread made for the purpose."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_BYTES = 16 << 20  # the compiler takes more than the 256 KB, or fewer, that some give their threads
+_setting = threading.Lock()
+
+
+def on_large_stack(function: F) -> F:
+    """The same function, which another thread runs while a thread that is not the main one waits for it."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **params: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return function(*args, **params)
+        result: Future[Any] = Future()
+        with _setting:
+            before = threading.stack_size(_BYTES)
+            try:
+                threading.Thread(target=_run, args=(result, function, args, params)).start()
+            finally:
+                threading.stack_size(before)
+        return result.result()
+
+    return call  # type: ignore[return-value]
+
+
+def _run(result: Future[Any], function: Callable[..., Any], args: Any, params: Any) -> None:
+    try:
+        result.set_result(function(*args, **params))
+    except BaseException as error:
+        result.set_exception(error)
