@@ -217,3 +217,25 @@ def test_layers_start_within_their_bounds() -> None:
     table = nn.Embedding(5, 4, padding_idx=-2)
     assert table.padding_idx == 3 and table.weight.detach().numpy().any(1).tolist() == [True, True, True, False, True]
     assert not nn.BatchNorm1d(3).bias.detach().numpy().any()
+
+
+def _assert_spread(values: Any, std: float) -> None:
+    """To one part in a hundred, where the Kolmogorov-Smirnov distance sees one in twenty."""
+    assert values.std() == pytest.approx(std, rel=0.01) and abs(values.mean()) < 0.01 * std
+
+
+def test_spreads() -> None:
+    shape = (400, 500)
+    for function, std in (
+        (init.kaiming_normal_, math.sqrt(2 / 500)),
+        (init.kaiming_uniform_, math.sqrt(2 / 500)),
+        (init.xavier_normal_, math.sqrt(2 / 900)),
+        (init.xavier_uniform_, math.sqrt(2 / 900)),
+        (init.normal_, 1.0),
+        (init.orthogonal_, math.sqrt(1 / 500)),
+        (init.trunc_normal_, 0.8796),  # of the normal distribution within two standard deviations
+    ):
+        _assert_spread(_filled(function, shape), std)
+    values = _filled(init.trunc_normal_, shape)
+    assert -2 <= values.min() < -1.99 and 1.99 < values.max() <= 2
+    _assert_spread(_filled(init.kaiming_normal_, shape, nonlinearity="leaky_relu", a=1.0), math.sqrt(1 / 500))

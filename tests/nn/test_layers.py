@@ -191,3 +191,124 @@ def test_linear_maps_and_says_so() -> None:
     assert repr(layer) == "Linear(in_features=2, out_features=3, bias=True)"
     assert repr(nn.Linear(2, 3, bias=False)) == "Linear(in_features=2, out_features=3, bias=False)"
     assert nn.Linear(2, 3, bias=False).bias is None
+
+
+def test_activations_by_default() -> None:
+    """Values worked out by hand, of the modules as they are made without arguments."""
+    x = np.array([-2.0, 0.0, 0.5, 30.0])
+    sigmoid = 1 / (1 + np.exp(-x))
+    phi = np.array([0.02275013194817921, 0.5, 0.6914624612740131, 1.0])  # of the normal distribution
+    expected = {
+        nn.ReLU: np.maximum(x, 0),
+        nn.LeakyReLU: np.array([-0.02, 0.0, 0.5, 30.0]),
+        nn.GELU: x * phi,
+        nn.SiLU: x * sigmoid,
+        nn.Sigmoid: sigmoid,
+        nn.Tanh: np.tanh(x),
+        nn.Softplus: np.log1p(np.exp(x)),
+        nn.Identity: x,
+    }
+    for kind, values in expected.items():
+        np.testing.assert_allclose(kind()(tinytorch.tensor(x)).numpy(), values, 1e-12, 1e-15, err_msg=kind.__name__)
+    softplus = nn.Softplus(beta=2.0, threshold=1.0)(tinytorch.tensor([-1.0, 0.25, 0.75]))
+    np.testing.assert_allclose(softplus.numpy(), [np.log1p(np.exp(-2)) / 2, np.log1p(np.exp(0.5)) / 2, 0.75], 1e-6)
+    assert nn.Softplus()(tinytorch.tensor(np.array([20.5]))).item() == 20.5
+    below = nn.Softplus()(tinytorch.tensor(np.array([19.5]))).item()
+    assert below == 19.5 + np.log1p(np.exp(-19.5)) != 19.5
+    np.testing.assert_allclose(nn.LeakyReLU(0.5)(tinytorch.tensor(x)).numpy(), [-1.0, 0.0, 0.5, 30.0])
+    tanh = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    np.testing.assert_allclose(nn.GELU("tanh")(tinytorch.tensor(x)).numpy(), x * (1 + tanh) / 2, 1e-12, 1e-15)
+    rows = np.array([[1.0, 2.0], [3.0, 5.0]])
+    for dim in (0, 1, -1):
+        total = np.exp(rows).sum(dim, keepdims=True)
+        np.testing.assert_allclose(nn.Softmax(dim)(tinytorch.tensor(rows)).numpy(), np.exp(rows) / total, 1e-12)
+        np.testing.assert_allclose(nn.LogSoftmax(dim)(tinytorch.tensor(rows)).numpy(), rows - np.log(total), 1e-12)
+    assert nn.Dropout().p == 0.5 and not nn.Dropout().inplace
+
+
+def test_dropout_in_place() -> None:
+    x = tinytorch.ones(50)
+    assert nn.Dropout(0.5)(x) is not x and (x.numpy() == 1).all()
+    assert nn.Dropout(0.5, inplace=True)(x) is x and set(x.numpy()) == {0.0, 2.0}
+
+
+def test_flatten() -> None:
+    x = tinytorch.zeros(2, 3, 4, 5)
+    shapes = {(): (2, 60), (0,): (120,), (2,): (2, 3, 20), (0, 1): (6, 4, 5), (1, -2): (2, 12, 5)}
+    for arguments, shape in shapes.items():
+        assert tuple(nn.Flatten(*arguments)(x).shape) == shape
+
+
+def test_losses_and_reductions() -> None:
+    a, b = np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([[0.0, 1.0], [1.0, 0.25]])
+    bce = np.log1p(np.exp(a)) - a * b
+    logits = a - np.log(np.exp(a).sum(1, keepdims=True))
+    picked = -logits[[0, 1], [1, 0]]
+    classes = np.array([1, 0])
+    cases = [(nn.MSELoss, (a - b) ** 2, b), (nn.BCEWithLogitsLoss, bce, b), (nn.CrossEntropyLoss, picked, classes)]
+    for kind, values, target in cases:
+        given = tinytorch.tensor(a), tinytorch.tensor(target)
+        assert kind()(*given).item() == pytest.approx(values.mean()) and kind().reduction == "mean"
+        assert kind(reduction="sum")(*given).item() == pytest.approx(values.sum())
+        np.testing.assert_allclose(kind(reduction="none")(*given).numpy(), values, 1e-12)
+    target = tinytorch.tensor(classes)
+    assert nn.NLLLoss()(tinytorch.tensor(logits), target).item() == pytest.approx(picked.mean())
+    assert nn.NLLLoss(ignore_index=1)(tinytorch.tensor(logits), target).item() == pytest.approx(picked[1])
+    smooth = nn.CrossEntropyLoss(label_smoothing=0.25)(tinytorch.tensor(a), target).item()
+    assert smooth == pytest.approx((0.75 * picked - 0.25 * logits.mean(1)).mean())
+    weight = tinytorch.tensor(np.array([2.0, 0.5]))
+    weighted = nn.CrossEntropyLoss(weight)
+    expected = (0.5 * picked[0] + 2 * picked[1]) / 2.5
+    assert weighted(tinytorch.tensor(a), target).item() == pytest.approx(expected)
+    assert list(weighted.state_dict()) == ["weight"] and weighted.float().weight.dtype == np.float32
+    positive = nn.BCEWithLogitsLoss(pos_weight=tinytorch.tensor(np.array([3.0, 1.0])))
+    expected = np.log1p(np.exp(a)) * (1 - b) + np.array([3.0, 1.0]) * b * np.log1p(np.exp(-a))
+    assert positive(tinytorch.tensor(a), tinytorch.tensor(b)).item() == pytest.approx(expected.mean())
+    assert list(positive.state_dict()) == ["pos_weight"]
+
+
+def test_norms_and_their_members() -> None:
+    x = np.array([[1.0, 2.0, 6.0], [-1.0, 0.0, 4.0]])
+    mean, var = x.mean(1, keepdims=True), x.var(1, keepdims=True)
+    weight, bias = np.array([1.0, 2.0, -1.0]), np.array([0.5, 0.0, 1.0])
+    norm = nn.LayerNorm(3, eps=0.5).double()
+    norm.load_state_dict({"weight": weight, "bias": bias})
+    expected = (x - mean) / np.sqrt(var + 0.5) * weight + bias
+    np.testing.assert_allclose(norm(tinytorch.tensor(x)).detach().numpy(), expected, 1e-12)
+    tiny = nn.LayerNorm([3]).double()(tinytorch.tensor(x * 1e-2)).detach().numpy()
+    np.testing.assert_allclose(tiny, (x - mean) * 1e-2 / np.sqrt(var * 1e-4 + 1e-5), 1e-12)
+    rms = nn.RMSNorm(3, eps=0.5).double()
+    rms.load_state_dict({"weight": weight})
+    expected = x / np.sqrt((x**2).mean(1, keepdims=True) + 0.5) * weight
+    np.testing.assert_allclose(rms(tinytorch.tensor(x)).detach().numpy(), expected, 1e-12)
+    both = nn.LayerNorm((2, 3), eps=0.5, elementwise_affine=False).double()
+    np.testing.assert_allclose(both(tinytorch.tensor(x)).numpy(), (x - x.mean()) / np.sqrt(x.var() + 0.5), 1e-12)
+    members = {
+        nn.LayerNorm(3): ["weight", "bias"],
+        nn.LayerNorm(3, bias=False): ["weight"],
+        nn.LayerNorm(3, elementwise_affine=False): [],
+        nn.LayerNorm(3, elementwise_affine=False, bias=True): [],
+        nn.RMSNorm(3): ["weight"],
+        nn.RMSNorm(3, elementwise_affine=False): [],
+        nn.BatchNorm1d(3): ["weight", "bias"],
+        nn.BatchNorm1d(3, bias=False): ["weight"],
+        nn.BatchNorm1d(3, affine=False): [],
+        nn.BatchNorm1d(3, affine=False, bias=True): [],
+    }
+    for module, names in members.items():
+        assert [name for name, _ in module.named_parameters()] == names, repr(module)
+        module.reset_parameters()
+        assert all((p.detach().numpy() == (name == "weight")).all() for name, p in module.named_parameters())
+
+
+def test_the_row_for_padding_learns_nothing() -> None:
+    layer = nn.Embedding(4, 2, padding_idx=1)
+    layer(tinytorch.tensor([[1, 2], [2, 0]])).sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), [[1, 1], [0, 0], [2, 2], [0, 0]])
+    given = nn.Embedding.from_pretrained(tinytorch.ones(4, 2), freeze=False, padding_idx=0)
+    given(tinytorch.tensor([0, 3])).sum().backward()
+    assert (given.weight.detach().numpy() == 1).all()  # also the row for padding, unlike that of a new one
+    np.testing.assert_array_equal(given.weight.grad.numpy(), [[0, 0], [0, 0], [0, 0], [1, 1]])
+    with pytest.raises(ValueError, match="padding_idx -5 must be within num_embeddings 4"):
+        nn.Embedding(4, 2, padding_idx=-5)
+    assert nn.Embedding(4, 2, padding_idx=-4).padding_idx == 0 and nn.Embedding(4, 2, padding_idx=3).padding_idx == 3

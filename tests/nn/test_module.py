@@ -519,3 +519,59 @@ def test_buffers_that_are_not_saved() -> None:
     assert list(module.state_dict()) == ["a", "b"]
     with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "c"\.'):
         module.load_state_dict({"a": np.ones(1), "b": np.ones(2), "c": np.ones(1)})
+
+
+def test_backward_hook_of_a_module_with_several_outputs() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Any, y: Any, factor: float) -> Any:
+            return x * factor, y * 2, factor
+
+    module = Two()
+    seen: list[Any] = []
+
+    def hook(module: Any, grads_in: Any, grads_out: Any) -> Any:
+        seen.append((grads_in, grads_out))
+        return tuple(None if grad is None else grad * 10 for grad in grads_in)
+
+    module.register_full_backward_hook(hook)
+    x, y = tinytorch.ones(2, requires_grad=True), tinytorch.ones(2)
+    first, second, factor = module(x, y, 3.0)
+    assert factor == 3.0 and not second.requires_grad
+    (first * tinytorch.tensor([1.0, -1.0])).sum().backward()
+    ((grads_in, grads_out),) = seen
+    assert len(grads_in) == 3 and grads_in[1:] == (None, None) and grads_out[1:] == (None, None)
+    np.testing.assert_array_equal(grads_in[0].numpy(), [3.0, -3.0])
+    np.testing.assert_array_equal(grads_out[0].numpy(), [1.0, -1.0])
+    np.testing.assert_array_equal(x.grad.numpy(), [30.0, -30.0])
+
+
+def test_backward_hooks_do_not_hide_changes_in_place() -> None:
+    """What a module with a hook is given and gives shares memory, and versions, with what the caller holds."""
+    layer = nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda module, grads_in, grads_out: None)
+    x = tinytorch.ones(1, 2, requires_grad=True) * 1.0
+    y = layer(x)
+    x.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("result", [[(), {}], ((),), 3], ids=str)
+def test_what_a_pre_hook_may_not_return(result: Any) -> None:
+    layer = nn.Linear(1, 1)
+    layer.register_forward_pre_hook(lambda m, args, kwargs: result, with_kwargs=True)
+    with pytest.raises(RuntimeError, match="forward pre-hook must return None or a tuple"):
+        layer(tinytorch.ones(1, 1))
+
+
+def test_what_hooks_return() -> None:
+    """A pre-hook's single value stands for the only argument; a backward hook's for the only gradient."""
+    layer = nn.Identity()
+    layer.register_forward_pre_hook(lambda m, args: args[0] * 2)
+    layer.register_forward_hook(lambda m, args, output: None)
+    layer.register_full_backward_hook(lambda m, grads_in, grads_out: grads_in[0] * 5)
+    x = tinytorch.ones(2, requires_grad=True)
+    y = layer(x)
+    np.testing.assert_array_equal(y.detach().numpy(), [2.0, 2.0])
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [10.0, 10.0])

@@ -67,3 +67,36 @@ def test_vector_round_trip() -> None:
     np.testing.assert_array_equal(model.bias.grad.numpy(), cotangent.numpy()[6:])
     with pytest.raises(ValueError, match="7 elements for parameters that have 9"):
         vector_to_parameters(tinytorch.zeros(7), model.parameters())
+
+
+def test_norms_by_hand() -> None:
+    """Of every order, of several gradients together; an empty one counts for nothing."""
+    norms = {1.0: 0.6, 2.0: math.sqrt(0.14), 3.0: (0.001 + 0.008 + 0.027) ** (1 / 3), math.inf: 0.3}
+    for norm_type, expected in norms.items():
+        gradients = [_with_gradient([0.1, -0.2]), _with_gradient([]), _with_gradient([-0.3])]
+        assert clip_grad_norm_(gradients, 0.1, norm_type).item() == pytest.approx(expected, rel=1e-6)
+        np.testing.assert_allclose(gradients[0].grad.numpy(), np.array([0.1, -0.2]) * 0.1 / expected, 1e-4)
+        np.testing.assert_allclose(gradients[2].grad.numpy(), np.array([-0.3]) * 0.1 / expected, 1e-4)
+
+
+def test_gradients_within_the_norm_stay_to_the_bit() -> None:
+    for max_norm in (5.1, 7.0, 1e6, math.inf):
+        parameter = _with_gradient([3.0, 4.0])
+        version = parameter.grad._version
+        clip_grad_norm_(parameter, max_norm)
+        assert parameter.grad.tolist() == [3.0, 4.0] and parameter.grad._version == version
+    clip_grad_norm_(parameter, 4.9)
+    assert parameter.grad.tolist() != [3.0, 4.0] and parameter.grad._version > version
+
+
+@pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16])
+def test_clipping_16_bits(dtype: object) -> None:
+    """Alone and beside other dtypes; the norm is computed wider: a square of 300 is beyond float16."""
+    half, single = nn.Parameter(tinytorch.zeros(2, dtype=dtype)), _with_gradient([400.0])
+    half.grad = tinytorch.tensor([300.0, 0.0]).to(dtype)
+    assert clip_grad_norm_([half, single], 250.0).item() == pytest.approx(500.0)
+    assert half.grad.dtype == dtype and single.grad.dtype == np.float32
+    np.testing.assert_allclose(half.grad.float().numpy(), [150.0, 0.0], 1e-2)
+    np.testing.assert_allclose(single.grad.numpy(), [200.0], 1e-5)
+    half.grad = tinytorch.tensor([300.0, 0.0]).to(dtype)
+    assert clip_grad_norm_(half, 1e9).item() == pytest.approx(300.0, rel=1e-2)

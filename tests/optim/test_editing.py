@@ -516,3 +516,32 @@ def test_names() -> None:
     saved["param_groups"][0]["param_names"] = ["x", "y"]
     plain.load_state_dict(saved), named.load_state_dict(saved)
     assert plain.param_groups[0]["param_names"] == named.param_groups[0]["param_names"] == ["x", "y"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_state_edited_in_one_of_several_batches(place: int) -> None:
+    """Parameters of other dtypes and kinds of step are gathered apart: each batch is looked at."""
+    params = [nn.Parameter(tinytorch.zeros(2, dtype=dtype)) for dtype in (tinytorch.float32, tinytorch.float64)]
+    params.append(nn.Parameter(tinytorch.zeros(2)))
+    optimizer = _adam([{"params": params[:2]}, {"params": params[2:], "amsgrad": True}])
+    for p in params:
+        p.grad = tinytorch.ones(2, dtype=p.dtype)
+    for _ in range(2):
+        optimizer.step()
+    optimizer.state[params[place]] = {}
+    optimizer.step()
+    assert [optimizer.state[p]["step"].item() for p in params] == [1 if i == place else 3 for i in range(3)]
+
+
+def test_replaced_groups_among_others() -> None:
+    params = [nn.Parameter(_zeros(1)) for _ in range(3)]
+    optimizer = _adam([{"params": [p]} for p in params])
+    for p in params:
+        p.grad = _zeros(1) + 1.0
+    optimizer.step()
+    for i in range(3):
+        before = [p.item() for p in params]
+        optimizer.param_groups[i] = {**optimizer.param_groups[i], "lr": 0.0}
+        optimizer.step()
+        moved = [p.item() != b for p, b in zip(params, before, strict=True)]
+        assert moved == [j > i for j in range(3)]

@@ -319,6 +319,26 @@ def test_groups_have_their_own_rates() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.0, 0.0, 0.0]  # the new one's too
 
 
+def test_groups_that_a_schedule_does_not_know() -> None:
+    """Where it needs the initial rates, a group that joined later is an error, not one that is passed over."""
+    schedules = [LambdaLR(_optimizer(), lambda step: 1.0), Cosine(_optimizer(), 1)]
+    _train(schedules[1].optimizer, schedules[1])  # next comes the way up, by what the first rate says
+    for schedule in schedules:
+        schedule.optimizer.step()
+        schedule.optimizer.add_param_group({"params": [nn.Parameter(tinytorch.zeros(1))]})
+        with pytest.raises(ValueError, match="shorter"):
+            schedule.step()
+
+    class Few(LRScheduler):
+        def get_lr(self) -> list[Any]:
+            return [0.5]
+
+    optimizer = _optimizer()
+    optimizer.add_param_group({"params": [nn.Parameter(tinytorch.zeros(1))]})
+    with pytest.raises(ValueError, match="shorter"):
+        Few(optimizer)
+
+
 def test_own_schedule() -> None:
     """A subclass in PyTorch's idiom, with and without a closed form."""
 

@@ -322,6 +322,15 @@ def test_memory_that_cannot_be_trained(make: Any) -> None:
 
 
 @each_optimizer
+def test_integers_are_not_trained(make: Any) -> None:
+    p = tinytorch.tensor([1, 2])
+    p.grad = tinytorch.tensor([1, 1])
+    with pytest.raises(TypeError, match="int64"):
+        make([p]).step()
+    assert p.tolist() == [1, 2]
+
+
+@each_optimizer
 @pytest.mark.parametrize(("before", "after"), [((2,), (5,)), ((1,), (5,)), ((2, 3), (3, 2)), ((4,), (2, 2))], ids=str)
 def test_gradient_of_another_shape_is_refused(make: Any, before: Any, after: Any) -> None:
     """Swapping the memory below a gradient must not let a step read past its end, nor spread or reorder it."""

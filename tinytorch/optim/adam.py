@@ -296,8 +296,9 @@ class _Batch:
 def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> None:
     """Check what a step works on; make the state of a parameter's first one, or bring it to the parameter's dtype."""
     array, gradient = param.array, param._grad.array  # type: ignore[union-attr]
-    what = "a parameter"
-    check_memory(array, what)
+    if not param.is_floating_point():
+        raise TypeError(f"Adam and AdamW train floating-point parameters, not {array.dtype}")
+    check_memory(array, "a parameter")
     if (gradient.shape, gradient.dtype) != (array.shape, array.dtype):
         raise RuntimeError(
             f"the gradient of a parameter is {gradient.dtype} {gradient.shape}, the parameter {array.dtype} "
