@@ -177,6 +177,10 @@ class _CheckedTrace(_Notes, Trace):
         self.state.add_all(_from_outside([tensor]))
         return super().enter(tensor)
 
+    def outside(self, array: Any) -> Traced:
+        self.state.add(array)
+        return super().outside(array)
+
     def guard(self, thing: Any, name: str) -> None:
         self.state.add_all(_from_outside([thing]))
         super().guard(thing, name)
@@ -263,6 +267,9 @@ class _Watch(_Notes):
         return tensor.array
 
     def constant(self, array: Any) -> Any:
+        return array
+
+    def outside(self, array: Any) -> Any:
         return array
 
     def seeds(self, gradients: Sequence[Tensor]) -> list[Tensor]:

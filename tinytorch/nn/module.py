@@ -347,6 +347,8 @@ class Module:
     # Hooks
 
     def _add_hook(self, hook: Hook) -> RemovableHandle:
+        if mode.tape is not None:
+            mode.tape.guard_list(self._hooks)
         self._hooks.append(hook)
         return RemovableHandle(self._hooks, hook)
 
