@@ -1,4 +1,4 @@
-"""`compile(check=True)`: what compiled functions do is compared with what they do as written, differences are placed."""
+"""`compile(check=True)`: compiled and as written is compared, and the first operation that differs is found."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_an_operation_that_differs_is_named() -> None:
     assert compiled(torch.tensor([1.0, 3.0])).item() == 50
     with pytest.raises(
         RuntimeError,
-        match=r"<lambda> differs from what it is as written: result\[0\], float32 \(\), by up to 24 in 1 of 1 elements. "
-        r"The first difference is at operation 2 of 4, in what _Baked gives: \[0\], float32 \(2,\), by up to 16 in 2 of",
+        match=r"<lambda> differs from what it is as written: result\[0\], float32 \(\), by up to 24 in 1 of 1 elements"
+        r". The first difference is at operation 2 of 4, in what _Baked gives: \[0\], float32 \(2,\), by up to 16 in 2",
     ):
         compiled(torch.tensor([3.0, 1.5]) * 0 + torch.tensor([2.0, 4.0]))
 
@@ -144,7 +144,7 @@ def test_a_step_that_raises_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation_program.Program, "record", faulty)
     compiled = torch.compile(lambda x: (x * 2).sum(), check=True)
     compiled(torch.ones(2))
-    with pytest.raises(RuntimeError, match=r"raises ZeroDivisionError .*it does not raise\. Operation 2 of 2 raises Zero"):
+    with pytest.raises(RuntimeError, match=r"it raises Zero.*it does not raise\. Operation 2 of 2 raises Zero"):
         compiled(torch.ones(2))
 
 
@@ -153,13 +153,13 @@ def test_what_python_chooses_otherwise_is_found() -> None:
     compiled = torch.compile(lambda x: torch.tanh(x * factors[0]), check=True)
     compiled(torch.ones(2))
     factors[0] = 3.0
-    with pytest.raises(RuntimeError, match=r"at operation 1 of 2, in what Mul is given: \[1\], float32 \(\), by up to 1 in"):
+    with pytest.raises(RuntimeError, match=r"operation 1 of 2, in what Mul is given: \[1\], float32 \(\), by up to 1"):
         compiled(torch.ones(2))
     chosen = [True]
     other = torch.compile(lambda x: x.exp() if chosen[0] else x.sin().sum(), check=True)
     other(torch.ones(2))
     chosen[0] = False
-    with pytest.raises(RuntimeError, match=r"Operation 1 of 1 is another: .* what Exp is given, as written what Sin is"):
+    with pytest.raises(RuntimeError, match=r"Operation 1 of 1 is another: .*Exp is given, as written what Sin is"):
         other(torch.ones(2))
     longer = torch.compile(lambda x: x.exp() if chosen[0] else x.exp().exp(), check=True)
     longer(torch.ones(2))
@@ -183,7 +183,7 @@ def test_state_that_differs_is_found() -> None:
 
     compiled = torch.compile(step, check=True)
     compiled(torch.ones(2))
-    with pytest.raises(RuntimeError, match=r"as written: list\[0\], .*SGD\.step gives: .*\['lr'\] is 0\.0, as written 0\.1"):
+    with pytest.raises(RuntimeError, match=r"SGD\.step gives: .*\['lr'\] is 0\.0, as written 0\.1"):
         compiled(torch.ones(2))
 
 

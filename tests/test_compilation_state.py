@@ -943,6 +943,110 @@ def a_choice_by_the_values_of_captured_tensors() -> World:
     return (lambda x: x if torch.equal(kept, torch.ones(3)) else -x), three, nothing
 
 
+@refused("registers a hook")
+def a_hook_of_a_module_that_is_registered_inside() -> World:
+    layer = nn.Linear(3, 2)
+
+    def step(x: Any) -> Any:
+        layer.register_forward_hook(lambda module, args, output: output * 2)
+        return layer(x)
+
+    return step, three, nothing
+
+
+@same
+def a_function_of_the_users_own() -> World:
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x * x * x
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return g * 3 * x * x
+
+    w = parameter()
+
+    def step(x: Any) -> Any:
+        (gradient,) = torch.autograd.grad((Cube.apply(w) * x).sum(), w, create_graph=True)
+        (gradient * x).sum().backward()
+        with torch.no_grad():
+            w.mul_(1.1)
+        return Cube.apply(x), gradient
+
+    return step, three, lambda *_: (w, w.grad)
+
+
+@same
+def arrays_of_numpy_that_are_there_before() -> World:
+    kept = np.zeros(3, np.float32)
+
+    def step(x: Any) -> Any:
+        torch.from_numpy(kept).add_(x)
+        torch.as_tensor(kept[1:]).mul_(2)
+        return torch.from_numpy(kept) * 1
+
+    return step, three, lambda *_: kept.tolist()
+
+
+@same
+def tensors_of_numbers_that_are_written_to() -> World:
+    def step(x: Any) -> Any:
+        own = torch.Tensor([0.0, 1.0, 2.0]).add_(x)
+        new = torch.tensor(np.ones(3, np.float32)).requires_grad_()
+        given = torch.from_numpy(np.ones(3, np.float32)).requires_grad_()
+        (new * given * x).sum().backward()
+        leaves = [x.clone().requires_grad_() for _ in range(2)]
+        zeros = torch.autograd.grad((leaves[0] * 2).sum(), leaves, materialize_grads=True)[1]
+        return own, new.grad, given.grad, zeros.add_(x)
+
+    return step, three, nothing
+
+
+@same
+def a_hook_that_writes_into_the_gradient_that_backward_starts_from() -> World:
+    def step(x: Any) -> Any:
+        y = x.sum().detach().requires_grad_()
+        z = y.view(())
+        z.register_hook(lambda g: g.add_(1).sum())
+        z.backward()
+        return y.grad
+
+    return step, three, nothing
+
+
+@same
+def a_tensor_that_is_a_leaf_only_inside() -> World:
+    kept = torch.ones(3)
+
+    def step(x: Any) -> Any:
+        kept.requires_grad_(True)
+        (kept * x).sum().backward()
+        gradient = kept.grad * 1
+        kept.requires_grad_(False)
+        kept.grad = None
+        return gradient
+
+    return step, three, lambda *_: (kept.requires_grad, kept.grad)
+
+
+MADE_OF_ARRAYS: dict[str, Callable[[Any], Any]] = {
+    "written": lambda x: torch.Tensor(np.zeros(3, np.float32)).add_(x) * 1,
+    "an array written": lambda x: torch.from_numpy(np.zeros(3, np.float32)).add_(x) * 1,
+    "a view written": lambda x: torch.from_numpy(np.zeros((2, 3), np.float32)[1:]).add_(x) * 1,
+    "a leaf": lambda x: (torch.Tensor(np.ones(3, np.float32)).requires_grad_() * x).sum().backward(),
+}
+
+
+@pytest.mark.parametrize("name", MADE_OF_ARRAYS)
+def test_what_is_made_inside_of_an_array_and_changes_is_refused(name: str) -> None:
+    """The array would be the same at each call, with what the last one left in it."""
+    with pytest.raises(NotTraceable, match=r"makes a .*float32 \(.*3.*\), of a NumPy array"):
+        torch.compile(MADE_OF_ARRAYS[name])(torch.ones(3))
+
+
 # ---------------------------------------------------------------------- hooks
 
 
@@ -1138,6 +1242,23 @@ def test_refused(make: Callable[[], World], match: str) -> None:
     with pytest.raises(NotTraceable, match=match):
         history(make, compiled=True)
     torch.ones(3).sum().item()  # nothing is being traced any more
+
+
+def test_a_call_from_within_is_made_as_it_is_written() -> None:
+    """By a hook, which is called while the program runs, whose memory is in use then."""
+    w, seen = parameter(), []
+
+    def function(x: Any) -> Any:
+        y = (x * 2).exp()
+        if x.shape == (3,):
+            (w * y).sum().backward()
+        return y.sum()
+
+    compiled = torch.compile(function)
+    w.register_hook(lambda g: seen.append(compiled(torch.full((2,), len(seen) * 1.0)).item()))
+    for k in range(3):
+        assert compiled(torch.full((3,), k * 0.5)).item() == function(torch.full((3,), k * 0.5)).item()
+    assert seen[::2] == [(torch.full((2,), k * 2.0) * 2).exp().sum().item() for k in range(3)]
 
 
 def test_what_is_refused_leaves_no_history_outside() -> None:

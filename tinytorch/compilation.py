@@ -65,6 +65,7 @@ def compile(function: Callable[..., Any] | None = None, *, check: bool = False) 
     written = function
     programs: list[tuple[Any, Program]] = []  # the last used one first
     lock = threading.RLock()  # a program has one memory: calls from several threads take turns
+    busy = False
     whole: list[str] = []
 
     @functools.wraps(written, updated=())
@@ -73,28 +74,38 @@ def compile(function: Callable[..., Any] | None = None, *, check: bool = False) 
             return written(*args, **params)
         tensors: list[Tensor] = []
         key = structure((args, params), tensors, {}), mode.grad, mode.unfold, *_settings()
+        nonlocal busy
         with lock:
-            program = None
-            for place, (known, candidate) in enumerate(programs):
-                if known == key and candidate.fits(tensors):
-                    if place:
-                        programs.insert(0, programs.pop(place))
-                    program = candidate
-                    break
-            if program is not None and not check:
-                return program.run(tensors)
-            traced = program is None
-            apart = traced and any([known == key and not candidate.trace.written for known, candidate in programs])
-            if check:
-                program, results = checked_call(written, program, args, params, tensors, apart)
-            else:
-                program = Program(Trace(tensors, apart))
-                results = program.record(written, args, params, tensors)
-            if traced:
-                whole.extend(program.trace.whole)
-                programs.insert(0, (key, program))
-                del programs[_PROGRAMS:]
-            return results
+            if busy:  # a call from within, by a hook
+                return written(*args, **params)
+            busy = True
+            try:
+                return call(key, tensors, args, params)
+            finally:
+                busy = False
+
+    def call(key: Any, tensors: list[Tensor], args: Any, params: Any) -> Any:
+        program = None
+        for place, (known, candidate) in enumerate(programs):
+            if known == key and candidate.fits(tensors):
+                if place:
+                    programs.insert(0, programs.pop(place))
+                program = candidate
+                break
+        if program is not None and not check:
+            return program.run(tensors)
+        traced = program is None
+        apart = traced and any([known == key and not candidate.trace.written for known, candidate in programs])
+        if check:
+            program, results = checked_call(written, program, args, params, tensors, apart)
+        else:
+            program = Program(Trace(tensors, apart))
+            results = program.record(written, args, params, tensors)
+        if traced:
+            whole.extend(program.trace.whole)
+            programs.insert(0, (key, program))
+            del programs[_PROGRAMS:]
+        return results
 
     compiled.whole = whole  # type: ignore[attr-defined]
     return compiled

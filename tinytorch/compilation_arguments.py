@@ -63,6 +63,11 @@ def tensors_in(value: Any) -> list[Tensor]:
     return found
 
 
+def is_traced(thing: Any) -> bool:
+    """Whether it is a Tensor that a function which is being traced has made."""
+    return isinstance(thing, Tensor) and type(thing.array) is Traced  # type: ignore[comparison-overlap]
+
+
 def check_unchanged(value: Any, copy: Any, tensor_of: Callable[[Tensor], Tensor]) -> None:
     """NotTraceable if a function has put anything else into the lists and dictionaries that it was given."""
     if isinstance(value, Tensor):
@@ -227,6 +232,17 @@ class Mirror:
             view._base = self.outside if self.outside._base is None else self.outside._base
             _with_version(view, self.outside._counter)
         return view
+
+
+def written(mirrors: Sequence[Mirror]) -> list[tuple[Mirror, int]]:
+    """Those that were written to, with the rise of their versions, which several may have in common."""
+    counted: set[int] = set()
+    result = []
+    for mirror in {id(mirror): mirror for mirror in mirrors}.values():
+        if mirror.written():
+            result.append((mirror, 0 if id(mirror.tensor._counter) in counted else mirror.rise()))
+            counted.add(id(mirror.tensor._counter))
+    return result
 
 
 def _with_version(view: Tensor, counter: list[int]) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter, eq, is_
 from typing import Any
 
 import numpy as np
 
-from .compilation_arguments import Results, check_unchanged, owner, rebuilt, sharing
-from .compilation_trace import SHARES_MEMORY, Trace
+from .compilation_arguments import Results, check_unchanged, rebuilt, sharing
+from .compilation_outside import SHARES_MEMORY
+from .compilation_trace import Trace
 from .kernels.traced import NotTraceable
 from .modes import mode
 from .tensor import Tensor
@@ -32,12 +32,8 @@ class Program:
                 check_unchanged((args, params), given, trace.stand_in)
                 self._results = Results(result, trace.mirrors_by_memory())
                 trace.finish()
-        finally:  # also what was left by a function that raises is wrong then
-            self._check_apart(tensors)
-            trace.check_histories()
-            shared = trace.written and trace.pattern != sharing([tensor.array for tensor in tensors])
-            if shared or trace.changed_meanwhile:
-                raise NotTraceable(SHARES_MEMORY)
+        finally:
+            trace.check(tensors)
         results = self._results()
         del given, result
         self.steps = trace.close()
@@ -46,14 +42,7 @@ class Program:
     def fits(self, tensors: Sequence[Tensor]) -> bool:
         """Whether arguments and the state outside are what the trace took for granted."""
         trace = self.trace
-        for name, (things, values) in trace.guards.items():
-            if not all(map(is_, map(attrgetter(name), things), values)):
-                return False
-        if not all(map(eq, *trace.lists)):
-            return False
-        if any([leaf._grad is not None for leaf in trace.without_grad]):
-            return False
-        if any([leaf._grad is None for leaf in trace.with_grad]):
+        if not trace.surroundings.is_as_it_was():
             return False
         if not trace.written and not trace.pattern:
             return True
@@ -78,7 +67,7 @@ class Program:
                 raise NotTraceable(SHARES_MEMORY)
             for mirror, rise in trace.written:
                 mirror.store(rise)
-        for thing, name, value in trace.changes:
+        for thing, name, value in trace.surroundings.changes:
             setattr(thing, name, value)
         results = self._results()
         for mirror in trace.outsiders:
@@ -88,29 +77,15 @@ class Program:
     def load(self, tensors: Sequence[Tensor]) -> None:
         """Bring the arguments to where the steps look for them."""
         trace = self.trace
-        if trace.sensitive:
-            self._check_apart(tensors)
-        if trace.leaves:
-            self._check_apart_from_gradients(tensors)
+        surroundings = trace.surroundings
+        if surroundings.sensitive:
+            surroundings.check_apart(tensors)
+        if surroundings.leaves:
+            surroundings.check_apart_from_gradients(tensors)
         for mirror in trace.outsiders:
             mirror.outside = None
         for mirror, tensor in zip(trace.inputs, tensors):  # noqa: B905 - as many, by the key; strict costs time
             mirror.outside = tensor
             np.copyto(mirror.array, tensor.array)
-        for counter, rise in trace.rises:
+        for counter, rise in surroundings.rises:
             counter[0] += rise
-
-    def _check_apart(self, tensors: Sequence[Tensor]) -> None:
-        """NotTraceable where an argument lies in memory that changes while its copy would not, or the other way."""
-        for tensor in tensors:
-            for array in self.trace.sensitive.get(id(owner(tensor.array)), ()):
-                if np.may_share_memory(array, tensor.array):
-                    raise NotTraceable(SHARES_MEMORY)
-
-    def _check_apart_from_gradients(self, tensors: Sequence[Tensor]) -> None:
-        present = [leaf._grad.array for leaf in self.trace.leaves if leaf._grad is not None]
-        if present and tensors:
-            owners = {id(owner(tensor.array)) for tensor in tensors}
-            for array in present:
-                if id(array if array.base is None else array.base) in owners:
-                    raise NotTraceable(SHARES_MEMORY)

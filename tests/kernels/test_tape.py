@@ -99,6 +99,7 @@ def found(result: Any) -> list[Any]:
     return [] if result is None else [result.value if type(result) is Traced else np.asarray(result)]
 
 
+@pytest.mark.filterwarnings("ignore:'where' used without 'out'")
 @pytest.mark.parametrize("name", [*UFUNCS, *[f"method {name}" for name in METHODS]])
 def test_is_done_again_to_other_numbers(name: str) -> None:
     function = UFUNCS[name] if name in UFUNCS else METHODS[name.removeprefix("method ")]

@@ -157,7 +157,11 @@ class Tape:
         """Which argument a result is a view of."""
         for arg in args:
             if type(arg) is Traced:
-                if np.may_share_memory(arg.value, result):
+                # Without elements, arrays share no memory; but a view is a view.
+                base = None if result.size else result.base
+                if np.may_share_memory(arg.value, result) or (
+                    base is not None and (base is arg.value or base is arg.value.base)
+                ):
                     return arg
             elif isinstance(arg, (tuple, list)):
                 owner = self._owner(arg, result)

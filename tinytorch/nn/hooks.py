@@ -30,6 +30,8 @@ class Hooked:
     _hooks: list[Hook]
 
     def _add_hook(self, hook: Hook, prepend: bool) -> RemovableHandle:
+        if mode.tape is not None:
+            mode.tape.guard_list(self._hooks)
         self._hooks.insert(0 if prepend else len(self._hooks), hook)
         return RemovableHandle(self._hooks, hook)
 

@@ -275,7 +275,8 @@ class Module(Hooked):
 
         Values are Tensors or ndarrays. With `assign` they take the place of the parameters and buffers instead, with
         their own dtypes and memory; whether a parameter requires grad stays. Raises RuntimeError, and loads nothing,
-        if a shape differs, memory must not be written, or, when strict, if a name is missing or unexpected; the message lists every such name.
+        if a shape differs, memory must not be written, or, when strict, if a name is missing or unexpected; the message
+        lists every such name.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
