@@ -87,6 +87,21 @@ def test_unused_inputs() -> None:
         torch.autograd.grad(y, [x], allow_unused=False, materialize_grads=True)
 
 
+def test_allow_unused_may_be_said_out_loud() -> None:
+    x = leaf(1.0)
+    assert values(torch.autograd.grad(x * 2, x, allow_unused=False)[0]) == [2.0]
+
+
+def test_inputs_that_are_results_retain_their_gradient_and_it_counts_once() -> None:
+    x = leaf(1.0, 2.0)
+    y, z = x * 3, x * 5
+    y.retain_grad()
+    (y * z).sum().backward(inputs=[y, z], retain_graph=True)
+    assert values(y.grad) == [5.0, 10.0] and values(z.grad) == [3.0, 6.0] and x.grad is None and z.retains_grad
+    (y + z).sum().backward()
+    assert values(y.grad) == [6.0, 11.0] and values(z.grad) == [4.0, 7.0] and values(x.grad) == [8.0, 8.0]
+
+
 def test_inputs_limits_what_is_accumulated() -> None:
     x, y, seed = leaf(1.0, 2.0), leaf(3.0, 4.0), torch.ones(2, dtype=torch.float64)
     middle = x * y
@@ -225,13 +240,66 @@ def test_hooks_on_outputs_of_an_operation_with_several() -> None:
 
 @pytest.mark.parametrize(
     ("hook", "error"),
-    ((lambda g: torch.ones(5), RuntimeError), (lambda g: 1.0, TypeError), (lambda g: g.array, TypeError)),
+    (
+        (lambda g: torch.ones(5, dtype=torch.float64), RuntimeError),
+        (lambda g: g.float(), RuntimeError),
+        (lambda g: g.sum(), RuntimeError),
+        (lambda g: 1.0, TypeError),
+        (lambda g: g.array, TypeError),
+        (lambda g: (g,), TypeError),
+    ),
 )
-def test_hooks_must_return_a_gradient_of_the_same_shape(hook: Any, error: type[Exception]) -> None:
+def test_hooks_must_return_a_gradient_of_the_same_shape_and_dtype(hook: Any, error: type[Exception]) -> None:
     x = leaf(1.0, 2.0)
     x.register_hook(hook)
     with pytest.raises(error):
         x.sum().backward()
+
+
+def test_hooks_of_unused_outputs_are_given_none_and_must_return_none() -> None:
+    x = leaf(1.0, 2.0, 3.0)
+    first, second = x.split([1, 2])
+    seen: list[Any] = []
+    second.register_hook(seen.append)
+    first.sum().backward(retain_graph=True)
+    assert seen == [None] and values(x.grad) == [1.0, 0.0, 0.0]
+    second.register_hook(lambda g: torch.ones(2, dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="has none"):
+        first.sum().backward()
+
+
+def test_hooks_that_come_and_go_while_hooks_run_count_from_the_next_walk_on() -> None:
+    x = leaf(1.0)
+    calls: list[str] = []
+    first = x.register_hook(lambda g: [handle.remove() for handle in (first, second)] and calls.append("first"))
+    second = x.register_hook(lambda g: calls.append("second"))
+    x.register_hook(lambda g: x.register_hook(lambda g: calls.append("new")) and None)
+    y = x * 2
+    y.backward(retain_graph=True)
+    assert calls == ["first", "second"]
+    y.backward()
+    assert calls == ["first", "second", "new"]
+
+
+def test_a_hook_may_walk_another_graph_or_its_own() -> None:
+    x, w = leaf(3.0), leaf(5.0)
+    y = x * x
+    z = y * 2
+    depth = [0]
+
+    def hook(grad: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        depth[0] += 1
+        with torch.enable_grad():
+            (w * w).backward()
+        if depth[0] < 3:
+            z.backward(retain_graph=True)
+        return grad * 10
+
+    y.register_hook(hook)
+    z.backward(retain_graph=True)
+    assert depth == [3] and values(x.grad) == [3 * 2 * 10 * 6.0] and values(w.grad) == [30.0]
+    assert torch.is_grad_enabled()
 
 
 def test_hook_that_raises_leaves_recording_as_it_was() -> None:
@@ -260,6 +328,47 @@ def test_retain_grad() -> None:
     assert values(y.grad) == [10.0, 14.0]
     x.retain_grad()  # does nothing on a leaf
     assert not x.retains_grad
+
+
+def test_retained_gradients_are_those_after_all_hooks_and_add_up_in_new_tensors() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    y.register_hook(lambda g: g * 2)
+    y.retain_grad()
+    y.register_hook(lambda g: g * 5)
+    y.sum().backward(retain_graph=True)
+    first = y.grad
+    assert values(first) == [10.0, 10.0] and values(x.grad) == [30.0, 30.0]
+    torch.autograd.grad(y.sum(), x)
+    assert values(y.grad) == [20.0, 20.0] and values(first) == [10.0, 10.0]
+
+
+def test_grad_gives_what_is_there_after_hooks_only_where_the_walk_ends() -> None:
+    a = leaf(1.0, 2.0)
+    y = a * 3
+    y.register_hook(lambda g: g * 2)
+    z = y.sum()
+    for inputs, expected in (
+        ([y], [[2.0] * 2]),
+        ([y, a], [[1.0] * 2, [6.0] * 2]),
+        ([a, y], [[6.0] * 2, [1.0] * 2]),
+        ([z, y], [1.0, [2.0] * 2]),
+    ):
+        assert [values(g) for g in torch.autograd.grad(z, inputs, retain_graph=True)] == expected
+
+
+def test_the_hooks_of_a_lone_root_run_though_it_leads_nowhere() -> None:
+    x, w = leaf(1.0), leaf(2.0)
+    y = x * 2
+    y.retain_grad()
+    assert torch.autograd.grad(y, w, allow_unused=True) == (None,)
+    assert values(y.grad) == [1.0]
+    first, second = leaf(1.0, 2.0).split(1)
+    seen: list[Any] = []
+    first.register_hook(lambda g: seen.append(("first", g)))
+    second.register_hook(lambda g: seen.append(("second", values(g))))
+    second.backward(inputs=[w])
+    assert seen == [("first", None), ("second", [1.0])] and w.grad is None
 
 
 def test_retain_grad_follows_an_in_place_operation_and_hooks_do_not() -> None:
@@ -509,6 +618,140 @@ def test_custom_function_with_wrong_gradients() -> None:
 
     with pytest.raises(RuntimeError, match=r"MisshapenBackward returned a gradient of shape \(3,\).*\(2,\)"):
         Misshapen.apply(x).sum().backward()
+
+
+def function_of(forward: Any, backward: Any = None) -> Any:
+    body = {"forward": staticmethod(forward)} | ({} if backward is None else {"backward": staticmethod(backward)})
+    return type("Mine", (Function,), body)
+
+
+@pytest.mark.parametrize(
+    ("gradients", "message"),
+    (
+        (lambda g: 1.0, "Mine.*float.*expected a Tensor or None"),
+        (lambda g: (1.0, None, None), "Mine.*float as gradient 0"),
+        (lambda g: (g, None, "a"), "Mine.*str as gradient 2"),
+        (lambda g: (g.numpy(), None, None), "Mine.*ndarray as gradient 0"),
+        (lambda g: [g, None, g], "Mine.*list"),
+        (lambda g: (g, g, None), "gradient for argument 1, which is no Tensor"),
+        (lambda g: (g, torch.zeros(5), None), "gradient for argument 1, which is no Tensor"),
+        (lambda g: (g, None), "returned 2 gradients for 3 inputs"),
+        (lambda g: (g, None, g, g), "returned 4 gradients for 3 inputs"),
+        (lambda g: None, "returned 1 gradients for 3 inputs"),
+        (lambda g: (g.sum(), None, None), r"shape \(\) for an input of shape \(2,\)"),
+    ),
+)
+def test_what_backward_must_not_return(gradients: Any, message: str) -> None:
+    mine = function_of(lambda ctx, x, n, y: x * n + y, lambda ctx, g: gradients(g))
+    x = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match=message):
+        mine.apply(x, 5, torch.ones(2, dtype=torch.float64)).sum().backward()
+    assert x.grad is None
+
+
+def test_what_backward_may_return() -> None:
+    for gradients in (
+        lambda g: (g * 5, None, None),
+        lambda g: (g * 5, None, g),
+        lambda g: (g * 5, None, torch.zeros(7)),  # for a constant, which nobody looks at
+        lambda g: (g * 5, None, None, None, None),
+        lambda g: ((g * 5).float(), None, None),
+        lambda g: (g.reshape(1, 2) * 5, None, None),
+    ):
+        mine = function_of(lambda ctx, x, n, y: x * n + y, lambda ctx, g, gradients=gradients: gradients(g))
+        x = leaf(1.0, 2.0)
+        (mine.apply(x, 5, torch.ones(2, dtype=torch.float64)) * x.detach()).sum().backward()
+        assert values(x.grad) == [5.0, 10.0]
+        assert x.grad is not None and x.grad.dtype == torch.float64
+
+
+def test_functions_of_which_a_part_is_missing() -> None:
+    half = function_of(lambda ctx, x: x * 2)
+    assert values(half.apply(leaf(1.0).detach())) == [2.0]
+    y = half.apply(leaf(1.0))
+    with pytest.raises(NotImplementedError, match="Mine has no backward"):
+        y.sum().backward()
+    with pytest.raises(NotImplementedError, match="Other has no forward"):
+        type("Other", (Function,), {}).apply(leaf(1.0))
+
+
+def test_results_that_are_no_tensors_are_handed_through() -> None:
+    seen: list[Any] = []
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        seen.extend(None if g is None else values(g) for g in grads)
+        return grads[1] * 2 + grads[3] * 3
+
+    mine = function_of(lambda ctx, x: ("text", x * 2, None, x * 3, 5), backward)
+    x = leaf(1.0, 2.0)
+    text, a, nothing, b, number = mine.apply(x)
+    assert (text, nothing, number) == ("text", None, 5)
+    (a + b * 10).sum().backward()
+    assert seen == [None, [1.0, 1.0], None, [10.0, 10.0], None] and values(x.grad) == [32.0, 32.0]
+    listed = function_of(lambda ctx, x: [x * 2], backward).apply(x)
+    assert type(listed) is list and not listed[0].requires_grad
+
+
+@pytest.mark.parametrize("at", ["argument", "result", "constant"])
+@pytest.mark.parametrize(
+    "saved",
+    [lambda x: x, lambda x: x.reshape(-1), lambda x: x.view(2, 1), lambda x: x.view(2, 1).T, lambda x: x.detach()],
+)
+def test_custom_function_finds_changes_of_views_that_it_saved(saved: Any, at: str) -> None:
+    constant = torch.tensor([3.0, 4.0], dtype=torch.float64)
+
+    def forward(ctx: Any, x: Any) -> Any:
+        y = x * constant
+        ctx.save_for_backward(saved({"argument": x, "result": y, "constant": constant}[at]))
+        return y
+
+    mine = function_of(forward, lambda ctx, g: g * ctx.saved_tensors[0].reshape(-1))
+    x = leaf(1.0, 2.0) * 1
+    y = mine.apply(x)
+    y.sum().backward(retain_graph=True)
+    {"argument": x, "result": y, "constant": constant}[at].detach().add_(1)
+    with pytest.raises(RuntimeError, match=r"MineBackward.*version 1, expected version 0"):
+        y.sum().backward()
+
+
+def test_custom_function_keeps_copies_whatever_happens_to_their_origin() -> None:
+    mine = function_of(
+        lambda ctx, x: ctx.save_for_backward(x.clone()) or x * x, lambda ctx, g: g * 2 * ctx.saved_tensors[0]
+    )
+    root = leaf(1.0, 2.0)
+    x = root * 1
+    y = mine.apply(x)
+    x.mul_(100)
+    y.sum().backward()
+    assert values(root.grad) == [2.0, 4.0]
+
+
+def test_next_functions() -> None:
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    first, second = (x * w).split(1)
+    y = torch.cat([second, leaf(1.0).detach(), x])
+    assert y.grad_fn is not None and first.grad_fn is not None
+    assert y.grad_fn.next_functions == ((second.grad_fn, 1), (None, 0), (x, 0))
+    assert first.grad_fn.next_functions[0][0].next_functions == ((x, 0), (w, 0))
+
+
+def test_errors_of_numpy_become_pytorchs() -> None:
+    class Raising(torch.function.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, error: Exception) -> Any:
+            raise error
+
+    for error, expected in (
+        (np.exceptions.AxisError(3, 2), IndexError),
+        (ValueError("no such shape"), RuntimeError),
+        (KeyError("as it is"), KeyError),
+        (TypeError("as it is"), TypeError),
+    ):
+        with pytest.raises(Exception, match=r"no such shape|as it is|axis 3") as caught:
+            Raising.apply(torch.ones(2, 3), error=error)
+        assert type(caught.value) is expected
+        assert expected not in (IndexError, RuntimeError) or "Raising: " in str(caught.value)
+        assert expected not in (IndexError, RuntimeError) or "float32 (2, 3)" in str(caught.value)
 
 
 def test_custom_function_finds_changes_of_what_it_saved() -> None:

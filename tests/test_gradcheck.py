@@ -152,6 +152,47 @@ def test_hint_of_a_function_that_leaves_the_graph() -> None:
         gradcheck(lambda x: x.detach() * 2, tensor(3))
 
 
+@modes
+def test_hint_of_a_gradient_where_there_is_none(fast_mode: bool) -> None:
+    class Front(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x[:2] * 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return tinytorch.cat([g, g])
+
+    with pytest.raises(GradcheckError, match=r"input 0\[[23]\](.|\n)*The differences are 0, or next to it") as caught:
+        gradcheck(Front.apply, tensor(4), fast_mode=fast_mode)
+    assert "inf" not in str(caught.value)
+
+
+# A fault alone, `f`, beside what is right: in which input it is, and where.
+FAULTS: dict[str, tuple[int, Any]] = {
+    "first input": (0, lambda f, x, y, z: f(x) + RIGHT(y) + RIGHT(z)),
+    "second input": (1, lambda f, x, y, z: RIGHT(x) + f(y) + RIGHT(z)),
+    "last input": (2, lambda f, x, y, z: RIGHT(x) + RIGHT(y) + f(z)),
+    "first output": (0, lambda f, x, y, z: (f(x), RIGHT(y) * RIGHT(z))),
+    "second output": (0, lambda f, x, y, z: (RIGHT(x), RIGHT(y) + f(x) + RIGHT(z))),
+    "last input of the last output": (2, lambda f, x, y, z: (RIGHT(x), RIGHT(y), RIGHT(x) + f(z))),
+}
+
+
+@modes
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_beside_what_is_right(fault: str, fast_mode: bool) -> None:
+    place, function = FAULTS[fault]
+    inputs = tuple(tensor(3, seed=i) for i in range(3))
+    wrong = with_backward(lambda x, g: 2.02 * x * g)
+    with pytest.raises(GradcheckError, match=rf"gradcheck: backward is wrong for input {place} "):
+        gradcheck(lambda *xs: function(wrong, *xs), inputs, fast_mode=fast_mode)
+    cut = with_backward(lambda x, g: 2 * x.detach() * g)  # wrong in the second derivative alone
+    assert gradcheck(lambda *xs: function(cut, *xs), inputs, fast_mode=fast_mode)
+    with pytest.raises(GradcheckError, match=rf"gradgradcheck: backward is wrong for input {place} "):
+        gradgradcheck(lambda *xs: function(cut, *xs), inputs, fast_mode=fast_mode)
+
+
 def test_raise_exception_false_returns_false() -> None:
     assert gradcheck(with_backward(lambda x, g: x * g), tensor(3), raise_exception=False) is False
     assert gradgradcheck(with_backward(lambda x, g: 2 * x.detach() * g), tensor(3), raise_exception=False) is False
@@ -219,6 +260,69 @@ def test_an_output_nobody_uses() -> None:
     assert gradcheck(Two.apply, tensor(3), check_undefined_grad=False)
 
 
+class Forgetful(Function):
+    """x, y -> (2 x, 3 x + 5 y), which forgets one gradient, of the input `at`, where the second output is unused."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, y: Any, at: int) -> Any:
+        ctx.at = at
+        return x * 2, x * 3 + y * 5
+
+    @staticmethod
+    def backward(ctx: Any, g: Any, h: Any) -> Any:
+        return g * 2 + h * 3, h * 5
+
+    def run_backward(self, grads: list[Any]) -> list[Any]:
+        results = super().run_backward(grads)
+        if grads[1] is None:
+            results[self.at] = results[self.at] + 1e-6  # type: ignore[attr-defined]
+        return results
+
+
+@modes
+@pytest.mark.parametrize("at", [0, 1])
+def test_an_unused_output_that_one_of_two_inputs_notices(at: int, fast_mode: bool) -> None:
+    inputs = tensor(3), tensor(3, seed=1)
+    with pytest.raises(GradcheckError, match="when output 0 alone is used"):
+        gradcheck(lambda x, y: Forgetful.apply(x, y, at=at), inputs, fast_mode=fast_mode)
+    assert gradcheck(lambda x, y: Forgetful.apply(x, y, at=at)[1], inputs, fast_mode=fast_mode)
+
+
+@modes
+@pytest.mark.parametrize("dtype", [tinytorch.float32, tinytorch.float16, tinytorch.bfloat16])
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_less_than_float64_inside_is_no_kink(check: Any, dtype: Any, fast_mode: bool) -> None:
+    def narrow(x: Any, w: Any) -> Any:
+        return (x * w).to(dtype).exp().to(tinytorch.float64) + w
+
+    for raise_exception in (True, False):
+        with pytest.raises(GradcheckInputError, match=rf"coarser than float64.*ToBackward0 gives {dtype} \(2, 3\)"):
+            check(narrow, (tensor(2, 3), tensor(3)), fast_mode=fast_mode, raise_exception=raise_exception)
+
+
+@modes
+def test_float32_inside_an_operation_is_no_kink(fast_mode: bool) -> None:
+    class Narrow(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return ctx.save(np.exp(x.astype(np.float32)).astype(np.float64))
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * ctx.saved[0]
+
+    with pytest.raises(GradcheckInputError, match=r"its values scatter by \d(\.\d)?e-0[678] around input 0\["):
+        gradcheck(Narrow.apply, of(0.3, -1.7), fast_mode=fast_mode)
+
+
+def test_float32_that_does_not_depend_on_the_inputs_passes_and_hides_no_mistake() -> None:
+    w = tinytorch.tensor([1.5, 2.5], requires_grad=True)
+    assert gradcheck(lambda x: x * (w * 3).double(), of(1.0, 2.0))
+    wrong = with_backward(lambda x, g: 2.02 * x * g)
+    with pytest.raises(GradcheckError, match="backward is wrong"):
+        gradcheck(lambda x: wrong(x) * (w * 3).double(), of(1.0, 2.0))
+
+
 # ---------------------------------------------------------------------- kinks
 
 
@@ -233,6 +337,33 @@ def test_a_kink_is_named(func: Any, offset: float, fast_mode: bool) -> None:
     with pytest.raises(KinkError, match="has a kink") as caught:
         gradcheck(func, of(1.0, offset, -2.0), fast_mode=fast_mode)
     assert f"input 0[1] = {offset:.6g}, or within 1e-06" in str(caught.value)
+
+
+KINKS: dict[str, Any] = {
+    "relu": lambda x: x.relu(),
+    "abs": lambda x: x.abs(),
+    "clamp": lambda x: x.clamp(-9.0, 0.0),
+    "leaky_relu": lambda x: tinytorch.nn.functional.leaky_relu(x, 0.25),
+    "maximum": lambda x: tinytorch.maximum(x, -x),
+    "abs times": lambda x: x.abs() * x.exp(),
+    "relu squared": lambda x: x.relu() * x.relu(),
+}
+
+
+@modes
+@pytest.mark.parametrize("name", KINKS)
+def test_second_derivatives_at_a_kink_have_nothing_to_compare_with(name: str, fast_mode: bool) -> None:
+    what = "has a kink" if name == "relu squared" else "jumps"
+    with pytest.raises(KinkError, match=rf"gradgradcheck: the gradient of the function {what}") as caught:
+        gradgradcheck(KINKS[name], of(1.0, 0.0, -2.0), fast_mode=fast_mode)
+    assert "input 0[1] = 0, or within 1e-06" in str(caught.value)
+    assert gradgradcheck(KINKS[name], of(1.0, 0.001, -2.0), fast_mode=fast_mode)
+
+
+@modes
+def test_a_symmetric_jump(fast_mode: bool) -> None:
+    with pytest.raises(KinkError, match="gradcheck: the function jumps"):
+        gradcheck(lambda x: x.detach().sign() * x.exp(), of(1.0, 0.0), fast_mode=fast_mode)
 
 
 def test_a_kink_shows_both_slopes() -> None:

@@ -333,6 +333,82 @@ def test_detach_and_data_share_memory_without_history() -> None:
         nonleaf(1.0, 2.0)[1][:1].detach_()
 
 
+def test_data_has_a_version_of_its_own_and_detach_shares_one() -> None:
+    x = torch.ones(3, requires_grad=True)
+    a, b, d = x.data, x.data, x.detach()
+    a[1:].mul_(2)
+    assert (x._version, a._version, b._version, d._version) == (0, 1, 0, 0) and x.tolist() == [1.0, 2.0, 2.0]
+    d.mul_(2)
+    assert (x._version, a._version, b._version, d._version, x.detach()._version) == (1, 1, 0, 1, 1)
+    assert x.data._version == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        lambda w: w.data.clamp_(max=0.5),
+        lambda w: w.data[:1].mul_(0.5),
+        lambda w: w.data.view(1, 1).fill_(0.5),
+        lambda w: setattr(w, "data", w.data.mul_(0.5)),
+        lambda w: setattr(w, "data", w.data * 0.5),
+        lambda w: setattr(w, "data", torch.tensor([0.5])),
+    ),
+)
+def test_what_is_done_through_data_is_not_noticed(change: Any) -> None:
+    """What backward reads of a leaf is what it holds by then, as in PyTorch."""
+    w = torch.ones(1, requires_grad=True)
+    y = (w * w * w).sum()
+    change(w)
+    (g,) = torch.autograd.grad(y, w, create_graph=True)
+    # Of (w w) w the product was saved as it was: 1, plus w (w + w).
+    assert g.tolist() == [1 + 0.5 * (0.5 + 0.5)]
+    assert w.tolist() == [0.5] and w.is_leaf and w.requires_grad and w._version == 0
+
+
+def test_data_given_to_others_than_leaves_or_with_another_shape_is_noticed() -> None:
+    x, y = nonleaf(1.0, 2.0)
+    z = (y * y).sum()
+    y.data = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="input of MulBackward0.*given other data"):
+        z.backward()
+    for other in (torch.zeros(3, dtype=torch.float64), torch.zeros(2), torch.zeros(1, 2, dtype=torch.float64)):
+        x, _ = nonleaf(1.0, 2.0)
+        z = (x * x).sum()
+        x.data = other
+        with pytest.raises(RuntimeError, match="given other data"):
+            z.backward()
+
+
+def test_data_given_to_a_leaf_that_was_changed_before_or_after_is_noticed() -> None:
+    for first, second in ((True, False), (False, True)):
+        w = torch.ones(2, requires_grad=True)
+        y = (w * w).sum()
+        with torch.no_grad():
+            if first:
+                w.add_(1)
+            w.data = torch.zeros(2)
+            if second:
+                w.add_(1)
+        with pytest.raises(RuntimeError, match="version"):
+            y.backward()
+
+
+def test_data_is_a_tensor_and_of_a_floating_dtype_where_gradients_are_wanted() -> None:
+    for make in (lambda: torch.ones(2, requires_grad=True), lambda: torch.ones(2, requires_grad=True) * 2):
+        w = make()
+        for dtype in (torch.int64, torch.uint8, torch.bool):
+            with pytest.raises(RuntimeError, match=f"floating dtype, these are {dtype}"):
+                w.data = torch.ones(2, dtype=dtype)
+        w.data = torch.ones(2, dtype=torch.float16)
+        assert w.dtype == torch.float16 and w.requires_grad
+    x = torch.ones(2)
+    x.data = torch.tensor([1, 2])
+    assert x.dtype == torch.int64
+    for refused in ([1.0, 2.0], 3.0, np.ones(2), None):
+        with pytest.raises(TypeError, match="data must be a Tensor"):
+            x.data = refused  # type: ignore[assignment]
+
+
 VIEWS = (
     lambda x: x[0],
     lambda x: x[1, 2],
@@ -539,6 +615,244 @@ def test_in_place_operations_on_views() -> None:
     buffer[0] += 3
     buffer[:, 1] *= 2
     assert buffer.tolist() == [[3.0, 6.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "write",
+    (
+        lambda v: v.mul_(2),
+        lambda v: v.zero_(),
+        lambda v: v.copy_(torch.ones(1)),
+        lambda v: v.normal_(),
+        lambda v: v.__setitem__(0, 7.0),
+        lambda v: v.__setitem__(..., torch.ones(1, dtype=torch.float64)),
+        lambda v: v[:1].view(1).add_(1),
+    ),
+)
+def test_a_view_from_under_no_grad_is_not_written_with_recording_on(write: Any) -> None:
+    _, base = nonleaf(1.0, 2.0)
+    with torch.no_grad():
+        view, inner = base[:1], base.view(2)
+    for v in (view, inner[:1]):
+        with pytest.raises(RuntimeError, match=r"created in no_grad mode.*modified inplace with grad mode enabled"):
+            write(v)
+    assert base.tolist() == [1.0, 2.0] and base._version == 0
+    with torch.no_grad():
+        write(view)
+    assert base._version >= 1
+
+
+def test_views_of_a_leaf_are_written_under_no_grad_only() -> None:
+    leaf = torch.zeros(2)
+    before = leaf[:1]
+    leaf.requires_grad_()
+    with torch.no_grad():
+        under = leaf[:1]
+    for view in (before, under, leaf[:1], leaf.T[:1]):
+        for write in (lambda v: v.add_(1), lambda v: v.__setitem__(0, 1.0), lambda v: v.fill_(torch.ones(()))):
+            with pytest.raises(RuntimeError, match="a view of a leaf Tensor that requires grad"):
+                write(view)
+    leaf.detach()[:1].add_(1)
+    leaf.data[:1].add_(1)
+    with torch.no_grad():
+        before.add_(1)
+    assert leaf.tolist() == [3.0, 0.0]
+
+
+def test_a_view_without_the_history_of_its_base_is_refused_once_its_memory_has_changed() -> None:
+    base = torch.zeros(2)
+    view = base[:1]
+    with torch.no_grad():
+        base.add_(1)
+    assert (view * 2).tolist() == [2.0]
+    base.requires_grad_()
+    for use in (lambda: view * 2, lambda: view.add_(1), lambda: view[0], lambda: torch.cat([view, view])):
+        with pytest.raises(RuntimeError, match="Take the view again"):
+            use()
+    with torch.no_grad():
+        assert (view * 2).tolist() == [2.0]
+    (base[:1] * 2).sum().backward()
+    assert base.grad is not None and base.grad.tolist() == [2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "use",
+    (
+        lambda v: v.register_hook(print),
+        lambda v: v.retain_grad(),
+        lambda v: torch.autograd.grad(v.sum(), v),
+        lambda v: (torch.ones(1, requires_grad=True) * 2).sum().backward(inputs=[v]),
+        lambda v: Doubled.apply(v),
+        lambda v: nn.functional.gelu(v),
+        lambda v: torch.nn.functional.layer_norm(torch.ones(2, 1, dtype=torch.float64), (1,), v),
+        lambda v: torch.ones(1, dtype=torch.float64).copy_(v),
+        lambda v: torch.ones(2, dtype=torch.float64).__setitem__(0, v),
+    ),
+)
+def test_every_use_of_a_view_that_is_older_than_its_base_is_refused(use: Any) -> None:
+    for history in (True, False):
+        x, recorded = nonleaf(1.0, 2.0)
+        base = recorded if history else torch.zeros(2, dtype=torch.float64)
+        view = base[:1]
+        base.mul_(x)
+        with pytest.raises(RuntimeError, match="Take the view again"):
+            use(view)
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 2
+
+
+WHOLE = (
+    lambda a, b, v: a @ v,
+    lambda a, b, v: v @ b,
+    lambda a, b, v: v @ v,
+    lambda a, b, v: a.mv(v),
+    lambda a, b, v: v.dot(v),
+    lambda a, b, v: torch.stack([a, a]) @ b,
+    lambda a, b, v: torch.einsum("ij,jk->ki", a, b),
+    lambda a, b, v: torch.einsum("ij,j->i", a, v),
+    lambda a, b, v: nn.functional.cross_entropy(a, torch.tensor([0, 1]), reduction="none"),
+    lambda a, b, v: nn.functional.cross_entropy(a.T[None], torch.tensor([[0, 1]]), reduction="none"),
+    lambda a, b, v: nn.functional.nll_loss(a, torch.tensor([0, 1]), reduction="sum"),
+    lambda a, b, v: nn.functional.nll_loss(a, torch.tensor([0, 1]), reduction="none"),
+    lambda a, b, v: a.repeat(1, 1),
+    lambda a, b, v: v[None].repeat(2, 1),
+    lambda a, b, v: v.repeat(1),
+    lambda a, b, v: v.tile(1),
+    lambda a, b, v: a.repeat_interleave(1, 0),
+    lambda a, b, v: v[:1].repeat_interleave(3),
+    lambda a, b, v: v.repeat(0),
+)
+
+
+@pytest.mark.parametrize("call", WHOLE)
+def test_what_has_memory_of_its_own_may_be_written_though_it_took_several_steps(call: Any) -> None:
+    a = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=torch.float64, requires_grad=True)
+    b = (a.detach().T + 1).requires_grad_()
+    v = torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    y = call(a, b, v)
+    before = [t.tolist() for t in (a, b, v)]
+    expected = (y.detach() * 3 + 1).tolist()
+    grads = torch.autograd.grad((y * 3).sum(), [a, b, v], retain_graph=True, materialize_grads=True)
+    y.mul_(3)
+    y += 1
+    assert y.tolist() == expected and [t.tolist() for t in (a, b, v)] == before
+    again = torch.autograd.grad(y.sum(), [a, b, v], materialize_grads=True)
+    for g, h in zip(grads, again, strict=True):
+        np.testing.assert_allclose(g.numpy(), h.numpy())
+    with torch.no_grad():
+        for t in (a, b, v):
+            t.add_(100)
+    assert y.tolist() == expected
+
+
+def test_attention_of_fewer_or_more_than_four_dimensions_is_no_view() -> None:
+    q = torch.ones(2, 3, requires_grad=True)
+    for x in (q, q[None], q[None, None], q[None, None, None]):
+        y = nn.functional.scaled_dot_product_attention(x, x, x)
+        y.mul_(2)
+        assert y.tolist() == (x * 2).tolist()
+
+
+def test_what_is_expanded_to_its_own_size_may_be_written() -> None:
+    x = torch.ones(1, 3)
+    for y in (x.expand(1, 3), x.expand(1, 1, 1, 3), torch.broadcast_to(x, (1, 3)), x.mT.expand(-1, -1)):
+        y.add_(1)
+    assert x.tolist() == [[5.0] * 3]
+    with pytest.raises(RuntimeError, match="expanded"):
+        x.expand(2, 3).add_(1)
+
+
+def test_the_bits_of_a_tensor_are_a_view_of_it() -> None:
+    x, y = nonleaf(1.0, 2.0)
+    z = (y * y).sum()
+    y.view(torch.int64).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+        z.backward()
+
+
+def test_flatten_gives_the_tensor_itself_where_there_is_nothing_to_flatten() -> None:
+    _, x = nonleaf(1.0, 2.0)
+    assert x.flatten() is x and nn.Flatten()(x[None]).shape == (1, 2)
+    x.flatten().mul_(2)
+    assert torch.ones(()).flatten().shape == (1,)
+
+
+def test_whole_overwrites_leave_a_gradient_of_zeros() -> None:
+    for overwrite in (
+        lambda y: y.zero_(),
+        lambda y: y.copy_(torch.ones(2)),
+        lambda y: y.normal_(),
+        lambda y: y.uniform_(),
+        lambda y: y.bernoulli_(),
+    ):
+        x, y = nonleaf(1.0, 2.0)
+        overwrite(y)
+        assert y.requires_grad
+        y.sum().backward()
+        assert x.grad is not None and x.grad.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("other", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_in_place_operations_keep_the_dtype_of_gradients_too(dtype: Any, other: Any) -> None:
+    x = torch.tensor([1.0, 2.0], dtype=dtype, requires_grad=True)
+    w = torch.tensor([3.0, 4.0], dtype=other, requires_grad=True)
+    y, seen = x * 1, []
+    y *= w
+    y.retain_grad()
+    y.register_hook(lambda g: seen.append(g.dtype))
+    y[0] = w[0] * 2
+    (g,) = torch.autograd.grad(y.sum(), y, retain_graph=True)
+    y.sum().backward()
+    assert y.dtype == g.dtype == y.grad.dtype == x.grad.dtype == dtype and seen == [dtype]  # type: ignore[union-attr]
+    assert x.grad.tolist() == [0.0, 4.0] and w.grad.tolist() == [2.0, 2.0]  # type: ignore[union-attr]
+    assert w.grad.dtype == other  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("by", ["optimizer", "module"])
+def test_zero_grad_fills_the_gradient_that_is_there(by: str) -> None:
+    module = nn.Linear(2, 1, bias=False)
+    owner: Any = torch.optim.SGD(module.parameters(), lr=0.1) if by == "optimizer" else module
+    w = module.weight
+    bucket = torch.ones(4, 2)
+    for prepare in (
+        lambda: (w * w).sum().backward(),
+        lambda: (w * w).sum().backward(create_graph=True),
+        lambda: setattr(w, "grad", torch.ones(1, 2, requires_grad=True)),
+        lambda: setattr(w, "grad", bucket[2:3]),
+    ):
+        w.grad = None
+        prepare()
+        gradient: Any = w.grad
+        version = gradient._version
+        owner.zero_grad(set_to_none=False)
+        assert w.grad is gradient and gradient.tolist() == [[0.0, 0.0]] and gradient._version == version + 1
+        assert gradient.is_leaf and not gradient.requires_grad
+        (w * 3).sum().backward()
+        assert w.grad is gradient and gradient.tolist() == [[3.0, 3.0]]
+    assert bucket.tolist() == [[1.0, 1.0], [1.0, 1.0], [3.0, 3.0], [1.0, 1.0]]
+    owner.zero_grad()
+    assert w.grad is None
+    owner.zero_grad(set_to_none=False)
+    assert w.grad is None
+
+
+def test_a_leaf_that_has_become_a_result_takes_no_gradient() -> None:
+    x, w = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    y = x * 2
+    x.requires_grad_(False)
+    x.mul_(w)
+    with pytest.raises(RuntimeError, match="has a history of its own now"):
+        y.sum().backward()
+    assert x.grad is None
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import types
 import weakref
@@ -374,6 +376,102 @@ def test_grad_runs_only_what_leads_to_its_inputs() -> None:
     b.register_hook(lambda g: ran.append("b"))
     torch.autograd.grad(a * b, x)
     assert ran == ["a"]
+
+
+def test_grad_stops_where_its_inputs_are_and_backward_runs_them() -> None:
+    ran: list[str] = []
+
+    class Noting(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, name: str) -> Any:
+            ctx.label = name
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            ran.append(ctx.label)
+            return grad * 2, None
+
+    x = torch.ones(1, requires_grad=True)
+    a = Noting.apply(x, "a")
+    b = Noting.apply(a, "b")
+    for run, expected in (
+        (lambda: torch.autograd.grad(b, a, retain_graph=True), "b"),
+        (lambda: torch.autograd.grad(b, b, retain_graph=True), ""),
+        (lambda: torch.autograd.grad(b, [x], retain_graph=True), "ba"),
+        (lambda: torch.autograd.grad(b, [a, x], retain_graph=True), "ba"),
+        (lambda: b.backward(inputs=[a], retain_graph=True), "ba"),
+        (lambda: b.backward(inputs=[b], retain_graph=True), "b"),
+        (lambda: b.backward(inputs=[x], retain_graph=True), "ba"),
+    ):
+        run()
+        assert "".join(ran) == expected
+        ran.clear()
+    assert x.grad is not None and x.grad.tolist() == [4.0]
+
+
+def test_what_is_not_on_the_way_is_neither_run_nor_freed() -> None:
+    x, y = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    a, b = x.exp(), y.exp()
+    z = (a + b).sum()
+    z.backward(inputs=[x])
+    with pytest.raises(RuntimeError, match="ExpBackward0 has already freed"):
+        torch.autograd.grad(a.sum(), x)
+    assert torch.autograd.grad(b.sum(), y)[0].tolist() == b.tolist() and y.grad is None
+
+
+def test_a_walk_that_raises_leaves_nothing_behind(no_collector: None) -> None:
+    x, w = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    y = x * w
+    z = y.exp()
+    fail = [True]
+
+    def hook(grad: Any) -> None:
+        if fail:
+            raise KeyError("hook")
+
+    y.register_hook(hook)
+    for create_graph in (False, True):
+        with pytest.raises(KeyError, match="hook"):
+            z.sum().backward(retain_graph=True, create_graph=create_graph)
+        assert torch.is_grad_enabled() and x.grad is None and w.grad is None
+    fail.clear()
+    z.sum().backward()
+    assert x.grad is not None and x.grad.tolist() == w.grad.tolist() == z.tolist()  # type: ignore[union-attr]
+    array = weakref.ref(z.array)
+    del z
+    assert array() is None
+
+
+@pytest.mark.parametrize("retained", [False, True])
+def test_threads_that_add_to_one_gradient_take_turns(retained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and writing lie apart here, so that the others run in between."""
+
+    def slow_add(a: Any, b: Any, out: Any) -> None:
+        total = a + b
+        time.sleep(0.001)
+        out[...] = total
+
+    module = importlib.import_module("tinytorch.tensor")
+    monkeypatch.setattr(module, "add", slow_add)
+    monkeypatch.setattr(module, "is_exclusive", lambda grad: bool(time.sleep(0.001)))
+    monkeypatch.setattr(torch.Tensor, "clone", lambda grad: time.sleep(0.001) or grad * 1)
+    x = torch.zeros(3, requires_grad=True)
+    y = x * 2
+    if retained:
+        y.retain_grad()
+
+    def run() -> None:
+        for _ in range(5):
+            y.backward(torch.ones(3), retain_graph=True)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert x.grad is not None and x.grad.tolist() == [40.0] * 3
+    assert y.grad is None if not retained else y.grad.tolist() == [20.0] * 3  # type: ignore[union-attr]
 
 
 def test_threads_may_walk_graphs_of_their_own() -> None:

@@ -37,7 +37,7 @@ from .gradcheck_report import (
 )
 from .ops.common import is_tensor, wrap
 from .tensor import Tensor
-from .walk import walk
+from .walk import topological_order, walk
 
 __all__ = ["GradcheckError", "GradcheckInputError", "KinkError", "gradcheck", "gradgradcheck"]
 
@@ -179,6 +179,15 @@ class _Point:
                         "Call .clone() on one of them"
                     )
 
+    def coarse(self) -> str | None:
+        """A step on the way from the inputs to the outputs that is not in float64."""
+        nodes = topological_order([y.edge[0] for y in self.outputs], frozenset(x.edge[0] for _, x in self.wanted))
+        for node in nodes:
+            for shape, dtype in node.metadata:
+                if is_floating(dtype) and dtype != float64:
+                    return f"{node.name()} gives {dtype} {shape}"
+        return None
+
     def slope(self, x: Tensor, v: Array) -> Array:
         """J v, by the central difference."""
         h = self.tolerances.eps
@@ -204,6 +213,7 @@ class _Point:
             self.row_name if c is None else lambda row: "(c . outputs)",
             float(np.abs(self.value).max(initial=0)),
             any(y.requires_grad for y in self.outputs),
+            self.coarse,
         )
         judge(comparison, self.tolerances)
 

@@ -56,6 +56,7 @@ class Comparison(NamedTuple):
     row_name: Callable[[int], str]
     magnitude: float  # of the outputs
     recorded: bool  # whether an output requires grad
+    coarse: Callable[[], str | None]  # what lies between input and outputs and is not in float64
 
     def place(self, column: int) -> str:
         """The name of x_j."""
@@ -82,6 +83,7 @@ def judge(c: Comparison, tolerances: Tolerances) -> None:
     wrong = excess > 1
     if not wrong.any():
         return
+    _check_precision(c, *_largest(excess, wrong), tolerances.eps)
     below, above, kinks = np.zeros_like(excess), np.zeros_like(excess), np.zeros_like(wrong)
     for j in np.flatnonzero(wrong.any(axis=0)):
         below[:, j], above[:, j], kinks[:, j] = _one_sided(c, int(j), tolerances)
@@ -97,39 +99,63 @@ def _largest(values: Array, among: Array) -> tuple[int, int]:
     return int(row), int(column)
 
 
+def _check_precision(c: Comparison, row: int, column: int, eps: float) -> None:
+    """Raise if the differences are noise, because float32 or less is at work somewhere inside the function.
+
+    The fourth difference of five values along x_j is next to nothing on a smooth function, also beside a kink. Rounding
+    to float32 leaves some 1e-7 of the value there, on both sides of the point.
+    """
+    step = c.coarse()
+    if step is None:
+        j = c.columns[column]
+        sides = [np.array([c.rows(20 * eps * n * side, j)[row] for n in range(1, 6)]) for side in (-1, 1)]
+        scatter = min(float(np.abs(np.diff(values, 4)).max()) for values in sides)
+        if not scatter > 1e-10 * max(float(np.abs(values).max()) for values in sides):
+            return
+        step = f"its values scatter by {scatter:.2g} around {c.place(column)} = {c.value(column):.6g}"
+    raise GradcheckInputError(
+        f"{c.check}: rounding drowns the differences, as something inside the function is coarser than float64, or far "
+        f"larger than its result: {step}. Keep all of it in float64: call .double() on constants and parameters"
+    )
+
+
 def _one_sided(c: Comparison, column: int, tolerances: Tolerances) -> tuple[Array, Array, Array]:
     """The slopes of the rows below and above x_j, and whether they betray a kink.
 
     The gap between the one-sided slopes over a step s is s |y''| where y is smooth: a step ten times
-    as long, ten times the gap. At a kink the gap stays, at a jump it falls to a tenth. The steps are
+    as long, ten times the gap. At a kink the gap stays, at a jump it falls to a tenth. Where y jumps by the
+    same on both sides, as sign does at 0, there is no gap, but the slopes themselves fall to a tenth. The steps are
     longer than eps, so that a kink anywhere within eps of the point looks as if it were at the point.
     """
     j = c.columns[column]
     middle = c.rows(0.0, j)
-    gaps = []
+    gaps, slopes = [], []
     for step in (100 * tolerances.eps, 10 * tolerances.eps):
         below, above = (middle - c.rows(-step, j)) / step, (c.rows(step, j) - middle) / step
         gaps.append(np.abs(above - below))
+        slopes.append(np.minimum(np.abs(below), np.abs(above)))
     low, high = np.minimum(below, above), np.maximum(below, above)
     allowed = tolerances.allowed(np.maximum(np.abs(low), np.abs(high)))
     bent = (gaps[0] < 3 * gaps[1]) & (gaps[1] > allowed)
     # At a kink any slope between the two will do; what lies outside them is wrong all the same.
     a = c.analytic[:, column]
     kinks = bent & (a >= low - allowed) & (a <= high + allowed)
+    jumps = (3 * slopes[0] < slopes[1]) & (slopes[1] > allowed)
     # Where one row is singular in x_j, as sqrt at 0, its 0 * inf reaches the other rows.
     singular = ~np.isfinite(gaps[1])
-    return below, above, kinks | singular | (singular.any() & ~np.isfinite(a))
+    return below, above, kinks | jumps | singular | (singular.any() & ~np.isfinite(a))
 
 
 def _fail_at_kink(c: Comparison, row: int, column: int, below: float, above: float, eps: float) -> NoReturn:
     if not np.isfinite(above - below):
         what = "is not finite on both sides of a point (the edge of its domain, or a singularity)"
-    elif abs(above - below) * eps > 1e-3:
+    elif max(abs(above), abs(below)) * eps > 1e-3:
         what = "jumps"
     else:
         what = "has a kink"
+    subject = "the function" if c.check == "gradcheck" else "the gradient of the function"
     raise KinkError(
-        f"{c.check}: the function {what}, so there is no derivative to compare with.\n"
+        f"{c.check}: {subject} {what}, so there is no derivative to compare with.\n"
         f"  where      {c.place(column)} = {c.value(column):.6g}, or within {eps:g} of it\n"
         f"  slopes     of {c.row_name(row)}: {below:.6g} below, {above:.6g} above\n"
         f"  backward   {c.analytic[row, column] + 0.0:.6g}\n"
@@ -165,6 +191,8 @@ def _hint(c: Comparison, analytic: Array, numeric: Array, eps: float) -> str:
     noise = 10 * np.finfo(np.float64).eps * c.magnitude / eps
     if (np.abs(analytic - numeric) < noise).all():
         return f"But rounding of outputs this large explains {noise:.1g}: scale the function down, or raise atol."
+    if (np.abs(numeric) < 1e-3 * np.abs(analytic)).all():
+        return "The differences are 0, or next to it: the function does not depend on what has a gradient here."
     factors = analytic / numeric
     if factors.size > 1 and np.allclose(factors, factors[0], rtol=1e-3, atol=0):
         if np.isclose(factors[0], -1, rtol=1e-3):

@@ -139,7 +139,8 @@ class Expand(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
-        return np.broadcast_to(x, shape)
+        # Where nothing is repeated it may be written to.
+        return x.reshape(shape) if math.prod(shape) == x.size else np.broadcast_to(x, shape)
 
     # dL/dx is g summed over the repetitions, which the walk does
     @staticmethod
@@ -258,7 +259,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     """The same memory in another shape; RuntimeError where the strides do not allow it."""
     if len(shape) == 1 and isinstance(shape[0], np.dtype):
         bits = wrap(array_of(input).view(shape[0]))
-        bits._share_memory_of(input, array_of(input))
+        bits._counter = input._counter
         return bits
     result = Reshape.apply(input, shape=_wanted(shape))
     if result._counter is not input._counter and input.array.size:
