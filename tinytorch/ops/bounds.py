@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import result_type
 from ..function import Function
-from .common import promote
+from .common import is_tensor, promote
 from .elementwise import cast, where
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         raise RuntimeError("clamp: at least one of min and max must not be None")
     for bound in (min, max):
         input = input if bound is None else input.to(result_type(input, bound))
-    if input.dtype.kind == "b":
-        raise RuntimeError("clamp is not implemented for bool")
+    if input.dtype.kind == "b" and not (is_tensor(min) or is_tensor(max)):
+        raise RuntimeError("clamp is not implemented for bool and numbers")
     low, high = [None if bound is None else cast("clamp", bound, input.dtype) for bound in (min, max)]
     return Clamp.apply(input, low, high)
