@@ -312,3 +312,67 @@ def test_the_row_for_padding_learns_nothing() -> None:
     with pytest.raises(ValueError, match="padding_idx -5 must be within num_embeddings 4"):
         nn.Embedding(4, 2, padding_idx=-5)
     assert nn.Embedding(4, 2, padding_idx=-4).padding_idx == 0 and nn.Embedding(4, 2, padding_idx=3).padding_idx == 3
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    return x - np.log(np.exp(x).sum(1, keepdims=True))
+
+
+def test_losses_ignore_what_they_are_told_to() -> None:
+    """-100 unless another target is named; the mean is over the rows that count."""
+    scores = np.random.default_rng(0).normal(size=(4, 3))
+    x, target = tinytorch.tensor(scores), tinytorch.tensor([2, -100, 0, 1])
+    rows, classes = np.array([0, 2, 3]), np.array([2, 0, 1])
+    by_row = -log_softmax(scores)
+    np.testing.assert_allclose(nn.CrossEntropyLoss()(x, target).item(), by_row[rows, classes].mean(), 1e-6)
+    np.testing.assert_allclose(nn.NLLLoss()(x, target).item(), -scores[rows, classes].mean(), 1e-6)
+    other = tinytorch.tensor([2, 1, 0, 1])
+    for reduction, expected in (("mean", by_row[[0, 2], [2, 0]].mean()), ("sum", by_row[[0, 2], [2, 0]].sum())):
+        loss = nn.CrossEntropyLoss(ignore_index=1, reduction=reduction)
+        np.testing.assert_allclose(loss(x, other).item(), expected, 1e-6)
+        loss = nn.NLLLoss(ignore_index=1, reduction=reduction)
+        np.testing.assert_allclose(loss(tinytorch.tensor(-by_row), other).item(), expected, 1e-6)
+    for loss in (nn.CrossEntropyLoss(), nn.NLLLoss()):
+        with pytest.raises(IndexError, match=r"target\[1\] is -1"):
+            loss(x, tinytorch.tensor([2, -1, 0, 1]))
+
+
+def test_cross_entropy_loss_of_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    scores, p = rng.normal(size=(4, 3)), rng.random((4, 3))
+    weight = np.array([0.5, 2.0, 1.0])
+    terms = -p * log_softmax(scores)
+    x, q, w = (tinytorch.tensor(a) for a in (scores, p, weight))
+    np.testing.assert_allclose(nn.CrossEntropyLoss()(x, q).item(), terms.sum() / 4, 1e-6)
+    np.testing.assert_allclose(nn.CrossEntropyLoss(w, reduction="none")(x, q).numpy(), terms @ weight, 1e-6)
+    smooth = -(0.7 * p + 0.1) * log_softmax(scores)
+    np.testing.assert_allclose(nn.CrossEntropyLoss(label_smoothing=0.3)(x, q).item(), smooth.sum() / 4, 1e-6)
+    with pytest.raises(RuntimeError, match="ignore_index"):
+        nn.CrossEntropyLoss(ignore_index=1)(x, q)
+
+
+def test_float_functions_refuse_integers() -> None:
+    """In place of results that are cut to integers."""
+    x = tinytorch.tensor([[1, 2, 3]])
+    modules = (
+        nn.GELU(), nn.SiLU(), nn.Softplus(), nn.LeakyReLU(), nn.Softmax(-1), nn.LogSoftmax(-1), nn.Dropout(0.5),
+        nn.LayerNorm(3, elementwise_affine=False), nn.RMSNorm(3, elementwise_affine=False),
+    )  # fmt: skip
+    for module in modules:
+        for integers in (x, x > 1):
+            with pytest.raises(RuntimeError, match=r"not implemented for .*: convert the input with .float\(\)"):
+                module(integers)
+    assert nn.ReLU()(x).dtype == tinytorch.int64
+    assert nn.Sigmoid()(x).dtype == nn.Tanh()(x).dtype == tinytorch.float32
+    assert nn.Dropout(0.5).eval()(x) is x
+
+
+def test_attention_masks_of_integers_are_refused() -> None:
+    """They would be added to the scores, so that padding is attended to."""
+    q = tinytorch.randn(1, 1, 3, 4)
+    for dtype in (tinytorch.int64, tinytorch.int32, tinytorch.uint8):
+        with pytest.raises(RuntimeError, match=rf"attn_mask must be bool, .* not {dtype} \(of ones and zeros: .bool"):
+            F.scaled_dot_product_attention(q, q, q, tinytorch.tensor([[1, 1, 0]], dtype=dtype))
+    masked = F.scaled_dot_product_attention(q, q, q, tinytorch.tensor([[1, 1, 0]]).bool())
+    shorter = F.scaled_dot_product_attention(q, q[:, :, :2], q[:, :, :2])
+    np.testing.assert_allclose(masked.numpy(), shorter.numpy(), 1e-5, 1e-6)

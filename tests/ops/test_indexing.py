@@ -256,3 +256,73 @@ def test_rows_read_several_times_get_the_sum(shape: tuple[int, ...], dtype: Any)
 def test_values_are_broadcast_when_rows_are_added() -> None:
     y = tinytorch.zeros(3, 2).index_put((tinytorch.tensor([0, 2, 0]),), tinytorch.ones(2), accumulate=True)
     assert y.tolist() == [[2.0, 2.0], [0.0, 0.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda x: x.narrow(1, 2, 3), RuntimeError, "2 [+] 3 exceeds dimension size 4"),
+        (lambda x: x.narrow(1, -1, 2), RuntimeError, "3 [+] 2 exceeds dimension size 4"),
+        (lambda x: x.narrow(1, 5, 0), IndexError, r"expected to be in range of \[-4, 4\], but got 5"),
+        (lambda x: x.narrow(1, -5, 1), IndexError, "but got -5"),
+        (lambda x: x.narrow(1, 0, -1), RuntimeError, "length must be non-negative, got -1"),
+        (lambda x: x.narrow(1, True, 1), TypeError, "start must be an int, not bool"),
+        (lambda x: x.narrow(1, tinytorch.tensor(True), 1), RuntimeError, "0-dim integral Tensor, got bool"),
+        (lambda x: x.sum().narrow(0, 0, 1), RuntimeError, "0-dim tensor"),
+        (lambda x: x.index_select(0, tinytorch.tensor([3])), IndexError, "3..3 is out of range for size 3"),
+        (lambda x: x.index_select(0, tinytorch.tensor([-1])), IndexError, "-1..-1 is out of range"),
+        (lambda x: x.index_select(0, tinytorch.tensor([True, False, True])), RuntimeError, "integer index, got bool"),
+        (lambda x: x.index_select(0, tinytorch.tensor([[0]])), IndexError, "vector"),
+        (lambda x: x.sum().index_select(0, tinytorch.tensor([0, 0])), RuntimeError, "one slice, the index names 2"),
+        (lambda x: x.masked_select(tinytorch.ones(4, dtype=tinytorch.int64)), RuntimeError, "bool mask, got int64"),
+        (lambda x: x.masked_select(tinytorch.ones(3, dtype=tinytorch.bool)), RuntimeError, "does not broadcast"),
+        (lambda x: x.repeat_interleave(-1, 0), RuntimeError, "can not be negative, got -1"),
+        (lambda x: x.repeat_interleave(tinytorch.tensor([1, -1, 1]), 0), RuntimeError, "can not be negative, got -1"),
+        (lambda x: x.repeat_interleave(tinytorch.tensor([1, 2]), 0), RuntimeError, "as many as the 3"),
+        (lambda x: x.repeat_interleave(tinytorch.tensor([0.5]), 0), RuntimeError, "must be integers"),
+        (lambda x: x.repeat_interleave(2, 0, output_size=5), RuntimeError, "output_size is 5, but 6 come out"),
+        (lambda x: x.repeat_interleave([1, 2, 3], 0), TypeError, "an int or a Tensor, got list"),
+        (lambda x: x.repeat(2, -1), RuntimeError, "must not be negative"),
+        (lambda x: x.repeat(2), RuntimeError, "1 repeats for a tensor of 2 dimensions"),
+        (lambda x: tinytorch.meshgrid(x[0], x[0], indexing="bad"), RuntimeError, '"xy" or "ij", got \'bad\''),
+        (lambda x: tinytorch.meshgrid(x, x[0]), RuntimeError, "vectors of one dtype"),
+        (lambda x: tinytorch.meshgrid(x[0], x[0].double()), RuntimeError, "vectors of one dtype"),
+        (lambda x: tinytorch.meshgrid(), RuntimeError, "non-empty"),
+        (lambda x: x.topk(5), RuntimeError, "k = 5, dimension 1 has size 4"),
+        (lambda x: x.topk(-1), RuntimeError, "k = -1"),
+        (lambda x: x.select(0, 3), IndexError, "index 3 is out of bounds"),
+        (lambda x: tinytorch.nn.functional.one_hot(tinytorch.tensor([3]), 3), RuntimeError, "smaller than num_classes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refuses(call: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        call(tinytorch.zeros(3, 4))
+
+
+def test_coordinates_as_a_tuple_are_an_index() -> None:
+    x = tinytorch.tensor([[0.0, 5.0], [7.0, 0.0]])
+    assert x.nonzero().tolist() == [[0, 1], [1, 0]]
+    assert x[x.nonzero(as_tuple=True)].tolist() == x[tinytorch.where(x)].tolist() == [5, 7]
+    assert [places.tolist() for places in tinytorch.tensor(3.0).nonzero(as_tuple=True)] == [[0]]
+    assert tinytorch.tensor(3.0).nonzero().shape == (1, 0)
+
+
+def test_a_number_is_a_tensor_of_one_element() -> None:
+    s = tinytorch.tensor(2.5, requires_grad=True)
+    index = tinytorch.tensor([0, 0])
+    assert s.gather(0, index).tolist() == [2.5, 2.5] and s.gather(0, index[0]).shape == ()
+    assert s.index_select(0, index[:1]).shape == ()
+    assert s.scatter_add(0, index[:1], tinytorch.ones(1)).item() == 3.5
+    (s.gather(0, index) * tinytorch.tensor([2.0, 3.0])).sum().backward()
+    assert s.grad.item() == 5
+
+
+def test_meshgrid_has_gradients() -> None:
+    a, b = (tinytorch.tensor(v, requires_grad=True) for v in ([1.0, 2.0], [3.0, 4.0, 5.0]))
+    for indexing, shape in (("ij", (2, 3)), ("xy", (3, 2))):
+        a.grad = b.grad = None
+        x, y = tinytorch.meshgrid(a, b, indexing=indexing)
+        assert x.shape == y.shape == shape
+        (x * y * y).sum().backward()
+        assert a.grad.tolist() == [50, 50] and b.grad.tolist() == [18, 24, 30]

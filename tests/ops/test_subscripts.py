@@ -185,3 +185,80 @@ def test_as_pytorch(seed: int) -> None:
         pairs = zip(results(tinytorch, *arguments), results(torch, *arguments), strict=True)
         for i, (a, b) in enumerate(pairs):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12, err_msg=f"result {i}: {index!r}")
+
+
+def compiled_as_written(function: Any, *calls: tuple[Any, ...]) -> None:
+    compiled = tinytorch.compile(function)
+    for arguments in (*calls, calls[0]):
+        np.testing.assert_array_equal(compiled(*arguments).numpy(), function(*arguments).numpy())
+
+
+def test_integers_that_are_tensors_may_change_between_compiled_calls() -> None:
+    """Beside an index array too, where the integer selects first, and in what is written."""
+    x = tinytorch.arange(24.0).reshape(2, 3, 4)
+    first, second = (tinytorch.tensor(1), tinytorch.tensor([0, 3])), (tinytorch.tensor(0), tinytorch.tensor([2, 2]))
+
+    def write(x: Any, i: Any, places: Any) -> Any:
+        y = x.clone()
+        y[i, :, places] = 5.0
+        return y
+
+    def write_without_recording(x: Any, i: Any, places: Any) -> Any:
+        with tinytorch.no_grad():
+            return write(x, i, places)
+
+    def gradient(x: Any, i: Any, places: Any) -> Any:
+        leaf = x.clone().requires_grad_()
+        (leaf[i, :, places] * leaf[i, :, :2]).sum().backward()
+        return leaf.grad
+
+    reads = (lambda x, i, places: x[i, :, places], lambda x, i, _: x[i])
+    for function in (*reads, write, write_without_recording, gradient):
+        compiled_as_written(function, (x, *first), (-x, *second))
+
+
+def test_by_hand() -> None:
+    x = tinytorch.arange(8.0).reshape(2, 2, 2)
+    assert x[0, :, tinytorch.tensor([0, 1])].tolist() == [[0, 1], [2, 3]]
+    assert x[tinytorch.tensor(1), :, [1, 0]].tolist() == [[5, 4], [7, 6]]
+    assert x[..., 0, [1, 1, 0]].tolist() == [[1, 1, 0], [5, 5, 4]]
+    assert x[[0, 1], None, np.int64(1)].tolist() == [[[2, 3]], [[6, 7]]]
+    x[1, :, tinytorch.tensor([0, 1])] = tinytorch.tensor([[10.0, 11.0], [12.0, 13.0]])
+    assert x[1].tolist() == [[10, 11], [12, 13]]
+    x[0, :, [1]] = -1.0
+    assert x[0].tolist() == [[0, -1], [2, -1]]
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8")
+def test_uint8_is_a_mask_as_in_pytorch() -> None:
+    import torch
+
+    array = np.arange(12.0).reshape(3, 4)
+    for mask in (np.array([1, 0, 1]), np.array([[1, 0, 1, 0]] * 3), np.array(1)):
+        ours = tinytorch.from_numpy(array)[tinytorch.tensor(mask, dtype=tinytorch.uint8)]
+        np.testing.assert_array_equal(ours.numpy(), torch.from_numpy(array)[torch.tensor(mask, dtype=torch.uint8)])
+
+
+@pytest.mark.parametrize("recording", [True, False])
+@pytest.mark.parametrize(
+    "index, error, words",
+    [
+        ([np.array([0, 1]), 1], IndexError, "ambiguous"),
+        ([[0, 1], [1, 0]], IndexError, "ambiguous"),
+        ([slice(1), 0], IndexError, "ambiguous"),
+        (([np.array([0]), np.array([1])],), IndexError, "sequence of Tensors"),
+        ((((0,),),), IndexError, "sequence of Tensors, arrays or tuples"),
+        ((slice(None), [[0, 1], [0]]), IndexError, "one length"),
+        (slice(None, None, -1), ValueError, "greater than zero"),
+        (0.5, IndexError, "got float"),
+        ("a", IndexError, "got str"),
+    ],
+    ids=str,
+)
+def test_what_has_no_one_meaning_is_refused_in_one_line(index: Any, error: Any, words: str, recording: bool) -> None:
+    x = tinytorch.zeros(2, 3, requires_grad=recording) * 1
+    for use in (lambda: x[index], lambda: x.__setitem__(index, 1.0)):
+        with pytest.raises(error, match=words) as caught:
+            use()
+        assert "\n" not in str(caught.value)

@@ -201,7 +201,7 @@ class Amax(Function):
             )
         y = as_array(type(ctx).pick(x, axis=dims, keepdims=True))
         if True in ctx.needs_input_grad:
-            ties = x == y
+            ties = type(ctx).is_extreme(x, y)
             ctx.save((ties / ties.sum(axis=dims, keepdims=True)).astype(x.dtype))
         return y if keepdim else y.squeeze(dims)
 
@@ -210,6 +210,31 @@ class Amax(Function):
     def backward(ctx: Any, g: Any) -> Any:
         (share,) = ctx.saved
         return _spread(g, ctx) * share
+
+    @staticmethod
+    def is_extreme(x: Any, y: Any) -> Any:
+        """Which elements share the gradient. Where y is NaN it has none: the shares are NaN."""
+        return x == y
+
+
+class Max(Amax):
+    """y = max_i x_i of all elements; where it is NaN, the elements that are share the gradient"""
+
+    examples: ClassVar[Any] = ((lambda t, x: x.max(), (3, 4)),)
+    errors = ()
+
+    @staticmethod
+    def is_extreme(x: Any, y: Any) -> Any:
+        """Which elements share the gradient."""
+        return (x == y) | (x != x)  # of which the latter occur where y is NaN alone
+
+
+class Min(Max):
+    """y = min_i x_i of all elements; where it is NaN, the elements that are share the gradient"""
+
+    examples = ((lambda t, x: x.min(), (3, 4)),)
+    errors = ()
+    pick = np.min
 
 
 class Amin(Amax):
@@ -408,7 +433,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, 
     if hasattr(dim, "array"):  # PyTorch's overload max(input, other)
         return getattr(input, elementwise)(dim)
     if dim is None:
-        return reduce(input)
+        return _reduction(reduce, input, None, False, {})
     indices = arg(input, dim, keepdim=True)
     values = input.gather(dim, indices) if input.ndim else input.clone()
     if not keepdim and input.ndim:
@@ -418,12 +443,12 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
     """The largest element: of all, or along one dimension with its indices, to which the gradient then goes."""
-    return _extreme(input, dim, keepdim, aliases, amax, argmax, "maximum")
+    return _extreme(input, dim, keepdim, aliases, Max, argmax, "maximum")
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
     """The smallest element: of all, or along one dimension with its indices, to which the gradient then goes."""
-    return _extreme(input, dim, keepdim, aliases, amin, argmin, "minimum")
+    return _extreme(input, dim, keepdim, aliases, Min, argmin, "minimum")
 
 
 def _arg(function: Any, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
