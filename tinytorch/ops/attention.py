@@ -153,8 +153,8 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Any, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:
     """query, key and value of one number of dimensions and one batch, where they and the mask go together."""
-    shapes = [x.array.shape for x in (q, k, v)]
-    problem, leads = _problem(shapes, grouped)
+    shapes = q.array.shape, k.array.shape, v.array.shape
+    problem, leads = _problem(*shapes, grouped)
     if not problem and not q.array.dtype == k.array.dtype == v.array.dtype:
         problem = "expected one dtype"
     if not problem and mask is not None:
@@ -166,32 +166,35 @@ def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Any, grouped: bool) -> tuple
     if problem:
         got = ", ".join(f"{name} {x.dtype} {tuple(x.shape)}" for name, x in (("query", q), ("key", k), ("value", v)))
         raise RuntimeError(f"scaled_dot_product_attention: {problem}, got {got}")
-    wide = [
-        x if lead == shape[:-2] else x.expand(*lead, *shape[-2:])
-        for x, lead, shape in zip((q, k, v), leads, shapes, strict=True)
-    ]
-    return wide[0], wide[1], wide[2]
+    if leads == (shapes[0][:-2], shapes[1][:-2], shapes[2][:-2]):
+        return q, k, v
+    q, k, v = [x.expand(*lead, *x.shape[-2:]) for x, lead in zip((q, k, v), leads, strict=True)]
+    return q, k, v
 
 
-def _problem(shapes: list[Any], grouped: bool) -> tuple[str, list[Any]]:
+def _problem(q: Any, k: Any, v: Any, grouped: bool) -> tuple[str, tuple[Any, Any, Any]]:
     """What keeps these shapes from going together, or nothing; and what each is to have in front of its last two."""
-    q, k, v = shapes
-    leads = [q[:-2], k[:-2], v[:-2]]
-    if min(len(q), len(k), len(v)) < 2:
+    leads = q[:-2], k[:-2], v[:-2]
+    if len(q) < 2 or len(k) < 2 or len(v) < 2:
         return "expected tensors of at least 2 dimensions", leads
     if q[-1] != k[-1] or k[-2] != v[-2]:
         return "query and key must have one head size, key and value one length", leads
     if not q[-1]:
         return "the head size must not be 0", leads
-    if leads[0] == leads[1] == leads[2]:
-        return "", leads
-    heads: list[Any] = [(), (), ()]
-    if grouped:  # query heads share the key heads: those do not broadcast
-        if not all(leads) or k[-3] != v[-3] or not k[-3] or q[-3] % k[-3]:
-            return "with enable_gqa, H must be a multiple of Hkv", leads
-        leads, heads = [lead[:-1] for lead in leads], [lead[-1:] for lead in leads]
+    if not grouped:
+        return _broadcast(*leads)
+    if not all(leads) or k[-3] != v[-3] or not k[-3] or q[-3] % k[-3]:
+        return "with enable_gqa, H must be a multiple of Hkv", leads
+    # Query heads share the key heads: those do not broadcast.
+    problem, batches = _broadcast(q[:-3], k[:-3], v[:-3])
+    return problem, (batches[0] + q[-3:-2], batches[1] + k[-3:-2], batches[2] + v[-3:-2])
+
+
+def _broadcast(q: Any, k: Any, v: Any) -> tuple[str, tuple[Any, Any, Any]]:
+    if q == k == v:
+        return "", (q, k, v)
     try:
-        batch = np.broadcast_shapes(*leads)
+        batch = np.broadcast_shapes(q, k, v)
     except ValueError:
-        return "batch and heads must agree or broadcast", leads
-    return "", [batch + own for own in heads]
+        return "batch and heads must agree or broadcast", (q, k, v)
+    return "", (batch, batch, batch)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import is_floating
 from ..modes import mode
 from .common import array_of, as_array, is_tensor, promote, wrap
 
@@ -19,8 +18,15 @@ def _comparison(ufunc: np.ufunc) -> Callable[[Any, Any], Tensor]:
     def compare(input: Any, other: Any) -> Tensor:
         if not is_tensor(input):
             raise TypeError(f"{ufunc.__name__}: expected a Tensor first, got {type(input).__name__}")
-        if is_tensor(other) or is_floating(input.dtype) or isinstance(other, float):
-            input, other = promote(input, other)  # int64 beside float32 as float32, where NumPy would take float64
+        # int64 beside float32 is compared as float32, where NumPy would take float64. Of numbers NumPy knows that they
+        # have no size, but not beside bfloat16, which is none of its own dtypes.
+        kind = input.array.dtype.kind
+        if is_tensor(other):
+            unlike = other.array.dtype is not input.array.dtype
+        else:
+            unlike = kind == "V" or (kind != "f" and isinstance(other, float)) or not isinstance(other, (int, float))
+        if unlike:
+            input, other = promote(input, other)
         try:
             return wrap(as_array(mode.quietly(ufunc, array_of(input), array_of(other))))
         except ValueError as error:

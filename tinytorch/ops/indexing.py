@@ -130,12 +130,14 @@ def _dim_of_only_array(index: Parts) -> int | None:
 
 def _add_along(y: Any, places: Any, dim: int, x: Any) -> Any:
     """y, which is 0, with the slices of x added along a dimension: as rows of an array that has it in front."""
-    size, flat = y.shape[dim], (*x.shape[:dim], places.size, *x.shape[dim + places.ndim :])
+    size = y.shape[dim]
     rows = np.empty(places.size, int64, like=x)
     rows[...] = np.where(places < 0, places + size, places).reshape(-1)
-    y = y.reshape(np.moveaxis(y, dim, 0).shape)
-    index_add(y.reshape(size, -1), rows, contiguous(np.moveaxis(x.reshape(flat), dim, 0)).reshape(rows.size, -1))
-    return np.moveaxis(y, 0, dim)
+    if dim:
+        y = y.reshape(size, *y.shape[:dim], *y.shape[dim + 1 :])
+        x = np.moveaxis(x.reshape(*x.shape[:dim], rows.size, *x.shape[dim + places.ndim :]), dim, 0)
+    index_add(y.reshape(size, -1), rows, contiguous(x).reshape(rows.size, -1))
+    return np.moveaxis(y, 0, dim) if dim else y
 
 
 class IndexAssign(Function):

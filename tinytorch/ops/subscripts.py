@@ -23,10 +23,14 @@ def subscripts(index: Any, ndim: int) -> tuple[Parts | None, Parts]:
     and decides where the dimensions of the result go. x[0, :, [0, 1]] of a shape (2, 3, 4) has (2, 3) in NumPy, (3, 2)
     in PyTorch. So where both occur, the integers make a step of their own.
     """
+    if type(index) is int:
+        return None, (index,)
     integers = arrays = False
     parts = []
     for part in index if isinstance(index, tuple) else (_alone(index),):
-        if type(part) is slice:
+        if type(part) is int:
+            integers = True
+        elif type(part) is slice:
             if part.step is not None and operator.index(part.step) < 1:
                 raise ValueError(f"slice step must be greater than zero, got {part.step}: flip() reverses")
         elif part is not None and part is not Ellipsis:
@@ -36,7 +40,7 @@ def subscripts(index: Any, ndim: int) -> tuple[Parts | None, Parts]:
             else:
                 arrays = True
         parts.append(part)
-    if not arrays:
+    if not arrays or len(parts) == 1:
         return None, tuple(parts)
     if sum([_reach(part) for part in parts]) == ndim:
         # An ellipsis of no dimensions parts nothing in PyTorch, in NumPy it parts index arrays.
@@ -82,13 +86,17 @@ def _alone(index: Any) -> Any:
 
 def _part(part: Any) -> Any:
     """An integer, a truth value, or an index array or mask, from whatever else may stand in an index."""
-    if isinstance(part, (bool, np.bool_)):
-        return bool(part)
-    if is_tensor(part) and part.dtype in (int8, int16) and part.ndim:
-        raise IndexError(f"tensors used as indices must be int64, int32, uint8 or bool tensors, got {part.dtype}")
-    part = _index_array(part) if isinstance(part, (list, tuple, range)) else array_of(part)
+    if is_tensor(part):
+        array = array_of(part)
+        if array.dtype in (int8, int16) and array.ndim:
+            raise IndexError(f"tensors used as indices must be int64, int32, uint8 or bool tensors, got {array.dtype}")
+        return _checked(array)
     if type(part) in ARRAYS:
         return _checked(part)
+    if isinstance(part, (bool, np.bool_)):
+        return bool(part)
+    if isinstance(part, (list, tuple, range)):
+        return _checked(_index_array(part))
     try:
         return operator.index(part)
     except TypeError:
@@ -99,6 +107,8 @@ def _part(part: Any) -> Any:
 
 
 def _checked(array: Any) -> Any:
+    if array.dtype is int64 and array.ndim:
+        return array
     if array.dtype.kind not in "iub":
         raise IndexError(f"tensors used as indices must be integer or bool tensors, got {array.dtype}")
     if array.dtype == uint8:
