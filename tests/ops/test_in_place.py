@@ -40,6 +40,15 @@ CALLS: dict[str, Any] = {
     "tanh_": lambda t, y: y.tanh_(),
     "sigmoid_": lambda t, y: y.sigmoid_(),
     "clamp_": lambda t, y: y.clamp_(-0.5, 0.5),
+    "clamp_tensor": lambda t, y: y.clamp_(y.detach() - 0.5, t.zeros(4, dtype=y.dtype)),
+    "sign_": lambda t, y: y.sign_(),
+    "floor_": lambda t, y: y.floor_(),
+    "ceil_": lambda t, y: y.ceil_(),
+    "trunc_": lambda t, y: y.trunc_(),
+    "round_": lambda t, y: y.round_(decimals=1),
+    "remainder_": lambda t, y: y.remainder_(0.7),
+    "div_rounding": lambda t, y: y.div_(0.3, rounding_mode="floor"),
+    "%=": lambda t, y: y.__imod__(0.7),
     "masked_fill_": lambda t, y: y.masked_fill_(y > 0, 7.0),
     "tril_": lambda t, y: y.tril_(),
     "zero_": lambda t, y: y.zero_(),
@@ -49,6 +58,7 @@ CALLS: dict[str, Any] = {
     "setitem": lambda t, y: y.__setitem__((slice(1),), 5.0),
     "setitem_mask": lambda t, y: y.__setitem__(y > 0, 5.0),
     "setitem_self": lambda t, y: y.__setitem__(0, y[1] * 2),
+    "setitem_integer_and_array": lambda t, y: y.__setitem__((0, t.tensor([1, 3])), y[1, :2] * 2),
     "detach_": lambda t, y: y.detach_(),
 }
 
