@@ -445,7 +445,7 @@ def parts_of_one_result() -> World:
 @same
 def a_result_that_is_expanded() -> World:
     def look(args: Any, result: Any) -> Any:
-        with pytest.raises(RuntimeError, match="read-only, or expanded"):
+        with pytest.raises(RuntimeError, match="read-only, or it is expanded"):
             result.add_(1)
         return result.stride()
 

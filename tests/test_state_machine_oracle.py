@@ -360,8 +360,14 @@ class Machine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ gradients
 
-    @rule(i=index, retain=st.sampled_from([True, True, True, False]), create=st.booleans(),
-          wanted=st.one_of(st.none(), st.lists(index, min_size=1, max_size=3)), gradient=st.sampled_from(GRADIENTS), k=index)  # fmt: skip
+    @rule(
+        i=index,
+        retain=st.sampled_from([True, True, True, False]),
+        create=st.booleans(),
+        wanted=st.one_of(st.none(), st.lists(index, min_size=1, max_size=3)),
+        gradient=st.sampled_from(GRADIENTS),
+        k=index,
+    )
     def backward(self, i: int, retain: bool, create: bool, wanted: Any, gradient: str, k: int) -> None:
         y, inputs = self.pick(i, requires_grad, ends=True), self.ends(wanted)
         other = self.pick(k, lambda x: x.shape == y[OURS].shape)
@@ -529,7 +535,8 @@ class Machine(RuleBasedStateMachine):
         self.over = False
         self.pool: list[Pair] = []
         self.hooks: list[Hook] = []
-        self.add([tensor_on(side, [[0.5, -1.0, 2.0], [1.0, 0.25, -0.5]], requires_grad=True) for side in (OURS, THEIRS)])
+        rows = [[0.5, -1.0, 2.0], [1.0, 0.25, -0.5]]
+        self.add([tensor_on(side, rows, requires_grad=True) for side in (OURS, THEIRS)])
         self.add([tensor_on(side, [1.0, -0.5, 0.5]) for side in (OURS, THEIRS)])
         self.add([self.pool[0][side] * 1 for side in (OURS, THEIRS)])
 
@@ -582,8 +589,9 @@ def renewed(ours: Any, ends: bool) -> bool:
 def severed(pair: Pair) -> bool:
     """Whether it is a view of what requires grad, but without its history.
 
-    It was made under no_grad, or before its base required one, or its base does no longer. PyTorch says that it requires
-    grad, though its gradient goes nowhere, and refuses even to say so once its memory has changed; ours requires none.
+    It was made under no_grad, or before its base required one, or its base does no longer. PyTorch says that it
+    requires grad, though its gradient goes nowhere, and refuses even to say so once its memory has changed; ours
+    requires none.
     """
     ours, theirs = pair.sides
     try:

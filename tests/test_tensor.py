@@ -369,7 +369,7 @@ def test_data_given_to_others_than_leaves_or_with_another_shape_is_noticed() -> 
     x, y = nonleaf(1.0, 2.0)
     z = (y * y).sum()
     y.data = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    with pytest.raises(RuntimeError, match="input of MulBackward0.*given other data"):
+    with pytest.raises(RuntimeError, match=r"input of MulBackward0.*given other data"):
         z.backward()
     for other in (torch.zeros(3, dtype=torch.float64), torch.zeros(2), torch.zeros(1, 2, dtype=torch.float64)):
         x, _ = nonleaf(1.0, 2.0)
@@ -771,7 +771,7 @@ def test_what_is_expanded_to_its_own_size_may_be_written() -> None:
 
 
 def test_the_bits_of_a_tensor_are_a_view_of_it() -> None:
-    x, y = nonleaf(1.0, 2.0)
+    _, y = nonleaf(1.0, 2.0)
     z = (y * y).sum()
     y.view(torch.int64).add_(1)
     with pytest.raises(RuntimeError, match="modified by an in-place operation"):

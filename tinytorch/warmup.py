@@ -56,6 +56,7 @@ def _run_large(dtype: Any) -> None:
     large = tinytorch.ones(4, 1 << 14, dtype=dtype)
     large.add(large)
     large.sum()
+    large.sum(0)
     tinytorch.nn.functional.embedding(tinytorch.tensor([0, 1, 2, 3]), large)
 
 

@@ -250,7 +250,7 @@ def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
     """Dimensions counted from the front, without repetition; None means all of them."""
     if dim is None:
         return tuple(range(ndim))
-    dims = tuple([normalize_dim(d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))])
+    dims = tuple([normalize_dim(d, ndim) for d in (dim if isinstance(dim, Sequence) else (dim,))])
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"dim {dim} names a dimension twice")
     return dims if ndim else ()

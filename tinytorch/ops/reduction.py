@@ -358,9 +358,8 @@ def prod(
     input = input if dtype is None else input.to(dtype)
     if dim is None:
         input, dim = input.reshape(-1), 0
-    dim = normalize_dim(dim, input.ndim)
-    dims = (dim,) if input.ndim else ()
-    return _in_dtype(in_float32(Prod.apply, input, dims=dims, keepdim=keepdim), dtype)
+    dims = (normalize_dim(dim, input.ndim),)
+    return _in_dtype(in_float32(Prod.apply, input, dims=dims if input.ndim else (), keepdim=keepdim), dtype)
 
 
 def _spreads(
