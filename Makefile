@@ -29,7 +29,7 @@ demo-lora: $(VENV)/.installed-lora
 	@echo "The losses are drawn in $(DEMO_LORA)/loss.png"
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(DEMO_LORA)

@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import tyro
@@ -20,8 +20,8 @@ from bench.instructions import start_again_with_avx2
 from bench.machine import describe, peak_bandwidth, peak_flops
 from bench.timing import Row, Sides
 
-Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling"]
-SECTIONS: tuple[Section, ...] = ("kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling")
+Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling", "hashes"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
