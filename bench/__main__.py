@@ -20,7 +20,7 @@ from bench.instructions import start_again_with_avx2
 from bench.machine import describe, peak_bandwidth, peak_flops
 from bench.timing import Row, Sides
 
-Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling", "busy"]
+Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling", "busy", "hashes"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
 

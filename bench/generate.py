@@ -18,11 +18,12 @@ _CONTEXT, _TOKENS = 64, 16  # the last tokens that fill the context
 
 def cases(quick: bool) -> list[Case]:
     """Seconds a token of the nano-cpu preset, as its context of 64 fills up; ours with those of reading the prompt."""
-    sides = {name: partial(_generation, name) for name in (OURS, "torch")}
+    sides = {name: partial(generation, name) for name in (OURS, "torch")}
     return [Case(SECTION, "nano-cpu, greedy, a token at T 48 to 64", sides, "P9", units=_TOKENS)]
 
 
-def _generation(library: str) -> Callable[[], Any]:
+def generation(library: str) -> Callable[[], Any]:
+    """A call that gives the tokens (1, 64), those of the prompt first."""
     t: Any = importlib.import_module(library)
     t.manual_seed(0)
     net = gpt_module(library, "model").GPT(gpt_module(library, "config").GPTConfig(vocab_size=VOCABULARY)).eval()

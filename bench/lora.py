@@ -48,13 +48,13 @@ def run(sides: Sides, quick: bool) -> Iterator[Row]:
             with Sides(["torch"] if peft else [], _TURNS) as own:
                 yield own.measure(in_bfloat16)
         for base in ("int8", "nf4"):
-            yield Row(SECTION, f"{_NAME}, base in {base}", {OURS: ours[base]["seconds"]}, {}, flops=_flops())
+            yield Row(SECTION, f"{NAME}, base in {base}", {OURS: ours[base]["seconds"]}, {}, flops=_flops())
             rounded = _child(OURS, bases[base], "medium")
-            yield Row(SECTION, f"{_NAME}, base in {base}, medium", {OURS: rounded["seconds"]}, {})
+            yield Row(SECTION, f"{NAME}, base in {base}, medium", {OURS: rounded["seconds"]}, {})
             yield _memory_row(f"base in {base}", ours[base], None, "")
 
 
-_NAME = f"LoRA step, 2 layers of TinyLlama, B1 T{_TOKENS} r{_RANK}"
+NAME = f"LoRA step, 2 layers of TinyLlama, B1 T{_TOKENS} r{_RANK}"
 
 
 def cases(quick: bool) -> list[Case]:
@@ -63,8 +63,8 @@ def cases(quick: bool) -> list[Case]:
     exact = {OURS: partial(_ours, folder, "highest"), "torch": partial(_theirs, folder, "float32")}
     rounded = {OURS: partial(_ours, folder, "medium"), "torch": partial(_theirs, folder, "bfloat16")}
     return [
-        Case(SECTION, f"{_NAME}, base in bfloat16, PEFT in float32", exact, "P7", flops=_flops()),
-        Case(SECTION, f"{_NAME}, base in bfloat16, medium, PEFT in bfloat16", rounded, "P8"),
+        Case(SECTION, f"{NAME}, base in bfloat16, PEFT in float32", exact, "P7", flops=_flops()),
+        Case(SECTION, f"{NAME}, base in bfloat16, medium, PEFT in bfloat16", rounded, "P8"),
     ]
 
 
@@ -80,14 +80,20 @@ def _flops() -> float:
 def _write_models(folder: Path) -> dict[str, Path]:
     """The same random weights in bfloat16, 8 bits and 4 bits."""
     from lora.quantize import quantize_folder
-    from lora.synthesize import SynthesizeConfig, shape_of, write
 
-    config = replace(shape_of(_SHAPE), num_hidden_layers=2)
-    paths = {base: folder / base for base in ("bfloat16", "int8", "nf4")}
-    write(SynthesizeConfig(out=paths["bfloat16"]), config, lambda done: None)
+    paths = {"bfloat16": write_base(folder), "int8": folder / "int8", "nf4": folder / "nf4"}
     for scheme in ("int8", "nf4"):
         quantize_folder(paths["bfloat16"], paths[scheme], scheme)
     return paths
+
+
+def write_base(folder: Path) -> Path:
+    """The folder of a model of random weights in bfloat16."""
+    from lora.synthesize import SynthesizeConfig, shape_of, write
+
+    path = folder / "bfloat16"
+    write(SynthesizeConfig(out=path), replace(shape_of(_SHAPE), num_hidden_layers=2), lambda done: None)
+    return path
 
 
 def _ids() -> Any:
@@ -96,6 +102,11 @@ def _ids() -> Any:
 
 def _ours(folder: Path, precision: str) -> Callable[[], Any]:
     """A call that runs one step: forward, backward, AdamW over the adapter."""
+    return model_and_step(folder, precision)[1]
+
+
+def model_and_step(folder: Path, precision: str) -> tuple[Any, Callable[[], Any]]:
+    """The model, and the call that trains its adapter."""
     import tinytorch
     from lora import Llama, LoraConfig, add_adapter
 
@@ -111,7 +122,7 @@ def _ours(folder: Path, precision: str) -> Callable[[], Any]:
         loss.backward()
         optimizer.step()
 
-    return call
+    return model, call
 
 
 def _theirs(folder: Path, dtype: str) -> Callable[[], Any]:
@@ -168,4 +179,4 @@ def child(library: str, folder: str, numbers: str) -> None:
 def _memory_row(what: str, ours: dict[str, float], theirs: dict[str, float] | None, target: str) -> Row:
     sizes = {OURS: ours["peak"], **({"torch": theirs["peak"]} if theirs else {})}
     ratios = {"torch": (theirs["peak"] / ours["peak"],) * 3} if theirs else {}
-    return Row(SECTION, f"{_NAME}, {what}, peak memory", sizes, ratios, target, unit="bytes")
+    return Row(SECTION, f"{NAME}, {what}, peak memory", sizes, ratios, target, unit="bytes")

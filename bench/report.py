@@ -60,8 +60,15 @@ def rate(row: Row, peaks: Peaks) -> str:
     return f"{row.bytes / seconds / 1e9:.1f} GB/s, {traffic / seconds:.0%}" if traffic else ""
 
 
+def _yes(true: bool) -> str:
+    return "yes" if true else "no"
+
+
 def rows_as_text(rows: Sequence[Row], peaks: Peaks) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of the table of one section."""
+    if rows[0].hashes:
+        lines = [[row.target, row.name, *row.hashes.values(), _yes(len({*row.hashes.values()}) == 1)] for row in rows]
+        return ["target", "work", *rows[0].hashes, "the same"], lines
     others = sorted({side for row in rows for side in row.seconds if side != OURS})
     headings = ["target", "work", OURS, "rate, share of peak"]
     for other in others:
@@ -98,12 +105,12 @@ def verdicts(rows: Sequence[Row]) -> list[list[str]]:
         ratios = [row.ratios[side][1] for row in rows if row.target == target and side in row.ratios]
         if ratios:
             median, worst = statistics.median(ratios), min(ratios)
-            reached = "yes" if median >= median_goal and worst >= worst_goal else "no"
+            reached = _yes(median >= median_goal and worst >= worst_goal)
             lines.append([target, side, f"{median:.2f} ({median_goal})", f"{worst:.2f} ({worst_goal})", reached])
     for row in rows:
         if row.name in SECONDS:
             took, goal = row.seconds[OURS], SECONDS[row.name]
-            lines.append(["P10", row.name, f"{took:.1f} s ({goal:.0f} s)", "", "yes" if took <= goal else "no"])
+            lines.append(["P10", row.name, f"{took:.1f} s ({goal:.0f} s)", "", _yes(took <= goal)])
     return lines
 
 

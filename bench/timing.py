@@ -64,6 +64,8 @@ class Row:
     """What `seconds` holds: seconds, or bytes."""
     turns: dict[str, list[float]] = field(default_factory=dict)
     """What each turn took, by side."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Of what was computed, by the form that it was computed in."""
 
 
 class Side:

@@ -66,6 +66,11 @@ def gpt_module(library: str, name: str) -> Any:
 
 def training_step(step: Step, library: str, compiled: bool = True) -> Callable[[], Any]:
     """A call that runs one step: forward, backward, clipping, AdamW. PyTorch's is never compiled."""
+    return model_and_step(step, library, compiled)[1]
+
+
+def model_and_step(step: Step, library: str, compiled: bool = True) -> tuple[Any, Callable[[], Any]]:
+    """The model, and the call that trains it."""
     t: Any = importlib.import_module(library)
     t.manual_seed(0)
     settings = gpt_module(library, "config").GPTConfig(
@@ -89,7 +94,7 @@ def training_step(step: Step, library: str, compiled: bool = True) -> Callable[[
 
     if compiled and library == OURS:
         call = t.compile(call)
-    return lambda: call(ids, targets)
+    return net, lambda: call(ids, targets)
 
 
 def flops(step: Step) -> float:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import serial
+from .compiler import apart, serial
 from .math import erf as scalar_erf
 from .math import gelu_slope, normal
 from .math import sigmoid as scalar_sigmoid
@@ -28,7 +28,7 @@ _CUBIC = 0.044715
 _SATURATED = 50.0
 
 
-@serial
+@apart
 def _relu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     zero = x.dtype.type(0)
@@ -37,7 +37,7 @@ def _relu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
 
 
 # dx_i = [y_i > 0] g_i
-@serial
+@apart
 def _relu_backward_range(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     grad, y, dx = grad[start:stop], y[start:stop], dx[start:stop]
     zero = y.dtype.type(0)
@@ -45,7 +45,7 @@ def _relu_backward_range(start: int, stop: int, worker: int, grad: Array, y: Arr
         dx[i] = zero if y[i] <= zero else grad[i]
 
 
-@serial
+@apart
 def _leaky_relu_range(start: int, stop: int, worker: int, x: Array, slope: float, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     zero, a = x.dtype.type(0), x.dtype.type(slope)
@@ -54,7 +54,7 @@ def _leaky_relu_range(start: int, stop: int, worker: int, x: Array, slope: float
 
 
 # dx_i = g_i where x_i > 0, else a g_i
-@serial
+@apart
 def _leaky_relu_backward_range(
     start: int, stop: int, worker: int, grad: Array, x: Array, slope: float, dx: Array
 ) -> None:
@@ -67,7 +67,7 @@ def _leaky_relu_backward_range(
 # gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
 # P(x) = (1 + erf(x / sqrt 2)) / 2, or approximately (1 + tanh(u / 2)) / 2 = sigmoid(u),
 # u = 2 sqrt(2 / pi) (x + 0.044715 x^3). As a sigmoid it has no difference of near equals where x < 0.
-@serial
+@apart
 def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     real = x.dtype.type
@@ -83,7 +83,7 @@ def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool,
 
 # dx_i = g_i (P(x_i) + x_i P'(x_i)), with P'(x) = e^(-x^2 / 2) / sqrt(2 pi), or approximately
 # P'(x) = P (1 - P) du/dx,  du/dx = 2 sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
-@serial
+@apart
 def _gelu_backward_range(
     start: int, stop: int, worker: int, grad: Array, x: Array, approximate: bool, dx: Array
 ) -> None:
@@ -105,7 +105,7 @@ def _gelu_backward_range(
 
 
 # silu(x) = x s(x), s the logistic sigmoid, s' = s (1 - s)
-@serial
+@apart
 def _silu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
@@ -113,7 +113,7 @@ def _silu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
 
 
 # dx_i = g_i s_i (1 + x_i (1 - s_i))
-@serial
+@apart
 def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Array, dx: Array) -> None:
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
     one = x.dtype.type(1)
@@ -123,7 +123,7 @@ def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Arr
 
 
 # y = silu(gate) up (N. Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202)
-@serial
+@apart
 def _swiglu_range(start: int, stop: int, worker: int, gate: Array, up: Array, y: Array) -> None:
     gate, up, y = gate[start:stop], up[start:stop], y[start:stop]
     for i in range(gate.size):
@@ -131,7 +131,7 @@ def _swiglu_range(start: int, stop: int, worker: int, gate: Array, up: Array, y:
 
 
 # dgate_i = g_i up_i s_i (1 + gate_i (1 - s_i)),  dup_i = g_i gate_i s_i
-@serial
+@apart
 def _swiglu_backward_range(
     start: int, stop: int, worker: int, grad: Array, gate: Array, up: Array, dgate: Array, dup: Array
 ) -> None:
@@ -144,14 +144,14 @@ def _swiglu_backward_range(
         dup[i] = grad[i] * gate[i] * s
 
 
-@serial
+@apart
 def _sigmoid_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
         y[i] = scalar_sigmoid(x[i])
 
 
-@serial
+@apart
 def _erf_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):

@@ -1,7 +1,7 @@
 """How kernels are compiled: a few decorators, one cache folder, one set of floating-point liberties.
 
 `serial` compiles a function that runs on the calling thread (also from inside other kernels);
-`inner` the same for one that Python never calls, `apart` for one whose arrays do not overlap, too;
+`inner` the same for one that Python never calls, `apart` for one whose results overlap nothing, too;
 `c_function` one that is given addresses in place of arrays. Threads are started by `threads.parallel_for`.
 """
 
@@ -107,7 +107,12 @@ def inner(function: F) -> F:
 
 
 def apart(function: F) -> F:
-    """Compile an `inner` kernel none of whose arrays overlaps another: its loops may write to several, in vectors."""
+    """Compile an `inner` kernel whose results overlap no other of its arrays: its loops may write several, in vectors.
+
+    Without this promise LLVM makes two loops of one that writes, and enters the one without vectors where the result
+    begins less than a few vectors behind an operand. A sum that it adds up on the way has other bits then: such a loop
+    needs the promise.
+    """
     return _compiled(function, ApartCompiler, **_INNER)
 
 
@@ -117,7 +122,9 @@ def c_function(function: Callable[..., None], *pointers: Any) -> Callable[..., N
     It holds the interpreter's lock, as all kernels do.
     """
     with _our_cache():
-        compile_it = numba.cfunc(types.void(*pointers), cache=True, error_model="numpy", fastmath=FASTMATH)
+        compile_it = numba.cfunc(
+            types.void(*pointers), cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=WideCompiler
+        )
         compiled = on_large_stack(compile_it)(function)
     call: Any = ctypes.PYFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))(compiled.address)
     call.compiled = compiled  # whose code it is, and stays as long

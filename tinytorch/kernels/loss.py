@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import serial
+from .compiler import apart, serial
 from .math import exp_of_negative, maximum, subtract
 from .memory import empty_like
 from .tape import launch
@@ -43,7 +43,7 @@ def _first_invalid(target: Index, classes: int, ignore_index: int) -> int:
     return -1
 
 
-@serial
+@apart
 def _cross_entropy_rows(
     start: int,
     stop: int,
@@ -85,7 +85,7 @@ def _cross_entropy_rows(
 # loss = -sum_j q_j log p_j with q_j = (1 - s) delta_jt + s / V, and log p_j = z_j - lse, d lse / d z_j = p_j.
 # As sum_j q_j = 1, with g the gradient of the row's loss
 #     dz_j = g (p_j - q_j)
-@serial
+@apart
 def _cross_entropy_backward_rows(
     start: int,
     stop: int,

@@ -27,7 +27,7 @@ _GRAIN = 8192  # elements: one thread's share at a time, and all that is not wor
 _MAX_CHUNKS = 32
 
 
-@serial
+@apart
 def _layer_norm_rows(
     start: int,
     stop: int,
@@ -117,7 +117,7 @@ def _layer_norm_backward_chunks(
             _layer_norm_backward_row(grad[n], x[n], weight, m, r, a, b, dx[n], dweight, dbias)
 
 
-@serial
+@apart
 def _rms_norm_rows(
     start: int, stop: int, worker: int, x: Array, weight: Array, eps: float, y: Array, rstd: Array
 ) -> None:

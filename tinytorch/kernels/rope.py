@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import serial
+from .compiler import apart, serial
 from .memory import empty_like
 from .tape import launch
 from .threads import parallel_for
@@ -24,7 +24,7 @@ _GRAIN = 8192  # elements: one thread's share at a time, and all that is not wor
 # The pair (x_i, x_{i + D/2}) is a point of the plane, turned by its angle a_i:
 #   y_i = x_i cos a_i - x_{i + D/2} sin a_i,  y_{i + D/2} = x_{i + D/2} cos a_i + x_i sin a_i
 # A rotation's transpose is the rotation by -a_i, so the backward is the same loop with the other sign of sin.
-@serial
+@apart
 def _rotate_positions(
     start: int, stop: int, worker: int, x: Array, cos: Array, sin: Array, sign: float, y: Array
 ) -> None:

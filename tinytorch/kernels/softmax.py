@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import serial
+from .compiler import apart, serial
 from .math import exp_of_negative, maximum, subtract
 from .memory import empty_like
 from .tape import launch
@@ -24,7 +24,7 @@ Array = NDArray[np.floating]
 _GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 
 
-@serial
+@apart
 def _softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     columns = x.shape[1]
     zero = x.dtype.type(0)
@@ -47,7 +47,7 @@ def _softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> Non
 
 # y_i = e^x_i / sum_k e^x_k, so dy_i/dx_j = y_i (delta_ij - y_j) and
 #     dx_j = sum_i g_i y_i (delta_ij - y_j) = y_j (g_j - sum_i g_i y_i)
-@serial
+@apart
 def _softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     columns = y.shape[1]
     for n in range(start, stop):
@@ -58,7 +58,7 @@ def _softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: A
             dx[n, c] = y[n, c] * (grad[n, c] - dot)  # y[n, c] *= scale, scale = 1 / total
 
 
-@serial
+@apart
 def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     columns = x.shape[1]
     for n in range(start, stop):
@@ -79,7 +79,7 @@ def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) ->
 
 # y_i = x_i - log sum_k e^x_k, so dy_i/dx_j = delta_ij - e^y_j and
 #     dx_j = g_j - e^y_j sum_i g_i
-@serial
+@apart
 def _log_softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     columns = y.shape[1]
     zero = y.dtype.type(0)

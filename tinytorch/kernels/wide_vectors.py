@@ -3,8 +3,8 @@
 For some processors with AVX-512 (from Skylake to Emerald Rapids) LLVM makes vectors of 256 bits of a loop, as the first
 of them lowered their clock for longer ones. Kernels of exponentials and the like then take up to a third longer. Each
 function may ask for another width: LLVM's attribute "prefer-vector-width". Numba has no option for it, so its last
-step, from its own intermediate code to LLVM's, is replaced by one that adds the attribute; nothing else differs, and
-nobody else's functions do.
+step, from its own intermediate code to LLVM's, is replaced by one that adds the attribute, and whose result calls its
+own copies of functions (`own_copies`); nothing else differs, and nobody else's functions do.
 
 Nor has it one for C's `restrict`. Where a loop writes to several arrays LLVM must know that they do not overlap, and it
 checks that as the loop begins, but only for a few pairs: beyond, the loop stays scalar. A kernel may promise it.
@@ -20,6 +20,7 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
+from tinytorch.kernels.own_copies import OwnCopies
 from tinytorch.kernels.simd import VECTOR_BYTES
 
 
@@ -45,6 +46,14 @@ def _compiler(name: str, lower: type[Lower]) -> type[CompilerBase]:
     class Lowering(NativeLowering):  # type: ignore[misc]
         _name = f"tinytorch_{name}"
         lowering_class = lower
+
+        def run_pass(self, state: Any) -> bool:
+            # As Numba does it, but for the class.
+            if state.library is None:
+                state.library = OwnCopies(state.targetctx.codegen(), state.func_id.func_qualname)
+                state.library.enable_object_caching()
+            changed: bool = super().run_pass(state)
+            return changed
 
     class Compiler(CompilerBase):  # type: ignore[misc]
         def define_pipelines(self) -> list[Any]:
