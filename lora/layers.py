@@ -97,6 +97,13 @@ class LoraLayer(nn.Module):
         yield from self.present.named_modules(memo, prefix, remove_duplicate)
         yield from self.adapters.named_modules(memo, f"{prefix}.adapters", remove_duplicate)
 
+    def state_dict(
+        self, *, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Tensor]:
+        """With the base, or the merged copy, under the layer's own name."""
+        state = self.present.state_dict(destination=destination, prefix=prefix, keep_vars=keep_vars)
+        return self.adapters.state_dict(destination=state, prefix=f"{prefix}adapters.", keep_vars=keep_vars)
+
     @property
     def present(self) -> Any:
         """What the model would be made of without adapters: the merged copy, where there is one, or the base."""

@@ -11,11 +11,12 @@ _REFUSED: dict[tuple[type[Exception], str], dict[str, str]] = {
     # dimensions
     (IndexError, "Dimension out of range"): {
         "0d": "Amax-0 Amin-0 CumSum-0 Flip-1 Gather-0 Gather-2 LogSoftmaxBackward-0 LogSumExp-0 LogSumExp-1 Permute-0 "
-        "Permute-2 Prod-0 Reshape-2 Roll-1 SoftmaxBackward-0 Split-0 Split-1 Sum-2 Unfold-0 Var-1",
+        "Permute-2 Prod-0 Reshape-2 Roll-1 SoftmaxBackward-0 Sum-2 Unfold-0 Var-1",
     },
     (IndexError, "tuple index out of range"): {
-        "0d": "LowRankLinear-0 LowRankLinear-1 QuantizedProduct-0 Rope-0 Rope-1 Split-2 StoredLinear-0"
+        "0d": "LowRankLinear-0 LowRankLinear-1 QuantizedProduct-0 Rope-0 Rope-1 StoredLinear-0"
     },
+    (RuntimeError, "expects a tensor of at least one dimension"): {"0d": "Split-0 Split-1 Split-2"},
     (RuntimeError, "embedding: 'weight' must be 2-D"): {"0d": "Embedding-0"},
     (RuntimeError, "names a dimension twice"): {"0d": "Flip-0 Sum-1"},
     (RuntimeError, "at least 2 dimensions"): {"0d": "Tril-0 Tril-1 Triu-0"},
@@ -71,8 +72,8 @@ _REFUSED: dict[tuple[type[Exception], str], dict[str, str]] = {
         "no_4": "Amax-0 Amin-0",
     },
     (RuntimeError, "has no (largest|smallest) element: give a dimension"): {
-        "no_3": "Amax-1 Amin-1",
-        "no_4": "Amax-1 Amin-1",
+        "no_3": "Amax-1 Amin-1 Max-0 Min-0",
+        "no_4": "Amax-1 Amin-1 Max-0 Min-0",
     },
     (IndexError, "embedding: index 0..2 is out of range"): {"no_3": "Embedding-0"},
     (IndexError, "too many indices"): {

@@ -319,7 +319,9 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "Amin": (lambda x: np.sort(x, None)[:1, None], lambda x: np.sort(x, None)[0]),
     "CumSum": (lambda x: running_sum(x.T).T, running_sum),
     "LogSumExp": (lambda x: np.log(np.exp(x).sum(1)), lambda x: np.log(np.exp(x).sum())[None, None]),
+    "Max": (lambda x: np.sort(x, None)[-1],),
     "Mean": (lambda x: x.sum() / x.size, lambda x: x.sum(2)[..., None] / x.shape[2]),
+    "Min": (lambda x: np.sort(x, None)[0],),
     "Prod": (
         lambda x: np.array([math.prod(row) for row in x.tolist()]),
         lambda x: math.prod(np.ravel(x).tolist()),
@@ -420,8 +422,8 @@ OF_NUMBERS: dict[str, Callable[..., Any]] = {
 # The dtype of what operations, or single examples of theirs, make of integers; "same" is the dtype of the inputs.
 OF_INTEGERS = {
     "same": "Abs Add-0 Alias Amax Amin Cat Ceil Clamp-3 Clone Embedding Expand Flip Floor Gather Index IndexAssign "
-    "Linear Matmul Maximum Minimum Mul Neg Pad Permute Pow-0 Relu Reshape Roll Round-0 Scatter ScatterAdd-0 Sign Split "
-    "Sub-0 Transpose Tril Triu Trunc Unfold-0 Unfold-1 Unfold-2 Where",
+    "Linear Matmul Max Maximum Min Minimum Mul Neg Pad Permute Pow-0 Relu Reshape Roll Round-0 Scatter ScatterAdd-0 "
+    "Sign Split Sub-0 Transpose Tril Triu Trunc Unfold-0 Unfold-1 Unfold-2 Where",
     "int64": "CumSum Gather-1 Prod-0 Prod-1 Sum Unfold-3",
     "float32": "Clamp Cos Div Erf Exp Expm1 Log Log1p LogSumExp Pow-1 Pow-2 Pow-3 Prod-2 Rsqrt Sigmoid Sin Sqrt Sub-1 "
     "Tanh Where-1",

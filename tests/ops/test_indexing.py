@@ -282,7 +282,7 @@ def test_values_are_broadcast_when_rows_are_added() -> None:
         (lambda x: x.repeat_interleave(tinytorch.tensor([0.5]), 0), RuntimeError, "must be integers"),
         (lambda x: x.repeat_interleave(2, 0, output_size=5), RuntimeError, "output_size is 5, but 6 come out"),
         (lambda x: x.repeat_interleave([1, 2, 3], 0), TypeError, "an int or a Tensor, got list"),
-        (lambda x: x.repeat(2, -1), RuntimeError, "must not be negative"),
+        (lambda x: x.repeat(2, -1), RuntimeError, "can not be negative"),
         (lambda x: x.repeat(2), RuntimeError, "1 repeats for a tensor of 2 dimensions"),
         (lambda x: tinytorch.meshgrid(x[0], x[0], indexing="bad"), RuntimeError, '"xy" or "ij", got \'bad\''),
         (lambda x: tinytorch.meshgrid(x, x[0]), RuntimeError, "vectors of one dtype"),

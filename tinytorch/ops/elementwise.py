@@ -168,8 +168,8 @@ class Where(Function):
         (lambda t, x: x.masked_fill(x, 0.0), (3,), RuntimeError, "only supports boolean masks"),
         (lambda t, x, v: x.masked_fill(x > 0, v), (3,), (1,), RuntimeError, "0-dimensional value tensor"),
         (lambda t, x: x.masked_fill(x > 0, None), (3,), TypeError, "expected a number or a Tensor, got NoneType"),
-        (lambda t, x: x.long().masked_fill(x > 0, np.nan), (3,), RuntimeError, "nan cannot be converted to int64"),
-        (lambda t, x: x.to(t.uint8).masked_fill(x > 0, 300), (3,), RuntimeError, "300 cannot be converted to uint8"),
+        (lambda t, x: x.long().masked_fill(x > 0, np.nan), (3,), RuntimeError, "nan cannot be converted to type int64"),
+        (lambda t, x: x.to(t.uint8).masked_fill(x > 0, 300), (3,), RuntimeError, "300 cannot be converted"),
     )
     long_examples = (
         (lambda t, a, b: t.where(t.zeros(10_000, dtype=t.bool), a, b), (10_000,), ()),

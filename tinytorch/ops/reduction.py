@@ -178,7 +178,7 @@ class Std(Function):
 class Amax(Function):
     """y = max_i x_i"""
 
-    examples: ClassVar[Any] = ((lambda t, x: x.amax(dim=1), (3, 4)), (lambda t, x: x.max(), (3, 4)))
+    examples: ClassVar[Any] = ((lambda t, x: x.amax(dim=1), (3, 4)), (lambda t, x: x.amax(), (3, 4)))
     errors: ClassVar[Any] = (
         (lambda t, x: x.amax(1), (3, 0), IndexError, "(3, 0) must not be empty"),
         (lambda t, x: x.amax((0, 2)), (3, 4), IndexError, "but got 2"),
@@ -240,7 +240,7 @@ class Min(Max):
 class Amin(Amax):
     """y = min_i x_i"""
 
-    examples = ((lambda t, x: x.amin(dim=(0, 1), keepdim=True), (3, 4)), (lambda t, x: x.min(), (3, 4)))
+    examples = ((lambda t, x: x.amin(dim=(0, 1), keepdim=True), (3, 4)), (lambda t, x: x.amin(), (3, 4)))
     errors = (
         (lambda t, x: x.amin((0, 1)), (3, 0), IndexError, "(3, 0) must not be empty"),
         (lambda t, x: x.amin((1, 1)), (3, 4), RuntimeError, "names a dimension twice"),
@@ -432,7 +432,7 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, 
     if hasattr(dim, "array"):  # PyTorch's overload max(input, other)
         return getattr(input, elementwise)(dim)
     if dim is None:
-        return _reduction(reduce, input, None, False, {})
+        return _of_all_or_some(reduce, "largest" if reduce is Max else "smallest", input, None, False, {})
     indices = arg(input, dim, keepdim=True)
     values = input.gather(dim, indices) if input.ndim else input.clone()
     if not keepdim and input.ndim:

@@ -27,7 +27,12 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     shape = (1,) * extra + tuple(input.shape)
     between = tuple(n for size in shape for n in (1, size))
     wide = tuple(n for k, size in zip(times, shape, strict=True) for n in (k, size))
-    return reshape(expand(reshape(input, between), wide), tuple(k * n for k, n in zip(times, shape, strict=True)))
+    return _copied(reshape(expand(reshape(input, between), wide), [k * n for k, n in zip(times, shape, strict=True)]))
+
+
+def _copied(result: Tensor) -> Tensor:
+    """Also where nothing is repeated, or by strides alone: in memory of its own."""
+    return result if result._base is None else result.clone()
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
@@ -57,7 +62,7 @@ def repeat_interleave(
         if repeats < 0:
             raise RuntimeError(f"repeat_interleave: repeats can not be negative, got {repeats}")
         wide = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
-        result = reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+        result = _copied(reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :])))
     else:
         counts = _counts(repeats, shape[dim])
         places = np.ones(shape[dim], np.int64, like=counts).cumsum() - 1  # 0, 1, 2, ..., traced where the counts are
