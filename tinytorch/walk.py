@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .kernels.arithmetic import add
-from .kernels.memory import ALIGNMENT
+from .kernels.memory import ALIGNMENT, empty_like
 from .modes import mode
 
 if TYPE_CHECKING:
@@ -174,11 +174,16 @@ def _arrive(arrived: dict[Any, list[Tensor | None]], edge: Edge, grad: Tensor) -
     present, grads[number] = grads[number], None
     if present is None:
         grads[number] = grad
-    elif not mode.grad and is_exclusive(present):
+    elif mode.grad:
+        grads[number] = present + grad
+    elif is_exclusive(present):
         add(present.array, grad.array, out=present.array)
         grads[number] = present
     else:
-        grads[number] = present + grad
+        # In the same layout as in place, as NumPy adds up what lies in another one in another order.
+        total = empty_like(present.array)
+        add(present.array, grad.array, out=total)
+        grads[number] = type(present)(total)
 
 
 def _capture(captured: dict[Edge, Tensor], wanted: frozenset[Edge], node: Any, grads: list[Tensor | None]) -> None:
