@@ -59,6 +59,8 @@ F.linear(x, t.ones(16, 64).to(t.bfloat16)).sum().backward()
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_after_it_nothing_is_left_to_compile_in_a_training_step(tmp_path: Path) -> None:
     def run(*arguments: str) -> set[Path]:
         environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
