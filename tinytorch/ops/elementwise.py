@@ -110,7 +110,7 @@ class Rsqrt(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        return ctx.save(1 / np.sqrt(x))
+        return ctx.save(np.reciprocal(np.sqrt(x)))  # beside 1, older versions of NumPy widen bfloat16
 
     # dy/dx = -x^(-3/2)/2 = -y^3/2
     @staticmethod
