@@ -20,7 +20,7 @@ SCOPE = """
 T __getitem__ __radd__ __rdiv__ __rmatmul__ __rmul__ __rpow__ __rsub__ abs add all amax amin any argmax argmin argsort
 bmm bmm.triton_optimized broadcast_to cat ceil chunk clamp clone contiguous cos cumsum div.floor_rounding
 div.no_rounding_mode div.trunc_rounding dot einsum eq erf exp expand expand_as expm1 flatten flip floor floor_divide
-gather ge gt index_select isfinite isinf isnan le log log1p log_softmax log_softmax.with_dtype logical_and
+full_like gather ge gt index_select isfinite isinf isnan le log log1p log_softmax log_softmax.with_dtype logical_and
 logical_not logical_or logical_xor logsumexp lt mT masked_fill masked_select matmul max.binary max.reduction_no_dim
 max.reduction_with_dim maximum mean meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary min.reduction_no_dim
 min.reduction_with_dim minimum mm movedim mul mv narrow ne neg nn.functional.batch_norm
@@ -29,7 +29,7 @@ nn.functional.l1_loss nn.functional.layer_norm nn.functional.leaky_relu nn.funct
 nn.functional.nll_loss nn.functional.pad.circular nn.functional.pad.constant nn.functional.pad.reflect
 nn.functional.pad.replicate nn.functional.pad.replicate_negative nn.functional.relu nn.functional.rms_norm
 nn.functional.scaled_dot_product_attention nn.functional.silu nn.functional.softplus nonzero ones_like outer permute pow
-reciprocal remainder repeat repeat_interleave reshape roll round round.decimals_0 round.decimals_3
+prod reciprocal remainder repeat repeat_interleave reshape roll round round.decimals_0 round.decimals_3
 round.decimals_neg_3 rsqrt scatter_add select sigmoid sign sin softmax softmax.with_dtype sort split split.list_args
 sqrt square squeeze squeeze.multiple stack std std.unbiased sub sum t take_along_dim tanh tile topk transpose tril triu
 true_divide trunc unbind unflatten unfold unsqueeze var var.unbiased view where zeros_like
@@ -39,12 +39,8 @@ DTYPES = ["float64", "float16", "bfloat16", "int64", "bool"]
 
 # Samples that we refuse, or do not compare, by variant and what tells them: the reason.
 REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "masked_select": (lambda s: s.input.dtype.itemsize == 2, "sums in two bytes"),
     "nn.functional.batch_norm": (lambda s: s.input.ndim < 2, "a vector has no channels; PyTorch takes one of nothing"),
-    "nn.functional.scaled_dot_product_attention": (
-        lambda s: s.kwargs.get("dropout_p", 0) > 0 or s.input.dtype.itemsize == 2,
-        "draws other numbers; sums in two bytes",
-    ),
+    "nn.functional.scaled_dot_product_attention": (lambda s: s.kwargs.get("dropout_p", 0) > 0, "draws other numbers"),
 }
 # Outputs that are places: any of several equal elements is right, so what stands there is compared, and gradients are
 # where no elements are equal.
