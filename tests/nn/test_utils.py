@@ -28,7 +28,8 @@ def test_clip_grad_norm() -> None:
     assert clip_grad_norm_(iter([a, b]), 2.0).item() == pytest.approx(1.0, rel=1e-5)
     np.testing.assert_allclose(b.grad.numpy(), [0.8], 1e-5)
     assert clip_grad_norm_(b, 0.4).item() == pytest.approx(0.8, rel=1e-5)
-    assert clip_grad_norm_([], 1.0).item() == 0.0
+    for order in (2.0, 1.0, math.inf):
+        assert clip_grad_norm_([], 1.0, order).item() == 0.0
 
 
 def test_clip_grad_norm_of_a_gradient_that_is_not_contiguous() -> None:

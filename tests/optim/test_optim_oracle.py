@@ -185,7 +185,7 @@ def test_error_inputs(torch: Any, name: str) -> None:
         error, words = sample.error_type, sample.error_regex
         if error is UserWarning:
             assert "duplicate parameters" in words
-            error, words = ValueError, "appear twice in one parameter group"
+            error, words = ValueError, "appear twice"
         with pytest.raises(error, match=words):
             getattr(optim, name)(params, **_converted(given.kwargs))
 

@@ -120,6 +120,7 @@ class Adam(Optimizer):
 
     def _gather(self, params: list[list[Tensor]], kinds: list[Any]) -> None:
         """Put the parameters that have gradients into batches of one dtype and kind of step."""
+        self._batches, self._kinds = (), ()  # nothing is current, should something raise
         self._params = list(chain.from_iterable(params))
         check_distinct(self._params)
         self._check_writable(self._params)
@@ -127,7 +128,6 @@ class Adam(Optimizer):
         for own, group, (_, maximize, amsgrad) in zip(params, self.param_groups, kinds, strict=True):
             for param in own:
                 members.setdefault((param.array.dtype, maximize, amsgrad), []).append((param, group))
-        self._batches, self._kinds = (), ()  # nothing is current, should one of the new ones raise
         self._batches = [
             _Batch(batch, self.state, maximize, amsgrad) for (_, maximize, amsgrad), batch in members.items()
         ]

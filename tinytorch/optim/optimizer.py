@@ -221,7 +221,7 @@ def _noted(step: Callable[..., Any]) -> Callable[..., Any]:
 def check_distinct(params: list[Tensor]) -> None:
     """Raise ValueError for a list of parameters that has one twice, which would be moved twice at each step."""
     if len({id(param) for param in params}) != len(params):
-        raise ValueError("some parameters appear twice in one parameter group: list each of them once")
+        raise ValueError("some parameters appear twice: list each of them once")
 
 
 def check_shape(value: Any, what: str, param: Tensor, error: type[Exception]) -> None:
