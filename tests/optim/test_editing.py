@@ -377,10 +377,15 @@ def test_step_counts_that_part_ways(dtype: Any, amsgrad: bool) -> None:
     assert [optimizer.state[parameter]["step"].item() for parameter in (p, q, r)] == [3, 102, 3]
 
 
-def test_state_assigned_inside_of_a_compiled_function() -> None:
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(_adam, "exp_avg"), (lambda p: optim.SGD(p, lr=LR, momentum=0.9), "momentum_buffer")],
+    ids=["adam", "sgd"],
+)
+def test_state_assigned_inside_of_a_compiled_function(make: Any, name: str) -> None:
     """What exists while tracing only cannot last as state: an error, where silently wrong numbers would come later."""
     p = nn.Parameter(tinytorch.zeros(2))
-    optimizer = _adam([p])
+    optimizer = make([p])
     p.grad = tinytorch.ones(2)
     optimizer.step()
 
@@ -388,10 +393,10 @@ def test_state_assigned_inside_of_a_compiled_function() -> None:
     def learn(x: Any) -> None:
         optimizer.zero_grad()
         (p * x).sum().backward()
-        optimizer.state[p]["exp_avg"] = x * 2
+        optimizer.state[p][name] = x * 2
         optimizer.step()
 
-    with pytest.raises(TypeError, match=r"exp_avg, shape .* assigned inside of a compiled function: write into"):
+    with pytest.raises(TypeError, match=rf"{name}, shape .* assigned inside of a compiled function: write into"):
         learn(tinytorch.ones(2))
 
 

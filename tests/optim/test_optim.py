@@ -95,6 +95,7 @@ def test_what_there_is_no_step_for(make: Any) -> None:
         (lambda p: optim.Adam(p, lr=tinytorch.tensor(0.1), foreach=True), "lr as a Tensor is not supported"),
         (lambda p: optim.Adam(p, betas=(tinytorch.tensor(0.9), 0.9)), "either both floats or both Tensors"),
         (lambda p: optim.Adam(p, betas=(tinytorch.ones(2), tinytorch.ones(1))), r"Tensor betas\[0\] must be 1-element"),
+        (lambda p: optim.Adam(p, betas=[tinytorch.tensor(0.9)] * 2, foreach=True), r"betas\[0\] as a Tensor is not"),
         (lambda p: optim.Adam(p, betas=(0.9, 0.9, 0.9)), "too many values"),
     ],
 )

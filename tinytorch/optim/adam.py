@@ -13,7 +13,7 @@ from ..kernels.memory import zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
 from ..modes import mode, untraced
 from ..tensor import Tensor
-from .optimizer import Optimizer, Params, check_distinct, check_memory, check_shape
+from .optimizer import Optimizer, Params, check_distinct, check_outside, check_shape
 
 Group = dict[str, Any]
 Member = tuple[Tensor, Group]  # a parameter and its group
@@ -298,7 +298,6 @@ def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> No
     array, gradient = param.array, param._grad.array  # type: ignore[union-attr]
     if not param.is_floating_point():
         raise TypeError(f"Adam and AdamW train floating-point parameters, not {array.dtype}")
-    check_memory(array, "a parameter")
     if (gradient.shape, gradient.dtype) != (array.shape, array.dtype):
         raise RuntimeError(
             f"the gradient of a parameter is {gradient.dtype} {gradient.shape}, the parameter {array.dtype} "
@@ -317,7 +316,7 @@ def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> No
         state["step"] = Tensor(np.array(state["step"], np.float32))
     for name in names:
         check_shape(state[name], f"{name} of a parameter", param, RuntimeError)
-        check_memory(state[name].array, name)
+        check_outside(state[name].array, name)
         if state[name].array.dtype != array.dtype:
             state[name] = Tensor(state[name].array.astype(array.dtype))
 

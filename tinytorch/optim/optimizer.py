@@ -230,14 +230,13 @@ def check_shape(value: Any, what: str, param: Tensor, error: type[Exception]) ->
         raise error(f"{what} has shape {tuple(value.shape)}, the parameter {param.array.shape}")
 
 
-def check_memory(array: Any, what: str) -> None:
-    """Raise an error unless a step can write into the array, which is called `what`."""
+def check_outside(array: Any, what: str) -> None:
+    """Raise NotTraceable for an array of the state, called `what`, that is there only while a function is traced."""
     if not isinstance(array, np.ndarray):
         raise NotTraceable(
             f"{what}, shape {array.shape}, was assigned inside of a compiled function: write into the Tensor that is "
             "there (zero_(), copy_()), or assign outside"
         )
-    require_writable(array, what)
 
 
 def _fitted(value: Any, name: str, param: Tensor) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..modes import mode, untraced
 from ..tensor import Tensor
-from .optimizer import Optimizer, Params, check_memory, check_shape
+from .optimizer import Optimizer, Params, check_outside, check_shape
 
 
 class SGD(Optimizer):
@@ -79,9 +79,7 @@ class SGD(Optimizer):
                 continue
             value: Any = param.array
             grad: Any = param._grad.array
-            if not value.flags.writeable or grad.shape != value.shape:
-                check_memory(value, "a parameter")
-                check_shape(grad, "the gradient of a parameter", param, RuntimeError)
+            check_shape(grad, "the gradient of a parameter", param, RuntimeError)
             half = value.itemsize < 4
             if half:
                 grad = grad.astype(np.float32)
@@ -105,7 +103,7 @@ class SGD(Optimizer):
             state["momentum_buffer"] = Tensor(state["momentum_buffer"].array.astype(dtype))
         buffer: Any = state["momentum_buffer"].array
         check_shape(buffer, "momentum_buffer of a parameter", param, RuntimeError)
-        check_memory(buffer, "momentum_buffer of a parameter")
+        check_outside(buffer, "momentum_buffer")
         moving = buffer.astype(grad.dtype, copy=False)
         moving *= momentum
         moving += (1 - dampening) * grad if dampening else grad
