@@ -59,6 +59,7 @@ def test_module_dict() -> None:
     assert [name for name, _ in layers.named_parameters()] == ["b.weight", "b.bias"]
     with pytest.raises(KeyError, match="already exists"):
         layers["forward"] = nn.ReLU()
+    assert len(nn.ModuleDict()) == len(nn.ModuleDict(None)) == 0
     layers.clear()
     assert len(layers) == 0 and not hasattr(layers, "b")
 

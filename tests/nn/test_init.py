@@ -51,7 +51,8 @@ def test_uniform_and_normal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "a", "b"), [(0.0, 1.0, -2.0, 2.0), (0.0, 0.02, -2.0, 2.0), (1.0, 2.0, 2.0, 9.0)]
+    ("mean", "std", "a", "b"),
+    [(0.0, 1.0, -2.0, 2.0), (0.0, 0.02, -2.0, 2.0), (1.0, 2.0, 2.0, 9.0), (0.0, 1.0, 2.3, 9.0)],
 )
 def test_truncated_normal(mean: float, std: float, a: float, b: float) -> None:
     assert a <= _filled(init.trunc_normal_, (), mean, std, a, b) <= b

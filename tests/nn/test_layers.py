@@ -265,6 +265,8 @@ def test_losses_and_reductions() -> None:
     expected = np.log1p(np.exp(a)) * (1 - b) + np.array([3.0, 1.0]) * b * np.log1p(np.exp(-a))
     assert positive(tinytorch.tensor(a), tinytorch.tensor(b)).item() == pytest.approx(expected.mean())
     assert list(positive.state_dict()) == ["pos_weight"]
+    elementwise = nn.BCEWithLogitsLoss(tinytorch.tensor(np.array([2.0, 0.5])))
+    assert elementwise(tinytorch.tensor(a), tinytorch.tensor(b)).item() == pytest.approx((bce * [2.0, 0.5]).mean())
 
 
 def test_norms_and_their_members() -> None:
@@ -295,6 +297,10 @@ def test_norms_and_their_members() -> None:
         nn.BatchNorm1d(3, affine=False): [],
         nn.BatchNorm1d(3, affine=False, bias=True): [],
     }
+    assert repr(nn.BatchNorm1d(3, momentum=None, affine=False, track_running_stats=False)) == (
+        "BatchNorm1d(3, eps=1e-05, momentum=None, affine=False, bias=False, track_running_stats=False)"
+    )
+    assert repr(nn.BatchNorm1d(2)).endswith("momentum=0.1, affine=True, bias=True, track_running_stats=True)")
     for module, names in members.items():
         assert [name for name, _ in module.named_parameters()] == names, repr(module)
         module.reset_parameters()
