@@ -618,6 +618,64 @@ def test_what_is_not_hashable_is_refused() -> None:
         tinytorch.compile(lambda x, names: x)(tinytorch.ones(2), {1, 2})
 
 
+KEPT_OF_A_GRADIENT: dict[str, Callable[[Any], Any]] = {
+    "nothing": lambda gradient: None,
+    "the gradient": lambda gradient: gradient,
+    "its array": lambda gradient: gradient.numpy(),
+    "a view": lambda gradient: gradient[1:],
+    "a part of its array": lambda gradient: gradient.numpy()[2:, None],
+    "detached": lambda gradient: gradient.detach(),
+    "its buffer": lambda gradient: memoryview(gradient.numpy()),
+    "what is computed of it": lambda gradient: gradient * 1,
+    "a history": lambda gradient: (gradient.requires_grad_(), None)[1],
+    "a product in place": lambda gradient: (gradient.mul_(tinytorch.ones(1).requires_grad_()), None)[1],
+    "a label": lambda gradient: setattr(gradient, "label", "g"),
+}
+
+
+@pytest.mark.parametrize("what", KEPT_OF_A_GRADIENT)
+@pytest.mark.parametrize("size", [3, 1 << 19], ids=["small", "at a cache line"])
+def test_a_new_gradient_has_nothing_of_what_was_kept_of_the_last(what: str, size: int) -> None:
+    w = nn.Parameter(tinytorch.ones(size))
+
+    @tinytorch.compile
+    def learn(x: Any) -> None:
+        w.grad = None
+        (w * w * x).sum().backward()
+
+    kept = []
+    for k in range(6):
+        learn(tinytorch.full((1,), float(k)))
+        assert w.grad is not None
+        assert (w.grad.requires_grad, w.grad.grad_fn, w.grad._version) == (False, None, 0)
+        assert not hasattr(w.grad, "label")
+        np.testing.assert_array_equal(w.grad.numpy(), np.full(size, 2.0 * k, np.float32))
+        kept.append(KEPT_OF_A_GRADIENT[what](w.grad))
+    if kept[0] is not None:
+        for k, part in enumerate(kept):
+            np.testing.assert_array_equal(np.unique(np.asarray(getattr(part, "array", part))), [2.0 * k])
+
+
+def test_a_new_gradient_lies_where_the_last_lay_that_nobody_kept() -> None:
+    """Then nobody asks anew where all gradients lie, which takes longer than a small model's arithmetic."""
+    w = nn.Parameter(tinytorch.ones(3))
+
+    @tinytorch.compile
+    def learn(x: Any) -> None:
+        w.grad = None
+        (w * x).sum().backward()
+
+    places = set()
+    kept = [np.empty(3, np.float32) for _ in range(3)]
+    for k in range(8):
+        learn(tinytorch.full((1,), float(k)))
+        assert w.grad is not None
+        kept.append(np.empty(3, np.float32))  # which would take the place
+        if k > 2:
+            places.add(w.grad.data_ptr())
+    assert len(places) == 1
+
+
 def test_a_tensor_kept_outside_is_refused_and_says_so_when_it_is_used() -> None:
     kept = []
     compiled = tinytorch.compile(lambda x: kept.append(x * 2))

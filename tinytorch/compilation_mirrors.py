@@ -171,7 +171,7 @@ class OutsideTape(Tape):
         self._touch_grad(leaf)
         mirrors = [] if leaf._grad is None else self._mirrors_of_memory(leaf._grad)
         self._store(mirrors)
-        self.record(steps.accumulate, leaf, self.enter(gradient), mode.grad)
+        self.record(steps.Accumulate(leaf), self.enter(gradient), mode.grad)
         self._load(mirrors)
 
     def _touch_grad(self, leaf: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,6 @@ def check_no_number(result: Any, function: Any) -> None:
             raise NotTraceable(f"{_name(function)} returns a number, which may be another at each call")
 
 
-
 def expect_no_grad(leaf: Tensor) -> None:
     if leaf._grad is not None:
         raise NotTraceable(
@@ -107,15 +107,51 @@ def set_grad(leaf: Tensor, mirror: Mirror) -> None:
     leaf._grad = mirror.outside
 
 
-def accumulate(leaf: Tensor, array: Array, apart: bool) -> None:
-    present = leaf._grad
-    if present is None:
-        leaf._grad = Tensor(copy(array))
-    elif apart or not present.array.flags.writeable:
-        leaf._grad = Tensor(add(present.array, array))
-    else:
-        add(present.array, array, out=present.array)
-        present._counter[0] += 1
+class Accumulate:
+    """What `backward` does with the gradient that arrives at a leaf: a new .grad, or a sum with the one there.
+
+    A new .grad is the Tensor that this step made in an earlier run, if nobody has kept that or anything of it:
+    allocating another, and asking where it lies, takes longer than filling it does.
+    """
+
+    def __init__(self, leaf: Tensor) -> None:
+        self.leaf = leaf
+        self._made = leaf  # which is not free
+
+    def __call__(self, array: Array, apart: bool) -> None:
+        present = self.leaf._grad
+        if present is None:
+            made = self._made
+            own = made.array
+            if (
+                getrefcount(made) <= _ALONE[0]
+                and getrefcount(own) <= _ALONE[1]
+                and (own.base is None or getrefcount(own.base) <= _ALONE[2])
+                and own.flags.writeable
+                and len(made.__dict__) == 2  # as it was made
+            ):
+                np.copyto(own, array)
+                made._counter[:] = 0, 0
+            else:
+                made = self._made = Tensor(copy(array))
+            self.leaf._grad = made
+        elif apart or not present.array.flags.writeable:
+            self.leaf._grad = Tensor(add(present.array, array))
+        else:
+            add(present.array, array, out=present.array)
+            present._counter[0] += 1
+
+
+def _references_alone() -> tuple[int, int, int]:
+    """To what an Accumulate has made, its array and the array's base: interpreters differ."""
+    accumulate = Accumulate(Tensor(np.zeros(1)))
+    accumulate._made = Tensor(np.zeros(1).reshape(1, 1))
+    made = accumulate._made
+    own = made.array
+    return getrefcount(made), getrefcount(own), getrefcount(own.base)
+
+
+_ALONE = _references_alone()
 
 
 def records(saved: Any) -> list[Any]:

@@ -109,7 +109,7 @@ def as_number(number: Any, dtype: DType, halves: builtins.bool = True) -> Any:
     drops the fraction (uint8 takes negative integers above -256 too, and counts them from 256 down); a floating-point
     dtype takes all but finite numbers beyond its largest. `halves=False` lets float16 and bfloat16 make those infinite.
     """
-    if dtype == bool:
+    if dtype.kind == "b":
         return np.asarray(number != 0)
     largest = _LARGEST.get(dtype)
     if largest is not None:

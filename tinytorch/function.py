@@ -119,16 +119,15 @@ class Function:
 
     def _link(self, tensors: Any, arrays: list[Any], outputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         """Make this node the history of its outputs."""
-        edges: list[Edge | None] = []
+        # A leaf stands for itself: it has no grad_fn, and output_nr 0.
+        edges = [
+            (t.grad_fn or t, t.output_nr) if needs else None
+            for t, needs in zip(tensors, self.needs_input_grad)  # noqa: B905 - one for one; strict costs time
+        ]
         links = 0
-        for t, needs in zip(tensors, self.needs_input_grad):  # noqa: B905 - one for one; strict costs time
-            if needs:
-                node = t.grad_fn or t  # a leaf stands for itself: it has no grad_fn, and output_nr 0
-                edges.append((node, t.output_nr))
-                if node.links >= links:
-                    links = node.links + 1
-            else:
-                edges.append(None)
+        for edge in edges:
+            if edge is not None and edge[0].links >= links:
+                links = edge[0].links + 1
         if links < LINKS:
             self.edges, self.links = tuple(edges), links
         else:
@@ -155,8 +154,9 @@ class Function:
             return None, None, None, 0
         for i, candidate in enumerate(arrays):
             if candidate is array:
-                counter, edge = tensors[i]._counter, self.edges[i]
-                source = None if edge is None else ~i if isinstance(edge[0], Function) else edge[0]
+                tensor = tensors[i]
+                counter, edge = tensor._counter, self.edges[i]
+                source = None if edge is None else tensor if tensor.grad_fn is None else ~i
                 return array, source, counter, counter[0]
         for number, output in enumerate(outputs):
             if output.array is array:

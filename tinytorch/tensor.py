@@ -271,7 +271,7 @@ class Tensor(Conversions, Methods):
             )
         if grad is None or not self._requires_grad:  # requires_grad_(False) since the forward
             return []
-        with _lock_of(self):
+        with _LOCKS[id(self) // 64 % 64]:
             present = self._grad
             if present is None:
                 self._grad = grad if is_exclusive(grad) and grad.array.flags.c_contiguous else grad.clone()
@@ -284,7 +284,7 @@ class Tensor(Conversions, Methods):
 
     def keep_grad(self, grad: Tensor) -> None:
         """As a result that retains its gradient: add it to `.grad`, in memory that nothing else has."""
-        with _lock_of(self):
+        with _LOCKS[id(self) // 64 % 64]:
             self._grad = grad.clone() if self._grad is None else self._grad + grad
 
     def release(self) -> None:
@@ -414,10 +414,6 @@ Function.make_tensor = Tensor
 # Threads that add to one leaf take turns. Leaves share these locks: one of a leaf's own could be neither pickled nor
 # copied. Reentrant, since what allocates may run finalizers, which may do anything.
 _LOCKS = tuple([threading.RLock() for _ in range(64)])
-
-
-def _lock_of(tensor: Tensor) -> threading.RLock:
-    return _LOCKS[id(tensor) // 64 % len(_LOCKS)]
 
 
 def _leaf(cls: Any, array: Array, requires_grad: builtins.bool, attributes: dict[str, Any]) -> Tensor:

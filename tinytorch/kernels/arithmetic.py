@@ -21,6 +21,7 @@ Array = NDArray[Any]
 
 _GRAIN = 8192  # elements: one thread's share at a time
 _LARGE = 1 << 15  # elements that are worth a second thread
+_SMALL = 1 << 12  # elements; columns of fewer are added up as fast by NumPy
 _FEW_COLUMNS = 16  # fewer are not worth a loop over rows
 _LINE = 64  # bytes in a cache line: no two threads write into one
 
@@ -105,16 +106,19 @@ def row_sums(x: Array) -> Array:
 
 
 def total(x: Array, axes: tuple[int, ...] | None, keepdims: bool = False) -> Any:
-    """x.sum(axis=axes, keepdims=keepdims); of a large array over its first or its last dimensions on all threads."""
-    if x.size >= _LARGE and x.dtype in (np.float32, np.float64) and x.flags.carray:
+    """x.sum(axis=axes, keepdims=keepdims); over its first dimensions, or the last of a large array, by a kernel."""
+    if x.size >= _SMALL and x.dtype in (np.float32, np.float64) and x.flags.carray:
         gone = sorted(range(x.ndim) if axes is None else [axis % x.ndim for axis in axes])
-        kept = [axis for axis in range(x.ndim) if axis not in gone]
-        shape = [1 if axis in gone else n for axis, n in enumerate(x.shape) if keepdims or axis in kept]
-        count = math.prod(x.shape[axis] for axis in kept)
-        if gone and gone[0] == len(kept):
-            return row_sums(x.reshape(count, -1)).reshape(shape)
-        if gone == list(range(len(gone))) and count >= _FEW_COLUMNS:
-            return column_sums(x.reshape(-1, count)).reshape(shape)
+        k = len(gone)
+        if k and gone[0] == x.ndim - k:
+            if x.size >= _LARGE:
+                kept, ones = x.shape[:-k], (1,) * k if keepdims else ()
+                return row_sums(x.reshape(math.prod(kept), -1)).reshape(kept + ones)
+        elif k and gone[-1] == k - 1:
+            kept, ones = x.shape[k:], (1,) * k if keepdims else ()
+            count = math.prod(kept)
+            if count >= _FEW_COLUMNS:
+                return column_sums(x.reshape(-1, count)).reshape(ones + kept)
     return x.sum(axis=axes, keepdims=keepdims)
 
 

@@ -133,7 +133,8 @@ class Pow(Function):
         ctx.factors = factors
         if factors is not None:
             return a * a if factors == 2 else a * a * a
-        return np.power(a, b) if a.dtype.kind != "i" else _integer_power(a, b)  # `a**b` may take another road for some b
+        # Not a**b: older NumPys take a square root there for 0.5, which compiled code would not.
+        return np.power(a, b) if a.dtype.kind != "i" else _integer_power(a, b)
 
     # dy/da = b a^(b-1), taken as 0 where b = 0, also at a = 0
     # dy/db = a^b log a, taken as 0 where a = 0 and b >= 0

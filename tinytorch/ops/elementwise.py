@@ -298,6 +298,8 @@ def cast(what: str, value: Any, dtype: Any) -> Tensor:
     if is_tensor(value):
         tensor: Tensor = value.to(dtype)
         return tensor
-    if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value):
-        raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
-    return wrap(as_number(python_number(value), dtype))
+    if type(value) not in (int, float):
+        if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value):
+            raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
+        value = python_number(value)
+    return wrap(as_number(value, dtype))
