@@ -146,6 +146,9 @@ def test_names_of_the_base_stay() -> None:
     again = add_adapter(make(), LoraConfig(**ALL))
     again.load_state_dict(model.state_dict())
     np.testing.assert_array_equal(logits(again), logits(model))
+    own = {id(parameter) for parameter in model.parameters()}
+    assert all(id(tensor) in own for tensor in model.state_dict(keep_vars=True).values())
+    assert not any(id(tensor) in own for tensor in model.state_dict().values())
 
 
 def test_double_precision() -> None:

@@ -70,6 +70,26 @@ def test_known_shapes_have_the_published_number_of_parameters() -> None:
     assert counts == PARAMETERS
 
 
+@pytest.mark.parametrize(
+    ("family", "bos", "eos", "reach", "theta"),
+    [
+        ("smollm2", 0, 0, 8192, 100000.0),
+        ("tinyllama", 1, 2, 2048, 10000.0),
+        ("llama-2", 1, 2, 4096, 10000.0),
+        ("llama-3-", 128000, 128001, 8192, 500000.0),
+        ("llama-3.", 128000, 128001, 131072, 500000.0),
+    ],
+)
+def test_known_shapes_have_the_published_ends_and_reach(
+    family: str, bos: int, eos: int, reach: int, theta: float
+) -> None:
+    configs = [shape_of(name) for name in SHAPES if name.startswith(family)]
+    assert configs
+    for config in configs:
+        assert (config.other["bos_token_id"], config.eos_token_ids) == (bos, (eos,))
+        assert (config.max_position_embeddings, config.rope_theta, config.rms_norm_eps) == (reach, theta, 1e-5)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 def test_weights_are_those_of_the_model(tied: bool, bias: bool) -> None:
