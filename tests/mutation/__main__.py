@@ -110,14 +110,16 @@ class Copy:
 
     def plant(self, fault: Fault) -> None:
         """Write the fault. The time of writing is unlike any other, or Python would take the compiled file."""
-        source = (ROOT / fault.path).read_bytes()
         target = self.tree / fault.path
-        target.write_bytes(fault.plant(source))
+        self._sound, self._time = target.read_bytes(), target.stat().st_mtime_ns
+        target.write_bytes(fault.plant(self._sound))
         os.utime(target, (0, random.randrange(1 << 30)))
 
     def restore(self, fault: Fault) -> None:
-        """Take the fault out."""
-        shutil.copy2(ROOT / fault.path, self.tree / fault.path)
+        """Take the fault out. The time of writing is the old one, which the cache of kernels knows."""
+        target = self.tree / fault.path
+        target.write_bytes(self._sound)
+        os.utime(target, ns=(self._time, self._time))
 
     def run(self, tests: list[str], cache: Path | None, seconds: float) -> tuple[str, str]:
         """Run tests until one fails: ("caught", by which), ("survived", ""), ("out of time", "")."""
@@ -389,14 +391,16 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=HOME / "report.json")
     options = parser.parse_args()
     copies = [Copy(number) for number in range(options.workers)]
-    tests = recorded(copies, options.oracle)
+    # All of the sources as the copies have them: from here on the tree itself may change.
     sources = [str(p.relative_to(ROOT)) for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
-    chooser = Chooser(tests, Names(ROOT, sources))
+    names = Names(ROOT, sources)
     if options.again:
         chosen = again(options.again, ["survived", "out of time"] + ["oracle"] * (not options.oracle))
     else:
         faults = all_faults(options.package, options.exclude)
         chosen = random.Random(options.seed).sample(faults, min(options.sample, len(faults)))
+    tests = recorded(copies, options.oracle)
+    chooser = Chooser(tests, names)
     console.print(f"{len(tests)} tests, {len(chosen)} faults")
     outcomes: list[Outcome] = []
     lock = threading.Lock()
