@@ -112,6 +112,25 @@ def test_a_backward_that_differs_is_named_and_the_state_is_as_written() -> None:
     assert w.grad is not None and w.grad.tolist() == [3.0, 27.0]
 
 
+def test_a_gradient_that_is_added_up_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinytorch.compilation_steps import Accumulate
+
+    w = nn.Parameter(torch.ones(2))
+
+    def step(x: Any) -> None:
+        w.grad = None
+        (w * x).sum().backward()
+
+    def twice(self: Any, array: Any, apart: bool) -> None:
+        self.leaf._grad = torch.tensor(2 * array)
+
+    compiled = torch.compile(step, check=True)
+    compiled(torch.ones(2))
+    monkeypatch.setattr(Accumulate, "__call__", twice)
+    with pytest.raises(RuntimeError, match=r"in what AccumulateGrad gives: \[0\], float32 \(2,\), by"):
+        compiled(torch.ones(2))
+
+
 def test_a_planted_fault_in_a_step_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that does nothing in the runs: what comes after it finds the numbers of the trace."""
     compiled = torch.compile(lambda x, y: (torch.cat([x, y]) * 2).sum(), check=True)

@@ -519,6 +519,21 @@ def a_leaf_that_was_made_inside() -> World:
 
 
 @same
+def gradients_that_share_memory() -> World:
+    w, v, u = parameter(), parameter(), parameter()
+    w.grad = torch.ones(w.shape)
+    v.grad, u.grad = w.grad.detach(), w.grad.view(w.shape)
+
+    def step(x: Any) -> Any:
+        w.grad.add_(x)
+        v.grad.mul_(2)
+        u.grad.sub_(1)
+        return w.grad * 1
+
+    return step, three, lambda args, result: (result, w.grad, v.grad, u.grad)
+
+
+@same
 def gradients_that_the_caller_keeps() -> World:
     w, kept = parameter(), []
 
