@@ -14,6 +14,7 @@ import pytest
 
 import tinytorch
 from tinytorch import nn
+from tinytorch.compilation_arguments import bounds, sharing
 from tinytorch.function import Function
 from tinytorch.kernels import gemm
 from tinytorch.kernels.traced import NotTraceable
@@ -787,3 +788,18 @@ def test_products_are_run_by_address(case: str, dtype: Any) -> None:
     for _ in range(3):
         x = draw(50, 20)
         np.testing.assert_array_equal(compiled(x).numpy(), function(x).numpy())
+
+
+def test_arguments_that_have_an_element_in_common_are_found() -> None:
+    x = np.zeros(6)
+    for apart in ([x[:3], x[3:]], [x[3:], x[:3]], [x[::2], x[1::2]], [x[:0], x], [x, np.zeros(6)], [x[:1], x[1:2]]):
+        assert sharing(apart) == ()
+    assert sharing([x[3:], x[:4]]) == (((0, 24, (8,)), (1, 0, (8,))),)
+    assert sharing([x[5::-1], x[5:], x[:1]]) == (((0, 40, (-8,)), (1, 40, (8,)), (2, 0, (8,))),)
+    assert sharing([x[:2], x[3:5], x[1:3], x[4:]]) == (
+        ((0, 0, (8,)), (2, 8, (8,))),
+        ((1, 0, (8,)), (3, 8, (8,))),
+    )
+    start = x.ctypes.data
+    assert bounds(x[4:1:-2]) == (start + 16, start + 40)
+    assert bounds(np.broadcast_to(x[2:3], (3, 4))) == (start + 16, start + 24)

@@ -429,6 +429,16 @@ def test_methods_of_submodules_are_asked() -> None:
     assert list(net.state_dict(prefix="m."))[-1] == "m.0.1.sum" and len(net.state_dict()) == 6
 
 
+def test_a_shared_module_is_loaded_by_any_of_its_names() -> None:
+    shared = nn.Linear(1, 1)
+    net = nn.Sequential(shared, nn.Sequential(shared, nn.ReLU()))
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "1.0.weight", "1.0.bias"]
+    net.load_state_dict(net.state_dict())
+    second = {"1.0.weight": tinytorch.full((1, 1), 3.0), "1.0.bias": tinytorch.full((1,), 4.0)}
+    assert sorted(net.load_state_dict(second, strict=False).missing_keys) == ["0.bias", "0.weight"]
+    assert (shared.weight.item(), shared.bias.item()) == (3.0, 4.0)
+
+
 def test_modes_reach_what_is_shared_and_nothing_else() -> None:
     net = Net()
     net.layers.eval()
