@@ -142,3 +142,14 @@ def test_sums_and_multiples() -> None:
     more = layers + (b, c)  # noqa: RUF005
     assert list(more) == [a, b, c] and type(more) is nn.ModuleList and len(layers) == 1
     assert len(nn.ModuleList()) == len(nn.ModuleList(None)) == 0
+
+
+def test_a_list_says_how_often_neighbours_occur() -> None:
+    layers = nn.ModuleList([nn.ReLU(), nn.Linear(1, 2), nn.Linear(1, 2), nn.Linear(2, 2)])
+    assert repr(layers).splitlines() == [
+        "ModuleList(",
+        "  (0): ReLU()",
+        "  (1-2): 2 x Linear(in_features=1, out_features=2, bias=True)",
+        "  (3): Linear(in_features=2, out_features=2, bias=True)",
+        ")",
+    ]

@@ -347,6 +347,24 @@ def test_parameters_that_join_move_and_leave(make: Any) -> None:
     step(c=0.2, d=0.2)
 
 
+def test_memory_in_another_order_is_looked_at_in_every_step() -> None:
+    """The kernel works on a copy in C order; what is written into the memory itself counts all the same."""
+    start = np.arange(6.0).reshape(2, 3)
+    p, hand = nn.Parameter(tinytorch.tensor(start.T.copy()).transpose(0, 1)), ByHand(start)
+    optimizer = _adam([p])
+    for step in range(4):
+        p.grad = _zeros(2, 3) + step
+        optimizer.step()
+        hand.step(np.full((2, 3), float(step)))
+        np.testing.assert_allclose(p.detach().numpy(), hand.p, 1e-12)
+        with tinytorch.no_grad():
+            p.mul_(2)
+        hand.p = hand.p * 2
+        if step == 2:
+            optimizer.state[p]["exp_avg"].zero_(), optimizer.state[p]["exp_avg_sq"].add_(1)
+            hand.m, hand.v = np.zeros((2, 3)), hand.v + 1
+
+
 def test_a_parameter_put_twice_into_a_list() -> None:
     p, q = nn.Parameter(_zeros(2)), nn.Parameter(_zeros(2))
     p.grad = q.grad = _zeros(2) + 1.0
