@@ -14,7 +14,7 @@ import pytest
 
 import tinytorch
 from tinytorch import nn
-from tinytorch.compilation_arguments import bounds, sharing
+from tinytorch.compilation_arguments import bounds, layout, sharing
 from tinytorch.function import Function
 from tinytorch.kernels import gemm
 from tinytorch.kernels.traced import NotTraceable
@@ -803,3 +803,16 @@ def test_arguments_that_have_an_element_in_common_are_found() -> None:
     start = x.ctypes.data
     assert bounds(x[4:1:-2]) == (start + 16, start + 40)
     assert bounds(np.broadcast_to(x[2:3], (3, 4))) == (start + 16, start + 24)
+
+
+def test_layouts_are_known_but_for_the_size_of_gaps() -> None:
+    x = np.zeros((4, 6))
+    assert layout(x) is None and layout(x[:2]) is None and layout(x[:, :0]) is None
+    assert layout(x.T) == (0, 8, 48)
+    assert layout(x[:, 0]) == layout(x[0, ::2]) == (0, 16)  # every other one, or farther apart
+    assert layout(x[0, ::-1]) == (40, -8) and layout(x[0, ::-2]) == (32, -16)
+    assert layout(x[::-1, :4]) == (120, -40, 8) and layout(x[:, ::-1]) == (40, 48, -8)
+    assert layout(np.broadcast_to(x[0], (3, 6))) == (0, 0, 8)
+    assert layout(np.lib.stride_tricks.sliding_window_view(x[0, ::2], 2)) == (0, 16, 16)
+    shifted = np.zeros(8 * 4 + 4, np.uint8)[4:].view(np.float64)
+    assert layout(shifted) == (4, 8) or layout(np.zeros(8 * 4 + 4, np.uint8)[:-4].view(np.float64)) == (4, 8)
