@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 # What a folder holds beside weights and config.json, and a quantized model needs too.
 COMPANIONS = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "generation_config.json",
+    "chat_template.jinja", "generation_config.json", "training.json",
 )  # fmt: skip
 
 

@@ -52,9 +52,9 @@ class Tokenizer:
     def from_pretrained(folder: str | Path) -> Tokenizer:
         """The tokenizer of a checkpoint's folder; UserError where there is none or it cannot be read."""
         folder = Path(folder)
-        settings = _json(folder / "tokenizer_config.json")
+        settings = read_settings(folder / "tokenizer_config.json")
         tokens = {name: text for name, text in _contents(settings).items() if name.endswith("_token")}
-        generation, model = _json(folder / "generation_config.json"), _json(folder / "config.json")
+        generation, model = read_settings(folder / "generation_config.json"), read_settings(folder / "config.json")
         eos_ids = [id for values in (generation, model) for id in _list(values.get("eos_token_id"))]
         pad_ids = [id for values in (generation, model) for id in _list(values.get("pad_token_id"))]
         return Tokenizer(
@@ -161,7 +161,7 @@ def _backend(folder: Path, settings: dict[str, Any]) -> Backend:
     return _TokenizersBackend(path) if path.suffix == ".json" else SentencePieceBackend(path, settings)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """An object of JSON; empty where there is no such file."""
     if not path.is_file():
         return {}

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lora.__main__ import COMMANDS, main
 from lora.speed import Speed, read_bandwidth
+from lora.tokenizer import Tokenizer
+from lora.training_record import remember
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,9 +132,9 @@ def test_a_conversation(
 def test_a_conversation_looks_at_what_was_said(small_folder: Path) -> None:
     """Keeping the cache between answers gives the texts that computing all anew gives."""
     from lora.generate import GenerateConfig, Writer
-    from lora.generation import Sampling
+    from lora.sampling_options import SamplingOptions
 
-    config = GenerateConfig(model=small_folder, max_new_tokens=6, sampling=Sampling(greedy=True))
+    config = GenerateConfig(model=small_folder, max_new_tokens=6, sampling=SamplingOptions(greedy=True))
     writer = Writer(config)
     talk = [{"role": "user", "content": "Hi"}]
     for _ in range(2):
@@ -140,6 +143,77 @@ def test_a_conversation_looks_at_what_was_said(small_folder: Path) -> None:
         assert answer == "".join(Writer(config).write(ids))
         talk += [{"role": "assistant", "content": answer}, {"role": "user", "content": "So"}]
     assert writer.speed.prompt_tokens < len(ids) + 12  # the second prompt was not read from its beginning
+
+
+def test_an_empty_line_is_no_message(
+    small_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    for typed in ("Hi\n", "\n  \nHi\n\n"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert main(["generate", "--model", str(small_folder), "--chat", "--max-new-tokens=4"]) == 0
+        shown.append(capsys.readouterr().out.replace("> ", ""))
+    assert shown[0] == shown[1]
+
+
+def test_the_system_message_is_not_forgotten(
+    small_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    template = Tokenizer.apply_chat_template
+
+    def record(self: Tokenizer, messages: list[dict[str, str]], **settings: bool) -> list[int]:
+        asked.append([message["content"] for message in messages])
+        return template(self, messages, **settings)
+
+    monkeypatch.setattr(Tokenizer, "apply_chat_template", record)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a b c d\ne f g h\ni j\n"))
+    assert main(["generate", "--model", str(small_folder), "--chat", "--max-new-tokens=8", "--system=Be"]) == 0
+    assert "forgetting the oldest message" in capsys.readouterr().err
+    assert all(contents[0] == "Be" for contents in asked)
+    assert asked[-1][-1] == "i j"
+
+
+@pytest.fixture
+def remembering(own: Path) -> Callable[[bool | None], Path]:
+    """The small model, which says whether it was trained on messages, or does not."""
+
+    def folder(chat: bool | None) -> Path:
+        (own / "training.json").unlink(missing_ok=True)
+        if chat is not None:
+            remember(own, {"chat_template": chat})
+        return own
+
+    return folder
+
+
+def test_a_prompt_is_a_message_where_training_was_on_messages(
+    remembering: Callable[[bool | None], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def text(model: Path, *options: str) -> str:
+        command = ["generate", "--model", str(model), "--max-new-tokens=6", "--greedy", "--prompt=The list", *options]
+        assert main(command) == 0
+        return capsys.readouterr().out
+
+    continued = text(remembering(False))
+    answered = text(remembering(True))
+    assert continued.startswith("The list") and not answered.startswith("The list")
+    assert text(remembering(None)) == answered  # the tokenizer has a template
+    assert text(remembering(True), "--raw") == continued
+    told = text(remembering(True), "--system=Be brief.")
+    assert told != answered and text(remembering(False), "--system=Be brief.") == told
+    (remembering(None) / "tokenizer_config.json").unlink()
+    assert text(remembering(None)).startswith("The list")  # there is no template
+
+
+def test_what_a_prompt_cannot_be(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", "--model", str(own), "--prompt=The"]
+    assert "--chat needs the chat template, which --raw leaves out" in fails([*command, "--chat", "--raw"], capsys)
+    assert "--system needs the chat template" in fails([*command, "--system=Be brief.", "--raw"], capsys)
+    (own / "tokenizer_config.json").unlink()
+    assert "has no chat template" in fails([*command, "--system=Be brief."], capsys)
+    (own / "generation_config.json").write_text('{"temperature": "hot"}')
+    assert "generation_config.json: temperature is 'hot': it must be a number" in fails(command, capsys)
 
 
 def test_ctrl_c_stops_an_answer_only(small_folder: Path) -> None:

@@ -26,7 +26,7 @@ from programs.errors import UserError
 
 MODEL, PARROT = {"model": default_model()}, {"data": "parrot"}
 SAMPLING = {
-    "temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "repetition_penalty": 1.0, "greedy": False,
+    "temperature": None, "top_k": None, "top_p": None, "min_p": None, "repetition_penalty": None, "greedy": False,
 }  # fmt: skip
 DEFAULTS: dict[type[Any], dict[str, Any]] = {
     TuneConfig: {
@@ -37,8 +37,8 @@ DEFAULTS: dict[type[Any], dict[str, Any]] = {
         "packing": False, "checkpointing": False, "precision": "highest",
     },
     GenerateConfig: {
-        **MODEL, "adapter": None, "tokenizer": None, "prompt": "", "chat": False, "max_new_tokens": 200, "stop": (),
-        "sampling": SAMPLING, "seed": 1337, "stats": False,
+        **MODEL, "adapter": None, "tokenizer": None, "prompt": "", "raw": False, "system": "", "chat": False,
+        "max_new_tokens": 200, "stop": (), "sampling": SAMPLING, "seed": 1337, "stats": False,
     },
     QLoraConfig: {
         **MODEL, **PARROT, "out": Path("runs/qlora"), "resume": False, "rank": 8, "max_iters": 200, "batch_size": 16,
@@ -102,7 +102,7 @@ LIMITS: list[tuple[Any, str, list[Any], list[Any], str]] = [
     (EvalConfig, "max_tokens", [2], [1], "max_tokens is 1"),
     (EvalConfig, "batch_size", [1], [0], "batch_size is 0"),
     (Sampling, "temperature", [0.01], [0.0, -1.0, math.nan], r"must be positive \(--greedy is its limit at 0\)"),
-    (Sampling, "top_k", [1, None], [0], "must be at least 1"),
+    (Sampling, "top_k", [1, 0, None], [-1], "must be at least 0"),
     (Sampling, "top_p", [1.0, 0.01, None], [0.0, 1.01], r"must be in \(0, 1\]"),
     (Sampling, "min_p", [0.0, 1.0, None], [-0.01, 1.01], r"must be in \[0, 1\]"),
     (Sampling, "repetition_penalty", [0.01], [0.0], "must be positive"),
