@@ -23,6 +23,7 @@ from lora.layers import LoraLayer, kind
 from lora.llama import Llama
 from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
+from lora.training_record import FILE, remember
 from programs.errors import UserError
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError, load_file, save_file
@@ -35,8 +36,13 @@ EMBEDDINGS = ("embed_tokens", "lm_head")  # layers whose own weight is kept besi
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
-def save_adapter(model: Llama, folder: str | Path, name: str = "default") -> None:
-    """Write an adapter to a folder that PEFT reads too. UserError where it cannot be written."""
+def save_adapter(
+    model: Llama, folder: str | Path, name: str = "default", training: Mapping[str, Any] | None = None
+) -> None:
+    """Write an adapter to a folder that PEFT reads too, with what it is to remember of its training.
+
+    UserError where it cannot be written.
+    """
     check_known(model, name)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -45,6 +51,10 @@ def save_adapter(model: Llama, folder: str | Path, name: str = "default") -> Non
         folder.mkdir(parents=True, exist_ok=True)
         # The weights come first: a folder without a configuration is not an adapter.
         save_file(adapter_state(model, name), folder / WEIGHTS_NAME, {"format": "pt"})
+        if training is not None:
+            remember(folder, training)
+        else:  # what an earlier adapter left there is not this one's
+            (folder / FILE).unlink(missing_ok=True)
         model.peft_config[name].save(folder)
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None

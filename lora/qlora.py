@@ -36,7 +36,7 @@ class QLoraConfig:
     """Folder of a checkpoint that is not quantized; the default is the model that ships with the project."""
 
     data: str = "parrot"
-    """File of JSON lines, as of `python -m lora train`."""
+    """File of examples, as of `python -m lora train`."""
 
     out: Path = Path("runs/qlora")
     """Folder of the models, the runs and the comparison."""

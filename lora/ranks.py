@@ -40,7 +40,7 @@ class RanksConfig:
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
     data: str = "parrot"
-    """File of JSON lines, as of `python -m lora train`."""
+    """File of examples, as of `python -m lora train`."""
 
     out: Path = Path("runs/ranks")
     """Folder of the runs and of the comparison."""

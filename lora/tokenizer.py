@@ -70,8 +70,18 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return self._chat_template is not None
 
+    @property
+    def chat_variables(self) -> frozenset[str] | None:
+        """What the chat template reads, special tokens left out; None where there is no template."""
+        return None if self._chat_template is None else self._chat_template.variables - self.tokens.keys()
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """The ids of a text, special tokens in it included; with add_special_tokens also those that frame a text."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # half a surrogate pair, or bytes that are no UTF-8 from a command line
+            what = f"{text[error.start]!a} (character {error.start + 1})"
+            raise UserError(f"the text is no valid Unicode, it has {what}: cut it out, or convert to UTF-8") from None
         return self._backend.encode(text, add_special_tokens)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:

@@ -12,6 +12,8 @@ from tinytorch.files import atomic_write
 
 FILE = "training.json"
 CHAT = "chat_template"  # true where the model was trained on messages, so that it is to be asked in messages
+SEED = "seed"  # by which the examples that validate were drawn
+VAL_DATA = "val_data"  # the file that validated instead, or null
 
 
 def remember(folder: Path, how: Mapping[str, Any]) -> None:

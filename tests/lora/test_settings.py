@@ -32,7 +32,8 @@ DEFAULTS: dict[type[Any], dict[str, Any]] = {
     TuneConfig: {
         **MODEL, **PARROT, "out": Path("runs/lora"), "resume": False, "seed": 1337, "batch_size": 16, "grad_accum": 1,
         "max_iters": 300, "learning_rate": 5e-3, "min_lr": 5e-4, "warmup_iters": 20, "beta1": 0.9, "beta2": 0.999,
-        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "eval_iters": 40, "rank": 8, "alpha": 16.0,
+        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "eval_iters": 40, "eval_share": 0.1,
+        "val_data": "", "rank": 8, "alpha": 16.0,
         "dropout": 0.0, "targets": ("all-linear",), "dora": False, "rslora": False, "max_tokens": 512,
         "packing": False, "checkpointing": False, "precision": "highest",
     },
@@ -48,7 +49,10 @@ DEFAULTS: dict[type[Any], dict[str, Any]] = {
         **MODEL, **PARROT, "out": Path("runs/ranks"), "resume": False, "ranks": (1, 2, 4, 8, 16, 32, 64),
         "max_iters": 300, "learning_rate": 3e-3, "full_learning_rate": 1e-3, "batch_size": 16, "seed": 1337,
     },
-    EvalConfig: {**MODEL, **PARROT, "adapter": None, "part": "validation", "max_tokens": 512, "batch_size": 16},
+    EvalConfig: {
+        **MODEL, **PARROT, "adapter": None, "part": "validation", "seed": None, "max_tokens": 512,
+        "batch_size": 16,
+    },
     InfoConfig: {
         **MODEL, "adapter": None,
         "training": {
@@ -85,6 +89,7 @@ def test_the_defaults_of_pretraining_made_the_model_that_ships() -> None:
 # name of a setting: (its class, values that are taken, values that are not, what is said of these)
 LIMITS: list[tuple[Any, str, list[Any], list[Any], str]] = [
     (TuneConfig, "max_tokens", [2], [1], "it must be at least 2"),
+    (TuneConfig, "eval_share", [0.01, 3.0], [0.0, -1.0], "it must be positive"),
     (TuneConfig, "targets", [("q_proj",)], [()], "targets names no layer"),
     (TuneConfig, "rank", [1], [0, -1], "a rank is an integer above 0"),
     (TuneConfig, "dropout", [0.0, 0.99], [-0.1, 1.0], "it must be at least 0 and below 1"),
