@@ -10,6 +10,7 @@ import tyro
 
 from lora.evaluate import EvalConfig, evaluate
 from lora.export import MergeConfig, merge_folders
+from lora.foreign_options import refuse_foreign
 from lora.generate import GenerateConfig, generate
 from lora.info import InfoConfig, info
 from lora.pretrain import PretrainConfig, pretrain
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    refuse_foreign(arguments)
     union: Any = None
     for name, (settings, _) in COMMANDS.items():
         subcommand = tyro.conf.subcommand(name)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import tokenizers
 
 from lora.chat_template import ChatTemplate, Messages
+from lora.folders import check_folder
 from lora.sentencepiece_backend import SentencePieceBackend
 from programs.errors import UserError
 
@@ -163,8 +164,7 @@ class _TokenizersBackend:
 
 
 def _backend(folder: Path, settings: dict[str, Any]) -> Backend:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give the folder of a checkpoint")
+    check_folder(folder)
     path = next((folder / name for name in TOKENIZERS if (folder / name).exists()), None)
     if path is None:
         raise UserError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: bring the tokenizer of the checkpoint")

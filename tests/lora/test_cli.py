@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lora.__main__ import COMMANDS, main
+from lora.foreign_options import FOREIGN
 from lora.speed import Speed, read_bandwidth
 from lora.tokenizer import Tokenizer
 from lora.training_record import remember
@@ -51,6 +52,57 @@ def test_unknown_arguments_exit_with_2(arguments: list[str], capsys: pytest.Capt
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "advice"),
+    [
+        ("train", "--lr=1e-4", "--lr has another name here: give --learning-rate "),
+        ("train", "--r=4", "--r has another name here: give --rank "),
+        ("train", "--lora_alpha", "give --alpha "),
+        ("train", "--target-modules", "give --targets "),
+        ("train", "--epochs", "give --max-iters, which counts steps: an epoch is the number of examples"),
+        ("train", "--num_train_epochs=3", "--num_train_epochs has another name here: give --max-iters, which"),
+        ("train", "--gradient-accumulation-steps", "give --grad-accum "),
+        ("train", "--bf16", "give nothing: weights stay as they are stored"),
+        ("train", "--per_device_train_batch_size", "give --batch-size "),
+        ("train", "--iters", "give --max-iters "),
+        ("train", "--adapter-path", "give --out "),
+        ("train", "--load-in-4bit", "give a quantized folder: python -m lora quantize"),
+        ("generate", "--max-tokens=9", "give --max-new-tokens "),
+        ("generate", "--temp", "give --temperature "),
+        ("generate", "--adapter-path", "give --adapter "),
+        ("eval", "--model-name-or-path", "give --model "),
+    ],
+)
+def test_names_that_options_have_elsewhere(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, advice: str
+) -> None:
+    assert advice in fails([command, option], capsys)
+
+
+def test_our_options_are_not_taken_for_others(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, foreign in FOREIGN.items():
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        ours = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
+        assert len(ours) > 5 and not ours & foreign.keys()
+        for advice in foreign.values():  # what they say exists
+            named = set(re.findall(r"--[a-z0-9-]+", advice.split("python -m lora")[0]))
+            assert named <= ours, (command, advice)
+
+
+@pytest.mark.parametrize("command", ["generate", "train", "eval", "info", "quantize"])
+def test_a_models_name_is_no_folder(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def message_for(model: str) -> str:
+        out = ["--out", str(tmp_path / "out")] if command in ("train", "quantize") else []
+        assert main([command, "--model", model, *out]) == 2
+        return capsys.readouterr().err
+
+    message = message_for("HuggingFaceTB/SmolLM2-135M-Instruct")
+    download = "hf download HuggingFaceTB/SmolLM2-135M-Instruct --local-dir SmolLM2-135M-Instruct"
+    assert f"if it is a model's name on Hugging Face, download it first ({download})" in message
+    assert "a/b/c is not a folder: give one that holds config.json, weights" in message_for("a/b/c")
 
 
 # generate -------------------------------------------------------------------------------------------
