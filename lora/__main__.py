@@ -48,7 +48,8 @@ def _run(arguments: list[str]) -> int:
     for name, (settings, _) in COMMANDS.items():
         subcommand = tyro.conf.subcommand(name)
         if arguments[:1] == [name] and issubclass(settings, TrainSettings):
-            subcommand = tyro.conf.subcommand(name, default=settings_to_change(arguments[1:], settings()))
+            default = TuneConfig.defaults(arguments[1:]) if settings is TuneConfig else settings()
+            subcommand = tyro.conf.subcommand(name, default=settings_to_change(arguments[1:], default))
         command: Any = Annotated[(settings, subcommand)]
         union = command if union is None else union | command
     config = tyro.cli(

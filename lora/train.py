@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from lora.adapters import add_adapter, lora_layers
 from lora.batches import Batches
 from lora.config import LlamaConfig
 from lora.data import Example, load_data, split
-from lora.default_model import default_model
+from lora.default_model import default_model, learning_rate
 from lora.info import count_parameters
 from lora.llama import Llama
 from lora.loading import check_fit
@@ -35,7 +36,7 @@ from tinytorch import Tensor, set_float32_matmul_precision
 
 @dataclass(frozen=True)
 class TuneConfig(TrainSettings):
-    """Train a low-rank adapter of a model. The defaults teach the model that ships with the project to be a parrot.
+    """Train a low-rank adapter of a model. Without options, the model that ships with the project becomes a parrot.
 
     Writes to the folder OUT:
     - best, last: the adapter of the lowest validation loss, and the last one; PEFT reads them too
@@ -62,10 +63,10 @@ class TuneConfig(TrainSettings):
     out: Path = Path("runs/lora")
     """Folder of the run: adapters, checkpoint, metrics.jsonl, loss.png."""
 
-    rank: int = 8
+    rank: int = 16
     """Rank r of the adapter."""
 
-    alpha: float = 16.0
+    alpha: float = 32.0
     """The adapter's output is multiplied by alpha / r."""
 
     dropout: float = 0.0
@@ -99,11 +100,12 @@ class TuneConfig(TrainSettings):
     max_iters: int = 300
     """Optimizer steps; the cosine schedule ends here."""
 
-    learning_rate: float = 5e-3
-    """Learning rate after warm-up. The default suits the model that ships; one of a billion parameters wants 2e-4."""
+    learning_rate: float = 2e-4
+    """Learning rate after warm-up: 2e-4 unless given, but 5e-3 for the model that ships."""
 
-    min_lr: float = 5e-4
-    """Learning rate at the end of the cosine; equal to learning-rate for a constant one."""
+    min_lr: float = 2e-5
+    """Learning rate at the end of the cosine, equal to learning-rate for a constant one: a tenth of that, unless
+    given."""
 
     warmup_iters: int = 20
     """Steps of linear warm-up."""
@@ -142,6 +144,19 @@ class TuneConfig(TrainSettings):
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "model": str(self.model)}
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> TuneConfig:
+        """The settings that the options of a command line change: the rates are those that suit what is given."""
+        peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        peek.add_argument("--model", type=Path, default=default_model())
+        peek.add_argument("--learning-rate", "--learning_rate", type=float)
+        try:
+            given, _ = peek.parse_known_args(arguments)
+        except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
+            return cls()
+        rate = learning_rate(given.model) if given.learning_rate is None else given.learning_rate
+        return cls(learning_rate=rate, min_lr=rate / 10)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TuneConfig:

@@ -20,7 +20,7 @@ FLOAT32 = 4
 class TrainingSettings:
     """What training takes is said of an adapter of this rank, or of --adapter; options as of `python -m lora train`."""
 
-    rank: int = 8
+    rank: int = 16
     """Rank r of the adapter."""
 
     targets: tuple[str, ...] = ("all-linear",)
