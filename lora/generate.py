@@ -32,7 +32,7 @@ class GenerateConfig:
 
     How a token is drawn is, where no option says it, as in the model's generation_config.json (do_sample, temperature,
     top_k, top_p, min_p, repetition_penalty). Where that says nothing, answers to messages are drawn with temperature
-    0.7 and top-p 0.95, and texts among all tokens, each as likely as it is.
+    0.2 and top-p 0.9, and texts among all tokens, each as likely as it is.
     """
 
     model: Path = field(default_factory=default_model)

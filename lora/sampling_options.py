@@ -12,7 +12,7 @@ from programs.errors import UserError
 
 FILE = "generation_config.json"
 RANDOM = ("temperature", "top_k", "top_p", "min_p")  # settings that make sense for a draw only
-CONVERSATION = {"temperature": 0.7, "top_p": 0.95}  # at 1 and of all tokens, a small chat model talks nonsense
+CONVERSATION = {"temperature": 0.2, "top_p": 0.9}  # above, small chat models talk nonsense
 TRANSFORMERS_TOP_K = 50  # what transformers takes where do_sample is true and top_k is missing
 
 

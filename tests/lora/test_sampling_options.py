@@ -12,7 +12,7 @@ from lora.generation import Sampling
 from lora.sampling_options import SamplingOptions
 from programs.errors import UserError
 
-TALK = Sampling(temperature=0.7, top_p=0.95)
+TALK = Sampling(temperature=0.2, top_p=0.9)
 QWEN = {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
 
 
@@ -21,8 +21,8 @@ QWEN = {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "top_k": 20, "repet
     [
         ({}, {}, False, Sampling()),
         ({}, {}, True, TALK),
-        ({"repetition_penalty": 1.1}, {}, True, Sampling(temperature=0.7, top_p=0.95, repetition_penalty=1.1)),
-        ({}, {"temperature": 0.2}, True, Sampling(temperature=0.2, top_p=0.95)),
+        ({"repetition_penalty": 1.1}, {}, True, Sampling(temperature=0.2, top_p=0.9, repetition_penalty=1.1)),
+        ({}, {"temperature": 0.4}, True, Sampling(temperature=0.4, top_p=0.9)),
         ({"temperature": 0.3}, {}, True, Sampling(temperature=0.3)),
         ({"temperature": None, "top_p": None}, {}, True, TALK),  # transformers may write them so
         (QWEN, {}, False, Sampling(temperature=0.6, top_p=0.8, top_k=20, repetition_penalty=1.05)),
