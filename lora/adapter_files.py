@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lora import mlx_adapter
-from lora.adapter_config import LoraConfig
+from lora.adapter_config import CONFIG_NAME, LoraConfig, read_json
 from lora.adapters import check_known, lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
@@ -102,7 +102,8 @@ def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
     path = folder / WEIGHTS_NAME
     try:
         if path.exists():
-            return LoraConfig.load(folder), load_file(path)
+            config = LoraConfig.load(folder)
+            return (_with_tied_head(config) if tied and _ties(folder) else config), load_file(path)
         if (folder / mlx_adapter.WEIGHTS_NAME).exists():
             return mlx_adapter.read_mlx(folder, PREFIX, tied)
     except (SafetensorError, OSError) as error:
@@ -110,6 +111,18 @@ def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
     pickled = (folder / "adapter_model.bin").exists()
     advice = "its weights are a pickle: convert them to safetensors" if pickled else "get the adapter's files anew"
     raise UserError(f"{folder} has no {WEIGHTS_NAME}; {advice}")
+
+
+def _ties(folder: Path) -> bool:
+    return read_json(folder / CONFIG_NAME).get("ensure_weight_tying") is True
+
+
+def _with_tied_head(config: LoraConfig) -> LoraConfig:
+    """With ensure_weight_tying, PEFT adapts a tied head along with the embedding, and lists only the latter."""
+    names = config.target_modules
+    if not isinstance(names, list) or not any(name.split(".")[-1] == "embed_tokens" for name in names):
+        return config
+    return replace(config, target_modules=list(dict.fromkeys([*names, "lm_head"])))
 
 
 def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder: Path) -> None:
