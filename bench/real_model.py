@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import random
 import subprocess
@@ -38,9 +39,10 @@ def instructions() -> list[dict[str, str]]:
     """Two hundred, of four kinds, each with its answer; the same every time."""
     draw = random.Random(0)
     found: dict[str, str] = {}
-    while len(found) < 200:
+    for kind in itertools.cycle(range(4)):
+        if len(found) == 200:
+            break
         some = draw.sample(WORDS, 3)
-        kind = len(found) % 4
         if kind == 0:
             found[f"Write this word in capital letters: {some[0]}"] = some[0].upper()
         elif kind == 1:

@@ -19,6 +19,8 @@ _MODEL = {
     "--bf16": _DTYPE, "--fp16": _DTYPE, "--dtype": _DTYPE, "--torch-dtype": _DTYPE,
 }  # fmt: skip
 
+_ADAPTER = {"--adapter-path": "--adapter", "--peft-model": "--adapter", "--lora-path": "--adapter"}
+
 _TRAIN = {
     **_MODEL,
     "--bf16": _MEDIUM, "--fp16": _MEDIUM,
@@ -65,7 +67,8 @@ _TRAIN = {
 
 _GENERATE = {
     **_MODEL,
-    "--adapter-path": "--adapter", "--peft-model": "--adapter", "--lora-path": "--adapter", "--lora": "--adapter",
+    **_ADAPTER,
+    "--lora": "--adapter",
     "--max-tokens": "--max-new-tokens", "--max-length": "--max-new-tokens", "--num-tokens": "--max-new-tokens",
     "--temp": "--temperature", "--repeat-penalty": "--repetition-penalty",
     "--do-sample": "nothing to draw, --greedy not to",
@@ -75,7 +78,18 @@ _GENERATE = {
     "--verbose": "--stats",
 }  # fmt: skip
 
-FOREIGN = {"train": _TRAIN, "generate": _GENERATE, "eval": {**_MODEL, "--adapter-path": "--adapter"}}
+_OUT = {"--output-dir": "--out", "--output": "--out", "--save-path": "--out", "--mlx-path": "--out"}
+_SCHEME = "--scheme, int8 or nf4"
+
+FOREIGN = {
+    "train": _TRAIN,
+    "generate": _GENERATE,
+    "eval": {**_MODEL, **_ADAPTER, "--dataset": "--data"},
+    "merge": {**_MODEL, **_ADAPTER, **_OUT},
+    "quantize": {
+        **_OUT, "--hf-path": "--model", "--bits": _SCHEME, "--q-bits": _SCHEME, "--q-group-size": "--group-size",
+    },
+}  # fmt: skip
 
 
 def refuse_foreign(arguments: Sequence[str]) -> None:
