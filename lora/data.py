@@ -164,15 +164,18 @@ def _answer(form: Conversation, i: int, ids: Ids, tokenizer: Tokenizer) -> slice
     try:
         before = rendered(messages[:i], ask=True)
         after = ids if i == len(messages) - 1 else rendered(messages[: i + 1])
-        return slice(_common(before, ids), _common(after, ids))
-    except UserError:
-        # A template may refuse a part of what it takes as a whole: nothing before the assistant, or no user yet. What
-        # then changes with the answer is the answer; the token that ends it does not change.
-        content = str(messages[i].get("content")).strip()
-        letter = next(letter for letter in "Zx9" if letter not in (content[:1], content[-1:]))
-        other = rendered([*messages[:i], {"role": "assistant", "content": letter}, *messages[i + 1 :]])
-        begin, end = _common(ids, other), len(ids) - _common(ids[::-1], other[::-1])
-        return slice(begin, end + (end < len(ids) and ids[end] in tokenizer.eos_ids))
+        if ids[: len(before)] == before and ids[: len(after)] == after:
+            return slice(len(before), len(after))
+    except UserError:  # of nothing, say, or of what the user is not in yet
+        pass
+    # A template may refuse a part of what it takes as a whole, or write it in another way, without a default's system
+    # message or with the thoughts that it leaves out later. What changes with the answer is the answer then, and the
+    # token that ends it.
+    content = str(messages[i].get("content")).strip()
+    letter = next(letter for letter in "Zx9" if letter not in (content[:1], content[-1:]))
+    other = rendered([*messages[:i], {"role": "assistant", "content": letter}, *messages[i + 1 :]])
+    begin, end = _common(ids, other), len(ids) - _common(ids[::-1], other[::-1])
+    return slice(begin, end + (end < len(ids) and ids[end] in tokenizer.eos_ids))
 
 
 def _common(a: Ids, b: Ids) -> int:

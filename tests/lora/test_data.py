@@ -278,7 +278,17 @@ NEEDS_A_USER = (
 )
 
 
-@pytest.mark.parametrize("template", [LLAMA_3, NEEDS_A_USER])
+DEFAULT_SYSTEM = (
+    "{% for m in messages %}{% if loop.first and m.role != 'system' %}system:kind{{ eos_token }}{% endif %}"
+    "{{ m.role }}:{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+THOUGHTS = (
+    "{% for m in messages %}{{ m.role }}:{{ m.content if loop.last else m.content.split('</think>')[-1] }}"
+    "{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [LLAMA_3, NEEDS_A_USER, DEFAULT_SYSTEM])
 @pytest.mark.parametrize("first", ["hello", "Zebra", ""])
 def test_conversations_of_which_the_template_refuses_a_part(
     tmp_path: Path, byte_level: Path, template: str, first: str
@@ -293,6 +303,12 @@ def test_conversations_of_which_the_template_refuses_a_part(
         text, target = learned({"messages": [*before, *talk]}, tokenizer)
         assert text == tokenizer.render_chat([*before, *talk])
         assert target == f"{first}<|end_of_text|>b<|end_of_text|>"
+
+
+def test_thoughts_that_the_template_leaves_out_later(tmp_path: Path, byte_level: Path) -> None:
+    tokenizer = with_template(tmp_path / "own", byte_level, THOUGHTS)
+    talk = [CHAT[0], {"role": "assistant", "content": "<think>hm</think>two"}, *CHAT[2:]]
+    assert learned({"messages": talk}, tokenizer)[1] == "two<|end_of_text|>four<|end_of_text|>"
 
 
 # Other files ----------------------------------------------------------------------------------------
