@@ -41,6 +41,8 @@ SPEAKERS = {
 # Keys that change what the model is shown: never passed over in silence.
 SHOWN = ("tools", "documents", "functions", "history", "chat_template_kwargs")
 
+SHOWN_KEYS = 12  # of a record that is refused
+
 # What Stanford's Alpaca was asked with: for a model whose tokenizer has no template.
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
@@ -144,9 +146,10 @@ def _sharegpt(record: Record) -> list[Message]:
         raise UserError('"conversations" is not a list of objects with "from" and "value"')
     messages = []
     for turn in turns:
-        if turn["from"] not in SPEAKERS:
-            raise UserError(f'"from" is {turn["from"]!r}: it must be one of {", ".join(SPEAKERS)}')
-        messages.append({"role": SPEAKERS[turn["from"]], "content": _text(turn, "value")})
+        speaker = _text(turn, "from")
+        if speaker not in SPEAKERS:
+            raise UserError(f'"from" is {json.dumps(speaker[:40])}: it must be one of {", ".join(SPEAKERS)}')
+        messages.append({"role": SPEAKERS[speaker], "content": _text(turn, "value")})
     return messages
 
 
@@ -172,12 +175,13 @@ def _variables(record: Record, template: Collection[str]) -> dict[str, Any]:
 def _refuse(names: Iterable[str], record: Record, read: Collection[str], reason: str) -> None:
     for name in names:
         if record.get(name) not in (None, "", [], {}) and name not in read:
-            raise UserError(f'it has "{name}", {reason}')
+            raise UserError(f"it has {json.dumps(name[:40])}, {reason}")
 
 
 def _nearest(record: Record) -> str:
     """What is wrong with a record of none of the forms: the keys that it has, and how to make them one of ours."""
-    keys = ", ".join(f'"{key}"' for key in record) or "none"
+    keys = ", ".join(json.dumps(key[:40]) for key in list(record)[:SHOWN_KEYS]) or "none"
+    keys += ", ..." if len(record) > SHOWN_KEYS else ""
     renamed = {}  # our name: the key that is most like it
     for ours, others in SIMILAR.items():
         if (key := next((key for key in (ours, *others) if key in record), None)) is not None:
