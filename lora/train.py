@@ -53,9 +53,9 @@ class TuneConfig(TrainSettings):
     """Folder of a checkpoint; its weights stay in memory as they are stored."""
 
     data: str = "parrot"
-    """File of JSON lines, an array of JSON, a .csv or .tsv with its columns' names on top: records of {"text"},
-    {"prompt", "completion"}, {"messages"}, {"conversations"} (ShareGPT) or {"instruction", "input", "output"} (Alpaca);
-    or plain text (.txt, .md). parrot ships with the project."""
+    """File of JSON lines, an array of JSON, a table (.csv, .tsv; names of columns on top) or plain text (.txt, .md).
+    Records are {"text"}, {"prompt", "completion"}, {"messages"}, {"conversations"} as ShareGPT has them, or
+    {"instruction", "input", "output"} as Alpaca has them. The file named parrot ships with the project."""
 
     val_data: str = ""
     """Another such file, to validate on; by default, a tenth of the examples of --data, drawn by the seed."""
@@ -104,8 +104,7 @@ class TuneConfig(TrainSettings):
     """Learning rate after warm-up: 2e-4 unless given, but 5e-3 for the model that ships."""
 
     min_lr: float = 2e-5
-    """Learning rate at the end of the cosine, equal to learning-rate for a constant one: a tenth of that, unless
-    given."""
+    """Learning rate at the end of the cosine: a tenth of learning-rate unless given, equal to it for a constant one."""
 
     warmup_iters: int = 20
     """Steps of linear warm-up."""
@@ -118,6 +117,9 @@ class TuneConfig(TrainSettings):
 
     eval_interval: int = 50
     """Steps between evaluations; each one also writes the adapters."""
+
+    eval_iters: int = 40
+    """Batches of each split in an evaluation at most."""
 
     eval_share: float = 0.1
     """Tokens of an evaluation at most, as a share of those that are trained on between two, but at least a batch of
