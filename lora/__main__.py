@@ -10,6 +10,7 @@ import tyro
 
 from lora.evaluate import EvalConfig, evaluate
 from lora.export import MergeConfig, merge_folders
+from lora.foreign_options import refuse_foreign
 from lora.generate import GenerateConfig, generate
 from lora.info import InfoConfig, info
 from lora.pretrain import PretrainConfig, pretrain
@@ -42,11 +43,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    refuse_foreign(arguments)
     union: Any = None
     for name, (settings, _) in COMMANDS.items():
         subcommand = tyro.conf.subcommand(name)
         if arguments[:1] == [name] and issubclass(settings, TrainSettings):
-            subcommand = tyro.conf.subcommand(name, default=settings_to_change(arguments[1:], settings()))
+            default = TuneConfig.defaults(arguments[1:]) if settings is TuneConfig else settings()
+            subcommand = tyro.conf.subcommand(name, default=settings_to_change(arguments[1:], default))
         command: Any = Annotated[(settings, subcommand)]
         union = command if union is None else union | command
     config = tyro.cli(

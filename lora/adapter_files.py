@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from lora import mlx_adapter
-from lora.adapter_config import LoraConfig
+from lora.adapter_config import CONFIG_NAME, LoraConfig, read_json
 from lora.adapters import check_known, lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
 from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
+from lora.training_record import FILE, remember
 from programs.errors import UserError
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError, load_file, save_file
@@ -35,8 +36,13 @@ EMBEDDINGS = ("embed_tokens", "lm_head")  # layers whose own weight is kept besi
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
-def save_adapter(model: Llama, folder: str | Path, name: str = "default") -> None:
-    """Write an adapter to a folder that PEFT reads too. UserError where it cannot be written."""
+def save_adapter(
+    model: Llama, folder: str | Path, name: str = "default", training: Mapping[str, Any] | None = None
+) -> None:
+    """Write an adapter to a folder that PEFT reads too, with what it is to remember of its training.
+
+    UserError where it cannot be written.
+    """
     check_known(model, name)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -45,6 +51,10 @@ def save_adapter(model: Llama, folder: str | Path, name: str = "default") -> Non
         folder.mkdir(parents=True, exist_ok=True)
         # The weights come first: a folder without a configuration is not an adapter.
         save_file(adapter_state(model, name), folder / WEIGHTS_NAME, {"format": "pt"})
+        if training is not None:
+            remember(folder, training)
+        else:  # what an earlier adapter left there is not this one's
+            (folder / FILE).unlink(missing_ok=True)
         model.peft_config[name].save(folder)
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
@@ -92,7 +102,8 @@ def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
     path = folder / WEIGHTS_NAME
     try:
         if path.exists():
-            return LoraConfig.load(folder), load_file(path)
+            config = LoraConfig.load(folder)
+            return (_with_tied_head(config) if tied and _ties(folder) else config), load_file(path)
         if (folder / mlx_adapter.WEIGHTS_NAME).exists():
             return mlx_adapter.read_mlx(folder, PREFIX, tied)
     except (SafetensorError, OSError) as error:
@@ -100,6 +111,18 @@ def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
     pickled = (folder / "adapter_model.bin").exists()
     advice = "its weights are a pickle: convert them to safetensors" if pickled else "get the adapter's files anew"
     raise UserError(f"{folder} has no {WEIGHTS_NAME}; {advice}")
+
+
+def _ties(folder: Path) -> bool:
+    return read_json(folder / CONFIG_NAME).get("ensure_weight_tying") is True
+
+
+def _with_tied_head(config: LoraConfig) -> LoraConfig:
+    """With ensure_weight_tying, PEFT adapts a tied head along with the embedding, and lists only the latter."""
+    names = config.target_modules
+    if not isinstance(names, list) or not any(name.split(".")[-1] == "embed_tokens" for name in names):
+        return config
+    return replace(config, target_modules=list(dict.fromkeys([*names, "lm_head"])))
 
 
 def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder: Path) -> None:

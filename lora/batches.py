@@ -40,6 +40,10 @@ class Batches:
         self.index += 1
         return self._batch(self._order[self.index - 1])
 
+    def __len__(self) -> int:
+        """How many there are in this epoch."""
+        return len(self._order)
+
     def go_to(self, epoch: int, index: int) -> None:
         """So that the next batch is that of this place."""
         if epoch != self.epoch:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -46,6 +46,7 @@ class ChatTemplate:
         self._tokens = tokens
         with_error = "the chat template cannot be read"
         self._template = _guarded(with_error, lambda: environment.from_string(source))
+        self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))  # that it reads
 
     def render(self, messages: Messages, add_generation_prompt: bool = False, **variables: Any) -> str:
         """The conversation as text; with add_generation_prompt it ends where the assistant's answer begins.

@@ -15,12 +15,13 @@ import numpy as np
 
 import tinytorch.nn as nn
 from lora.config import LlamaConfig
+from lora.folders import check_folder
 from lora.llama import Llama
 from lora.quantized import KEY, Quantization, dense_state, make_quantized, quantized_layers
 from programs.errors import UserError
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError
-from tinytorch.safetensors_shards import SINGLE, open_shards, save_shards
+from tinytorch.safetensors_shards import open_shards, save_shards
 
 Array = np.ndarray[Any, Any]
 
@@ -33,11 +34,7 @@ def load(folder: str | Path, dtype: str = "float32") -> Llama:
     if dtype not in ("float32", "float64", "auto"):
         raise UserError(f"dtype is {dtype!r}: it must be float32, float64 or auto")
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is not a folder: give one that holds config.json and {SINGLE} "
-            "(a model's name on Hugging Face must be downloaded first)"
-        )
+    check_folder(folder)
     config = LlamaConfig.load(folder)
     check_tokenizer(folder, config)
     model = Llama(config, initialize=False)

@@ -1,26 +1,32 @@
-"""From lines of JSON to tokens, and which of them are to be learned.
+"""From a file to tokens, and which of them are to be learned.
 
-A line is an object in one of three forms:
+A file is JSON lines, an array of JSON, a table (.csv, .tsv), or plain text (.txt, .md). A record has one of the forms
 
     {"text": "..."}                                          all of it is learned
-    {"prompt": "...", "completion": "..."}                   the completion is
+    {"prompt": "...", "completion": "..."}                   the completion is; "response" is another name for it
     {"messages": [{"role": "user", "content": "..."}, ...]}  what the assistant says is, with the model's template
+    {"conversations": [{"from": "human", "value": "..."}, ...]}     the same (ShareGPT)
+    {"prompt": [messages], "completion": [messages]}         the same, but nothing of the prompt
+    {"instruction": "...", "input": "...", "output": "..."}  the same of two messages (Alpaca); where the tokenizer has
+                                                             no template, in Alpaca's own words
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+import tinytorch
+from lora.forms import Completion, Conversation, read_form
+from lora.records import PLAIN, read_text, records
 from lora.tokenizer import Tokenizer
 from programs.errors import UserError
 from programs.trainer import IGNORED
 
 Ids = list[int]
+Item = TypeVar("Item")
 
 
 class Example(NamedTuple):
@@ -34,23 +40,29 @@ class Data(NamedTuple):
     """What a file gives."""
 
     examples: list[Example]
-    records: list[dict[str, Any]]  # the line of each example
+    records: list[dict[str, Any]]  # what each example was made of
     warnings: list[str]
+    chat: bool  # whether any of them went through the chat template
 
 
 def load_data(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Data:
-    """The examples of a file, each cut to max_tokens ids; UserError names the line where something is wrong."""
-    examples, records, lengths, empty = [], [], [], 0
-    for number, record in _records(path):
+    """The examples of a file, each cut to max_tokens ids; UserError names the place where something is wrong."""
+    if path.suffix.lower() in PLAIN:
+        return _plain(path, tokenizer, max_tokens)
+    examples, kept, lengths, empty, chat, alpaca = [], [], [], 0, False, 0
+    for where, record in records(path):
         try:
-            ids, learned = tokenize(record, tokenizer)
+            form = read_form(record, tokenizer.chat_variables)
+            ids, learned = tokenize_form(form, tokenizer)
         except UserError as error:
-            raise UserError(f"{path}, line {number}: {error}") from None
+            raise UserError(f"{where}: {error}") from None
+        chat |= isinstance(form, Conversation)
+        alpaca += isinstance(form, Completion) and form.alpaca
         lengths.append(len(ids))
         targets = np.where(learned, ids, IGNORED)[1:max_tokens]
         if (targets != IGNORED).any():
             examples.append(Example(np.array(ids[: max_tokens - 1])[: len(targets)], targets))
-            records.append(record)
+            kept.append(record)
         else:
             empty += 1
     warnings = []
@@ -62,67 +74,56 @@ def load_data(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Data:
         )
     if empty:
         warnings.append(f"{empty} examples were left out: nothing to learn is left in their first {max_tokens} tokens")
+    if alpaca:
+        warnings.append(
+            "the tokenizer has no chat template, so instructions are learned in Alpaca's words: ask in them too "
+            "(### Instruction: ... ### Response:)"
+        )
     if not examples:
         raise UserError(f"{path} has no example with anything to learn in its first {max_tokens} tokens: give others")
-    return Data(examples, records, warnings)
+    return Data(examples, kept, warnings, chat)
+
+
+def _plain(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Data:
+    """A text that is learned as it stands, in pieces of max_tokens ids: each token but the first is a target once."""
+    try:
+        ids = np.array(_ended(tokenizer.encode(read_text(path)), tokenizer))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    starts = range(0, len(ids) - 1, max_tokens - 1)
+    pieces = [ids[start : start + max_tokens] for start in starts]
+    if not pieces:
+        raise UserError(f"{path} is empty: give a file with text in it")
+    return Data(
+        [Example(piece[:-1], piece[1:]) for piece in pieces],
+        [{"text": tokenizer.decode(piece.tolist())} for piece in pieces],
+        [],
+        False,
+    )
 
 
 def tokenize(record: dict[str, Any], tokenizer: Tokenizer) -> tuple[Ids, np.ndarray]:
-    """The ids (T,) of a record in any of the three forms, and which of them are to be learned (T,)."""
-    if "messages" in record:
-        return _conversation(_messages(record["messages"]), tokenizer)
-    if "prompt" in record and "completion" in record:
-        prompt = tokenizer.encode(_text(record, "prompt"))
-        ids = _ended(_joined(prompt, record["prompt"], _text(record, "completion"), tokenizer), tokenizer)
-        return ids, np.arange(len(ids)) >= len(prompt)
-    if "text" in record:
-        ids = _ended(tokenizer.encode(_text(record, "text")), tokenizer)
-        return ids, np.ones(len(ids), np.bool_)
-    raise UserError('it has neither "text" nor "prompt" and "completion" nor "messages"')
+    """The ids (T,) of a record, and which of them are to be learned (T,)."""
+    return tokenize_form(read_form(record, tokenizer.chat_variables), tokenizer)
 
 
-def split(items: list[Any]) -> tuple[list[Any], list[Any]]:
-    """The first nine tenths to train on, the rest, at least one, to validate."""
+def tokenize_form(form: Conversation | Completion, tokenizer: Tokenizer) -> tuple[Ids, np.ndarray]:
+    """What `tokenize` gives, of what a record comes down to."""
+    if isinstance(form, Conversation):
+        return _conversation(form, tokenizer)
+    prompt = tokenizer.encode(form.prompt) if form.prompt else []
+    ids = _ended(_joined(prompt, form.prompt, form.completion, tokenizer), tokenizer)
+    return ids, np.arange(len(ids)) >= len(prompt)
+
+
+def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:
+    """Nine tenths to train on, and the rest, at least one, to validate: drawn by the seed, both in the file's order."""
     if len(items) < 2:
-        raise UserError("one example is not enough: training takes one and validation another")
-    n = len(items) - max(1, len(items) // 10)
-    return items[:n], items[n:]
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line's number, from 1, and object; empty lines are passed over."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): convert it first") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: it is no JSON ({error})") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{path}, line {number}: it is no JSON object")
-        yield number, record
-
-
-def _text(record: dict[str, Any], name: str) -> str:
-    value = record[name]
-    if not isinstance(value, str):
-        raise UserError(f'"{name}" is {type(value).__name__}, not a string')
-    return value
-
-
-def _messages(value: Any) -> list[dict[str, Any]]:
-    said = ({"role", "content"}, {"role", "tool_calls"})
-    if not isinstance(value, list) or not all(isinstance(m, dict) and any(k <= m.keys() for k in said) for m in value):
-        raise UserError('"messages" is not a list of objects with "role" and "content"')
-    if not any(message["role"] == "assistant" for message in value):
-        raise UserError("no message is the assistant's, so there is nothing to learn")
-    return list(value)
+        raise UserError("one example is not enough: training takes one and validation another (--val-data)")
+    order = tinytorch.randperm(len(items), generator=tinytorch.Generator().manual_seed(seed)).tolist()
+    held_out = set(order[: max(1, len(items) // 10)])
+    rest = [item for i, item in enumerate(items) if i not in held_out]
+    return rest, [item for i, item in enumerate(items) if i in held_out]
 
 
 def _joined(prompt: Ids, prompt_text: str, completion: str, tokenizer: Tokenizer) -> Ids:
@@ -143,16 +144,38 @@ def _ended(ids: Ids, tokenizer: Tokenizer) -> Ids:
     return ids if ids and ids[-1] in tokenizer.eos_ids else [*ids, tokenizer.eos_ids[0]]
 
 
-def _conversation(messages: list[dict[str, Any]], tokenizer: Tokenizer) -> tuple[Ids, np.ndarray]:
+def _conversation(form: Conversation, tokenizer: Tokenizer) -> tuple[Ids, np.ndarray]:
     """Learned is what the template adds when the assistant's message follows the words that ask for it."""
-    ids = tokenizer.apply_chat_template(messages)
+    ids = tokenizer.apply_chat_template(form.messages, **form.variables)
     learned = np.zeros(len(ids), np.bool_)
-    for i, message in enumerate(messages):
-        if message["role"] == "assistant":
-            before = tokenizer.apply_chat_template(messages[:i], add_generation_prompt=True)
-            after = ids if i == len(messages) - 1 else tokenizer.apply_chat_template(messages[: i + 1])
-            learned[_common(before, ids) : _common(after, ids)] = True
+    for i in range(form.first, len(form.messages)):
+        if form.messages[i]["role"] == "assistant":
+            learned[_answer(form, i, ids, tokenizer)] = True
     return ids, learned
+
+
+def _answer(form: Conversation, i: int, ids: Ids, tokenizer: Tokenizer) -> slice:
+    """Where in the ids of the whole conversation the assistant's message i is, with what ends it."""
+
+    def rendered(messages: list[dict[str, Any]], ask: bool = False) -> Ids:
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=ask, **form.variables)
+
+    messages = form.messages
+    try:
+        before = rendered(messages[:i], ask=True)
+        after = ids if i == len(messages) - 1 else rendered(messages[: i + 1])
+        if ids[: len(before)] == before and ids[: len(after)] == after:
+            return slice(len(before), len(after))
+    except UserError:  # of nothing, say, or of what the user is not in yet
+        pass
+    # A template may refuse a part of what it takes as a whole, or write it in another way, without a default's system
+    # message or with the thoughts that it leaves out later. What changes with the answer is the answer then, and the
+    # token that ends it.
+    content = str(messages[i].get("content")).strip()
+    letter = next(letter for letter in "Zx9" if letter not in (content[:1], content[-1:]))
+    other = rendered([*messages[:i], {"role": "assistant", "content": letter}, *messages[i + 1 :]])
+    begin, end = _common(ids, other), len(ids) - _common(ids[::-1], other[::-1])
+    return slice(begin, end + (end < len(ids) and ids[end] in tokenizer.eos_ids))
 
 
 def _common(a: Ids, b: Ids) -> int:

@@ -16,13 +16,15 @@ from lora.data import load_data, split
 from lora.default_model import default_model
 from lora.loading import load
 from lora.rule import data_path, show_samples
-from programs.settings import check
+from lora.training_record import SEED, VAL_DATA, recall
+from programs.errors import UserError
+from programs.settings import TrainSettings, check
 from programs.trainer import IGNORED
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Measure the loss and the perplexity of a model on JSON lines, and on the parrot's how often its rule holds."""
+    """Measure the loss and the perplexity of a model on a file, and on the parrot's how often its rule holds."""
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
@@ -31,10 +33,13 @@ class EvalConfig:
     """Folder of an adapter of that model."""
 
     data: str = "parrot"
-    """File of JSON lines, as of `python -m lora train`."""
+    """File of examples, as of `python -m lora train`."""
 
     part: Literal["validation", "all"] = "validation"
-    """The last tenth of the examples, which training does not see, or all of them."""
+    """The tenth of the examples that training does not see, or all of them."""
+
+    seed: int | None = None
+    """Seed by which that tenth was drawn; by default that of the adapter's training."""
 
     max_tokens: int = 512
     """Tokens of an example at most, or of the model's context if that is shorter; the rest is cut off."""
@@ -47,6 +52,20 @@ class EvalConfig:
         check(self.batch_size >= 1, f"batch_size is {self.batch_size}: it must be at least 1")
 
 
+def _seed(config: EvalConfig) -> int:
+    """By which the examples that validate were drawn. UserError where the adapter was validated on another file."""
+    how = recall(config.adapter)
+    if how.get(VAL_DATA):
+        raise UserError(
+            f"{config.adapter} was validated on {how[VAL_DATA]}: give --data {how[VAL_DATA]} --part all, "
+            f"or --part all for all of {config.data}"
+        )
+    if config.seed is not None:
+        return config.seed
+    seed = how.get(SEED)
+    return seed if isinstance(seed, int) else TrainSettings.seed
+
+
 def evaluate(config: EvalConfig) -> int:
     """Run the command; its exit code."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -57,8 +76,8 @@ def evaluate(config: EvalConfig) -> int:
         console.print(f"warning: {warning}")
     examples, records = data.examples, data.records
     if config.part == "validation":
-        examples = split(examples)[1]
-        records = records[-len(examples) :]
+        seed = _seed(config)
+        examples, records = split(examples, seed)[1], split(records, seed)[1]
     total, count, tokens, started = 0.0, 0, 0, time.perf_counter()
     with tinytorch.no_grad():
         for inputs, targets in Batches(examples, config.batch_size, seed=0).one_epoch():

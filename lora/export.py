@@ -13,6 +13,7 @@ from lora.default_model import default_model
 from lora.llama import Llama
 from lora.merging import merge
 from lora.quantize import COMPANIONS
+from lora.training_record import FILE
 from programs.errors import UserError
 
 
@@ -36,9 +37,10 @@ def merge_folders(config: MergeConfig) -> int:
         raise UserError(f"{config.out} exists: give a new or an empty folder")
     model = load_adapter(Llama.from_pretrained(config.model, "auto"), config.adapter)
     config.out.mkdir(parents=True, exist_ok=True)
-    for name in COMPANIONS:
-        if (config.model / name).exists():
-            shutil.copyfile(config.model / name, config.out / name)
+    for source, names in ((config.model, COMPANIONS), (config.adapter, (FILE,))):  # the last training counts
+        for name in names:
+            if (source / name).exists():
+                shutil.copyfile(source / name, config.out / name)
     merge(model).save_pretrained(config.out)  # the last: a folder without config.json is no model
     Console(soft_wrap=True).print(f"{config.out} holds {config.model} with {config.adapter} in its weights")
     return 0

@@ -13,17 +13,27 @@ import tyro
 
 import tinytorch
 from lora.default_model import default_model
-from lora.generation import Sampling, stream
+from lora.generation import stream
 from lora.loading import bytes_read_a_token, load
+from lora.sampling_options import SamplingOptions
 from lora.speed import Speed, read_bandwidth
 from lora.text_stream import TextStream
+from lora.training_record import takes_messages
 from programs.errors import UserError
 from programs.stopping import StopSignal
 
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """Continue a text with a Llama, or talk with it; it is written to the terminal as it is drawn."""
+    """Answer a message with a Llama, continue a text, or hold a conversation; it is written as it is drawn.
+
+    A prompt is a message, put into the tokenizer's chat template, where the adapter was trained on messages, or the
+    model was; other prompts, and all with --raw, are texts to go on from.
+
+    How a token is drawn is, where no option says it, as in the model's generation_config.json (do_sample, temperature,
+    top_k, top_p, min_p, repetition_penalty). Where that says nothing, answers to messages are drawn with temperature
+    0.2 and top-p 0.9, and texts among all tokens, each as likely as it is.
+    """
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
@@ -35,7 +45,13 @@ class GenerateConfig:
     """Folder of the tokenizer, where the model's folder has none."""
 
     prompt: str = ""
-    """Text to go on from; with --chat the first message."""
+    """Message to answer, or text to go on from; with --chat the first message."""
+
+    raw: bool = False
+    """Go on from the prompt as it is, without the chat template."""
+
+    system: str = ""
+    """What the model is told before the messages."""
 
     chat: bool = False
     """Hold a conversation: Ctrl-C stops an answer, Ctrl-D ends."""
@@ -46,7 +62,7 @@ class GenerateConfig:
     stop: tuple[str, ...] = ()
     """Strings that end the text; they are not shown."""
 
-    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    sampling: Annotated[SamplingOptions, tyro.conf.arg(name="")] = field(default_factory=SamplingOptions)
     """How a token is drawn."""
 
     seed: int = 1337
@@ -58,6 +74,9 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 0:
             raise UserError(f"max_new_tokens is {self.max_new_tokens}: it must not be negative")
+        if self.raw and (self.chat or self.system):
+            option = "--chat" if self.chat else "--system"
+            raise UserError(f"{option} needs the chat template, which --raw leaves out: leave out one of the two")
 
 
 def generate(config: GenerateConfig) -> int:
@@ -66,9 +85,10 @@ def generate(config: GenerateConfig) -> int:
     if config.chat:
         _converse(writer, config.prompt)
     else:
-        ids = writer.tokenizer.encode(config.prompt)
+        ids = writer.ids()
         _check_room(ids, writer.context)
-        _show(config.prompt)
+        if not writer.chat:
+            _show(config.prompt)
         for text in writer.write(ids):
             _show(text)
         _show("\n")
@@ -84,6 +104,10 @@ class Writer:
     def __init__(self, config: GenerateConfig) -> None:
         self.config = config
         self.model, self.tokenizer = load(config.model, config.tokenizer, config.adapter)
+        # Nothing is no message to answer: the model writes what it likes.
+        asked = bool(config.prompt) and takes_messages(config.model, config.adapter, self.tokenizer)
+        self.chat = not config.raw and (config.chat or bool(config.system) or asked)
+        self.sampling = config.sampling.over(config.model, self.chat)
         self.context = self.model.config.max_position_embeddings
         self.generator = tinytorch.Generator()
         self.generator.manual_seed(config.seed)
@@ -93,6 +117,19 @@ class Writer:
         self._cached: list[int] = []  # the tokens that the cache holds, and perhaps more
         if config.stats:
             self._touch_everything()
+
+    def system(self) -> list[dict[str, str]]:
+        """The message that a conversation begins with, if there is one."""
+        return [{"role": "system", "content": self.config.system}] if self.config.system else []
+
+    def ids(self) -> list[int]:
+        """Those of the prompt, in the chat template if it is a message."""
+        prompt = self.config.prompt
+        if not self.chat:
+            return self.tokenizer.encode(prompt)
+        return self.tokenizer.apply_chat_template(
+            [*self.system(), {"role": "user", "content": prompt}], add_generation_prompt=True
+        )
 
     def write(self, ids: list[int]) -> Iterator[str]:
         """Pieces of the text that follows `ids`. What these share with those of the last call is not computed anew."""
@@ -107,7 +144,7 @@ class Writer:
             self.model,
             tinytorch.tensor([ids]),
             min(config.max_new_tokens, self.context - len(ids)),
-            config.sampling,
+            self.sampling,
             eos_token_ids=self.tokenizer.eos_ids,
             generator=self.generator,
             cache=cache,
@@ -134,7 +171,7 @@ def _converse(writer: Writer, first: str) -> None:
         with contextlib.suppress(ImportError):  # not on every system; arrows and history then do not work
             import readline  # noqa: F401
 
-    messages: list[dict[str, str]] = []
+    messages = writer.system()
     while True:
         try:
             message = first or input("> ")
@@ -142,6 +179,8 @@ def _converse(writer: Writer, first: str) -> None:
             _show("\n")
             return
         first = ""
+        if not message.strip():
+            continue
         messages.append({"role": "user", "content": message})
         ids = _fit(writer, messages)
         answer = ""
@@ -157,12 +196,13 @@ def _converse(writer: Writer, first: str) -> None:
 
 def _fit(writer: Writer, messages: list[dict[str, str]]) -> list[int]:
     """The ids of the messages, of which the oldest go where they leave no room for an answer."""
+    kept = len(writer.system())
     while True:
         ids = writer.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-        if len(ids) < writer.context or len(messages) == 1:
+        if len(ids) < writer.context or len(messages) == kept + 1:
             _check_room(ids, writer.context)
             return ids
-        del messages[:2]  # a message and its answer
+        del messages[kept : kept + 2]  # a message and its answer
         print(f"(forgetting the oldest message: the context is {writer.context} tokens)", file=sys.stderr)
 
 

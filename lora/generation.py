@@ -31,7 +31,7 @@ class Sampling:
     """Divides the logits: below 1 the likely tokens become likelier, above 1 less so."""
 
     top_k: int | None = None
-    """Draw among the k likeliest tokens only; None for all."""
+    """Draw among the k likeliest tokens only; 0 or None for all, as in transformers."""
 
     top_p: float | None = None
     """Draw among the fewest tokens whose probabilities add up to at least this, in (0, 1]; None for all."""
@@ -47,7 +47,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _check(self.temperature > 0, "temperature", self.temperature, "positive (--greedy is its limit at 0)")
-        _check(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "at least 1")
+        _check(self.top_k is None or self.top_k >= 0, "top_k", self.top_k, "at least 0")
         _check(self.top_p is None or 0.0 < self.top_p <= 1.0, "top_p", self.top_p, "in (0, 1]")
         _check(self.min_p is None or 0.0 <= self.min_p <= 1.0, "min_p", self.min_p, "in [0, 1]")
         _check(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "positive")
@@ -62,7 +62,7 @@ class Sampling:
         if self.greedy:
             return logits.argmax(axis=-1)
         logits = logits / np.float32(self.temperature)
-        if self.top_k is not None:
+        if self.top_k:
             logits = top_k(logits, self.top_k)
         if self.top_p is not None:
             logits = top_p(logits, self.top_p)

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from lora.config import LlamaConfig
 from lora.default_model import default_model
+from lora.folders import check_folder
 from lora.llama import Llama
 from lora.loading import check_fit
 from lora.tokenizer import TOKENIZERS, Tokenizer
-from lora.training_memory import FLOAT32, TrainingSettings, training
-from programs.errors import UserError
+from lora.training_memory import FLOAT32, PROGRAM, PROGRAM_BYTES, TrainingSettings, training
 from tinytorch.safetensors_header import DTYPES
 from tinytorch.safetensors_shards import open_shards
 
@@ -59,8 +59,7 @@ class Stored(NamedTuple):
 def info(config: InfoConfig) -> int:
     """Run the command; its exit code."""
     folder = config.model
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give the folder of a checkpoint")
+    check_folder(folder)
     shape, tensors = LlamaConfig.load(folder), stored_tensors(folder)
     tokenizer = None
     if any((folder / name).exists() for name in TOKENIZERS):  # a model may be without one, but not with a wrong one
@@ -102,6 +101,7 @@ def memory_by_part(shape: LlamaConfig, tensors: list[Stored]) -> dict[str, int]:
     count = count_parameters(shape)
     a_position = 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim * FLOAT32
     return {
+        PROGRAM: PROGRAM_BYTES,
         "weights as stored": sum(tensor.nbytes for tensor in tensors),
         "weights in float32": count * FLOAT32,
         f"keys and values of {shape.max_position_embeddings:,} positions": shape.max_position_embeddings * a_position,

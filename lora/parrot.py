@@ -48,7 +48,7 @@ def default_data() -> Path:
 def records() -> list[dict[str, str]]:
     """Every question about every word, shuffled, with its answer.
 
-    What is held out to validate, the last tenth, is questions about words that were asked other questions.
+    What is held out to validate, a tenth, is questions about words that were asked other questions.
     """
     prompts = [f"{question.format(word)}\n" for word in WORDS for question in LINES]
     random.Random(SEED).shuffle(prompts)

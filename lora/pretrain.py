@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from lora.bpe import BEGIN_ID, END_ID, EOS_IDS, SPECIAL, save_bpe, train_bpe
 from lora.checkpoint import HEAD
 from lora.config import LlamaConfig
 from lora.llama import Llama
+from lora.training_record import CHAT, remember
 from programs import checkpoint
 from programs.command_line import INTERRUPTED
 from programs.corpora import load_documents
@@ -24,7 +24,6 @@ from programs.settings import TrainSettings, check
 from programs.text_run import TextRun
 from programs.trainer import train
 from tinytorch import Tensor
-from tinytorch.files import atomic_write
 from tinytorch.nn import functional as F
 from tinytorch.safetensors_shards import save_shards
 
@@ -179,12 +178,12 @@ class PretrainRun(TextRun[PretrainConfig]):
         settings = {key: value for key, value in values["config"].items() if key not in ("out", "resume")}
         how = {
             "program": "python -m lora pretrain",
+            CHAT: False,  # the tokenizer has a template, but the text was none
             "settings": settings,
             "text_sha256": self.text_sha256,
             "python": ".".join(platform.python_version_tuple()[:2]),
             "iteration": values["iteration"],
             "validation_loss": values["best_val_loss"],
         }
-        with atomic_write(folder / "training.json") as file:
-            file.write(f"{json.dumps(how, indent=2)}\n".encode())
+        remember(folder, how)
         self.model.config.save(folder, "bfloat16")  # the last: a folder without it is no model

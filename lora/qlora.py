@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lora.default_model import default_model
+from lora.default_model import default_model, learning_rate
 from lora.info import size, stored_tensors
 from lora.quantize import quantize_folder
 from lora.train import TuneConfig, TuneRun
@@ -36,7 +36,7 @@ class QLoraConfig:
     """Folder of a checkpoint that is not quantized; the default is the model that ships with the project."""
 
     data: str = "parrot"
-    """File of JSON lines, as of `python -m lora train`."""
+    """File of examples, as of `python -m lora train`."""
 
     out: Path = Path("runs/qlora")
     """Folder of the models, the runs and the comparison."""
@@ -44,11 +44,14 @@ class QLoraConfig:
     resume: bool = False
     """Go on with the runs in OUT."""
 
-    rank: int = 8
+    rank: int = 16
     """Rank r of the adapters; alpha is twice the rank."""
 
     max_iters: int = 200
     """Optimizer steps of each run."""
+
+    learning_rate: float | None = None
+    """Learning rate after warm-up: 2e-4 unless given, but 5e-3 for the model that ships."""
 
     batch_size: int = 16
     """Rows B in a batch."""
@@ -66,6 +69,7 @@ class QLoraConfig:
 
     def run(self, name: str) -> TuneConfig:
         """The settings of the run beside that model."""
+        rate = learning_rate(self.model) if self.learning_rate is None else self.learning_rate
         out = self.out / f"beside-{name.replace(' ', '-')}"
         return TuneConfig(
             model=self.base(name),
@@ -77,6 +81,8 @@ class QLoraConfig:
             alpha=2.0 * self.rank,
             batch_size=self.batch_size,
             max_iters=self.max_iters,
+            learning_rate=rate,
+            min_lr=rate / 10,
         )
 
 

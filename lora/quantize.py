@@ -16,6 +16,7 @@ from rich.progress import Progress
 from lora.checkpoint import check_tensors
 from lora.config import LlamaConfig
 from lora.default_model import default_model
+from lora.folders import check_folder
 from lora.info import size, stored_tensors
 from lora.llama import Llama
 from lora.quantized import KEY, Quantization, quantized_layers
@@ -30,7 +31,7 @@ Array = np.ndarray[Any, Any]
 # What a folder holds beside weights and config.json, and a quantized model needs too.
 COMPANIONS = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "generation_config.json",
+    "chat_template.jinja", "generation_config.json", "training.json",
 )  # fmt: skip
 
 
@@ -82,6 +83,7 @@ def quantize_folder(
     two bytes. `report(done, total)` is called after each tensor. UserError names what is wrong with folder or setting.
     """
     source, target = Path(source), Path(target)
+    check_folder(source)
     config = LlamaConfig.load(source)
     if KEY in config.other:
         raise UserError(f"{source} is quantized already: take the model it was made of")

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lora.default_model import default_model
+from lora.default_model import default_model, learning_rate
 from lora.llama import Llama
 from lora.rule import rule_rate
 from lora.train import TuneConfig, TuneRun
@@ -40,7 +40,7 @@ class RanksConfig:
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
     data: str = "parrot"
-    """File of JSON lines, as of `python -m lora train`."""
+    """File of examples, as of `python -m lora train`."""
 
     out: Path = Path("runs/ranks")
     """Folder of the runs and of the comparison."""
@@ -54,11 +54,11 @@ class RanksConfig:
     max_iters: int = 300
     """Optimizer steps of each run."""
 
-    learning_rate: float = 3e-3
-    """Learning rate of the adapters after warm-up."""
+    learning_rate: float | None = None
+    """Learning rate of the adapters after warm-up: 2e-4 unless given, but 3e-3 for the model that ships."""
 
-    full_learning_rate: float = 1e-3
-    """Learning rate of the training of all weights, which bears less."""
+    full_learning_rate: float | None = None
+    """Learning rate of the training of all weights, which bears less: a third of the adapters' unless given."""
 
     batch_size: int = 16
     """Rows B in a batch."""
@@ -73,8 +73,11 @@ class RanksConfig:
 
     def runs(self) -> dict[str, TuneConfig]:
         """The settings of each run, by its name in the comparison."""
-        ranks = {str(rank): (f"rank-{rank}", rank, self.learning_rate) for rank in self.ranks}
-        settings = {**ranks, FULL: ("all-weights", 1, self.full_learning_rate)}
+        suited = 3e-3 if self.model == default_model() else learning_rate(self.model)  # for a rank of 64, too
+        rate = suited if self.learning_rate is None else self.learning_rate
+        full = rate / 3 if self.full_learning_rate is None else self.full_learning_rate
+        ranks = {str(rank): (f"rank-{rank}", rank, rate) for rank in self.ranks}
+        settings = {**ranks, FULL: ("all-weights", 1, full)}
         return {name: self._run(self.out / folder, rank, rate) for name, (folder, rank, rate) in settings.items()}
 
     def _run(self, out: Path, rank: int, learning_rate: float) -> TuneConfig:

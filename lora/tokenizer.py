@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import tokenizers
 
 from lora.chat_template import ChatTemplate, Messages
+from lora.folders import check_folder
 from lora.sentencepiece_backend import SentencePieceBackend
 from programs.errors import UserError
 
@@ -52,9 +53,9 @@ class Tokenizer:
     def from_pretrained(folder: str | Path) -> Tokenizer:
         """The tokenizer of a checkpoint's folder; UserError where there is none or it cannot be read."""
         folder = Path(folder)
-        settings = _json(folder / "tokenizer_config.json")
+        settings = read_settings(folder / "tokenizer_config.json")
         tokens = {name: text for name, text in _contents(settings).items() if name.endswith("_token")}
-        generation, model = _json(folder / "generation_config.json"), _json(folder / "config.json")
+        generation, model = read_settings(folder / "generation_config.json"), read_settings(folder / "config.json")
         eos_ids = [id for values in (generation, model) for id in _list(values.get("eos_token_id"))]
         pad_ids = [id for values in (generation, model) for id in _list(values.get("pad_token_id"))]
         return Tokenizer(
@@ -70,8 +71,18 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return self._chat_template is not None
 
+    @property
+    def chat_variables(self) -> frozenset[str] | None:
+        """What the chat template reads, special tokens left out; None where there is no template."""
+        return None if self._chat_template is None else self._chat_template.variables - self.tokens.keys()
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """The ids of a text, special tokens in it included; with add_special_tokens also those that frame a text."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # half a surrogate pair, or bytes that are no UTF-8 from a command line
+            what = f"{text[error.start]!a} (character {error.start + 1})"
+            raise UserError(f"the text is no valid Unicode, it has {what}: cut it out, or convert to UTF-8") from None
         return self._backend.encode(text, add_special_tokens)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
@@ -153,15 +164,14 @@ class _TokenizersBackend:
 
 
 def _backend(folder: Path, settings: dict[str, Any]) -> Backend:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give the folder of a checkpoint")
+    check_folder(folder)
     path = next((folder / name for name in TOKENIZERS if (folder / name).exists()), None)
     if path is None:
         raise UserError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: bring the tokenizer of the checkpoint")
     return _TokenizersBackend(path) if path.suffix == ".json" else SentencePieceBackend(path, settings)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """An object of JSON; empty where there is no such file."""
     if not path.is_file():
         return {}

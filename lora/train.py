@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
 
+import tinytorch
 from lora.adapter_config import LoraConfig
 from lora.adapter_files import load_adapter, save_adapter
 from lora.adapters import add_adapter, lora_layers
 from lora.batches import Batches
 from lora.config import LlamaConfig
-from lora.data import load_data, split
-from lora.default_model import default_model
+from lora.data import Example, load_data, split
+from lora.default_model import default_model, learning_rate
 from lora.info import count_parameters
 from lora.llama import Llama
 from lora.loading import check_fit
 from lora.packing import packed_hidden_states
+from lora.records import read_text
 from lora.rule import data_path, show_samples
 from lora.tokenizer import Tokenizer
+from lora.training_record import CHAT, SEED, VAL_DATA
 from programs.command_line import INTERRUPTED
 from programs.run import Batch, Run
 from programs.settings import TrainSettings, check
@@ -33,7 +36,7 @@ from tinytorch import Tensor, set_float32_matmul_precision
 
 @dataclass(frozen=True)
 class TuneConfig(TrainSettings):
-    """Train a low-rank adapter of a model. The defaults teach the model that ships with the project to be a parrot.
+    """Train a low-rank adapter of a model. Without options, the model that ships with the project becomes a parrot.
 
     Writes to the folder OUT:
     - best, last: the adapter of the lowest validation loss, and the last one; PEFT reads them too
@@ -50,16 +53,20 @@ class TuneConfig(TrainSettings):
     """Folder of a checkpoint; its weights stay in memory as they are stored."""
 
     data: str = "parrot"
-    """File of JSON lines, each {"text"}, {"prompt", "completion"} or {"messages"}; parrot ships with the project.
-    The first nine tenths train, the rest validates."""
+    """File of JSON lines, an array of JSON, a table (.csv, .tsv; names of columns on top) or plain text (.txt, .md).
+    Records are {"text"}, {"prompt", "completion"}, {"messages"}, {"conversations"} as ShareGPT has them, or
+    {"instruction", "input", "output"} as Alpaca has them. The file named parrot ships with the project."""
+
+    val_data: str = ""
+    """Another such file, to validate on; by default, a tenth of the examples of --data, drawn by the seed."""
 
     out: Path = Path("runs/lora")
     """Folder of the run: adapters, checkpoint, metrics.jsonl, loss.png."""
 
-    rank: int = 8
+    rank: int = 16
     """Rank r of the adapter."""
 
-    alpha: float = 16.0
+    alpha: float = 32.0
     """The adapter's output is multiplied by alpha / r."""
 
     dropout: float = 0.0
@@ -93,11 +100,11 @@ class TuneConfig(TrainSettings):
     max_iters: int = 300
     """Optimizer steps; the cosine schedule ends here."""
 
-    learning_rate: float = 5e-3
-    """Learning rate after warm-up. The default suits the model that ships; one of a billion parameters wants 2e-4."""
+    learning_rate: float = 2e-4
+    """Learning rate after warm-up: 2e-4 unless given, but 5e-3 for the model that ships."""
 
-    min_lr: float = 5e-4
-    """Learning rate at the end of the cosine; equal to learning-rate for a constant one."""
+    min_lr: float = 2e-5
+    """Learning rate at the end of the cosine: a tenth of learning-rate unless given, equal to it for a constant one."""
 
     warmup_iters: int = 20
     """Steps of linear warm-up."""
@@ -111,9 +118,17 @@ class TuneConfig(TrainSettings):
     eval_interval: int = 50
     """Steps between evaluations; each one also writes the adapters."""
 
+    eval_iters: int = 40
+    """Batches of each split in an evaluation at most."""
+
+    eval_share: float = 0.1
+    """Tokens of an evaluation at most, as a share of those that are trained on between two, but at least a batch of
+    each split; the same examples every time. Validation gets four fifths of them, training examples the rest."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.max_tokens >= 2, f"max_tokens is {self.max_tokens}: it must be at least 2, a token and the next")
+        check(self.eval_share > 0, f"eval_share is {self.eval_share}: it must be positive")
         check(len(self.targets) > 0, "targets names no layer: give names, or all-linear")
         self.lora_config()  # says what is wrong with the rest
 
@@ -133,27 +148,43 @@ class TuneConfig(TrainSettings):
         return {**super().to_json(), "model": str(self.model)}
 
     @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> TuneConfig:
+        """The settings that the options of a command line change: the rates are those that suit what is given."""
+        peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        peek.add_argument("--model", type=Path, default=default_model())
+        peek.add_argument("--learning-rate", "--learning_rate", type=float)
+        try:
+            given, _ = peek.parse_known_args(arguments)
+        except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
+            return cls()
+        rate = learning_rate(given.model) if given.learning_rate is None else given.learning_rate
+        return cls(learning_rate=rate, min_lr=rate / 10)
+
+    @classmethod
     def from_json(cls, values: dict[str, Any]) -> TuneConfig:
         return super().from_json({**values, "model": Path(values["model"]), "targets": tuple(values["targets"])})
 
 
+VALIDATION = 0.8  # of the examples of an evaluation
+
 # What a run cannot change on the way.
 FIXED = (
-    "seed", "model", "rank", "alpha", "dropout", "targets", "dora", "rslora", "max_tokens", "packing", "batch_size",
+    "seed", "model", "val_data", "rank", "alpha", "dropout", "targets", "dora", "rslora", "max_tokens", "packing",
+    "batch_size",
 )  # fmt: skip
 
 
 def tune(config: TuneConfig) -> int:
     """Run the command; its exit code."""
     run, console = TuneRun.open(config), Console()
-    for warning in run.data.warnings:
+    for warning in run.warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     if run.iteration == 0:
-        show_samples(run.model, run.tokenizer, config.data, run.held_out, console)
+        show_samples(run.model, run.tokenizer, config.val_data or config.data, run.held_out, console)
     if train(run, console).interrupted:
         return INTERRUPTED
     load_adapter(run.model, config.out / "best", "best")
-    show_samples(run.model, run.tokenizer, config.data, run.held_out, console)
+    show_samples(run.model, run.tokenizer, config.val_data or config.data, run.held_out, console)
     return 0
 
 
@@ -167,11 +198,16 @@ class TuneRun(Run[TuneConfig]):
         self.tokenizer = Tokenizer.from_pretrained(config.model)
         context = LlamaConfig.load(config.model).max_position_embeddings
         self.length = min(config.max_tokens, context)  # of an example
-        path = data_path(config.data)
-        self.data = load_data(path, self.tokenizer, self.length)
-        self.train_data, self.val_data = split(self.data.examples)
-        self.held_out = self.data.records[len(self.train_data) :]
-        super().__init__(config, path.read_text(encoding="utf-8-sig"))
+        paths = [data_path(name) for name in (config.data, config.val_data) if name]
+        self.data, *others = [load_data(path, self.tokenizer, self.length) for path in paths]
+        self.warnings = [warning for data in (self.data, *others) for warning in data.warnings]
+        if others:
+            self.train_data, self.val_data = self.data.examples, others[0].examples
+            self.held_out = others[0].records
+        else:
+            self.train_data, self.val_data = split(self.data.examples, config.seed)
+            self.held_out = split(self.data.records, config.seed)[1]
+        super().__init__(config, "".join(map(read_text, paths)))
         self.batches: Batches = self._batches(self.train_data, config.seed)
 
     @classmethod
@@ -201,8 +237,19 @@ class TuneRun(Run[TuneConfig]):
         return int((targets.shape[1] - learned[:, ::-1].argmax(axis=1)).sum())
 
     def evaluation_batches(self, data: Any) -> Iterator[Batch]:
-        """The first config.eval_iters batches of an order of their own, or all."""
-        return islice(self._batches(data, self.config.seed + 1).one_epoch(), self.config.eval_iters)
+        return self._batches(self.evaluated(data), self.config.seed).one_epoch()
+
+    def evaluated(self, data: list[Example]) -> list[Example]:
+        """The examples of train_data or val_data that an evaluation takes: drawn once, up to what eval_share gives."""
+        config = self.config
+        share = config.eval_share * (VALIDATION if data is self.val_data else 1 - VALIDATION)
+        steps = min(config.eval_interval, config.max_iters) * config.grad_accum
+        room = share * steps / len(self.batches) * sum(len(example.inputs) for example in self.train_data)
+        generator = tinytorch.Generator().manual_seed(config.seed + 1)
+        drawn = [data[i] for i in tinytorch.randperm(len(data), generator=generator).tolist()]
+        tokens = np.cumsum([len(example.inputs) for example in drawn])
+        most = config.eval_iters * config.batch_size
+        return drawn[: min(max(int((tokens <= room).sum()), config.batch_size), most)]
 
     def position(self) -> dict[str, np.ndarray]:
         return {"position": np.array([self.batches.epoch, self.batches.index])}
@@ -218,7 +265,13 @@ class TuneRun(Run[TuneConfig]):
             parameter.copy_(weights[name])
 
     def save(self, name: str) -> None:
-        save_adapter(self.model, self.config.out / name)
+        how = {
+            "program": "python -m lora train",
+            CHAT: self.data.chat,
+            SEED: self.config.seed,
+            VAL_DATA: self.config.val_data or None,
+        }
+        save_adapter(self.model, self.config.out / name, training=how)
         if name == "last":
             super().save(name)
 
@@ -228,7 +281,9 @@ class TuneRun(Run[TuneConfig]):
         return (
             f"adapter of rank {self.config.rank} on {len(lora_layers(self.model))} layers: {trained:,} of {total:,} "
             f"parameters are trained ({100 * trained / total:.2g}%); {self.config.data}: {len(self.train_data)} "
-            f"examples to train on, {len(self.val_data)} to validate; writing to {self.config.out}"
+            f"examples to train on, {len(self.val_data)} to validate; every {self.config.eval_interval} steps "
+            f"{len(self.evaluated(self.train_data))} and {len(self.evaluated(self.val_data))} of them are evaluated; "
+            f"writing to {self.config.out}"
         )
 
     def next_command(self) -> str:

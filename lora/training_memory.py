@@ -14,13 +14,15 @@ from lora.targets import Target, find_targets
 from programs.settings import check
 
 FLOAT32 = 4
+PROGRAM = "Python, its libraries, compiled kernels, about"
+PROGRAM_BYTES = 210_000_000  # measured with Python 3.11 on Linux, of a model of no size
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """What training takes is said of an adapter of this rank, or of --adapter; options as of `python -m lora train`."""
 
-    rank: int = 8
+    rank: int = 16
     """Rank r of the adapter."""
 
     targets: tuple[str, ...] = ("all-linear",)
@@ -67,6 +69,7 @@ def training(shape: LlamaConfig, weight_bytes: int, config: LoraConfig, settings
     length = min(settings.max_tokens, shape.max_position_embeddings)
     tokens = settings.batch_size * length
     memory = {
+        PROGRAM: PROGRAM_BYTES,
         "weights as stored": weight_bytes,
         "adapter": trained * FLOAT32,
         "its gradients": trained * FLOAT32,

@@ -47,9 +47,10 @@ def train(run: Run[Any], console: Console) -> Result:
     train_loss = val_loss = math.nan
     metrics = config.out / "metrics.jsonl"
     with MetricsLog(metrics, run.iteration) as log, StopSignal() as stop, _progress(console, run.name()) as bar:
-        task = bar.add_task("", total=config.max_iters, completed=run.iteration, loss=math.nan, speed=0.0, memory=0.0)
+        task = bar.add_task("", total=config.max_iters, completed=run.iteration, doing="")
         while not stop.requested:
             if run.iteration % config.eval_interval == 0 or run.iteration == config.max_iters:
+                bar.update(task, doing="evaluating")
                 losses = evaluate(run, run.train_data, stop), evaluate(run, run.val_data, stop)
                 if stop.requested:
                     break
@@ -75,7 +76,8 @@ def train(run: Run[Any], console: Console) -> Result:
             _check_finite(loss, run)
             log.write({"iter": run.iteration, "loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_s": round(speed)})
             run.iteration += 1
-            bar.update(task, completed=run.iteration, loss=loss, speed=speed, memory=peak_memory() / 1e6)
+            doing = f"loss {loss:.3f} {speed:,.0f} tokens/s {peak_memory() / 1e6:,.0f} MB"
+            bar.update(task, completed=run.iteration, doing=doing)
     if stop.requested:
         run.seconds = time.perf_counter() - started
         run.save("last")
@@ -152,9 +154,7 @@ def _progress(console: Console, name: str) -> Progress:
         TextColumn(f"[bold]{name}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TextColumn("{task.fields[speed]:,.0f} tokens/s"),
-        TextColumn("{task.fields[memory]:,.0f} MB"),
+        TextColumn("{task.fields[doing]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
         console=console,

@@ -11,6 +11,7 @@ import tinytorch
 from lora.bpe import save_bpe, train_bpe
 from lora.config import LlamaConfig
 from lora.llama import Llama
+from lora.training_record import remember
 from programs.corpora import load_documents
 
 
@@ -90,4 +91,5 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory, small_llama: Llama, b
     small_llama.save_pretrained(folder)
     for file in byte_level.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
+    remember(folder, {"chat_template": False})
     return folder

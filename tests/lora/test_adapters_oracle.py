@@ -177,3 +177,24 @@ def test_dora_with_dropout_takes_all_products_with_the_dropped_input(tmp_path: P
     expected = array(theirs(torch.from_numpy(IDS)).logits)
     assert difference(array(ours(IDS)), expected) < 1e-5
     assert difference(array(ours.eval()(IDS)), expected) > 1e-2
+
+
+@pytest.mark.parametrize("targets", [["q_proj"], ["q_proj", "embed_tokens"], ["lm_head", "embed_tokens"]], ids=str)
+def test_a_head_that_is_adapted_with_the_embedding(targets: list[str], tmp_path: Path) -> None:
+    """ensure_weight_tying, of which PEFT lists the embedding's name alone."""
+    with quiet():
+        base = their_model(tmp_path / "base", "float32", **BASE, tie_word_embeddings=True)
+        settings = {"target_modules": targets, "ensure_weight_tying": True}
+        theirs = their_adapter(base, settings)
+        theirs.save_pretrained(tmp_path / "theirs")
+        ours = load_adapter(Llama.from_pretrained(tmp_path / "base"), tmp_path / "theirs")
+        assert difference(array(ours(IDS)), array(theirs(input_ids=torch_ids()).logits)) <= TOLERANCE["float32"]
+        save_adapter(ours, tmp_path / "ours")
+        again = load_adapter(Llama.from_pretrained(tmp_path / "base"), tmp_path / "ours")
+    np.testing.assert_array_equal(array(ours(IDS)), array(again(IDS)))
+
+
+def torch_ids() -> Any:
+    import torch
+
+    return torch.tensor(IDS)

@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lora.__main__ import COMMANDS, main
+from lora.foreign_options import FOREIGN
 from lora.speed import Speed, read_bandwidth
+from lora.tokenizer import Tokenizer
+from lora.training_record import remember
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +54,59 @@ def test_unknown_arguments_exit_with_2(arguments: list[str], capsys: pytest.Capt
     assert exit_.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "advice"),
+    [
+        ("train", "--lr=1e-4", "--lr has another name here: give --learning-rate "),
+        ("train", "--r=4", "--r has another name here: give --rank "),
+        ("train", "--lora_alpha", "give --alpha "),
+        ("train", "--target-modules", "give --targets "),
+        ("train", "--epochs", "give --max-iters, which counts steps: an epoch is the number of examples"),
+        ("train", "--num_train_epochs=3", "--num_train_epochs has another name here: give --max-iters, which"),
+        ("train", "--gradient-accumulation-steps", "give --grad-accum "),
+        ("train", "--bf16", "give nothing: weights stay as they are stored"),
+        ("train", "--per_device_train_batch_size", "give --batch-size "),
+        ("train", "--iters", "give --max-iters "),
+        ("train", "--adapter-path", "give --out "),
+        ("train", "--load-in-4bit", "give a quantized folder: python -m lora quantize"),
+        ("generate", "--max-tokens=9", "give --max-new-tokens "),
+        ("generate", "--temp", "give --temperature "),
+        ("generate", "--adapter-path", "give --adapter "),
+        ("eval", "--model-name-or-path", "give --model "),
+        ("merge", "--save-path", "give --out "),
+        ("quantize", "--q-bits=4", "give --scheme, int8 or nf4 "),
+    ],
+)
+def test_names_that_options_have_elsewhere(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, advice: str
+) -> None:
+    assert advice in fails([command, option], capsys)
+
+
+def test_our_options_are_not_taken_for_others(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, foreign in FOREIGN.items():
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        ours = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
+        assert len(ours) >= 5 and not ours & foreign.keys()
+        for advice in foreign.values():  # what they say exists
+            named = set(re.findall(r"--[a-z0-9-]+", advice.split("python -m lora")[0]))
+            assert named <= ours, (command, advice)
+
+
+@pytest.mark.parametrize("command", ["generate", "train", "eval", "info", "quantize"])
+def test_a_models_name_is_no_folder(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def message_for(model: str) -> str:
+        out = ["--out", str(tmp_path / "out")] if command in ("train", "quantize") else []
+        assert main([command, "--model", model, *out]) == 2
+        return capsys.readouterr().err
+
+    message = message_for("HuggingFaceTB/SmolLM2-135M-Instruct")
+    download = "hf download HuggingFaceTB/SmolLM2-135M-Instruct --local-dir SmolLM2-135M-Instruct"
+    assert f"if it is a model's name on Hugging Face, download it first ({download})" in message
+    assert "a/b/c is not a folder: give one that holds config.json, weights" in message_for("a/b/c")
+
+
 # generate -------------------------------------------------------------------------------------------
 
 
@@ -70,6 +127,13 @@ def test_generate(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_generate_says_when_the_context_is_full(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "--model", str(small_folder), "--prompt=A", "--max-new-tokens=500"]) == 0
     assert "(the context of 64 tokens is full)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--prompt=caf\udce9"], ["--prompt=A", "--system=caf\udce9"]])
+def test_bytes_that_are_no_text(small_folder: Path, capsys: pytest.CaptureFixture[str], option: list[str]) -> None:
+    """The command line of a C locale gives bytes that are no UTF-8 as halves of surrogate pairs."""
+    message = fails(["generate", "--model", str(small_folder), *option], capsys)
+    assert r"the text is no valid Unicode, it has '\udce9'" in message
 
 
 def test_generate_stops_at_a_string(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,9 +193,9 @@ def test_a_conversation(
 def test_a_conversation_looks_at_what_was_said(small_folder: Path) -> None:
     """Keeping the cache between answers gives the texts that computing all anew gives."""
     from lora.generate import GenerateConfig, Writer
-    from lora.generation import Sampling
+    from lora.sampling_options import SamplingOptions
 
-    config = GenerateConfig(model=small_folder, max_new_tokens=6, sampling=Sampling(greedy=True))
+    config = GenerateConfig(model=small_folder, max_new_tokens=6, sampling=SamplingOptions(greedy=True))
     writer = Writer(config)
     talk = [{"role": "user", "content": "Hi"}]
     for _ in range(2):
@@ -140,6 +204,77 @@ def test_a_conversation_looks_at_what_was_said(small_folder: Path) -> None:
         assert answer == "".join(Writer(config).write(ids))
         talk += [{"role": "assistant", "content": answer}, {"role": "user", "content": "So"}]
     assert writer.speed.prompt_tokens < len(ids) + 12  # the second prompt was not read from its beginning
+
+
+def test_an_empty_line_is_no_message(
+    small_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    for typed in ("Hi\n", "\n  \nHi\n\n"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert main(["generate", "--model", str(small_folder), "--chat", "--max-new-tokens=4"]) == 0
+        shown.append(capsys.readouterr().out.replace("> ", ""))
+    assert shown[0] == shown[1]
+
+
+def test_the_system_message_is_not_forgotten(
+    small_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    template = Tokenizer.apply_chat_template
+
+    def record(self: Tokenizer, messages: list[dict[str, str]], **settings: bool) -> list[int]:
+        asked.append([message["content"] for message in messages])
+        return template(self, messages, **settings)
+
+    monkeypatch.setattr(Tokenizer, "apply_chat_template", record)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a b c d\ne f g h\ni j\n"))
+    assert main(["generate", "--model", str(small_folder), "--chat", "--max-new-tokens=8", "--system=Be"]) == 0
+    assert "forgetting the oldest message" in capsys.readouterr().err
+    assert all(contents[0] == "Be" for contents in asked)
+    assert asked[-1][-1] == "i j"
+
+
+@pytest.fixture
+def remembering(own: Path) -> Callable[[bool | None], Path]:
+    """The small model, which says whether it was trained on messages, or does not."""
+
+    def folder(chat: bool | None) -> Path:
+        (own / "training.json").unlink(missing_ok=True)
+        if chat is not None:
+            remember(own, {"chat_template": chat})
+        return own
+
+    return folder
+
+
+def test_a_prompt_is_a_message_where_training_was_on_messages(
+    remembering: Callable[[bool | None], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def text(model: Path, *options: str) -> str:
+        command = ["generate", "--model", str(model), "--max-new-tokens=6", "--greedy", "--prompt=The list", *options]
+        assert main(command) == 0
+        return capsys.readouterr().out
+
+    continued = text(remembering(False))
+    answered = text(remembering(True))
+    assert continued.startswith("The list") and not answered.startswith("The list")
+    assert text(remembering(None)) == answered  # the tokenizer has a template
+    assert text(remembering(True), "--raw") == continued
+    told = text(remembering(True), "--system=Be brief.")
+    assert told != answered and text(remembering(False), "--system=Be brief.") == told
+    (remembering(None) / "tokenizer_config.json").unlink()
+    assert text(remembering(None)).startswith("The list")  # there is no template
+
+
+def test_what_a_prompt_cannot_be(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", "--model", str(own), "--prompt=The"]
+    assert "--chat needs the chat template, which --raw leaves out" in fails([*command, "--chat", "--raw"], capsys)
+    assert "--system needs the chat template" in fails([*command, "--system=Be brief.", "--raw"], capsys)
+    (own / "tokenizer_config.json").unlink()
+    assert "has no chat template" in fails([*command, "--system=Be brief."], capsys)
+    (own / "generation_config.json").write_text('{"temperature": "hot"}')
+    assert "generation_config.json: temperature is 'hot': it must be a number" in fails(command, capsys)
 
 
 def test_ctrl_c_stops_an_answer_only(small_folder: Path) -> None:

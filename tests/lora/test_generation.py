@@ -161,6 +161,7 @@ def test_draws_follow_the_distribution() -> None:
     none = np.zeros((20_000, 0), dtype=np.int64)
     for sampling, expected in [
         (Sampling(), [0.1, 0.4, 0.2, 0.3]),
+        (Sampling(top_k=0, top_p=1.0, min_p=0.0), [0.1, 0.4, 0.2, 0.3]),  # what takes nothing away
         (Sampling(temperature=0.5), [1 / 30, 16 / 30, 4 / 30, 9 / 30]),
         (Sampling(top_k=3, top_p=0.7), [0, 4 / 7, 0, 3 / 7]),  # top-p of what top-k left: 0.44, 0.33, 0.22
     ]:
@@ -172,7 +173,7 @@ def test_draws_follow_the_distribution() -> None:
     ("settings", "message"),
     [
         ({"temperature": 0.0}, "temperature is 0.0: it must be positive"),
-        ({"top_k": 0}, "top_k is 0: it must be at least 1"),
+        ({"top_k": -1}, "top_k is -1: it must be at least 0"),
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"min_p": -0.1}, "min_p is -0.1"),

@@ -27,7 +27,7 @@ def test_the_rule() -> None:
 
 
 def test_what_is_held_out_is_not_in_the_rest() -> None:
-    train, held_out = split(parrot.records())
+    train, held_out = split(parrot.records(), 1337)
     assert not {record["prompt"] for record in train} & {record["prompt"] for record in held_out}
     asked = " ".join(record["prompt"] for record in train)
     known = [record["prompt"] for record in held_out if "new" not in record["prompt"]]

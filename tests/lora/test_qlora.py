@@ -16,7 +16,7 @@ def test_qlora(tmp_path: Path, small_folder: Path, capsys: pytest.CaptureFixture
     data, out = tmp_path / "data.jsonl", tmp_path / "out"
     data.write_text("".join(json.dumps({"prompt": f"{i}", "completion": f" {i}!"}) + "\n" for i in range(40)))
     command = ["qlora", "--model", str(small_folder), "--data", str(data), "--out", str(out)]
-    settings = ["--batch-size=4", "--max-iters=12"]
+    settings = ["--batch-size=4", "--max-iters=12", "--learning-rate=5e-3"]
     assert main([*command, *settings]) == 0
     shown = capsys.readouterr().out
     values = json.loads((out / "qlora.json").read_text())

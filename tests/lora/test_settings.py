@@ -26,33 +26,38 @@ from programs.errors import UserError
 
 MODEL, PARROT = {"model": default_model()}, {"data": "parrot"}
 SAMPLING = {
-    "temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "repetition_penalty": 1.0, "greedy": False,
+    "temperature": None, "top_k": None, "top_p": None, "min_p": None, "repetition_penalty": None, "greedy": False,
 }  # fmt: skip
 DEFAULTS: dict[type[Any], dict[str, Any]] = {
     TuneConfig: {
         **MODEL, **PARROT, "out": Path("runs/lora"), "resume": False, "seed": 1337, "batch_size": 16, "grad_accum": 1,
-        "max_iters": 300, "learning_rate": 5e-3, "min_lr": 5e-4, "warmup_iters": 20, "beta1": 0.9, "beta2": 0.999,
-        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "eval_iters": 40, "rank": 8, "alpha": 16.0,
+        "max_iters": 300, "learning_rate": 2e-4, "min_lr": 2e-5, "warmup_iters": 20, "beta1": 0.9, "beta2": 0.999,
+        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "eval_iters": 40, "eval_share": 0.1,
+        "val_data": "", "rank": 16, "alpha": 32.0,
         "dropout": 0.0, "targets": ("all-linear",), "dora": False, "rslora": False, "max_tokens": 512,
         "packing": False, "checkpointing": False, "precision": "highest",
     },
     GenerateConfig: {
-        **MODEL, "adapter": None, "tokenizer": None, "prompt": "", "chat": False, "max_new_tokens": 200, "stop": (),
-        "sampling": SAMPLING, "seed": 1337, "stats": False,
+        **MODEL, "adapter": None, "tokenizer": None, "prompt": "", "raw": False, "system": "", "chat": False,
+        "max_new_tokens": 200, "stop": (), "sampling": SAMPLING, "seed": 1337, "stats": False,
     },
     QLoraConfig: {
-        **MODEL, **PARROT, "out": Path("runs/qlora"), "resume": False, "rank": 8, "max_iters": 200, "batch_size": 16,
+        **MODEL, **PARROT, "out": Path("runs/qlora"), "resume": False, "rank": 16, "max_iters": 200,
+        "learning_rate": None, "batch_size": 16,
         "seed": 1337,
     },
     RanksConfig: {
         **MODEL, **PARROT, "out": Path("runs/ranks"), "resume": False, "ranks": (1, 2, 4, 8, 16, 32, 64),
-        "max_iters": 300, "learning_rate": 3e-3, "full_learning_rate": 1e-3, "batch_size": 16, "seed": 1337,
+        "max_iters": 300, "learning_rate": None, "full_learning_rate": None, "batch_size": 16, "seed": 1337,
     },
-    EvalConfig: {**MODEL, **PARROT, "adapter": None, "part": "validation", "max_tokens": 512, "batch_size": 16},
+    EvalConfig: {
+        **MODEL, **PARROT, "adapter": None, "part": "validation", "seed": None, "max_tokens": 512,
+        "batch_size": 16,
+    },
     InfoConfig: {
         **MODEL, "adapter": None,
         "training": {
-            "rank": 8, "targets": ("all-linear",), "dora": False, "checkpointing": False, "batch_size": 16,
+            "rank": 16, "targets": ("all-linear",), "dora": False, "checkpointing": False, "batch_size": 16,
             "max_tokens": 512,
         },
     },
@@ -85,6 +90,7 @@ def test_the_defaults_of_pretraining_made_the_model_that_ships() -> None:
 # name of a setting: (its class, values that are taken, values that are not, what is said of these)
 LIMITS: list[tuple[Any, str, list[Any], list[Any], str]] = [
     (TuneConfig, "max_tokens", [2], [1], "it must be at least 2"),
+    (TuneConfig, "eval_share", [0.01, 3.0], [0.0, -1.0], "it must be positive"),
     (TuneConfig, "targets", [("q_proj",)], [()], "targets names no layer"),
     (TuneConfig, "rank", [1], [0, -1], "a rank is an integer above 0"),
     (TuneConfig, "dropout", [0.0, 0.99], [-0.1, 1.0], "it must be at least 0 and below 1"),
@@ -102,7 +108,7 @@ LIMITS: list[tuple[Any, str, list[Any], list[Any], str]] = [
     (EvalConfig, "max_tokens", [2], [1], "max_tokens is 1"),
     (EvalConfig, "batch_size", [1], [0], "batch_size is 0"),
     (Sampling, "temperature", [0.01], [0.0, -1.0, math.nan], r"must be positive \(--greedy is its limit at 0\)"),
-    (Sampling, "top_k", [1, None], [0], "must be at least 1"),
+    (Sampling, "top_k", [1, 0, None], [-1], "must be at least 0"),
     (Sampling, "top_p", [1.0, 0.01, None], [0.0, 1.01], r"must be in \(0, 1\]"),
     (Sampling, "min_p", [0.0, 1.0, None], [-0.01, 1.01], r"must be in \[0, 1\]"),
     (Sampling, "repetition_penalty", [0.01], [0.0], "must be positive"),
@@ -157,10 +163,28 @@ def test_the_runs_of_a_comparison(tmp_path: Path) -> None:
     assert [run.resume for run in again.runs().values()] == [False, True, False]
 
 
+def test_the_learning_rate_suits_the_model(tmp_path: Path) -> None:
+    """One that teaches the small model that ships ruins a real one."""
+    real = {"model": Path("m"), "out": tmp_path / "out"}
+    ranks, qlora = RanksConfig(ranks=(2,), out=tmp_path / "out").runs(), QLoraConfig(out=tmp_path / "out")
+    assert [run.learning_rate for run in ranks.values()] == [3e-3, 1e-3]
+    assert [run.learning_rate for run in RanksConfig(ranks=(2,), **real).runs().values()] == [2e-4, 2e-4 / 3]
+    assert [c.run("nf4").learning_rate for c in (qlora, QLoraConfig(**real))] == [5e-3, 2e-4]
+    shipped = f"--model={default_model()}"
+    for arguments, rate in (
+        ([], 5e-3), (["--data=x"], 5e-3), ([shipped], 5e-3), (["--model", "m"], 2e-4), (["--model=m"], 2e-4),
+        (["--model=m", "--learning-rate=1e-5"], 1e-5), (["--learning_rate", "1e-3"], 1e-3),
+    ):  # fmt: skip
+        config = TuneConfig.defaults(arguments)
+        assert (config.learning_rate, config.min_lr) == (rate, rate / 10)
+        assert (config.rank, config.alpha) == (16, 32.0)
+
+
 def test_the_runs_beside_each_base(tmp_path: Path) -> None:
     out = tmp_path / "qlora"
     config = QLoraConfig(model=Path("m"), out=out, rank=3, batch_size=5, max_iters=7, seed=2)
     common: dict[str, Any] = {"rank": 3, "alpha": 6.0, "batch_size": 5, "max_iters": 7, "seed": 2}
+    common |= {"learning_rate": 2e-4, "min_lr": 2e-5}
     assert config.run("as stored") == TuneConfig(model=Path("m"), out=out / "beside-as-stored", **common)
     assert config.run("nf4") == TuneConfig(model=out / "nf4", out=out / "beside-nf4", **common)
     (out / "beside-nf4").mkdir(parents=True)

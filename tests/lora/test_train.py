@@ -19,7 +19,7 @@ from rich.console import Console
 import tinytorch
 from lora import LoraConfig, parrot
 from lora.__main__ import main
-from lora.adapter_files import load_adapter
+from lora.adapter_files import load_adapter, save_adapter
 from lora.data import load_data
 from lora.llama import Llama
 from lora.loading import load
@@ -57,6 +57,7 @@ def make(tmp_path: Path, data: Path, small_folder: Path) -> Make:
 
     def config(name: str = "run", **changes: Any) -> TuneConfig:
         settings: dict[str, Any] = {"model": small_folder, "data": str(data), "out": tmp_path / name}
+        settings |= {"learning_rate": 5e-3, "min_lr": 5e-4, "alpha": 16.0}
         settings |= {"batch_size": 4, "max_iters": 10, "warmup_iters": 2, "eval_interval": 4, "eval_iters": 2}
         return TuneConfig(**{**settings, "rank": 4, **changes})
 
@@ -92,7 +93,7 @@ def test_a_run_learns_and_leaves_what_it_says(make: Make, capsys: pytest.Capture
     # 7 layers of rank 4 in each of 2: q and o 32 + 32, k and v 32 + 16, three times 32 + 48
     trained = 2 * 4 * (2 * 64 + 2 * 48 + 3 * 80)
     assert f"adapter of rank 4 on 14 layers: {trained:,} of {trained + 41_120:,} parameters are trained" in shown
-    assert "33 examples to train on, 3 to validate" in shown
+    assert "33 examples to train on, 3 to validate; every 20 steps 4 and 3 of them are evaluated" in shown
     assert re.search(r"validation loss \d\.\d+ \(perplexity [\d.]+\)", shown)
     assert f"--adapter {config.out / 'best'}" in shown
     assert {path.name for path in config.out.iterdir() if path.suffix != ".safetensors"} == {
@@ -102,7 +103,7 @@ def test_a_run_learns_and_leaves_what_it_says(make: Make, capsys: pytest.Capture
     assert [record["iter"] for record in evaluations] == [0, 20, 40, 60]
     assert evaluations[-1]["val_loss"] < 0.5 * evaluations[0]["val_loss"]
     settings = json.loads((config.out / "best" / "adapter_config.json").read_text())
-    assert (settings["r"], settings["lora_alpha"], settings["peft_type"]) == (4, 16.0, "LORA")
+    assert (settings["r"], settings["lora_alpha"], settings["peft_type"]) == (4, 32.0, "LORA")
     assert settings["base_model_name_or_path"] == str(config.model)
     # the best one, by `lora eval` too
     best = min(record["val_loss"] for record in evaluations)
@@ -115,12 +116,12 @@ def test_a_run_learns_and_leaves_what_it_says(make: Make, capsys: pytest.Capture
 
 def test_the_loss_is_that_of_what_is_to_be_learned(make: Make) -> None:
     """Of each target once, whatever batch it is in; the prompt's tokens do not count."""
-    config = make(grad_accum=3, eval_iters=100)
+    config = make(grad_accum=3, eval_iters=100, eval_share=100.0)
     run = TuneRun.open(config)
     model = Llama.from_pretrained(config.model)
-    data = load_data(Path(config.data), run.tokenizer, 64)
     losses = []
-    for example in data.examples[:33]:
+    assert len(run.train_data) == 33
+    for example in run.train_data:
         logits = model(example.inputs[None])[0]
         counted = np.flatnonzero(example.targets != IGNORED)
         assert 0 < len(counted) < len(example.targets)
@@ -167,6 +168,106 @@ def test_ten_steps_are_five_and_five(make: Make, monkeypatch: pytest.MonkeyPatch
     assert losses_of(cut) == losses_of(whole)
 
 
+def test_an_evaluation_takes_its_share_of_the_tokens(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "many.jsonl"
+    path.write_text("".join(json.dumps({"text": "a " * (1 + i % 20)}) + "\n" for i in range(2000)))
+    run = TuneRun(make(data=str(path), eval_interval=50, max_iters=100, eval_iters=40))
+    trained = [next(run.batches) for _ in range(50)]
+    tokens = sum(run.count_tokens(*batch) for batch in trained)
+    taken = {}
+    for data in (run.train_data, run.val_data):
+        batches = list(run.evaluation_batches(data))
+        taken[id(data)] = sum(run.count_tokens(*batch) for batch in batches) / tokens
+        assert sum(len(batch[0].numpy()) for batch in batches) == len(run.evaluated(data))
+        again = run.evaluation_batches(data)  # the same ones
+        assert all(np.array_equal(a[0].numpy(), b[0].numpy()) for a, b in zip(batches, again, strict=True))
+    assert 0.065 < taken[id(run.val_data)] < 0.09
+    assert 0.012 < taken[id(run.train_data)] < 0.03
+    places = {id(example): i for i, example in enumerate(run.val_data)}
+    assert max(places[id(example)] for example in run.evaluated(run.val_data)) > 100  # not the first ones
+    few = TuneRun(make("few", data=str(path), eval_interval=1, eval_iters=1))
+    assert len(few.evaluated(few.val_data)) == len(few.evaluated(few.train_data)) == 4  # a batch at least
+    most = TuneRun(make("most", data=str(path), eval_interval=50, max_iters=100, eval_iters=2, eval_share=9.0))
+    assert len(most.evaluated(most.val_data)) == 8
+
+
+def test_validation_on_a_file_of_its_own(
+    make: Make, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("prompt,completion\n" + "".join(f"{a} {a}?, {a}!\n" for a in WORDS))
+    config = make(val_data=str(other))
+    assert main(command(config, "--max-iters=2", "--eval-share=9", f"--val-data={other}")) == 0
+    assert "36 examples to train on, 6 to validate" in capsys.readouterr().out
+    run = TuneRun(make("again", val_data=str(other)))
+    assert run.held_out == load_data(other, run.tokenizer, 64).records
+    asked = ["eval", "--model", str(config.model), "--adapter", str(config.out / "best")]
+    assert main([*asked, "--data", config.data]) == 2
+    assert f"best was validated on {other}: give --data {other} --part all" in capsys.readouterr().err
+    assert main([*asked, "--data", str(other), "--part=all"]) == 0
+    best = min(record["val_loss"] for record in losses_of(config) if "val_loss" in record)
+    assert f"loss {best:.4f} nats a token" in capsys.readouterr().out
+    other.write_text("prompt,completion\na,b\n")
+    assert main(["train", "--resume", "--out", str(config.out)]) == 2
+    assert "was trained on another text" in capsys.readouterr().err
+
+
+def test_eval_takes_what_training_held_out(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make(seed=7)
+    run = TuneRun.open(config)
+    trainer.train(run, Console(quiet=True))
+    best = min(record["val_loss"] for record in losses_of(config) if "val_loss" in record)
+    asked = ["eval", "--model", str(config.model), "--adapter", str(config.out / "best"), "--data", config.data]
+    for option in ([], ["--seed=7"]):
+        assert main([*asked, *option]) == 0
+        assert f"loss {best:.4f} nats a token" in capsys.readouterr().out
+    assert main([*asked, "--seed=8"]) == 0
+    assert f"loss {best:.4f} nats a token" not in capsys.readouterr().out
+
+
+def test_an_adapter_remembers_whether_it_was_trained_on_messages(
+    make: Make, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = tmp_path / "talk.jsonl"
+    pairs = [(line["prompt"], line["completion"]) for line in map(json.loads, data.read_text().splitlines())]
+    turns = [[{"role": "user", "content": p}, {"role": "assistant", "content": c}] for p, c in pairs]
+    talk.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in turns))
+    configs = {"talk": make("talk", data=str(talk)), "text": make("text")}
+    shown = {}
+    for name, config in configs.items():
+        train(config)
+        how = json.loads((config.out / "best" / "training.json").read_text())
+        assert how["chat_template"] is (name == "talk") and how["seed"] == config.seed
+        asked = ["generate", "--model", str(config.model), "--adapter", str(config.out / "best")]
+        assert main([*asked, "--prompt=list", "--max-new-tokens=4", "--greedy"]) == 0
+        shown[name] = capsys.readouterr().out
+    assert shown["text"].startswith("list") and not shown["talk"].startswith("list")  # only an answer
+    merged = tmp_path / "merged"
+    adapter = ["--adapter", str(configs["talk"].out / "best")]
+    assert main(["merge", "--model", str(configs["talk"].model), *adapter, "--out", str(merged)]) == 0
+    capsys.readouterr()
+    assert main(["generate", "--model", str(merged), "--prompt=list", "--max-new-tokens=4", "--greedy"]) == 0
+    assert capsys.readouterr().out == shown["talk"]
+    model = load_adapter(Llama.from_pretrained(configs["talk"].model), configs["talk"].out / "best")
+    save_adapter(model, configs["talk"].out / "best")  # from elsewhere: nothing is known of it any more
+    assert not (configs["talk"].out / "best" / "training.json").exists()
+
+
+def test_the_bar_says_what_is_done(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    update = trainer.Progress.update
+
+    def record(self: Any, task: Any, **fields: Any) -> None:
+        told.append(fields["doing"])
+        update(self, task, **fields)
+
+    monkeypatch.setattr(trainer.Progress, "update", record)
+    train(make(max_iters=2, eval_interval=2))
+    assert told[0] == told[-1] == "evaluating"
+    assert all(re.fullmatch(r"loss \d+\.\d+ [\d,]+ tokens/s [\d,]+ MB", text) for text in told[1:-1])
+    assert len(told) == 4
+
+
 def test_checkpointing_changes_no_bit(make: Make) -> None:
     kept, again = make("kept", dropout=0.3), make("again", dropout=0.3, checkpointing=True)
     train(kept)
@@ -178,7 +279,7 @@ def test_checkpointing_changes_no_bit(make: Make) -> None:
 def test_packed_rows_have_the_same_loss(make: Make) -> None:
     losses = []
     for packing in (False, True):
-        run = TuneRun.open(make(packing=packing, max_tokens=40, eval_iters=100))
+        run = TuneRun.open(make(packing=packing, max_tokens=40, eval_iters=100, eval_share=100.0))
         with trainer.StopSignal() as stop:
             losses.append(trainer.evaluate(run, run.train_data, stop))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -375,13 +476,13 @@ def test_peft_reads_the_adapter_and_transformers_the_merged_model(make: Make, tm
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
-def test_the_defaults_are_those_of_the_shipped_model_and_data() -> None:
+def test_the_defaults() -> None:
     config = TuneConfig()
     assert config.data == parrot.NAME
     assert config.lora_config() == LoraConfig(
-        r=8, lora_alpha=16.0, target_modules="all-linear", base_model_name_or_path=str(config.model)
+        r=16, lora_alpha=32.0, target_modules="all-linear", base_model_name_or_path=str(config.model)
     )
     tokenizer = Tokenizer.from_pretrained(config.model)
     data = load_data(parrot.default_data(), tokenizer, 256)
-    assert data.warnings == []
+    assert data.warnings == [] and not data.chat
     assert TuneConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from lora.__main__ import main
 from lora.config import LlamaConfig
 from lora.llama import Llama
 from lora.targets import find_targets
-from lora.training_memory import TrainingSettings, activations, training
+from lora.training_memory import PROGRAM, PROGRAM_BYTES, TrainingSettings, activations, training
+from programs.memory import peak_memory
 from tinytorch.walk import topological_order
 
 SHAPE = LlamaConfig(
@@ -60,16 +63,36 @@ def test_parameters_are_those_of_the_adapter(changes: dict[str, Any]) -> None:
     assert result.total == sum(p.numel() for p in model.parameters())
     assert result.memory["weights as stored"] == 1000
     assert result.memory["adapter"] == 4 * result.trained
+    assert result.memory[PROGRAM] == PROGRAM_BYTES
     assert result.memory["sum"] == sum(result.memory.values()) - result.memory["sum"]
 
 
 def test_checkpointing_takes_less() -> None:
     config = LoraConfig(target_modules="all-linear")
     sums = [
-        training(SHAPE, 0, config, TrainingSettings(checkpointing=checkpointing)).memory["sum"]
+        training(SHAPE, 0, config, TrainingSettings(checkpointing=checkpointing)).memory["sum"] - PROGRAM_BYTES
         for checkpointing in (False, True)
     ]
     assert sums[1] < 0.6 * sums[0]
+
+
+def test_what_a_run_takes_is_near_what_info_says(small_folder: Path, tmp_path: Path) -> None:
+    """Of a small model that is the interpreter and its libraries, above all."""
+    if not peak_memory():
+        pytest.skip("the system does not say how much memory a process has needed")
+    data = tmp_path / "data.txt"
+    data.write_text("The list is a sequence. " * 400)
+    program = "from lora.__main__ import main; from programs.memory import peak_memory; main({}); print(peak_memory())"
+    options = ["--batch-size=8", "--max-iters=2", "--eval-interval=2", "--rank=4"]
+    command = ["train", "--model", str(small_folder), "--data", str(data), "--out", str(tmp_path / "run"), *options]
+    done = subprocess.run(
+        [sys.executable, "-c", program.format(command)],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    measured = int(done.stdout.split()[-1])
+    shape, config = LlamaConfig.load(small_folder), LoraConfig(r=4, target_modules="all-linear")
+    expected = training(shape, 164_000, config, TrainingSettings(batch_size=8)).memory["sum"]
+    assert 0.7 < expected / measured < 1.3
 
 
 def test_info(small_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

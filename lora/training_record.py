@@ -1,0 +1,39 @@
+"""What the folder of an adapter or a model remembers of its training: training.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lora.tokenizer import Tokenizer, read_settings
+from tinytorch.files import atomic_write
+
+FILE = "training.json"
+CHAT = "chat_template"  # true where the model was trained on messages, so that it is to be asked in messages
+SEED = "seed"  # by which the examples that validate were drawn
+VAL_DATA = "val_data"  # the file that validated instead, or null
+
+
+def remember(folder: Path, how: Mapping[str, Any]) -> None:
+    """Write how what is in the folder was trained."""
+    with atomic_write(folder / FILE) as file:
+        file.write(f"{json.dumps(how, indent=2)}\n".encode())
+
+
+def recall(folder: Path | None) -> dict[str, Any]:
+    """What the folder remembers; nothing where there is none, or no such file."""
+    return {} if folder is None else read_settings(folder / FILE)
+
+
+def takes_messages(model: Path, adapter: Path | None, tokenizer: Tokenizer) -> bool:
+    """Whether a prompt is to be a message in the chat template: as the adapter was trained, else the model.
+
+    A model that does not say was trained on messages if its tokenizer has a template.
+    """
+    for folder in (adapter, model):
+        said = recall(folder).get(CHAT)
+        if isinstance(said, bool):
+            return said
+    return tokenizer.has_chat_template
