@@ -3,8 +3,9 @@
 Of a layer `model.layers.0.self_attn.q_proj`, after the prefix "base_model.model.":
 
     .lora_A.weight (r, in)    .lora_B.weight (out, r)    .lora_magnitude_vector (out,), for DoRA
-    .lora_embedding_A (r, V)  .lora_embedding_B (C, r)   .base_layer.weight, a copy     of an embedding
+    .lora_embedding_A (r, V)  .lora_embedding_B (C, r)   of an embedding
     .base_layer.bias, or .bias where the layer has no adapter, of biases that were trained
+    .base_layer.weight, or .weight where the layer has no adapter, a copy of an embedding's or the head's
 """
 
 from __future__ import annotations
@@ -112,8 +113,10 @@ def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder
         adapted = kind(base)
         for own, shape in adapted.shapes(base, target.r, config.use_dora).items():
             expected[f"{PREFIX}{path}.{adapted.names_in_file[own]}"] = shape
-        if path.endswith(EMBEDDINGS):
-            copies[f"{PREFIX}{path}.base_layer.weight"] = base
+    for path in ("model.embed_tokens", "lm_head"):
+        layer: Any = model.get_submodule(path)
+        name = "base_layer.weight" if path in targets else "weight"
+        copies[f"{PREFIX}{path}.{name}"] = layer.base if isinstance(layer, LoraLayer) else layer
     for path, module in trained_biases(model, config, targets).items():
         expected[_bias(path, targets)] = module.bias.shape
     found = {name: array.shape for name, array in arrays.items() if name not in copies}

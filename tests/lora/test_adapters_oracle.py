@@ -67,6 +67,21 @@ def test_files_are_the_same(targets: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[name], tensor, err_msg=name)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("targets", [["q_proj"], ["v_proj", "lm_head"], ["embed_tokens"]])
+def test_embeddings_that_peft_saves_too(targets: list[str], tied: bool, tmp_path: Path) -> None:
+    import torch
+
+    settings = {"target_modules": targets}
+    theirs = their_adapter(their_model(tmp_path / "base", "float32", tie_word_embeddings=tied), settings)
+    with quiet():
+        theirs.save_pretrained(tmp_path / "theirs", save_embedding_layers=True)
+    names = [name for name in load_file(tmp_path / "theirs" / WEIGHTS_NAME) if "lora_" not in name]
+    assert len(names) == (1 if targets == ["embed_tokens"] or "lm_head" in targets else 2), names
+    ours = load_adapter(Llama.from_pretrained(tmp_path / "base"), tmp_path / "theirs")
+    assert difference(array(ours(IDS)), array(theirs(torch.from_numpy(IDS)).logits)) < 1e-5
+
+
 @pytest.mark.parametrize("targets", TARGETS)
 def test_our_new_adapters_are_where_theirs_are(targets: str, tmp_path: Path) -> None:
     """Names, shapes, what is trained; and what an adapter of PEFT begins with, zeros and magnitudes."""
