@@ -77,6 +77,8 @@ def load_adapter(model: Llama, folder: str | Path, name: str = "default", traina
     """
     folder = Path(folder)
     config, arrays = _read(folder, model.config.tie_word_embeddings)
+    if trainable and config.init_lora_weights == "mica":
+        raise UserError(f"{folder} is of MiCA, which trains A alone: it can be used, but not trained further")
     config = replace(config, inference_mode=not trainable)
     _check(model, config, arrays, folder)
     place_adapter(model, config, name)
