@@ -115,6 +115,24 @@ def test_each_dtype_can_be_read_and_written(stored: str, tmp_path: Path) -> None
             np.testing.assert_array_equal(p.detach().numpy(), model.get_parameter(name).numpy().astype(dtype))
 
 
+@pytest.mark.parametrize("theta", [None, 7e4])
+def test_rope_scaling_beside_rope_parameters(theta: float | None) -> None:
+    """As transformers takes it: what is in rope_scaling, and no more of rope_parameters."""
+    from transformers import LlamaConfig
+
+    from lora.config import LlamaConfig as OurConfig
+
+    given: dict[str, Any] = {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "rope_scaling": {"type": "linear", "factor": 8.0},
+    }  # fmt: skip
+    given |= {} if theta is None else {"rope_theta": theta}
+    ours, theirs = OurConfig.from_dict(given), LlamaConfig.from_dict(given).rope_parameters
+    found = {"rope_type": ours.rope_scaling.rope_type, "factor": ours.rope_scaling.factor}
+    assert {**found, "rope_theta": ours.rope_theta} == {name: theirs[name] for name in (*found, "rope_theta")}
+
+
 def test_frequencies_of_the_models_there_are() -> None:
     """To the last bit or the one before: PyTorch's powers are not all the nearest float32."""
     from transformers import LlamaConfig
