@@ -12,6 +12,7 @@ from typing import Any
 
 from lora.patterns import check_pattern
 from programs.errors import UserError
+from programs.reading import one_line, read_object, reading
 from tinytorch.files import atomic_write
 
 CONFIG_NAME = "adapter_config.json"
@@ -106,7 +107,7 @@ class LoraConfig:
         own = {f.name: f for f in fields(cls)}
         unknown = sorted(given.keys() - own.keys() - _REFUSED - _IGNORED)
         if unknown:
-            warnings.warn(f"ignored in the adapter's configuration: {', '.join(unknown)}", stacklevel=2)
+            warnings.warn(one_line(f"ignored in the adapter's configuration: {', '.join(unknown)}"), stacklevel=2)
         # In a file an empty pattern may be null; the other fields that may not be null are never written so.
         nullable = {name for name, f in own.items() if f.default is None or name == "task_type"}
         values = {name: given[name] for name in own if name in given}
@@ -116,11 +117,9 @@ class LoraConfig:
     def load(cls, folder: Path) -> LoraConfig:
         """From folder/adapter_config.json."""
         path = folder / CONFIG_NAME
-        given = read_json(path)
-        try:
+        given = read_config(path)
+        with reading(path):
             return cls.from_dict(given)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of an adapter_config.json: nothing but what every PEFT since 0.10 knows."""
@@ -212,14 +211,8 @@ _IGNORED = {
 }  # fmt: skip
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file of JSON; UserError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} has no {path.name}: give the folder of an adapter") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}; get it anew") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object; get it anew")
-    return content
+def read_config(path: Path) -> dict[str, Any]:
+    """The content of an adapter's configuration; UserError where there is none."""
+    if not path.exists():
+        raise UserError(f"{path.parent} has no {path.name}: give the folder of an adapter")
+    return read_object(path)

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from lora.checkpoint import check_sizes
 from lora.config import LlamaConfig
 from lora.default_model import default_model
 from lora.llama import Llama
@@ -61,7 +62,9 @@ def info(config: InfoConfig) -> int:
     folder = config.model
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder of a checkpoint")
-    shape, tensors = LlamaConfig.load(folder), stored_tensors(folder)
+    shape = LlamaConfig.load(folder)
+    check_sizes(shape, folder)
+    tensors = stored_tensors(folder)
     tokenizer = None
     if any((folder / name).exists() for name in TOKENIZERS):  # a model may be without one, but not with a wrong one
         tokenizer = Tokenizer.from_pretrained(folder)

@@ -234,7 +234,10 @@ def test_damaged_folders(own: Path, capsys: pytest.CaptureFixture[str], command:
     (own / "model.safetensors").write_bytes(weights)
     config = json.loads((own / "config.json").read_text())
     (own / "config.json").write_text(json.dumps({**config, "vocab_size": 399}))
-    assert "embedding" in failure()
+    assert "model.embed_tokens.weight" in failure()
+    for name in ("num_hidden_layers", "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"):
+        (own / "config.json").write_text(json.dumps({**config, name: 2**20}))
+        assert "config.json" in failure()  # at once: nothing of that size is built
     (own / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
     assert "gpt2" in failure()
     (own / "config.json").write_text("{")

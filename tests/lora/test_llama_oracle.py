@@ -76,6 +76,22 @@ def test_greedy_generation_with_padding(rope: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.numpy(), expected.numpy()[:, : found.shape[1]])
 
 
+def test_ends_of_generation_config_json(tmp_path: Path) -> None:
+    import json
+
+    import torch
+    from transformers import LlamaForCausalLM
+
+    theirs = their_model(tmp_path, "float32", eos_token_id=3)
+    ids = torch.from_numpy(batch("none")[0][:1, :8])
+    free = theirs.generate(ids, max_new_tokens=8, do_sample=False, eos_token_id=None)[0].tolist()
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, free[11]]}))
+    expected = LlamaForCausalLM.from_pretrained(tmp_path).generate(ids, max_new_tokens=8, do_sample=False)
+    found = Llama.from_pretrained(tmp_path).generate(ids.numpy(), 8, greedy=True)
+    assert len(expected[0]) < 16
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
 @pytest.mark.parametrize("rope", ROPES)
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_we_save_transformers_reads(rope: str, tied: bool, tmp_path: Path) -> None:

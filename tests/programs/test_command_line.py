@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_mistakes_and_what_the_system_refuses_are_one_line(
 ) -> None:
     assert failing(error) == 2
     assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+def test_warnings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        warnings.warn("look here", stacklevel=2)
+        return 0
+
+    assert exit_code(command) == 0
+    assert capsys.readouterr() == ("", "warning: look here\n")
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
