@@ -1,7 +1,7 @@
 """From the messages of a conversation to the text that a model was trained on, by the template that ships with it.
 
-A template is a program from the internet, so it runs in Jinja's sandbox: it can call nothing but what is given here,
-which is what transformers gives.
+A template is a program from the internet, so it runs in a sandbox: it can call nothing but what is given here, which is
+what transformers gives, and has some seconds and megabytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lora.template_sandbox import SOURCE, LimitedEnvironment
 from programs.errors import UserError
+from programs.reading import one_line
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -37,12 +38,14 @@ class ChatTemplate:
     """A compiled template; `tokens` are the names that it may use for special tokens, such as bos_token."""
 
     def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        if len(source) > SOURCE:
+            raise UserError(f"the chat template is {len(source)} characters long: at most {SOURCE} are read")
+        environment = LimitedEnvironment(
+            {"tojson": _to_json}, trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
-        environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = _now
+        self._environment = environment
         self._tokens = tokens
         with_error = "the chat template cannot be read"
         self._template = _guarded(with_error, lambda: environment.from_string(source))
@@ -54,14 +57,19 @@ class ChatTemplate:
         """
         given = {"tools": None, "documents": None, **self._tokens, **variables}
         given.update(messages=messages, add_generation_prompt=add_generation_prompt)
-        return str(_guarded("the chat template refuses the messages", lambda: self._template.render(given)))
+
+        def rendered() -> str:
+            self._environment.begin(given)
+            return str(self._template.render(given))
+
+        return str(_guarded("the chat template refuses the messages", rendered))
 
 
 def _guarded(what: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise UserError(f"{what}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a program can fail in any way
+        raise UserError(one_line(f"{what}: {error or type(error).__name__}")) from error
 
 
 def _to_json(
