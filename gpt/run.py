@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpt.config import TrainConfig
+from gpt.config import GPTConfig, TrainConfig
 from gpt.language_model import LanguageModel
 from gpt.presets import build_model
 from gpt.tokenizer import CharTokenizer
 from programs import checkpoint
 from programs.corpora import load_text
-from programs.run import model_state, stored_config
+from programs.errors import UserError
+from programs.reading import reading
+from programs.run import RESTORE, model_state, stored_config
 from programs.text_run import TextRun
 from tinytorch import Tensor
 
@@ -71,7 +74,21 @@ def load_model(folder: Path, name: str) -> tuple[LanguageModel, CharTokenizer]:
     """The model of the checkpoint `name` ("best" or "last") in evaluation mode, and its tokenizer."""
     tensors, values = checkpoint.load(folder, name)
     config = stored_config(TrainConfig, folder, values)
-    model = build_model(config.architecture, config.model)
-    model.load_state_dict(model_state(tensors))
+    with reading(folder / f"{name}.json", RESTORE):
+        _check_size(config.model, model_state(tensors))
+        tokenizer = CharTokenizer(values["vocabulary"])
+        if tokenizer.vocab_size != config.model.vocab_size:
+            raise UserError(f"vocab_size is {config.model.vocab_size}, its vocabulary another one: {RESTORE}")
+        model = build_model(config.architecture, config.model)
+        model.load_state_dict(model_state(tensors))
     model.eval()
-    return model, CharTokenizer(values["vocabulary"])
+    return model, tokenizer
+
+
+def _check_size(config: GPTConfig, weights: Mapping[str, Tensor]) -> None:
+    """UserError for settings of a model far larger than the weights: it would be built first, and compared then."""
+    V, T, C, L = config.vocab_size, config.block_size, config.n_embd, config.n_layer
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    # Stages ignore what they have no use for, so a small model may have settings of a larger one.
+    if max(V * C, T * C, L * C * C) > 10_000_000 + 16 * numbers or config.n_layer > 100 + len(weights):
+        raise UserError(f"its settings make a model far larger than its {numbers} weights: {RESTORE}")

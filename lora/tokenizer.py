@@ -55,7 +55,7 @@ class Tokenizer:
         """The tokenizer of a checkpoint's folder; UserError where there is none or it cannot be read."""
         folder = Path(folder)
         settings = _settings(folder)
-        generation, model = load_generation_config(folder), _object(folder / "config.json")
+        generation, model = load_generation_config(folder), read_settings(folder / "config.json")
         with reading(folder / "config.json"):
             ends = [*end_ids(generation), *end_ids(model)]
             pads = [*pad_ids(generation), *pad_ids(model)]
@@ -196,7 +196,7 @@ def _backend(folder: Path, settings: dict[str, Any]) -> Backend:
 _FLAGS = ("add_bos_token", "add_eos_token", "add_prefix_space", "legacy")
 
 
-def _object(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """An object of JSON; empty where there is no such file."""
     return read_object(path, "restore it") if path.is_file() else {}
 
@@ -209,7 +209,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder of a checkpoint")
-    settings, more = (_object(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    settings, more = (read_settings(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
     more = {name: value for name, value in more.items() if name.endswith("_token")}
     return more | settings if "added_tokens_decoder" in settings else settings | more
 
@@ -225,7 +225,7 @@ def _added_tokens(folder: Path, settings: dict[str, Any]) -> list[AddedToken]:
     if "added_tokens_decoder" not in settings:
         path = folder / "added_tokens.json"
         special = set(_tokens(settings).values())
-        listed = [(token, id, token in special) for token, id in _object(path).items()]
+        listed = [(token, id, token in special) for token, id in read_settings(path).items()]
     else:
         path = folder / "tokenizer_config.json"
         entries = settings["added_tokens_decoder"]
