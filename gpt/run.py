@@ -72,9 +72,9 @@ class Run(TextRun[TrainConfig]):
 
 def load_model(folder: Path, name: str) -> tuple[LanguageModel, CharTokenizer]:
     """The model of the checkpoint `name` ("best" or "last") in evaluation mode, and its tokenizer."""
-    tensors, values = checkpoint.load(folder, name)
-    config = stored_config(TrainConfig, folder, values)
     with reading(folder / f"{name}.json", RESTORE):
+        tensors, values = checkpoint.load(folder, name)
+        config = stored_config(TrainConfig, folder, values)
         _check_size(config.model, model_state(tensors))
         tokenizer = CharTokenizer(values["vocabulary"])
         if tokenizer.vocab_size != config.model.vocab_size:

@@ -25,6 +25,7 @@ from lora.llama import Llama
 from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
 from programs.errors import UserError
+from programs.reading import printable
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError, load_file, save_file
 
@@ -33,6 +34,7 @@ Array = np.ndarray[Any, Any]
 WEIGHTS_NAME = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 EMBEDDINGS = ("embed_tokens", "lm_head")  # layers whose own weight is kept beside an adapter's
+SHOWN = 12  # problems of a folder, in its error
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -106,7 +108,7 @@ def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
 
 
 def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder: Path) -> None:
-    """UserError listing everything for which folder and model do not fit."""
+    """UserError listing for what folder and model do not fit."""
     targets = find_targets(model, config)
     expected: dict[str, tuple[int, ...]] = {}
     copies: dict[str, Any] = {}  # of weights of the base
@@ -135,7 +137,8 @@ def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder
         if name in arrays and not _is_copy(arrays[name], base)
     ]
     if problems:
-        raise UserError(f"{folder} does not fit the model; " + "; ".join(problems))
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise UserError(printable(f"{folder} does not fit the model; " + "; ".join(problems[:SHOWN] + more)))
 
 
 def _is_copy(array: Array, base: Any) -> bool:

@@ -7,6 +7,7 @@ what transformers gives, and has some seconds and megabytes.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -47,8 +48,9 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _now
         self._environment = environment
         self._tokens = tokens
-        with_error = "the chat template cannot be read"
-        self._template = _guarded(with_error, lambda: environment.from_string(source))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # Python's, of what Jinja has made of it
+            self._template = _guarded("the chat template cannot be read", lambda: environment.from_string(source))
 
     def render(self, messages: Messages, add_generation_prompt: bool = False, **variables: Any) -> str:
         """The conversation as text; with add_generation_prompt it ends where the assistant's answer begins.

@@ -102,7 +102,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}, line {number}: it is no JSON ({error})") from None
         if not isinstance(record, dict):
             raise UserError(f"{path}, line {number}: it is no JSON object")

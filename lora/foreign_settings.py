@@ -74,7 +74,7 @@ _OFF = _is_one_of(False, 0)
 _ONE = _is_one_of(1)
 _ABSENT = _is_one_of()
 # What others compute by, and the values with which it changes nothing.
-_MATTERS: dict[str, Callable[[Any, Given], bool]] = {
+MATTERS: dict[str, Callable[[Any, Given], bool]] = {
     # Granite, MiniCPM, Cohere, muP
     "embedding_multiplier": _ONE, "residual_multiplier": _ONE, "logits_scaling": _ONE, "logit_scale": _ONE,
     "attention_multiplier": _head_dim(-0.5), "scale_emb": _ONE, "scale_depth": _ABSENT, "dim_model_base": _ABSENT,
@@ -98,12 +98,12 @@ _MATTERS: dict[str, Callable[[Any, Given], bool]] = {
 
 def check_foreign(given: Given, own: set[str]) -> None:
     """UserError for a setting by which another family computes something else; a warning names those not known."""
-    for name, is_neutral in _MATTERS.items():
+    for name, is_neutral in MATTERS.items():
         if name in given and not is_neutral(given[name], given):
             raise UserError(
                 f"{name} is {json.dumps(given[name])}: Llamas do not compute by it, so this model is of another "
                 "family; remove it only where the model was made without"
             )
-    unknown = sorted(given.keys() - own - HARMLESS - _MATTERS.keys())
+    unknown = sorted(given.keys() - own - HARMLESS - MATTERS.keys())
     if unknown:
         warnings.warn(one_line(f"config.json has settings that are passed over: {', '.join(unknown)}"), stacklevel=2)

@@ -45,7 +45,7 @@ def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         tensors_path, digest, version = folder / values["tensors"], values["sha256"], values["format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error!r}): restore it or train again") from None
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this program reads {FORMAT}: use the version that wrote it")

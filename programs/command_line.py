@@ -13,6 +13,7 @@ from typing import Any
 
 from programs import checkpoint
 from programs.errors import UserError
+from programs.reading import printable
 from programs.run import stored_config
 from programs.settings import Settings
 from tinytorch.safetensors import SafetensorError
@@ -59,9 +60,9 @@ def settings_to_change(arguments: list[str], settings: Settings) -> Settings:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """What the user should know is for the user; where it stands in the code is not."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 2

@@ -16,10 +16,14 @@ ANEW = "get it anew"
 _LONGEST = 600  # characters of a message: a hostile name may be as long as its file
 
 
+def printable(text: str) -> str:
+    """A text for a terminal, where a file may have written it: on one line, without control characters."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+
+
 def one_line(text: str) -> str:
-    """A text for a terminal, where a file may have written it: no ends of lines, no control characters, not long."""
-    text = " ".join(text[: 4 * _LONGEST].split())
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    """The same, and not long."""
+    text = printable(text[: 4 * _LONGEST])
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 

@@ -127,10 +127,10 @@ class Run(ABC, Generic[Settings]):
 
     @classmethod
     def _resume(cls: type[AnyRun], config: Any) -> AnyRun:
-        tensors, values = checkpoint.load(config.out, "last")
-        saved = stored_config(cls.config_class, config.out, values)
         path = config.out / "last.json"
         with reading(path, RESTORE):
+            tensors, values = checkpoint.load(config.out, "last")
+            saved = stored_config(cls.config_class, config.out, values)
             iteration, text_sha256 = values["iteration"], values["text_sha256"]
             if type(iteration) is not int or iteration < 0:
                 raise UserError(f"iteration is {iteration!r}: it must be a number of steps; {RESTORE}")

@@ -36,6 +36,7 @@ def test_a_command_says_how_it_ended(code: int, capsys: pytest.CaptureFixture[st
         (SafetensorError("a.safetensors", "HeaderTooSmall", "3 bytes"), "a.safetensors: HeaderTooSmall: 3 bytes"),
         (OSError(28, "No space left on device", "a/b"), "a/b: No space left on device"),
         (OSError("it broke"), "a file: it broke"),
+        (UserError("a name\nof\x1b[2J a file"), r"a name of\x1b[2J a file"),
     ],
 )
 def test_mistakes_and_what_the_system_refuses_are_one_line(
