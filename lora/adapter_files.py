@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from lora import mlx_adapter
-from lora.adapter_config import LoraConfig
+from lora.adapter_config import CONFIG_NAME, LoraConfig
 from lora.adapters import check_known, lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
 from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
 from programs.errors import UserError
-from programs.reading import printable
+from programs.reading import one_line, printable, reading
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError, load_file, save_file
 
@@ -82,7 +82,8 @@ def load_adapter(model: Llama, folder: str | Path, name: str = "default", traina
     if trainable and config.init_lora_weights == "mica":
         raise UserError(f"{folder} is of MiCA, which trains A alone: it can be used, but not trained further")
     config = replace(config, inference_mode=not trainable)
-    _check(model, config, arrays, folder)
+    with reading(folder / CONFIG_NAME):
+        _check(model, config, arrays, folder)
     place_adapter(model, config, name)
     for key, tensor in adapter_state(model, name).items():
         if not key.endswith(".base_layer.weight"):
@@ -101,7 +102,7 @@ def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
         if (folder / mlx_adapter.WEIGHTS_NAME).exists():
             return mlx_adapter.read_mlx(folder, PREFIX, tied)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{error}; get the adapter's files anew") from None
+        raise UserError(f"{one_line(str(error))}; get the adapter's files anew") from None
     pickled = (folder / "adapter_model.bin").exists()
     advice = "its weights are a pickle: convert them to safetensors" if pickled else "get the adapter's files anew"
     raise UserError(f"{folder} has no {WEIGHTS_NAME}; {advice}")

@@ -18,6 +18,7 @@ from lora.generation_config import load_generation_config, save_generation_confi
 from lora.llama import Llama
 from lora.quantized import KEY, Quantization, dense_state, make_quantized, quantized_layers
 from programs.errors import UserError
+from programs.reading import one_line
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError
 from tinytorch.safetensors_shards import SINGLE, open_shards, save_shards
@@ -83,7 +84,7 @@ def _read(folder: Path) -> dict[str, Array]:
             advice = "its weights are pickles (pytorch_model.bin): convert them to safetensors"
         else:
             advice = "get the model's files anew, all of them"
-        raise UserError(f"{error}; {advice}") from None
+        raise UserError(f"{one_line(str(error))}; {advice}") from None
 
 
 def check_sizes(config: LlamaConfig, folder: Path) -> None:

@@ -13,7 +13,7 @@ from programs.errors import UserError
 from tinytorch.safetensors import SafetensorError
 
 ANEW = "get it anew"
-_LONGEST = 600  # characters of a message: a hostile name may be as long as its file
+_LONGEST = 1600  # characters of a message: a hostile name may be as long as its file
 
 
 def printable(text: str) -> str:

@@ -154,6 +154,14 @@ def test_files_that_say_nothing(name: str, content: bytes, message: str | None, 
     assert str(own / name) in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_a_panic_of_the_package(own: Path) -> None:
+    """It is no Exception."""
+    model = {"type": "BPE", "continuing_subword_prefix": "####", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+    (own / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": []}))
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read: .*\(PanicException\); restore it"):
+        Tokenizer.from_pretrained(own)
+
+
 def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     decoder = IncrementalDecoder(tokenizer)
     return [*[decoder.push(id) for id in ids], decoder.flush()]
