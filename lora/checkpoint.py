@@ -5,7 +5,8 @@ Everything that can be wrong with a folder is found before the first weight is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,12 @@ def save(model: Llama, folder: str | Path) -> None:
         raise UserError(f"cannot save to {folder}: {error}") from None
 
 
-def _read(folder: Path) -> dict[str, Array]:
-    """The tensors of the folder's one file or of its shards, mapped."""
+@contextmanager
+def _opened(folder: Path) -> Iterator[open_shards]:
+    """The folder's one file or its shards; UserError where something is wrong with them."""
     try:
         with open_shards(folder) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            yield file
     except (SafetensorError, OSError) as error:
         if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
             advice = "its weights are pickles (pytorch_model.bin): convert them to safetensors"
@@ -92,7 +94,8 @@ def check_sizes(config: LlamaConfig, folder: Path) -> None:
 
     Whoever builds a model looks here first: it would be as large as config.json says, and that may be anything.
     """
-    shapes = {name: array.shape for name, array in _read(folder).items()}
+    with _opened(folder) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
     C, D = config.hidden_size, config.head_dim
     layer = "model.layers.0"
     rows = {
@@ -118,7 +121,8 @@ def _misshapen(name: str, folder: Path, found: tuple[int, ...], expected: object
 
 def check_tensors(model: Llama, folder: Path) -> dict[str, Array]:
     """The model's tensors in a folder, mapped, once it is clear that nothing is missing, left over or misshapen."""
-    stored = _read(folder)
+    with _opened(folder) as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     own, frozen = model.state_dict(), dict(model.named_buffers())
     # Old checkpoints keep the frequencies of the positions, which config.json gives.
     stored = {name: array for name, array in stored.items() if not name.endswith("rotary_emb.inv_freq")}
