@@ -6,6 +6,8 @@ tokenizer.json is read by the package `tokenizers`, whatever its scheme; tokeniz
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,7 @@ from programs.errors import UserError
 from programs.reading import one_line, read_object, reading
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")  # the first that a folder has is read
+GROWTH = 1000  # times as long as it was is a text at most after a tokenizer's replacements
 
 
 class Backend(Protocol):
@@ -162,6 +165,9 @@ class _TokenizersBackend:
                 raise UserError(f"{path} is no tokenizer ({error}): restore it") from None
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
+            for part in (self._tokenizer.normalizer, self._tokenizer.decoder):
+                if part is not None and (factor := _growth(json.loads(part.__getstate__()))) > GROWTH:
+                    raise UserError(f"{path} makes texts {factor} times as long as they are: restore it")
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         with reading(self._path, "restore it"):  # what the file holds may break only here
@@ -176,6 +182,19 @@ class _TokenizersBackend:
 
     def size(self) -> int:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+
+def _growth(part: Any) -> int:
+    """How many times as long a normalizer or decoder makes a text at most: every replacement may lengthen the last."""
+    if isinstance(part, list):
+        return math.prod(map(_growth, part))
+    if not isinstance(part, dict):
+        return 1
+    if part.get("type") == "Replace":
+        replaced = part["pattern"].get("String")
+        # A regular expression may match nothing, between any two characters.
+        return max(1, -(-len(part["content"]) // len(replaced)) if replaced else 1 + len(part["content"]))
+    return _growth(list(part.values()))
 
 
 def _backend(folder: Path, settings: dict[str, Any]) -> Backend:

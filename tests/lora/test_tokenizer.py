@@ -162,6 +162,32 @@ def test_a_panic_of_the_package(own: Path) -> None:
         Tokenizer.from_pretrained(own)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "content", "times", "factor"),
+    [
+        ({"String": "a"}, "aa", 30, 2**30),
+        ({"String": "aa"}, "aaaaa", 10, 3**10),
+        ({"Regex": ""}, "x", 20, 2**20),
+        ({"String": " "}, "▁", 100, None),
+        ({"Regex": " {2,}"}, "▁", 3, None),
+    ],
+)
+def test_replacements_that_double_a_text(
+    pattern: dict[str, str], content: str, times: int, factor: int | None, own: Path
+) -> None:
+    """A text of 500 characters would take all memory."""
+    path = own / "tokenizer.json"
+    steps = [{"type": "Replace", "pattern": pattern, "content": content}] * times
+    for part in ("normalizer", "decoder"):
+        whole = {"type": "Sequence", f"{part}s": [{"type": "Sequence", f"{part}s": steps}]}
+        path.write_text(json.dumps({**json.loads((own / "tokenizer.json").read_text()), part: whole}))
+        if factor is None:
+            Tokenizer.from_pretrained(own)
+            continue
+        with pytest.raises(UserError, match=rf"tokenizer\.json makes texts {factor} times as long as they are"):
+            Tokenizer.from_pretrained(own)
+
+
 def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     decoder = IncrementalDecoder(tokenizer)
     return [*[decoder.push(id) for id in ids], decoder.flush()]
