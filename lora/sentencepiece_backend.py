@@ -51,7 +51,10 @@ class SentencePieceBackend:
         self._legacy = legacy and add_prefix_space
         self._prefix = add_prefix_space
         with reading(path, "restore it"):
-            content = path.read_bytes() + (b"" if self._legacy else _NO_PREFIX)
+            content = path.read_bytes()
+            if not content:  # which the package takes for a model that comes later
+                raise UserError(f"{path} is empty: restore it")
+            content += b"" if self._legacy else _NO_PREFIX
             try:
                 self._pieces = sentencepiece.SentencePieceProcessor(model_proto=content)
             except (OSError, RuntimeError) as error:

@@ -30,7 +30,7 @@ _DIGITS = 4000  # of a whole number: 2**_DIGITS
 
 # They are not needed for conversations, and take a time that the length of what they are given does not bound.
 _LEFT_OUT_FILTERS = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
-_LEFT_OUT_METHODS = ("expandtabs", "translate", "from_bytes")
+_LEFT_OUT_METHODS = ("decode", "encode", "expandtabs", "from_bytes", "striptags", "translate")
 _LISTING_FILTERS = ("batch", "groupby", "list", "map", "reverse", "select", "slice", "sort", "unique")
 
 
@@ -123,7 +123,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     def _check_format(self, text: str | bytes, values: Any) -> None:
         """Of `%` and `format`, which may fill up to any width, or put a value in any number of times."""
         pattern = text.decode("latin-1") if isinstance(text, bytes) else text
-        if re.search(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}]*:[^{}]*\{", pattern):
+        if re.search(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}]+\{", pattern):
             _refuse("it fills a text up to some width")
         self.bounded(len(text) + (pattern.count("%") + pattern.count("{")) * self.weight(_written(None, values)))
 
@@ -188,6 +188,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             parts = list(args[0])
             self.bounded(self.weight(parts) + len(parts) * len(value))
             args = (parts, *args[1:])
+        elif name in ("strip", "lstrip", "rstrip", "trim") and texts and isinstance(value, (str, bytes)):
+            self.bounded(len(value) * len(texts[0]) >> 10)  # which is how many are compared, not how long it becomes
         elif name == "indent" and isinstance(value, str) and given:
             width = max(each if isinstance(each, int) else len(each) for each in [4, *given] if not _is_flag(each))
             self.bounded(len(value) + (value.count("\n") + 1) * width)

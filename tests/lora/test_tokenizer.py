@@ -325,7 +325,7 @@ class Letters:
     pieces = ("<unk>", "<s>", "</s>", *"▁abc")
 
     def __init__(self, model_proto: bytes) -> None:
-        if not model_proto:
+        if model_proto == b"?":
             raise RuntimeError("Internal: could not\nparse ModelProto")
 
     def encode(self, text: str) -> list[int]:
@@ -361,6 +361,9 @@ def test_tokenizer_model_by_sentencepiece(tmp_path: Path, monkeypatch: pytest.Mo
     module.SentencePieceProcessor = Letters  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentencepiece", module)
     (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(UserError, match=r"tokenizer\.model is empty: restore it"):
+        Tokenizer.from_pretrained(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"?")
     with pytest.raises(UserError, match=r"tokenizer\.model is no tokenizer \(Internal: could not parse ModelProto\)"):
         Tokenizer.from_pretrained(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"x")
