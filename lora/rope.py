@@ -7,6 +7,7 @@ B batch, T time, D size of a head.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from programs.errors import UserError
+from programs.reading import one_line
 
 Floats = NDArray[np.floating[Any]]
 
@@ -61,9 +63,13 @@ class RopeScaling:
         if rope_type in ("llama3", "yarn") and given.get("original_max_position_embeddings") is None:
             given["original_max_position_embeddings"] = length
         own = {f.name for f in fields(cls)}
-        for name, value in given.items():
-            if name not in own and isinstance(value, (dict, list)):
+        unknown = sorted(given.keys() - own - {"finetuned"})
+        for name in unknown:
+            if isinstance(given[name], (dict, list)):
                 raise UserError(f"{name} of rope type {rope_type} is not supported: all layers and pairs turn alike")
+        if unknown:
+            what = f"settings of rope type {rope_type} that are passed over: {', '.join(unknown)}"
+            warnings.warn(one_line(f"config.json has {what}"), stacklevel=2)
         return cls(**{name: value for name, value in given.items() if name in own and value is not None})
 
     def __post_init__(self) -> None:

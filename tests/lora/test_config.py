@@ -183,6 +183,12 @@ def test_settings_that_nobody_knows_are_named() -> None:
         LlamaConfig.from_dict({**SMALL, "end\x1b\nof\x07\tline": 1, "colour": None, "use_cache": True})
 
 
+def test_rope_settings_that_nobody_knows_are_named() -> None:
+    scaling = {"type": "yarn", "factor": 2.0, "finetuned": True, "speed": 3}
+    with pytest.warns(UserWarning, match="settings of rope type yarn that are passed over: speed$"):
+        LlamaConfig.from_dict({**SMALL, "rope_scaling": scaling})
+
+
 @pytest.mark.parametrize("given", [FOUR, FIVE, *SHAPES.values()])
 def test_settings_of_llamas_give_no_warning(given: dict[str, Any]) -> None:
     with warnings.catch_warnings():
