@@ -40,7 +40,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
         if len(source) > SOURCE:
-            raise UserError(f"the chat template is {len(source)} characters long: at most {SOURCE} are read")
+            raise UserError(f"the chat template is longer than {SOURCE} characters: take the model's own")
         environment = LimitedEnvironment(
             {"tojson": _to_json}, trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )

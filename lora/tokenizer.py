@@ -17,6 +17,7 @@ import tokenizers
 from lora.chat_template import ChatTemplate, Messages
 from lora.generation_config import end_ids, load_generation_config, pad_ids
 from lora.sentencepiece_backend import AddedToken, SentencePieceBackend
+from lora.template_sandbox import SOURCE
 from programs.errors import UserError
 from programs.reading import one_line, read_object, reading
 
@@ -265,8 +266,8 @@ def _template(folder: Path, settings: dict[str, Any]) -> str | None:
     """The chat template: a file of its own, or in tokenizer_config.json, there perhaps one of several."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        with reading(path, "restore it"):
-            return path.read_text(encoding="utf-8")
+        with reading(path, "restore it"), open(path, encoding="utf-8") as file:
+            return file.read(SOURCE + 1)  # as much as shows that it is too long
     template = settings.get("chat_template")
     if isinstance(template, list):
         entries = [entry for entry in template if isinstance(entry, dict)]

@@ -13,6 +13,8 @@ from programs.errors import UserError
 from tinytorch.safetensors import SafetensorError
 
 ANEW = "get it anew"
+# Python takes some 60 bytes for "[]". The largest settings are of models with tens of thousands of added tokens: 5 MB.
+LARGEST, CONTAINERS = 8 << 20, 100_000
 _LONGEST = 1600  # characters of a message: a hostile name may be as long as its file
 
 
@@ -51,7 +53,12 @@ def reading(path: Path, advice: str = ANEW) -> Iterator[None]:
 def read_object(path: Path, advice: str = ANEW) -> dict[str, Any]:
     """The JSON object in a file; UserError where there is none."""
     with reading(path, advice):
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise UserError(f"{path} has {size} bytes, settings have {LARGEST} at most; {advice}")
         text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > CONTAINERS:
+            raise UserError(f"{path} has more lists and objects than settings have; {advice}")
         content = json.loads(text)
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(content, ensure_ascii=False).encode()  # fails on half of a surrogate pair

@@ -101,6 +101,8 @@ def written(value: Any, rng: Random) -> bytes:
         text = "\ufeff" + text
     elif damage == 3:
         text = text.replace("1", rng.choice(("1" * 5000, "1e999", "-0", "NaN", "\\ud83d", "1.")), 1)
+    elif damage == 5 and rng.random() < 0.2:
+        text = '{"a": [' + rng.choice(("[],", "{},", '{"a": 0},', '"ab",', "1.5,")) * 1_000_000 + "0]}"
     content = text.encode("utf-8", "surrogatepass")
     return damaged(content, rng) if damage == 4 else content
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_what_is_no_object(content: bytes, message: str, tmp_path: Path) -> None
         read_object(tmp_path / "x.json")
     assert str(raised.value).startswith(str(tmp_path / "x.json"))
     assert str(raised.value).isprintable() and str(raised.value).endswith("; get it anew")
+
+
+def test_what_would_take_far_more_memory_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"a": [' + "[]," * 100_000 + "0]}")
+    with pytest.raises(UserError, match="more lists and objects than settings have; get it anew"):
+        read_object(path)
+    path.write_text('{"a": "' + "x" * (8 << 20) + '"}')
+    with pytest.raises(UserError, match=r"x\.json has 8388617 bytes, settings have 8388608 at most; get it anew"):
+        read_object(path)
+    path.write_text(json.dumps({str(i): {"content": f"<audio_{i}>"} for i in range(50_000)}))
+    assert len(read_object(path)) == 50_000
 
 
 def test_pairs_of_surrogates_are_one_character(tmp_path: Path) -> None:
