@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lora import mlx_adapter
-from lora.adapter_config import CONFIG_NAME, LoraConfig
+from lora.adapter_config import LoraConfig
 from lora.adapters import check_known, lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
@@ -82,7 +82,7 @@ def load_adapter(model: Llama, folder: str | Path, name: str = "default", traina
     if trainable and config.init_lora_weights == "mica":
         raise UserError(f"{folder} is of MiCA, which trains A alone: it can be used, but not trained further")
     config = replace(config, inference_mode=not trainable)
-    with reading(folder / CONFIG_NAME):
+    with reading(folder):
         _check(model, config, arrays, folder)
     place_adapter(model, config, name)
     for key, tensor in adapter_state(model, name).items():

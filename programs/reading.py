@@ -53,10 +53,11 @@ def reading(path: Path, advice: str = ANEW) -> Iterator[None]:
 def read_object(path: Path, advice: str = ANEW) -> dict[str, Any]:
     """The JSON object in a file; UserError where there is none."""
     with reading(path, advice):
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise UserError(f"{path} has {size} bytes, settings have {LARGEST} at most; {advice}")
-        text = path.read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise UserError(f"{path} has more than {LARGEST} bytes, which is no file of settings; {advice}")
+        text = raw.decode("utf-8")
         if text.count("[") + text.count("{") > CONTAINERS:
             raise UserError(f"{path} has more lists and objects than settings have; {advice}")
         content = json.loads(text)
