@@ -31,6 +31,7 @@ _DIGITS = 4000  # of a whole number: 2**_DIGITS
 # They are not needed for conversations, and take a time that the length of what they are given does not bound.
 _LEFT_OUT_FILTERS = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
 _LEFT_OUT_METHODS = ("decode", "encode", "expandtabs", "from_bytes", "striptags", "translate")
+_SIZED_FILTERS = ("batch", "center", "indent", "round", "slice", "truncate")
 _LISTING_FILTERS = ("batch", "groupby", "list", "map", "reverse", "select", "slice", "sort", "unique")
 
 
@@ -146,6 +147,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(owner, (str, bytes, int, float)):
             if name in _LEFT_OUT_METHODS:
                 _refuse(f"it calls {name}, which is not there")
+            __self._check_numbers(name, (*args, *kwargs.values()))
             args, kwargs = __self._check_arguments(name, owner, args, kwargs)
         return __self.made(super().call(__context, __obj, *args, **kwargs))
 
@@ -165,6 +167,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             if name == "join":
                 value = list(value)
                 self.bounded(self.weight(value) + len(value) * sum(map(self.weight, (*rest, *kwargs.values()))))
+            if name in _SIZED_FILTERS:
+                self._check_numbers(name, (*rest, *kwargs.values()))
             rest, kwargs = self._check_arguments(name, value, rest, kwargs)
             result = function(*before, value, *rest, **kwargs)
             return self._ticked(result) if isinstance(result, Iterator) else self.made(result)
@@ -176,11 +180,14 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             self.tick()
             yield item
 
+    @staticmethod
+    def _check_numbers(name: str, given: Iterable[Any]) -> None:
+        if any(isinstance(each, int) and abs(each) > NUMBER for each in given):
+            _refuse(f"it gives {name} too large a number")
+
     def _check_arguments(self, name: str, value: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Those of a method or filter, before it makes something too large of them."""
         given = [*args, *kwargs.values()]
-        if any(isinstance(each, int) and abs(each) > NUMBER for each in given):
-            _refuse(f"it gives {name} too large a number")
         texts: list[Any] = [each for each in given if isinstance(each, (str, bytes))]
         if name == "replace" and len(texts) > 1 and isinstance(value, (str, bytes)):
             self.bounded(len(value) + (len(value) if not texts[0] else value.count(texts[0])) * len(texts[1]))

@@ -162,6 +162,7 @@ FAIR: list[tuple[str, Any]] = [
     ("{{ 'a\nb'|indent(2) }}{{ 'a'|center(3) }}{{ [1, 2, 3]|batch(2, 0)|list }}", "a\n  b a [[1, 2], [3, 0]]"),
     ("{{ {'a': [1]}|tojson(indent=2) }}{{ '7'|int + 1 }}{{ range(3)|sum }}", '{\n  "a": [\n    1\n  ]\n}83'),
     ("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f('a') }}{% set b %}[{{ f(1) }}]{% endset %}{{ b }}", "<a>[<1>]"),
+    ("{{ no_name|default(10**9) }}{{ [{'t': 10**9}]|selectattr('t', 'equalto', 10**9)|list|length }}", "10000000001"),
     ("{% filter upper %}abc{% endfilter %}{{ messages[::-1][0].role }}{{ 'l' in 'hello' }}", "ABCassistantTrue"),
     ("{{ 'x' if messages[0].content is string else 'y' }}{{ no_name }}{{ messages[0]['role'] in ['user'] }}", "xTrue"),
 ]  # fmt: skip
