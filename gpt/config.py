@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from programs.settings import TrainSettings, check
+from programs.settings import TrainSettings, check, check_types
 
 
 @dataclass(frozen=True)
@@ -77,4 +77,5 @@ class TrainConfig(TrainSettings):
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
+        check_types(GPTConfig, values["model"])
         return super().from_json({**values, "model": GPTConfig(**values["model"])})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from gpt.presets import build_model
 from gpt.tokenizer import CharTokenizer
 from programs import checkpoint
 from programs.corpora import load_text
-from programs.run import model_state, stored_config
+from programs.errors import UserError
+from programs.reading import reading
+from programs.run import RESTORE, model_state, stored_config
 from programs.text_run import TextRun
 from tinytorch import Tensor
 
@@ -69,9 +72,24 @@ class Run(TextRun[TrainConfig]):
 
 def load_model(folder: Path, name: str) -> tuple[LanguageModel, CharTokenizer]:
     """The model of the checkpoint `name` ("best" or "last") in evaluation mode, and its tokenizer."""
-    tensors, values = checkpoint.load(folder, name)
-    config = stored_config(TrainConfig, folder, values)
-    model = build_model(config.architecture, config.model)
-    model.load_state_dict(model_state(tensors))
+    with reading(folder / f"{name}.json", RESTORE):
+        tensors, values = checkpoint.load(folder, name)
+        config = stored_config(TrainConfig, folder, values)
+        _check_size(config, model_state(tensors))
+        tokenizer = CharTokenizer(values["vocabulary"])
+        if tokenizer.vocab_size != config.model.vocab_size:
+            raise UserError(f"vocab_size is {config.model.vocab_size}, its vocabulary another one: {RESTORE}")
+        model = build_model(config.architecture, config.model)
+        model.load_state_dict(model_state(tensors))
     model.eval()
-    return model, CharTokenizer(values["vocabulary"])
+    return model, tokenizer
+
+
+def _check_size(config: TrainConfig, weights: Mapping[str, Tensor]) -> None:
+    """UserError for settings of another size than the weights: a model would be built first, and compared then."""
+    model, shapes = config.model, {tuple(tensor.shape) for tensor in weights.values()}
+    V, T, C = model.vocab_size, model.block_size, model.n_embd
+    tables = {(V, V)} if config.architecture == "bigram" else {(V, C), (T, C)}
+    # The first stages have no layers, whatever their settings say.
+    if not tables <= shapes or model.n_layer > 100 + len(weights):
+        raise UserError(f"its settings are of a model of another size than its weights: {RESTORE}")

@@ -21,6 +21,8 @@ class CharTokenizer:
     """
 
     def __init__(self, vocabulary: str) -> None:
+        if not isinstance(vocabulary, str):
+            raise UserError(f"a vocabulary is a text, not of the type {type(vocabulary).__name__}")
         if len(set(vocabulary)) != len(vocabulary):
             raise UserError("a vocabulary names a character twice: give each character once")
         self.vocabulary = vocabulary
@@ -64,5 +66,5 @@ class CharTokenizer:
         """Read what `save` wrote; UserError where the file is something else."""
         try:
             return CharTokenizer(json.loads(Path(path).read_text(encoding="utf-8"))["vocabulary"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, UserError) as error:
             raise UserError(f"{path} is no tokenizer file ({error}): write one with CharTokenizer.save") from None

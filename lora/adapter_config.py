@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lora.patterns import check_pattern
 from programs.errors import UserError
+from programs.reading import one_line, read_object, reading
 from tinytorch.files import atomic_write
 
 CONFIG_NAME = "adapter_config.json"
@@ -50,7 +51,8 @@ class LoraConfig:
     bias: str = "none"
     """Which biases of the base are trained: none, all, or lora_only, those of the adapted layers."""
     init_lora_weights: bool | str = True
-    """True: A uniform, B zeros. "gaussian": A normal, B zeros. False: both random, so that the output changes."""
+    """True: A uniform, B zeros. "gaussian": A normal, B zeros. False: both random, so that the output changes.
+    "eva", "orthogonal" and "mica" say how the training of an adapter began elsewhere; a new one cannot begin so."""
     inference_mode: bool = False
     """Whether the adapter is not to be trained."""
     task_type: str | None = "CAUSAL_LM"
@@ -58,24 +60,29 @@ class LoraConfig:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        for what, ranks in (("r", [self.r]), ("rank_pattern", self.rank_pattern.values())):
-            if not all(isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 for rank in ranks):
-                raise UserError(f"{what} is {getattr(self, what)!r}: a rank is an integer above 0")
-        if not 0.0 <= self.lora_dropout < 1.0:
-            raise UserError(f"lora_dropout is {self.lora_dropout}: it must be at least 0 and below 1")
-        if self.bias not in ("none", "all", "lora_only"):
-            raise UserError(f"bias is {self.bias!r}: it must be none, all or lora_only")
-        if not isinstance(self.init_lora_weights, bool) and self.init_lora_weights != "gaussian":
-            raise UserError(f"init_lora_weights is {self.init_lora_weights!r}: it must be true, false or gaussian")
+        for name, (is_right, expected) in _RULES.items():
+            value = getattr(self, name)
+            if not is_right(value):
+                raise UserError(f"{name} is {value!r}: {expected}")
+        if _kind(self.init_lora_weights) in _CHANGE_THE_BASE:
+            raise UserError(
+                f"init_lora_weights is {self.init_lora_weights!r}, which changes the weights of the base too: convert "
+                "the adapter to a plain one by PEFT's save_pretrained(..., path_initial_model_for_weight_conversion)"
+            )
         if isinstance(self.target_modules, str) and (self.layers_to_transform is not None or self.layers_pattern):
             raise UserError("layers_to_transform and layers_pattern need target_modules as a list of names")
         if self.layers_pattern and self.layers_to_transform is None:
             raise UserError("layers_pattern needs layers_to_transform: name the layers")
         for pattern in self._patterns():
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise UserError(f"{pattern!r} is no regular expression: {error}") from None
+            check_pattern(pattern)
+
+    def check_can_begin(self) -> None:
+        """UserError where the first values of a new adapter cannot be drawn as init_lora_weights says."""
+        if _kind(self.init_lora_weights) not in (True, False, "gaussian"):
+            raise UserError(
+                f"init_lora_weights is {self.init_lora_weights!r}: adapters that began so can be read, "
+                "a new one must begin with true, false or gaussian"
+            )
 
     def _patterns(self) -> list[str]:
         texts = [text for text in (self.target_modules, self.exclude_modules) if isinstance(text, str)]
@@ -100,7 +107,7 @@ class LoraConfig:
         own = {f.name: f for f in fields(cls)}
         unknown = sorted(given.keys() - own.keys() - _REFUSED - _IGNORED)
         if unknown:
-            warnings.warn(f"ignored in the adapter's configuration: {', '.join(unknown)}", stacklevel=2)
+            warnings.warn(one_line(f"ignored in the adapter's configuration: {', '.join(unknown)}"), stacklevel=2)
         # In a file an empty pattern may be null; the other fields that may not be null are never written so.
         nullable = {name for name, f in own.items() if f.default is None or name == "task_type"}
         values = {name: given[name] for name in own if name in given}
@@ -110,13 +117,9 @@ class LoraConfig:
     def load(cls, folder: Path) -> LoraConfig:
         """From folder/adapter_config.json."""
         path = folder / CONFIG_NAME
-        given = read_json(path)
-        try:
+        given = read_config(path)
+        with reading(path):
             return cls.from_dict(given)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        except TypeError as error:
-            raise UserError(f"{path}: a value is of the wrong type: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of an adapter_config.json: nothing but what every PEFT since 0.10 knows."""
@@ -129,6 +132,71 @@ class LoraConfig:
         with atomic_write(folder / CONFIG_NAME) as file:
             file.write(text.encode())
 
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST
+
+
+def _is_rank(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_texts(value: Any) -> bool:
+    return _is_text(value) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _is_mapping(value: Any, is_right: Callable[[Any], bool]) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) and is_right(value[key]) for key in value)
+
+
+def _kind(how: Any) -> Any:
+    """Of init_lora_weights: "pissa_niter_4" is of the kind "pissa"."""
+    return how.lower().partition("_niter_")[0] if isinstance(how, str) else how
+
+
+_MOST = 2**53  # of a number, so that it is one in floating point too; it also leaves NaN and infinities out
+_TEXTS = (_is_texts, "it must be a list of names, a text or null")
+_TEXT = (_is_text, "it must be a text or null")
+_BOOL = (_is_bool, "it must be true or false")
+_PLAIN = (True, False, "gaussian", "eva", "orthogonal", "mica")
+_CHANGE_THE_BASE = ("olora", "pissa", "corda", "loftq", "lora_ga")
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "r": (_is_rank, "a rank is an integer above 0"),
+    "rank_pattern": (lambda value: _is_mapping(value, _is_rank), "a rank is an integer above 0"),
+    "lora_alpha": (_is_number, "it must be a finite number"),
+    "alpha_pattern": (lambda value: _is_mapping(value, _is_number), "it must map patterns to finite numbers"),
+    "lora_dropout": (lambda value: _is_number(value) and 0.0 <= value < 1.0, "it must be at least 0 and below 1"),
+    "target_modules": _TEXTS,
+    "exclude_modules": _TEXTS,
+    "layers_pattern": _TEXTS,
+    "layers_to_transform": (
+        lambda value: value is None or all(map(_is_index, value if isinstance(value, list) else [value])),
+        "it must be the number of a layer, a list of them or null",
+    ),
+    "bias": (lambda value: value in ("none", "all", "lora_only"), "it must be none, all or lora_only"),
+    "init_lora_weights": (
+        lambda value: isinstance(value, (bool, str)) and _kind(value) in _PLAIN + _CHANGE_THE_BASE,
+        "it must be true, false, gaussian, eva, orthogonal or mica",
+    ),
+    "use_rslora": _BOOL,
+    "use_dora": _BOOL,
+    "inference_mode": _BOOL,
+    "task_type": _TEXT,
+    "base_model_name_or_path": _TEXT,
+    "revision": _TEXT,
+}
 
 # PEFT's fields for what there is not here; they may be there if they are null, false or empty.
 _REFUSED = {
@@ -143,14 +211,8 @@ _IGNORED = {
 }  # fmt: skip
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file of JSON; UserError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} has no {path.name}: give the folder of an adapter") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}; get it anew") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object; get it anew")
-    return content
+def read_config(path: Path) -> dict[str, Any]:
+    """The content of an adapter's configuration; UserError where there is none."""
+    if not path.exists():
+        raise UserError(f"{path.parent} has no {path.name}: give the folder of an adapter")
+    return read_object(path)

@@ -3,8 +3,9 @@
 Of a layer `model.layers.0.self_attn.q_proj`, after the prefix "base_model.model.":
 
     .lora_A.weight (r, in)    .lora_B.weight (out, r)    .lora_magnitude_vector (out,), for DoRA
-    .lora_embedding_A (r, V)  .lora_embedding_B (C, r)   .base_layer.weight, a copy     of an embedding
+    .lora_embedding_A (r, V)  .lora_embedding_B (C, r)   of an embedding
     .base_layer.bias, or .bias where the layer has no adapter, of biases that were trained
+    .base_layer.weight, or .weight where the layer has no adapter, a copy of an embedding's or the head's
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lora import mlx_adapter
-from lora.adapter_config import CONFIG_NAME, LoraConfig, read_json
+from lora.adapter_config import CONFIG_NAME, LoraConfig
 from lora.adapters import check_known, lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
@@ -25,6 +26,7 @@ from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
 from lora.training_record import FILE, remember
 from programs.errors import UserError
+from programs.reading import one_line, printable, read_object, reading
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError, load_file, save_file
 
@@ -33,6 +35,7 @@ Array = np.ndarray[Any, Any]
 WEIGHTS_NAME = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 EMBEDDINGS = ("embed_tokens", "lm_head")  # layers whose own weight is kept beside an adapter's
+SHOWN = 12  # problems of a folder, in its error
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -86,8 +89,11 @@ def load_adapter(model: Llama, folder: str | Path, name: str = "default", traina
     """
     folder = Path(folder)
     config, arrays = _read(folder, model.config.tie_word_embeddings)
+    if trainable and config.init_lora_weights == "mica":
+        raise UserError(f"{folder} is of MiCA, which trains A alone: it can be used, but not trained further")
     config = replace(config, inference_mode=not trainable)
-    _check(model, config, arrays, folder)
+    with reading(folder):
+        _check(model, config, arrays, folder)
     place_adapter(model, config, name)
     for key, tensor in adapter_state(model, name).items():
         if not key.endswith(".base_layer.weight"):
@@ -107,14 +113,14 @@ def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
         if (folder / mlx_adapter.WEIGHTS_NAME).exists():
             return mlx_adapter.read_mlx(folder, PREFIX, tied)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{error}; get the adapter's files anew") from None
+        raise UserError(f"{one_line(str(error))}; get the adapter's files anew") from None
     pickled = (folder / "adapter_model.bin").exists()
     advice = "its weights are a pickle: convert them to safetensors" if pickled else "get the adapter's files anew"
     raise UserError(f"{folder} has no {WEIGHTS_NAME}; {advice}")
 
 
 def _ties(folder: Path) -> bool:
-    return read_json(folder / CONFIG_NAME).get("ensure_weight_tying") is True
+    return read_object(folder / CONFIG_NAME).get("ensure_weight_tying") is True
 
 
 def _with_tied_head(config: LoraConfig) -> LoraConfig:
@@ -126,7 +132,7 @@ def _with_tied_head(config: LoraConfig) -> LoraConfig:
 
 
 def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder: Path) -> None:
-    """UserError listing everything for which folder and model do not fit."""
+    """UserError listing for what folder and model do not fit."""
     targets = find_targets(model, config)
     expected: dict[str, tuple[int, ...]] = {}
     copies: dict[str, Any] = {}  # of weights of the base
@@ -135,8 +141,10 @@ def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder
         adapted = kind(base)
         for own, shape in adapted.shapes(base, target.r, config.use_dora).items():
             expected[f"{PREFIX}{path}.{adapted.names_in_file[own]}"] = shape
-        if path.endswith(EMBEDDINGS):
-            copies[f"{PREFIX}{path}.base_layer.weight"] = base
+    for path in ("model.embed_tokens", "lm_head"):
+        layer: Any = model.get_submodule(path)
+        name = "base_layer.weight" if path in targets else "weight"
+        copies[f"{PREFIX}{path}.{name}"] = layer.base if isinstance(layer, LoraLayer) else layer
     for path, module in trained_biases(model, config, targets).items():
         expected[_bias(path, targets)] = module.bias.shape
     found = {name: array.shape for name, array in arrays.items() if name not in copies}
@@ -153,7 +161,8 @@ def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder
         if name in arrays and not _is_copy(arrays[name], base)
     ]
     if problems:
-        raise UserError(f"{folder} does not fit the model; " + "; ".join(problems))
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise UserError(printable(f"{folder} does not fit the model; " + "; ".join(problems[:SHOWN] + more)))
 
 
 def _is_copy(array: Array, base: Any) -> bool:

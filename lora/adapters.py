@@ -27,8 +27,10 @@ def add_adapter(model: Llama, config: LoraConfig, name: str = "default") -> Llam
     """Freeze the model, give it a new adapter, and make it the active one; returns the model.
 
     What is trained is then what `requires_grad`: the adapter, unless config.inference_mode, and biases where
-    config.bias says so. UserError where the name is taken or the config fits no layer.
+    config.bias says so. UserError where the name is taken, the config fits no layer, or the
+    first values cannot be drawn.
     """
+    config.check_can_begin()
     place_adapter(model, config, name)
     for layer in lora_layers(model).values():
         if name in layer.adapters:

@@ -1,12 +1,13 @@
 """From the messages of a conversation to the text that a model was trained on, by the template that ships with it.
 
-A template is a program from the internet, so it runs in Jinja's sandbox: it can call nothing but what is given here,
-which is what transformers gives.
+A template is a program from the internet, so it runs in a sandbox: it can call nothing but what is given here, which is
+what transformers gives, and has some seconds and megabytes.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -14,9 +15,10 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lora.template_sandbox import SOURCE, LimitedEnvironment
 from programs.errors import UserError
+from programs.reading import one_line
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -37,15 +39,18 @@ class ChatTemplate:
     """A compiled template; `tokens` are the names that it may use for special tokens, such as bos_token."""
 
     def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        if len(source) > SOURCE:
+            raise UserError(f"the chat template is longer than {SOURCE} characters: take the model's own")
+        environment = LimitedEnvironment(
+            {"tojson": _to_json}, trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
-        environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = _now
+        self._environment = environment
         self._tokens = tokens
-        with_error = "the chat template cannot be read"
-        self._template = _guarded(with_error, lambda: environment.from_string(source))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # Python's, of what Jinja has made of it
+            self._template = _guarded("the chat template cannot be read", lambda: environment.from_string(source))
         self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))  # that it reads
 
     def render(self, messages: Messages, add_generation_prompt: bool = False, **variables: Any) -> str:
@@ -55,14 +60,19 @@ class ChatTemplate:
         """
         given = {"tools": None, "documents": None, **self._tokens, **variables}
         given.update(messages=messages, add_generation_prompt=add_generation_prompt)
-        return str(_guarded("the chat template refuses the messages", lambda: self._template.render(given)))
+
+        def rendered() -> str:
+            self._environment.begin(given)
+            return str(self._template.render(given))
+
+        return str(_guarded("the chat template refuses the messages", rendered))
 
 
 def _guarded(what: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise UserError(f"{what}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a program can fail in any way
+        raise UserError(one_line(f"{what}: {error or type(error).__name__}")) from error
 
 
 def _to_json(

@@ -5,8 +5,8 @@ Everything that can be wrong with a folder is found before the first weight is r
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import numpy as np
 import tinytorch.nn as nn
 from lora.config import LlamaConfig
 from lora.folders import check_folder
+from lora.generation_config import load_generation_config, save_generation_config
 from lora.llama import Llama
 from lora.quantized import KEY, Quantization, dense_state, make_quantized, quantized_layers
 from programs.errors import UserError
+from programs.reading import one_line
 from tinytorch import Tensor
 from tinytorch.safetensors import SafetensorError
 from tinytorch.safetensors_shards import open_shards, save_shards
@@ -36,11 +38,13 @@ def load(folder: str | Path, dtype: str = "float32") -> Llama:
     folder = Path(folder)
     check_folder(folder)
     config = LlamaConfig.load(folder)
-    check_tokenizer(folder, config)
+    generation_config = load_generation_config(folder)
+    check_sizes(config, folder)
     model = Llama(config, initialize=False)
     if (quantization := Quantization.of(config.other)) is not None:
         make_quantized(model, quantization)
     _assign(model, check_tensors(model, folder), dtype)
+    model.generation_config = generation_config
     return model
 
 
@@ -61,56 +65,61 @@ def save(model: Llama, folder: str | Path) -> None:
         del state[HEAD]
     try:
         save_shards(state, folder)
+        if model.generation_config:
+            save_generation_config(model.generation_config, folder)
         replace(config, tie_word_embeddings=tied).save(folder, str(state[EMBEDDING].dtype))
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
 
 
-def check_tokenizer(folder: Path, config: LlamaConfig) -> None:
-    """UserError where tokenizer.json, if there is one, has an id for which the embedding has no row."""
-    path = folder / "tokenizer.json"
-    if not path.exists():
-        return
-    content = _read_json(path)
-    try:
-        vocabulary = content["model"]["vocab"]
-        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-        highest = max([*ids, *(token["id"] for token in content.get("added_tokens") or ())], default=-1)
-    except (KeyError, TypeError):
-        raise UserError(f"{path} is not a tokenizer: get it anew") from None
-    if highest >= config.vocab_size:
-        raise UserError(
-            f"{path} has tokens up to {highest}, but the embedding has {config.vocab_size} rows (vocab_size): "
-            "take the tokenizer that belongs to the model"
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}; get it anew") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object; get it anew")
-    return content
-
-
-def _read(folder: Path) -> dict[str, Array]:
-    """The tensors of the folder's one file or of its shards, mapped."""
+@contextmanager
+def _opened(folder: Path) -> Iterator[open_shards]:
+    """The folder's one file or its shards; UserError where something is wrong with them."""
     try:
         with open_shards(folder) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            yield file
     except (SafetensorError, OSError) as error:
         if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors")):
             advice = "its weights are pickles (pytorch_model.bin): convert them to safetensors"
         else:
             advice = "get the model's files anew, all of them"
-        raise UserError(f"{error}; {advice}") from None
+        raise UserError(f"{one_line(str(error))}; {advice}") from None
+
+
+def check_sizes(config: LlamaConfig, folder: Path) -> None:
+    """UserError where the weights in a folder are of other sizes than config.json says, from their headers alone.
+
+    Whoever builds a model looks here first: it would be as large as config.json says, and that may be anything.
+    """
+    with _opened(folder) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
+    C, D = config.hidden_size, config.head_dim
+    layer = "model.layers.0"
+    rows = {
+        EMBEDDING: config.vocab_size,
+        f"{layer}.self_attn.q_proj.weight": config.num_attention_heads * D,
+        f"{layer}.self_attn.k_proj.weight": config.num_key_value_heads * D,
+        f"{layer}.mlp.gate_proj.weight": config.intermediate_size,
+        f"{layer}.mlp.down_proj.weight": C,
+    }
+    missing = rows.keys() - shapes.keys()
+    if missing or config.num_hidden_layers > len(shapes):
+        lacks = _some(missing) if missing else f"layers: there are {config.num_hidden_layers} in config.json"
+        raise UserError(f"{folder} lacks {lacks}: config.json and weights must belong together")
+    for name, expected in rows.items():
+        # Of quantized weights the rows are counted alike, the columns not.
+        if shapes[name][:1] != (expected,):
+            raise _misshapen(name, folder, shapes[name], f"{expected} rows")
+
+
+def _misshapen(name: str, folder: Path, found: tuple[int, ...], expected: object) -> UserError:
+    return UserError(f"{name} in {folder} has shape {found}, but config.json makes it {expected}")
 
 
 def check_tensors(model: Llama, folder: Path) -> dict[str, Array]:
     """The model's tensors in a folder, mapped, once it is clear that nothing is missing, left over or misshapen."""
-    stored = _read(folder)
+    with _opened(folder) as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     own, frozen = model.state_dict(), dict(model.named_buffers())
     # Old checkpoints keep the frequencies of the positions, which config.json gives.
     stored = {name: array for name, array in stored.items() if not name.endswith("rotary_emb.inv_freq")}
@@ -135,7 +144,7 @@ def check_tensors(model: Llama, folder: Path) -> dict[str, Array]:
     for name, tensor in own.items():
         found, expected = stored[name].shape, tuple(tensor.shape)
         if found != expected:
-            raise UserError(f"{name} in {folder} has shape {found}, but config.json makes it {expected}")
+            raise _misshapen(name, folder, found, expected)
         dtype, allowed = str(stored[name].dtype), (str(tensor.dtype),) if name in frozen else STORED
         if dtype not in allowed:
             raise UserError(f"{name} in {folder} is {dtype}: take the weights in {', '.join(allowed)}")

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from lora.checkpoint import check_sizes
 from lora.config import LlamaConfig
 from lora.default_model import default_model
 from lora.folders import check_folder
@@ -60,7 +61,9 @@ def info(config: InfoConfig) -> int:
     """Run the command; its exit code."""
     folder = config.model
     check_folder(folder)
-    shape, tensors = LlamaConfig.load(folder), stored_tensors(folder)
+    shape = LlamaConfig.load(folder)
+    check_sizes(shape, folder)
+    tensors = stored_tensors(folder)
     tokenizer = None
     if any((folder / name).exists() for name in TOKENIZERS):  # a model may be without one, but not with a wrong one
         tokenizer = Tokenizer.from_pretrained(folder)

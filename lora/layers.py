@@ -202,7 +202,7 @@ class LoraLinear(LoraLayer):
 
     def draw(self, adapter: LowRank, how: bool | str) -> None:
         r, in_features = adapter.lora_A.shape
-        if how == "gaussian":
+        if isinstance(how, str):  # "gaussian"
             nn.init.normal_(adapter.lora_A, std=1 / r)
         else:
             bound = 1 / math.sqrt(in_features)  # Kaiming's for a = sqrt(5)

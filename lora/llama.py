@@ -140,6 +140,7 @@ class Llama(nn.Module):
         super().__init__()
         self.config = config
         self.peft_config: dict[str, LoraConfig] = {}  # of the adapters, by name: see lora.add_adapter
+        self.generation_config: dict[str, Any] = {}  # generation_config.json, where the folder had one
         self.model = LlamaModel(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -253,9 +254,11 @@ class Llama(nn.Module):
         """Continue ids (B, T) to (B, T + N), N at most max_new_tokens; padding, where the mask is 0, is on the left.
 
         The settings are those of `lora.generation.Sampling` (greedy, temperature, top_k, ...), and a `generator`. A row
-        ends with one of the configuration's eos_token_id; after it comes padding.
+        ends with one of the eos_token_id of generation_config.json, or of config.json where that names none; after it
+        comes padding.
         """
         from lora.generation import Sampling, generate
+        from lora.generation_config import end_ids
 
         generator = settings.pop("generator", None)
         return generate(
@@ -264,7 +267,7 @@ class Llama(nn.Module):
             max_new_tokens,
             Sampling(**settings),
             attention_mask=None if attention_mask is None else tinytorch.as_tensor(attention_mask),
-            eos_token_ids=self.config.eos_token_ids,
+            eos_token_ids=end_ids(self.generation_config) or self.config.eos_token_ids,
             pad_token_id=self.config.pad_token_id or 0,
             generator=generator,
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from lora.adapter_files import load_adapter
 from lora.llama import Llama
 from lora.tokenizer import Tokenizer
-from programs.errors import UserError
 
 
 def load(
@@ -15,8 +15,7 @@ def load(
 ) -> tuple[Llama, Tokenizer]:
     """The model of a checkpoint's folder, to compute with its weights as they are stored, and its tokenizer.
 
-    Raises UserError where something is missing or damaged, the tokenizer has more tokens than the embedding, or the
-    adapter is not the model's.
+    Raises UserError where something is missing or damaged, or the adapter is not the model's.
     """
     tokenizer = Tokenizer.from_pretrained(tokenizer_folder or folder)
     model = Llama.from_pretrained(folder, "auto")
@@ -28,12 +27,18 @@ def load(
 
 
 def check_fit(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
-    """UserError where the tokenizer may give ids beyond an embedding of `vocab_size` rows."""
+    """Hold the tokenizer to an embedding of `vocab_size` rows, with a warning where it has more tokens.
+
+    Many a folder has a token that was added and never used, such as [PAD] beside Llama 2: it is refused where a text
+    has it, not before.
+    """
     if tokenizer.vocab_size > vocab_size:
-        raise UserError(
-            f"the tokenizer of {folder} has {tokenizer.vocab_size} tokens, the model's embedding only {vocab_size}: "
-            "bring the tokenizer that belongs to the checkpoint"
+        warnings.warn(
+            f"the tokenizer of {folder} has {tokenizer.vocab_size} tokens, the model's embedding only {vocab_size} "
+            "rows: texts with other tokens are refused",
+            stacklevel=2,
         )
+        tokenizer.restrict(vocab_size)
 
 
 def bytes_read_a_token(model: Llama) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lora.adapter_config import CONFIG_NAME, LoraConfig, read_json
+from lora.adapter_config import CONFIG_NAME, LoraConfig, read_config
 from programs.errors import UserError
+from programs.reading import reading
 from tinytorch.safetensors import load_file
 
 Array = np.ndarray[Any, Any]
@@ -41,12 +42,14 @@ def read_mlx(folder: Path, prefix: str, tied: bool) -> tuple[LoraConfig, dict[st
 
 
 def _config(path: Path, layers: list[str]) -> LoraConfig:
-    given = read_json(path)
-    kind = given.get("fine_tune_type", "lora")
-    if kind not in ("lora", "dora"):
-        raise UserError(f"{path}: fine_tune_type is {json.dumps(kind)}: only lora and dora are adapters")
-    try:
-        values = given["lora_parameters"]
+    given = read_config(path)
+    with reading(path):
+        kind = given.get("fine_tune_type", "lora")
+        if kind not in ("lora", "dora"):
+            raise UserError(f"fine_tune_type is {json.dumps(kind)}: only lora and dora are adapters")
+        values: Any = given.get("lora_parameters")
+        if not isinstance(values, dict) or not all(isinstance(values.get(x), (int, float)) for x in ("rank", "scale")):
+            raise UserError("lora_parameters must have a rank and a scale")
         rank, scale = values["rank"], values["scale"]
         return LoraConfig(
             r=rank,
@@ -56,8 +59,6 @@ def _config(path: Path, layers: list[str]) -> LoraConfig:
             use_dora=kind == "dora",
             base_model_name_or_path=given.get("model"),
         )
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: lora_parameters must have a rank and a scale") from None
 
 
 def _converted(name: str, prefix: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from lora.checkpoint import check_tensors
+from lora.checkpoint import check_sizes, check_tensors
 from lora.config import LlamaConfig
 from lora.default_model import default_model
 from lora.folders import check_folder
@@ -90,6 +90,7 @@ def quantize_folder(
     quantization = Quantization(scheme, group_size).checked()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists: give a new or an empty folder")
+    check_sizes(config, source)
     model = Llama(config, initialize=False)
     names, weights = list(check_tensors(model, source)), {f"{name}.weight" for name in quantized_layers(model)}
     tensors = list(_tensors(source, names, weights, quantization))

@@ -7,6 +7,7 @@ B batch, T time, D size of a head.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from programs.errors import UserError
+from programs.reading import one_line
 
 Floats = NDArray[np.floating[Any]]
 
@@ -26,6 +28,7 @@ _NEEDED = {
     "yarn": ("factor",),
 }
 TYPES = tuple(_NEEDED)
+_MOST = 1e6  # of a setting, so that nothing overflows
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,56 @@ class RopeScaling:
                 raise UserError(f"rope type {rope_type} needs {name}: add it to rope_scaling")
         if rope_type in ("llama3", "yarn") and given.get("original_max_position_embeddings") is None:
             given["original_max_position_embeddings"] = length
-        values = {f.name: given[f.name] for f in fields(cls) if given.get(f.name) is not None}
-        for name, value in values.items():
-            expected = {"rope_type": str, "truncate": bool}.get(name, (int, float))
-            if not isinstance(value, expected):
-                raise UserError(f"{name} of rope type {rope_type} is {value!r}: expected a number")
-        return cls(**values)
+        own = {f.name for f in fields(cls)}
+        unknown = sorted(given.keys() - own - {"finetuned"})
+        for name in unknown:
+            if isinstance(given[name], (dict, list)):
+                raise UserError(f"{name} of rope type {rope_type} is not supported: all layers and pairs turn alike")
+        if unknown:
+            what = f"settings of rope type {rope_type} that are passed over: {', '.join(unknown)}"
+            warnings.warn(one_line(f"config.json has {what}"), stacklevel=2)
+        return cls(**{name: value for name, value in given.items() if name in own and value is not None})
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name == "rope_type" or value == f.default:
+                continue
+            what = f"{f.name} of rope type {self.rope_type} is {value!r}"
+            if f.name == "truncate":
+                good, expected = isinstance(value, bool), "true or false"
+            elif f.name == "original_max_position_embeddings":
+                good, expected = type(value) is int and 0 < value <= 2**31, "an integer above 0"
+            else:
+                good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST
+                expected = "a number, at least 0"
+            if not good:
+                raise UserError(f"{what}: expected {expected}")
+        for name in _NEEDED[self.rope_type]:
+            if not getattr(self, name):
+                raise UserError(f"{name} of rope type {self.rope_type} is {getattr(self, name)}: it must be above 0")
 
     def to_dict(self) -> dict[str, Any] | None:
         """For rope_scaling: what is set, or None where nothing is scaled."""
         if self.rope_type == "default":
             return None
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def check_frequencies(head_dim: int, theta: float, scaling: RopeScaling, length: int) -> None:
+    """UserError where the settings, each of which may be right by itself, give no angles."""
+    with np.errstate(all="ignore"):
+        for seen in (1, 2 * length):
+            try:
+                speeds, amplitude = frequencies(head_dim, theta, scaling, length, seen)
+                good = bool(np.isfinite(speeds).all()) and 0 < amplitude < math.inf
+            except (ArithmeticError, ValueError):
+                good = False
+            if not good:
+                raise UserError(
+                    f"rope type {scaling.rope_type} gives no angles for rope_theta {theta:g}, head_dim {head_dim} and "
+                    "its own settings: correct rope_scaling"
+                )
 
 
 def tables(

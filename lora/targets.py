@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 import tinytorch.nn as nn
 from lora.adapter_config import DEFAULT_TARGETS, LoraConfig
 from lora.layers import LoraLayer, LowRank, supports
+from lora.patterns import Matcher
 from programs.errors import UserError
 
 V = TypeVar("V")
@@ -27,13 +27,13 @@ class Target(NamedTuple):
 
 def find_targets(model: nn.Module, config: LoraConfig) -> dict[str, Target]:
     """By their names, in the model's order. UserError where there is none, or one that cannot be adapted."""
-    targets = {}
+    targets, matcher = {}, Matcher()
     for name, layer in _layers(model).items():
-        if is_target(config, name, layer):
+        if _is_target(config, name, layer, matcher):
             if not supports(layer):
                 raise UserError(f"{name} is a {type(layer).__name__}: only linear layers and embeddings can be adapted")
-            r = _by_pattern(config.rank_pattern, name, config.r)
-            alpha = _by_pattern(config.alpha_pattern, name, config.lora_alpha)
+            r = _by_pattern(config.rank_pattern, name, config.r, matcher)
+            alpha = _by_pattern(config.alpha_pattern, name, config.lora_alpha, matcher)
             targets[name] = Target(layer, r, config.scaling(r, alpha))
     if not targets:
         wanted = config.target_modules or list(DEFAULT_TARGETS)
@@ -53,19 +53,19 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
-def is_target(config: LoraConfig, name: str, layer: nn.Module) -> bool:
+def _is_target(config: LoraConfig, name: str, layer: nn.Module, matcher: Matcher) -> bool:
     """Whether an adapter is for the layer of this name."""
     excluded = config.exclude_modules
-    if excluded and (re.fullmatch(excluded, name) if isinstance(excluded, str) else _ends_with(name, excluded)):
+    if excluded and (matcher.fullmatch(excluded, name) if isinstance(excluded, str) else _ends_with(name, excluded)):
         return False
     wanted = DEFAULT_TARGETS if config.target_modules is None else config.target_modules
     if isinstance(wanted, str):
         if wanted.lower() == ALL_LINEAR:
             return name != HEAD and _is_linear(layer)
-        return re.fullmatch(wanted, name) is not None
+        return matcher.fullmatch(wanted, name) is not None
     if name in wanted:  # wherever it is: the number of the layer stands in the name
         return True
-    return _ends_with(name, wanted) and _is_in_layers(config, name)
+    return _ends_with(name, wanted) and _is_in_layers(config, name, matcher)
 
 
 def _is_linear(layer: nn.Module) -> bool:
@@ -77,16 +77,16 @@ def _ends_with(name: str, ends: list[str] | tuple[str, ...]) -> bool:
     return any(name == end or name.endswith(f".{end}") for end in ends)
 
 
-def _is_in_layers(config: LoraConfig, name: str) -> bool:
+def _is_in_layers(config: LoraConfig, name: str, matcher: Matcher) -> bool:
     numbers, patterns = config.layers_to_transform, config.layers_pattern
     if numbers is None or numbers == []:
         return True
     before = [r"[^.]*"] if not patterns else [patterns] if isinstance(patterns, str) else patterns
     # The first number in the name: "model.layers.3.self_attn.q_proj" is in layer 3.
     start = r".*?\." if not patterns else r"(?:^|.*?\.)"
-    found = next((match for each in before if (match := re.match(rf"{start}{each}\.(\d+)\.", name))), None)
-    return found is not None and int(found[1]) in ([numbers] if isinstance(numbers, int) else numbers)
+    found = next((match for each in before if (match := matcher.match(rf"{start}{each}\.(?P<idx>\d+)\.", name))), None)
+    return found is not None and int(found["idx"]) in ([numbers] if isinstance(numbers, int) else numbers)
 
 
-def _by_pattern(patterns: Mapping[str, V], name: str, default: V) -> V:
-    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+def _by_pattern(patterns: Mapping[str, V], name: str, default: V, matcher: Matcher) -> V:
+    return next((value for key, value in patterns.items() if matcher.match(rf"(.*\.)?({key})$", name)), default)

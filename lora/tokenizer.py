@@ -7,6 +7,7 @@ tokenizer.json is read by the package `tokenizers`, whatever its scheme; tokeniz
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +16,14 @@ import tokenizers
 
 from lora.chat_template import ChatTemplate, Messages
 from lora.folders import check_folder
-from lora.sentencepiece_backend import SentencePieceBackend
+from lora.generation_config import end_ids, load_generation_config, pad_ids
+from lora.sentencepiece_backend import AddedToken, SentencePieceBackend
+from lora.template_sandbox import SOURCE
 from programs.errors import UserError
+from programs.reading import one_line, read_object, reading
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")  # the first that a folder has is read
+GROWTH = 1000  # times as long as it was is a text at most after a tokenizer's replacements
 
 
 class Backend(Protocol):
@@ -48,19 +53,30 @@ class Tokenizer:
         self.eos_ids = tuple(dict.fromkeys([*([] if own_eos is None else [own_eos]), *eos_ids]))
         self.pad_id = self._id_of("pad_token") if "pad_token" in self.tokens else pad_id
         self._chat_template = None if chat_template is None else ChatTemplate(chat_template, self.tokens)
+        self._rows: int | None = None
 
     @staticmethod
     def from_pretrained(folder: str | Path) -> Tokenizer:
         """The tokenizer of a checkpoint's folder; UserError where there is none or it cannot be read."""
         folder = Path(folder)
-        settings = read_settings(folder / "tokenizer_config.json")
-        tokens = {name: text for name, text in _contents(settings).items() if name.endswith("_token")}
-        generation, model = read_settings(folder / "generation_config.json"), read_settings(folder / "config.json")
-        eos_ids = [id for values in (generation, model) for id in _list(values.get("eos_token_id"))]
-        pad_ids = [id for values in (generation, model) for id in _list(values.get("pad_token_id"))]
-        return Tokenizer(
-            _backend(folder, settings), tokens, eos_ids, next(iter(pad_ids), None), _template(folder, settings)
-        )
+        settings = _settings(folder)
+        generation, model = load_generation_config(folder), read_settings(folder / "config.json")
+        with reading(folder / "config.json"):
+            ends = [*end_ids(generation), *end_ids(model)]
+            pads = [*pad_ids(generation), *pad_ids(model)]
+        backend, template = _backend(folder, settings), _template(folder, settings)
+        with reading(folder / "tokenizer_config.json"):
+            return Tokenizer(backend, _tokens(settings), ends, next(iter(pads), None), template)
+
+    def restrict(self, rows: int) -> None:
+        """Refuse texts with tokens for which an embedding of `rows` rows has none, and end and pad with no such token.
+
+        A vocabulary is larger than the embedding where somebody has added a token that the model never learned.
+        """
+        self._rows = rows
+        self.eos_ids = tuple(id for id in self.eos_ids if id < rows)
+        self.bos_id = None if self.bos_id is None or self.bos_id >= rows else self.bos_id
+        self.pad_id = None if self.pad_id is None or self.pad_id >= rows else self.pad_id
 
     @property
     def vocab_size(self) -> int:
@@ -77,13 +93,23 @@ class Tokenizer:
         return None if self._chat_template is None else self._chat_template.variables - self.tokens.keys()
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """The ids of a text, special tokens in it included; with add_special_tokens also those that frame a text."""
+        """The ids of a text, special tokens in it included; with add_special_tokens also those that frame a text.
+
+        UserError for a token that has no row in the model's embedding (see `restrict`).
+        """
         try:
             text.encode()
         except UnicodeEncodeError as error:  # half a surrogate pair, or bytes that are no UTF-8 from a command line
             what = f"{text[error.start]!a} (character {error.start + 1})"
             raise UserError(f"the text is no valid Unicode, it has {what}: cut it out, or convert to UTF-8") from None
-        return self._backend.encode(text, add_special_tokens)
+        ids = self._backend.encode(text, add_special_tokens)
+        if self._rows is not None and (highest := max(ids, default=-1)) >= self._rows:
+            token = self._backend.decode([highest], skip_special_tokens=False)
+            raise UserError(
+                f"the token {token!r} has the id {highest}, but the model's embedding only {self._rows} rows: "
+                "leave it out, or take the tokenizer that belongs to the model"
+            )
+        return ids
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""
@@ -143,18 +169,25 @@ class _TokenizersBackend:
     """tokenizer.json."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the package has no narrower one
-            raise UserError(f"{path} is no tokenizer ({' '.join(str(error).split())}): restore it") from None
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._path = path
+        with reading(path, "restore it"):
+            try:
+                self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            except Exception as error:  # the package has no narrower one
+                raise UserError(f"{path} is no tokenizer ({error}): restore it") from None
+            self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
+            for part in (self._tokenizer.normalizer, self._tokenizer.decoder):
+                if part is not None and (factor := _growth(json.loads(part.__getstate__()))) > GROWTH:
+                    raise UserError(f"{path} makes texts {factor} times as long as they are: restore it")
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+        with reading(self._path, "restore it"):  # what the file holds may break only here
+            return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        with reading(self._path, "restore it"):
+            return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def token_to_id(self, token: str) -> int | None:
         return self._tokenizer.token_to_id(token)
@@ -163,46 +196,90 @@ class _TokenizersBackend:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
 
+def _growth(part: Any) -> int:
+    """How many times as long a normalizer or decoder makes a text at most: every replacement may lengthen the last."""
+    if isinstance(part, list):
+        return math.prod(map(_growth, part))
+    if not isinstance(part, dict):
+        return 1
+    if part.get("type") == "Replace":
+        replaced = part["pattern"].get("String")
+        # A regular expression may match nothing, between any two characters.
+        return max(1, -(-len(part["content"]) // len(replaced)) if replaced else 1 + len(part["content"]))
+    return _growth(list(part.values()))
+
+
 def _backend(folder: Path, settings: dict[str, Any]) -> Backend:
-    check_folder(folder)
     path = next((folder / name for name in TOKENIZERS if (folder / name).exists()), None)
     if path is None:
         raise UserError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: bring the tokenizer of the checkpoint")
-    return _TokenizersBackend(path) if path.suffix == ".json" else SentencePieceBackend(path, settings)
+    if path.suffix == ".json":
+        return _TokenizersBackend(path)
+    added = _added_tokens(folder, settings)
+    with reading(folder / "tokenizer_config.json"):
+        flags = {name: settings[name] for name in _FLAGS if settings.get(name) is not None}
+        wrong = next((name for name in flags if not isinstance(flags[name], bool)), None)
+        if wrong is not None:
+            raise UserError(f"{wrong} is {flags[wrong]!r}: it must be true, false or null")
+    return SentencePieceBackend(path, added, **flags)
+
+
+_FLAGS = ("add_bos_token", "add_eos_token", "add_prefix_space", "legacy")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """An object of JSON; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}): restore it") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no JSON object: restore it")
-    return values
+    return read_object(path, "restore it") if path.is_file() else {}
 
 
-def _contents(settings: dict[str, Any]) -> dict[str, str]:
-    """The strings among the settings; a token may also be an object that has its text as `content`."""
+def _settings(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json, and what only special_tokens_map.json says, as in older folders.
+
+    Where the first lists the added tokens, it was written by a version that no longer needs the second; else this one
+    counts, as in transformers.
+    """
+    check_folder(folder)
+    settings, more = (read_settings(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    more = {name: value for name, value in more.items() if name.endswith("_token")}
+    return more | settings if "added_tokens_decoder" in settings else settings | more
+
+
+def _tokens(settings: dict[str, Any]) -> dict[str, str]:
+    """The special tokens by their roles; one may also be an object that has its text as `content`."""
     texts = {name: value.get("content") if isinstance(value, dict) else value for name, value in settings.items()}
-    return {name: text for name, text in texts.items() if isinstance(text, str)}
+    return {name: text for name, text in texts.items() if name.endswith("_token") and isinstance(text, str)}
 
 
-def _list(value: Any) -> list[int]:
-    """None, an id or a list of ids as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list) else [value]
+def _added_tokens(folder: Path, settings: dict[str, Any]) -> list[AddedToken]:
+    """What tokenizer.model does not hold: in tokenizer_config.json, or in an older folder in added_tokens.json."""
+    if "added_tokens_decoder" not in settings:
+        path = folder / "added_tokens.json"
+        special = set(_tokens(settings).values())
+        listed = [(token, id, token in special) for token, id in read_settings(path).items()]
+    else:
+        path = folder / "tokenizer_config.json"
+        entries = settings["added_tokens_decoder"]
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            raise UserError(f"{path}: added_tokens_decoder maps no ids to objects; restore it")
+        listed = []
+        for key, entry in entries.items():
+            id = int(key) if key.isascii() and key.isdecimal() and len(key) < 12 else key
+            listed.append((entry.get("content"), id, entry.get("special", True)))
+    for content, id, _ in listed:
+        good = isinstance(content, str) and content and isinstance(id, int) and not isinstance(id, bool)
+        if not good or not 0 <= id < 2**31:
+            raise UserError(one_line(f"{path}: the added token {content!r} has the id {id!r}; restore it"))
+    return [AddedToken(content, id, bool(special)) for content, id, special in listed]
 
 
 def _template(folder: Path, settings: dict[str, Any]) -> str | None:
     """The chat template: a file of its own, or in tokenizer_config.json, there perhaps one of several."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        with reading(path, "restore it"), open(path, encoding="utf-8") as file:
+            return file.read(SOURCE + 1)  # as much as shows that it is too long
     template = settings.get("chat_template")
     if isinstance(template, list):
-        template = {entry.get("name"): entry.get("template") for entry in template}.get("default")
+        entries = [entry for entry in template if isinstance(entry, dict)]
+        template = next((entry.get("template") for entry in entries if entry.get("name") == "default"), None)
     return template if isinstance(template, str) else None

@@ -6,11 +6,14 @@ import argparse
 import dataclasses
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from programs import checkpoint
 from programs.errors import UserError
+from programs.reading import printable
 from programs.run import stored_config
 from programs.settings import Settings
 from tinytorch.safetensors import SafetensorError
@@ -20,6 +23,12 @@ INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 def exit_code(command: Callable[[], int]) -> int:
     """What `command` returns, or the code of the error that ended it, which is printed on one line of stderr."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _exit_code(command)
+
+
+def _exit_code(command: Callable[[], int]) -> int:
     try:
         return command()
     except (UserError, SafetensorError) as error:
@@ -49,6 +58,11 @@ def settings_to_change(arguments: list[str], settings: Settings) -> Settings:
     return dataclasses.replace(stored_config(type(settings), asked.out, values), resume=True)
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """What the user should know is for the user; where it stands in the code is not."""
+    print(f"warning: {printable(str(message))}", file=sys.stderr)
+
+
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 2

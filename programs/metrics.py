@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from programs.errors import UserError
+from programs.reading import one_line
 from tinytorch.files import atomic_write
 
 
@@ -37,11 +38,17 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics file; none where it does not exist. A last line without its end is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): repair it or move it away") from None
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        for record in records:
+            if not isinstance(record, dict) or not isinstance(record.get("iter"), int):
+                raise ValueError(f"a line has no iter: {json.dumps(record)}")
+            if not all(isinstance(value, (int, float)) for value in record.values()):
+                raise ValueError(f"a line has something else than numbers: {json.dumps(record)}")
+        return records
+    except (ValueError, RecursionError) as error:
+        raise UserError(one_line(f"{path} is damaged ({error}): repair it or move it away")) from None
 
 
 def plot(metrics: Path, png: Path, title: str, unit: str) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import tinytorch
 from programs import checkpoint
 from programs.errors import UserError
+from programs.reading import one_line, reading
 from programs.settings import Settings, TrainSettings
 from tinytorch import Tensor, nn, optim
 
 Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and what else a run's loss takes
+RESTORE = "restore it or train again"
 AnyRun = TypeVar("AnyRun", bound="Run[Any]")
 
 
@@ -125,19 +127,25 @@ class Run(ABC, Generic[Settings]):
 
     @classmethod
     def _resume(cls: type[AnyRun], config: Any) -> AnyRun:
-        tensors, values = checkpoint.load(config.out, "last")
-        saved = stored_config(cls.config_class, config.out, values)
+        path = config.out / "last.json"
+        with reading(path, RESTORE):
+            tensors, values = checkpoint.load(config.out, "last")
+            saved = stored_config(cls.config_class, config.out, values)
+            iteration, text_sha256 = values["iteration"], values["text_sha256"]
+            if type(iteration) is not int or iteration < 0:
+                raise UserError(f"iteration is {iteration!r}: it must be a number of steps; {RESTORE}")
         run = cls.new(config)
         for name, then in cls.fixed(saved).items():
             now = cls.fixed(config)[name]
             if now != then:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{config.out} was trained with {option} {then}, not {now}: give --out for a new run")
-        if run.text_sha256 != values["text_sha256"]:
+        if run.text_sha256 != text_sha256:
             raise UserError(f"{config.out} was trained on another text than {config.data}: give that text with --data")
-        if config.max_iters < values["iteration"]:
-            raise UserError(f"{config.out} is at iteration {values['iteration']}: give a --max-iters of at least that")
-        run._restore(tensors, values)
+        if config.max_iters < iteration:
+            raise UserError(f"{config.out} is at iteration {iteration}: give a --max-iters of at least that")
+        with reading(path, RESTORE):
+            run._restore(tensors, values)
         return run
 
     def save(self, name: str) -> None:
@@ -171,8 +179,8 @@ class Run(ABC, Generic[Settings]):
         self.optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
         self.set_position(tensors)
         tinytorch.set_rng_state(tinytorch.tensor(tensors["generator.default"]))
-        self.iteration, self.seconds = values["iteration"], values["seconds"]
-        self.best_val_loss = math.inf if values["best_val_loss"] is None else values["best_val_loss"]
+        self.iteration, self.seconds = values["iteration"], float(values["seconds"])
+        self.best_val_loss = math.inf if values["best_val_loss"] is None else float(values["best_val_loss"])
 
 
 def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
@@ -191,8 +199,9 @@ def stored_config(config_class: type[Settings], folder: Path, values: dict[str, 
     """The settings in a checkpoint's JSON, its folder being where it was found."""
     try:
         return dataclasses.replace(config_class.from_json(values["config"]), out=folder)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the settings in {folder} cannot be read ({error}): use the version that wrote them") from None
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        what = one_line(f"the settings in {folder} cannot be read ({error})")
+        raise UserError(f"{what}: use the version that wrote them") from None
 
 
 def model_state(tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:

@@ -83,7 +83,24 @@ class TrainSettings:
 
     @classmethod
     def from_json(cls: type[Settings], values: dict[str, Any]) -> Settings:
-        return cls(**{**values, "out": Path(values["out"])})
+        values = {**values, "out": Path(values["out"])}
+        check_types(cls, values)
+        return cls(**values)
+
+
+def check_types(settings: type[Any], values: dict[str, Any]) -> None:
+    """UserError for a value that came from a file and is of another type than its setting's default."""
+    for field in dataclasses.fields(settings):
+        factory: Any = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        if field.name not in values or default is None or default is dataclasses.MISSING:
+            continue
+        value = values[field.name]
+        if type(default) is float:
+            good = type(value) in (int, float) and abs(value) <= 1e300
+        else:
+            good = isinstance(value, type(default)) and isinstance(value, bool) is isinstance(default, bool)
+        check(good, f"{field.name} is {value!r}: it must be of the type {type(default).__name__}")
 
 
 def check(good: bool, message: str) -> None:

@@ -326,6 +326,13 @@ def test_long_names_do_not_make_long_messages() -> None:
     assert len(str(caught.value)) < 600
 
 
+def test_names_of_any_characters_make_one_line() -> None:
+    with pytest.raises(SafetensorError) as caught:
+        load(file_of({"a\n\x1b[2J\u2028\u202e": entry(offsets=[4, 20])}, bytes(20)))
+    assert str(caught.value).isprintable()
+    assert r"'a\n\x1b[2J\u2028\u202e'" in str(caught.value)
+
+
 @given(st.binary(max_size=80).filter(lambda noise: b"{" not in noise), st.integers(0, 100))
 def test_bytes_that_are_no_file_are_refused(noise: bytes, length: int) -> None:
     for content in (noise, length.to_bytes(8, "little") + noise, file_of(noise)):

@@ -277,6 +277,12 @@ def test_a_missing_shard_is_named_with_the_index(sharded: Path) -> None:
         open_shards(sharded)
 
 
+def test_a_name_too_long_for_a_file_is_of_none(tmp_path: Path) -> None:
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"t": "x" * 9999}}))
+    with pytest.raises(SafetensorError, match=r"MissingShard: it names the file x{300,}\.\.\.$"):
+        open_shards(tmp_path)
+
+
 def test_a_tensor_that_its_shard_lacks(sharded: Path) -> None:
     change_index(sharded, lambda index: index["weight_map"].update(t5="model-00002-of-00002.safetensors"))
     with open_shards(sharded) as file:

@@ -33,8 +33,9 @@ class SafetensorError(ValueError):
     """
 
     def __init__(self, where: str, rule: str, what: str) -> None:
-        # A hostile name or shape may be as long as the file.
-        super().__init__(f"{where}: {rule}: {what if len(what) <= 400 else what[:400] + '...'}")
+        # A hostile name or shape may be as long as the file, and hold anything.
+        what = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in what[:400]) + "..." * (len(what) > 400)
+        super().__init__(f"{where}: {rule}: {what}")
         self.rule = rule
 
 

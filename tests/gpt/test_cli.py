@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,41 @@ def test_errors_about_runs(trained: Path, capsys: pytest.CaptureFixture[str]) ->
     del values["config"]["model"]
     (trained / "last.json").write_text(json.dumps(values))
     assert "cannot be read" in fails(["train", "--resume", *out], capsys)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocabulary": 3}, "best.json: a vocabulary is a text, not of the type int"),
+        ({"vocabulary": "abc"}, "its vocabulary another one"),
+        ({"vocabulary": None}, "a vocabulary is a text"),
+        ({"model": {"n_layer": 10**7}}, "of another size than its weights"),
+        ({"model": {"n_embd": 10**6}}, "of another size than its weights"),
+        ({"model": {"n_layer": 2}}, "best.json"),
+        ({"architecture": "fly"}, "best.json"),
+    ],
+)
+def test_checkpoints_that_say_something_else(
+    changes: dict[str, Any], message: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trained / "best.json"
+    values = json.loads(path.read_text())
+    for name, value in changes.items():
+        place = values if name in values else values["config"]
+        place[name] = {**place[name], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(values))
+    assert message in fails(["sample", "--out", str(trained)], capsys)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"iteration": "x"}, {"iteration": -1}, {"seconds": None}, {"param_groups": 3}, {"best_val_loss": []}]
+)
+def test_runs_that_say_something_else(
+    changes: dict[str, Any], trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trained / "last.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    assert "last.json" in fails(["train", "--resume", "--out", str(trained)], capsys)
 
 
 def test_other_errors(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,37 @@ def test_unknown_keys_warn_and_known_ones_do_not() -> None:
         ({"peft_type": None}, "peft_type is null"),
         ({"modules_to_save": ["lm_head"]}, r'modules_to_save is \["lm_head"\]: it is not supported'),
         ({"fan_in_fan_out": True}, "fan_in_fan_out is true"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which changes the weights of the base too: "),
+        ({"init_lora_weights": "pissa_niter_16"}, "'pissa_niter_16', which changes the weights of the base too"),
+        ({"init_lora_weights": "olora"}, "path_initial_model_for_weight_conversion"),
+        ({"init_lora_weights": "loftq", "loftq_config": {"loftq_bits": 4}}, "'loftq', which changes the weights"),
+        ({"init_lora_weights": "evening"}, "'evening': it must be true, false, gaussian, eva, orthogonal or mica"),
+        ({"init_lora_weights": 1}, "init_lora_weights is 1: it must be true, false"),
+        ({"r": True}, "r is True: a rank is an integer above 0"),
+        ({"r": 2**70}, "a rank is an integer above 0"),
+        ({"lora_alpha": math.nan}, "lora_alpha is nan: it must be a finite number"),
+        ({"lora_alpha": math.inf}, "lora_alpha is inf: it must be a finite number"),
+        ({"lora_alpha": True}, "lora_alpha is True: it must be a finite number"),
+        ({"lora_alpha": "x"}, "lora_alpha is 'x': it must be a finite number"),
+        ({"lora_alpha": 10**400}, "it must be a finite number"),
+        ({"alpha_pattern": {"q_proj": -math.inf}}, r"alpha_pattern is {'q_proj': -inf}: it must map"),
+        ({"alpha_pattern": ["q_proj"]}, r"alpha_pattern is \['q_proj'\]: it must map patterns to"),
+        ({"rank_pattern": {"q_proj": math.nan}}, "rank_pattern is {'q_proj': nan}"),
+        ({"lora_dropout": math.nan}, "lora_dropout is nan: it must be at least 0"),
+        ({"lora_dropout": False}, "lora_dropout is False"),
+        ({"use_rslora": "false"}, "use_rslora is 'false': it must be true or false"),
+        ({"use_dora": 0}, "use_dora is 0: it must be true or false"),
+        ({"inference_mode": "no"}, "inference_mode is 'no'"),
+        ({"target_modules": {"q_proj": 1}}, "target_modules is {'q_proj': 1}: it must be a list of names"),
+        ({"target_modules": ["q_proj", 1]}, r"target_modules is \['q_proj', 1\]"),
+        ({"exclude_modules": 3}, "exclude_modules is 3"),
+        ({"layers_to_transform": [0, 1.0]}, r"layers_to_transform is \[0, 1.0\]: it must be the number of a layer"),
+        ({"layers_to_transform": 0, "layers_pattern": 3}, "layers_pattern is 3"),
+        ({"base_model_name_or_path": 3}, "base_model_name_or_path is 3: it must be a text or null"),
         ({"r": 0}, "r is 0: a rank is an integer above 0"),
         ({"rank_pattern": {"q_proj": 2.5}}, "rank_pattern is {'q_proj': 2.5}"),
         ({"lora_dropout": 1.0}, "lora_dropout is 1.0"),
+        ({"bias": ["all"]}, "bias is"),
         ({"bias": "some"}, "bias is 'some': it must be none, all or lora_only"),
         ({"target_modules": "q_proj("}, r"'q_proj\(' is no regular expression"),
         ({"target_modules": "q_proj", "layers_to_transform": 1}, "need target_modules as a list"),
@@ -82,7 +110,7 @@ def test_what_makes_no_sense_is_named(values: dict[str, Any], message: str) -> N
         (None, "has no adapter_config.json"),
         ("{", "cannot be read"),
         ("[]", "holds no JSON object"),
-        ('{"peft_type": "LORA", "lora_dropout": "much"}', "adapter_config.json: a value is of the wrong type"),
+        ('{"peft_type": "LORA", "lora_dropout": "much"}', "adapter_config.json: lora_dropout is 'much': it must be"),
         ('{"peft_type": "LORA", "r": "8"}', "adapter_config.json: r is '8'"),
     ],
 )
@@ -91,6 +119,12 @@ def test_what_is_wrong_with_a_file_is_named(text: str | None, message: str, tmp_
         (tmp_path / "adapter_config.json").write_text(text)
     with pytest.raises(UserError, match=message):
         LoraConfig.load(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["eva", "orthogonal", "mica", "Gaussian"])
+def test_other_beginnings_are_read(how: str) -> None:
+    config = LoraConfig.from_dict({**MINIMUM, "init_lora_weights": how, "eva_config": {"rho": 2.0}})
+    assert config.init_lora_weights == how
 
 
 def test_scaling() -> None:

@@ -13,7 +13,7 @@ import pytest
 import tinytorch
 from lora import Llama, LoraConfig, add_adapter, load_adapter, save_adapter
 from programs.errors import UserError
-from tests.lora.test_adapters import ALL, adapted, digests, logits, trained
+from tests.lora.test_adapters import ALL, adapted, digests, logits, randomize, trained
 from tests.lora.test_llama import make
 from tinytorch.safetensors import load_file, save_file
 
@@ -127,6 +127,29 @@ def test_copies_of_the_embedding_may_be_absent_or_rounded(tmp_path: Path) -> Non
     del arrays["base_model.model.lm_head.base_layer.weight"]
     save_file(arrays, tmp_path / FILE)
     np.testing.assert_array_equal(logits(load_adapter(make(), tmp_path)), logits(model))
+
+
+HEAD = "base_model.model.lm_head.weight"
+TABLE = "base_model.model.model.embed_tokens.weight"
+
+
+def test_copies_of_layers_that_have_no_adapter(tmp_path: Path) -> None:
+    """PEFT writes them with save_embedding_layers=True, and by itself beside a vocabulary that was resized."""
+    model = randomize(add_adapter(make(), LoraConfig(target_modules=["q_proj"])))
+    save_adapter(model, tmp_path)
+    base = make().state_dict()
+    copies = {HEAD: base["lm_head.weight"].numpy(), TABLE: base["model.embed_tokens.weight"].numpy()}
+    for some in ({HEAD: copies[HEAD]}, copies):
+        save_file({**load_file(tmp_path / FILE), **some}, tmp_path / "with.safetensors")
+        (tmp_path / "with.safetensors").replace(tmp_path / FILE)
+        again = load_adapter(make(), tmp_path)
+        np.testing.assert_array_equal(logits(again), logits(model))
+        load_adapter(again, tmp_path, "beside another one")
+    for changed in (copies[TABLE] + 1, np.concatenate([copies[TABLE], copies[TABLE][:8]])):
+        save_file({**load_file(tmp_path / FILE), TABLE: changed}, tmp_path / "changed.safetensors")
+        (tmp_path / "changed.safetensors").replace(tmp_path / FILE)
+        with pytest.raises(UserError, match=f"{TABLE} is not the model's: the adapter was made for another one"):
+            load_adapter(make(), tmp_path)
 
 
 @pytest.mark.parametrize(

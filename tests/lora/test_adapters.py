@@ -53,6 +53,13 @@ def digests(model: Llama) -> dict[str, str]:
     return {name: hashlib.sha256(state[name].numpy()).hexdigest() for name in state if ".adapters." not in name}
 
 
+def test_a_beginning_of_other_programs_is_refused_before_anything_changes() -> None:
+    model = make()
+    with pytest.raises(UserError, match="'orthogonal': adapters that began so can be read, a new one must begin with"):
+        add_adapter(model, LoraConfig(init_lora_weights="orthogonal"))
+    assert not lora_layers(model) and len(trained(model)) == len(list(model.parameters()))
+
+
 @pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("how", [True, "gaussian"])
 def test_a_new_adapter_changes_nothing(how: bool | str, dora: bool) -> None:

@@ -14,6 +14,7 @@ from bench.parity import TOLERANCE, batch, difference, their_model
 from bench.parity_peft import BASE, RANKS, TARGETS, VARIANTS, array, compare, quiet, their_adapter
 from lora import Llama, LoraConfig, add_adapter, add_weighted_adapter, load_adapter, merge, save_adapter
 from lora.adapter_files import WEIGHTS_NAME, adapter_state
+from programs.errors import UserError
 from tinytorch.safetensors import load_file
 
 pytestmark = [
@@ -65,6 +66,43 @@ def test_files_are_the_same(targets: str, tmp_path: Path) -> None:
     for name, tensor in expected.items():
         assert found[name].dtype == tensor.dtype
         np.testing.assert_array_equal(found[name], tensor, err_msg=name)
+
+
+@pytest.mark.parametrize("how", ["eva", "orthogonal", "mica"])
+def test_adapters_that_began_otherwise(how: str, tmp_path: Path) -> None:
+    """They are plain A and B; PEFT, too, gives with them what it gives where the configuration says true."""
+    import torch
+
+    settings = {"init_lora_weights": how, "target_modules": ["q_proj", "up_proj"]}
+    with quiet():
+        theirs = their_adapter(their_model(tmp_path / "base", "float32"), settings)
+        theirs.save_pretrained(tmp_path / "theirs")
+        ours = load_adapter(Llama.from_pretrained(tmp_path / "base"), tmp_path / "theirs")
+        assert difference(array(ours(IDS)), array(theirs(torch.from_numpy(IDS)).logits)) < 1e-5
+        save_adapter(ours, tmp_path / "ours")
+        from peft import PeftModel
+
+        again = PeftModel.from_pretrained(their_model(tmp_path / "base", "float32"), str(tmp_path / "ours"))
+    assert again.peft_config["default"].init_lora_weights == how
+    assert difference(array(ours(IDS)), array(again(torch.from_numpy(IDS)).logits)) < 1e-5
+    if how == "mica":
+        with pytest.raises(UserError, match="is of MiCA, which trains A alone"):
+            load_adapter(ours, tmp_path / "theirs", "other", trainable=True)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("targets", [["q_proj"], ["v_proj", "lm_head"], ["embed_tokens"]])
+def test_embeddings_that_peft_saves_too(targets: list[str], tied: bool, tmp_path: Path) -> None:
+    import torch
+
+    settings = {"target_modules": targets}
+    theirs = their_adapter(their_model(tmp_path / "base", "float32", tie_word_embeddings=tied), settings)
+    with quiet():
+        theirs.save_pretrained(tmp_path / "theirs", save_embedding_layers=True)
+    names = [name for name in load_file(tmp_path / "theirs" / WEIGHTS_NAME) if "lora_" not in name]
+    assert len(names) == (1 if targets == ["embed_tokens"] or "lm_head" in targets else 2), names
+    ours = load_adapter(Llama.from_pretrained(tmp_path / "base"), tmp_path / "theirs")
+    assert difference(array(ours(IDS)), array(theirs(torch.from_numpy(IDS)).logits)) < 1e-5
 
 
 @pytest.mark.parametrize("targets", TARGETS)

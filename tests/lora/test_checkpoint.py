@@ -154,10 +154,6 @@ def as_pickles(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / "pytorch_model.bin")
 
 
-def with_tokenizer(content: Any) -> Callable[[Path], None]:
-    return lambda folder: (folder / "tokenizer.json").write_text(json.dumps(content)) and None
-
-
 def config_with(**changes: Any) -> Callable[[Path], None]:
     return lambda folder: change_config(folder, **changes)
 
@@ -174,15 +170,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pickles": (as_pickles, "convert them to safetensors"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
     "more layers": (config_with(num_hidden_layers=3), "lacks model.layers.2.input_layernorm.weight and 8 more"),
+    "a million layers": (config_with(num_hidden_layers=2**20), "lacks layers: there are 1048576 in config.json"),
+    "a large vocabulary": (config_with(vocab_size=2**31), "model.embed_tokens.weight in "),
+    "large vectors": (config_with(hidden_size=2**24, head_dim=4), "but config.json makes it 16777216 rows"),
+    "many heads": (config_with(num_attention_heads=2**20, num_key_value_heads=1), "q_proj.weight in "),
+    "a large feed-forward": (config_with(intermediate_size=2**28), "makes it 268435456 rows"),
     "fewer layers": (config_with(num_hidden_layers=1), "has model.layers.1.input_layernorm.weight and 8 more"),
     "architecture": (config_with(architectures=["GemmaForCausalLM"]), "architecture GemmaForCausalLM is"),
     "no rope_theta": (config_with(rope_theta=None, transformers_version="5.0.0"), "rope_theta is missing"),
-    "tokenizer": (with_tokenizer({"model": {"vocab": {"a": 0, "b": 40}}}), "has tokens up to 40, but the"),
-    "added token": (
-        with_tokenizer({"model": {"vocab": [["a", 0.0]]}, "added_tokens": [{"id": 41, "content": "x"}]}),
-        "take the tokenizer that belongs to the model",
-    ),
-    "no tokenizer": (with_tokenizer({"model": 3}), "is not a tokenizer"),
 }
 
 
@@ -201,8 +196,29 @@ def test_a_path_that_is_no_folder(what: str, tmp_path: Path) -> None:
     assert "is not a folder: give one that holds config.json" in refused(path)
 
 
-def test_a_tokenizer_that_fits(folder: Path) -> None:
-    with_tokenizer({"model": {"vocab": {"a": 0, "b": 38}}, "added_tokens": [{"id": 39}]})(folder)
+def test_what_the_makers_say_of_writing_is_kept(folder: Path, tmp_path: Path) -> None:
+    """Their list of ends goes before config.json's, as in transformers, and is saved with the model."""
+    change_config(folder, eos_token_id=39)
+    plain = Llama.from_pretrained(folder)
+    ids = plain.generate(IDS[:1], 6, greedy=True).tolist()[0]
+    content = {"eos_token_id": [39, ids[8]], "temperature": 0.5}
+    (folder / "generation_config.json").write_text(json.dumps(content))
+    model = Llama.from_pretrained(folder)
+    expected = ids[: ids.index(ids[8], 6) + 1]
+    assert model.generate(IDS[:1], 6, greedy=True).tolist()[0] == expected
+    model.save_pretrained(tmp_path / "copy")
+    assert Llama.from_pretrained(tmp_path / "copy").generation_config == content
+    (folder / "generation_config.json").write_text('{"do_sample": true}')
+    change_config(folder, eos_token_id=ids[8])
+    assert Llama.from_pretrained(folder).generate(IDS[:1], 6, greedy=True).tolist()[0] == expected
+    (folder / "generation_config.json").write_text('{"eos_token_id": "x"}')
+    assert 'generation_config.json: eos_token_id is "x": expected' in refused(folder)
+
+
+def test_a_tokenizer_may_have_more_tokens(folder: Path) -> None:
+    """A matter for whoever gives texts to the model, not for the model."""
+    added = [{"id": 40, "content": "[PAD]"}]
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}, "added_tokens": added}))
     np.testing.assert_array_equal(Llama.from_pretrained(folder)(IDS).detach().numpy(), make()(IDS).detach().numpy())
 
 

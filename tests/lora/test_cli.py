@@ -335,16 +335,19 @@ def test_info_without_a_tokenizer(own: Path, capsys: pytest.CaptureFixture[str])
 def test_info_reads_headers_only(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of 40 GB, all of it a hole, takes no longer than a small one."""
     path = own / "model.safetensors"
-    header = json.dumps(
-        {"lm_head.weight": {"dtype": "BF16", "shape": [200_000, 100_000], "data_offsets": [0, 40 * 10**9]}}
-    ).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    entries, small = json.loads(content[8 : 8 + length]), len(content) - 8 - length
+    large = 40 * 10**9
+    entries["model.extra"] = {"dtype": "BF16", "shape": [large // 2], "data_offsets": [small, small + large]}
+    header = json.dumps(entries).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
     try:
-        os.truncate(path, 8 + len(header) + 40 * 10**9)
+        os.truncate(path, 8 + len(header) + small + large)
     except OSError:
         pytest.skip("no sparse files here")
     assert main(["info", "--model", str(own)]) == 0
-    assert "20,000,000,000" in capsys.readouterr().out
+    assert "20,000,041," in capsys.readouterr().out
 
 
 # What is wrong with a folder ------------------------------------------------------------------------
@@ -369,13 +372,31 @@ def test_damaged_folders(own: Path, capsys: pytest.CaptureFixture[str], command:
     (own / "model.safetensors").write_bytes(weights)
     config = json.loads((own / "config.json").read_text())
     (own / "config.json").write_text(json.dumps({**config, "vocab_size": 399}))
-    assert "embedding" in failure()
+    assert "model.embed_tokens.weight" in failure()
+    for name in ("num_hidden_layers", "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads"):
+        (own / "config.json").write_text(json.dumps({**config, name: 2**20}))
+        assert "config.json" in failure()  # at once: nothing of that size is built
     (own / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
     assert "gpt2" in failure()
     (own / "config.json").write_text("{")
     assert "config.json" in failure()
     (own / "config.json").unlink()
     assert "no config.json" in failure()
+
+
+def test_a_token_without_a_row(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Added to a tokenizer and never learned: said, and refused only where a prompt has it."""
+    path = own / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["added_tokens"].append({**content["added_tokens"][0], "id": 400, "content": "[PAD]"})
+    path.write_text(json.dumps(content))
+    command = ["generate", "--model", str(own), "--max-new-tokens=2"]
+    assert main([*command, "--prompt=The"]) == 0
+    warned = capsys.readouterr().err
+    assert re.fullmatch(r"warning: the tokenizer of .* has 401 tokens, the model's embedding only 400 .*\n", warned)
+    assert main([*command, "--prompt=a[PAD]"]) == 2
+    assert "error: the token '[PAD]' has the id 400, but the model's embedding only 400" in capsys.readouterr().err
+    assert main(["info", "--model", str(own)]) == 0
 
 
 def test_prompts_that_do_not_fit(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

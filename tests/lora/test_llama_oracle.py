@@ -76,6 +76,22 @@ def test_greedy_generation_with_padding(rope: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.numpy(), expected.numpy()[:, : found.shape[1]])
 
 
+def test_ends_of_generation_config_json(tmp_path: Path) -> None:
+    import json
+
+    import torch
+    from transformers import LlamaForCausalLM
+
+    theirs = their_model(tmp_path, "float32", eos_token_id=3)
+    ids = torch.from_numpy(batch("none")[0][:1, :8])
+    free = theirs.generate(ids, max_new_tokens=8, do_sample=False, eos_token_id=None)[0].tolist()
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, free[11]]}))
+    expected = LlamaForCausalLM.from_pretrained(tmp_path).generate(ids, max_new_tokens=8, do_sample=False)
+    found = Llama.from_pretrained(tmp_path).generate(ids.numpy(), 8, greedy=True)
+    assert len(expected[0]) < 16
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
 @pytest.mark.parametrize("rope", ROPES)
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_we_save_transformers_reads(rope: str, tied: bool, tmp_path: Path) -> None:
@@ -113,6 +129,24 @@ def test_each_dtype_can_be_read_and_written(stored: str, tmp_path: Path) -> None
         for name, p in converted.named_parameters():
             assert p.dtype == getattr(tinytorch, dtype) and p.requires_grad
             np.testing.assert_array_equal(p.detach().numpy(), model.get_parameter(name).numpy().astype(dtype))
+
+
+@pytest.mark.parametrize("theta", [None, 7e4])
+def test_rope_scaling_beside_rope_parameters(theta: float | None) -> None:
+    """As transformers takes it: what is in rope_scaling, and no more of rope_parameters."""
+    from transformers import LlamaConfig
+
+    from lora.config import LlamaConfig as OurConfig
+
+    given: dict[str, Any] = {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "rope_scaling": {"type": "linear", "factor": 8.0},
+    }  # fmt: skip
+    given |= {} if theta is None else {"rope_theta": theta}
+    ours, theirs = OurConfig.from_dict(given), LlamaConfig.from_dict(given).rope_parameters
+    found = {"rope_type": ours.rope_scaling.rope_type, "factor": ours.rope_scaling.factor}
+    assert {**found, "rope_theta": ours.rope_theta} == {name: theirs[name] for name in (*found, "rope_theta")}
 
 
 def test_frequencies_of_the_models_there_are() -> None:

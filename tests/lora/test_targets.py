@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -39,6 +40,10 @@ ATTENTION = ("self_attn.q_proj", "self_attn.v_proj")
         (
             {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [0, 5], "layers_pattern": ["h", "layers"]},
             names(*ATTENTION, layers=(0,)),
+        ),
+        (
+            {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": "(h|layers)"},
+            names(ATTENTION[0], layers=(0,)),
         ),
         ({"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": "blocks"}, []),
         ({"target_modules": ["lm_head", "q_proj"], "layers_to_transform": 0}, [names(*ATTENTION)[0], "lm_head"]),
@@ -82,3 +87,32 @@ def test_patterns_for_rank_and_alpha() -> None:
 def test_what_cannot_be_adapted_is_named() -> None:
     with pytest.raises(UserError, match=r"model.layers.0.input_layernorm is a RMSNorm: only linear layers"):
         find_targets(make(), LoraConfig(target_modules=["q_proj", "input_layernorm"]))
+
+
+ENDLESS = r"(?:.?){65000}(?:.?){65000}[Q!]"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ENDLESS},
+        {"exclude_modules": ENDLESS},
+        {"rank_pattern": {ENDLESS: 1}},
+        {"alpha_pattern": {ENDLESS: 1}},
+        {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": ENDLESS},
+    ],
+)
+def test_expressions_that_take_too_long(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All matches of a configuration together, so that a model of many layers takes no longer."""
+    monkeypatch.setattr("lora.patterns.SECONDS", 0.2)
+    start = time.process_time()
+    with pytest.raises(UserError, match=r"takes more than 0\.2 seconds to match: write it without repetitions"):
+        find_targets(make(), LoraConfig(**settings))
+    assert time.process_time() - start < 5
+
+
+def test_what_is_no_expression_beside_others() -> None:
+    """A comment swallows what PEFT puts behind the expression."""
+    config = LoraConfig(target_modules=["q_proj"], rank_pattern={"(?x) q_proj #": 2})
+    with pytest.raises(UserError, match=r"q_proj #.*' is no regular expression: missing \)"):
+        find_targets(make(), config)

@@ -69,9 +69,26 @@ def test_added_tokens_count(own: Path) -> None:
     path.write_text(json.dumps(content))
     tokenizer = Tokenizer.from_pretrained(own)
     assert tokenizer.encode("<turn>", add_special_tokens=False)[0] == tokenizer.vocab_size - 1 >= 400
-    check_fit(tokenizer, tokenizer.vocab_size, own)
-    with pytest.raises(UserError, match=f"tokens, the model's embedding only {tokenizer.vocab_size - 1}: bring"):
-        check_fit(tokenizer, tokenizer.vocab_size - 1, own)
+
+
+def test_tokens_that_the_model_never_learned(own: Path) -> None:
+    """Llama 2's [PAD]: a warning, and an error only for a text that has it."""
+    path = own / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["added_tokens"].append({**content["added_tokens"][0], "id": 400, "content": "[PAD]"})
+    path.write_text(json.dumps(content))
+    settings(own, pad_token="[PAD]")
+    (own / "generation_config.json").write_text('{"eos_token_id": [4, 400]}')
+    tokenizer = Tokenizer.from_pretrained(own)
+    check_fit(tokenizer, 401, own)
+    assert (tokenizer.pad_id, tokenizer.eos_ids) == (400, (1, 4, 400))
+    assert tokenizer.encode("[PAD]", add_special_tokens=False) == [400]
+    with pytest.warns(UserWarning, match="has 401 tokens, the model's embedding only 400 rows: texts with other"):
+        check_fit(tokenizer, 400, own)
+    assert (tokenizer.pad_id, tokenizer.eos_ids, tokenizer.bos_id) == (None, (1, 4), 0)
+    assert tokenizer.encode("The dict") == Tokenizer.from_pretrained(own).encode("The dict")
+    with pytest.raises(UserError, match=r"'\[PAD\]' has the id 400, but the model's embedding only 400 rows: leave it"):
+        tokenizer.encode("The dict[PAD]")
 
 
 def test_all_files_that_name_an_end_count(own: Path) -> None:
@@ -81,6 +98,94 @@ def test_all_files_that_name_an_end_count(own: Path) -> None:
     tokenizer = Tokenizer.from_pretrained(own)
     assert tokenizer.eos_ids == (1, 4, 7, 8)
     assert tokenizer.pad_id == 9
+
+
+def test_tokens_that_stand_in_special_tokens_map_json(own: Path) -> None:
+    """Older folders have them only there. Where both have them it counts, but beside added_tokens_decoder not."""
+    path = own / "tokenizer_config.json"
+    given = json.loads(path.read_text())
+    tokens = {name: given.pop(name) for name in list(given) if name.endswith("_token")}
+    path.write_text(json.dumps(given))
+    as_object = {"content": tokens["bos_token"], "lstrip": False, "normalized": False}
+    (own / "special_tokens_map.json").write_text(
+        json.dumps({**tokens, "bos_token": as_object, "additional_special_tokens": ["a"]})
+    )
+    tokenizer = Tokenizer.from_pretrained(own)
+    assert (tokenizer.bos_id, tokenizer.eos_ids, tokenizer.pad_id) == (0, (1, 4), 5)
+    assert tokenizer.tokens == tokens
+    assert tokenizer.render_chat(TALK).startswith("<|begin_of_text|>")
+    settings(own, eos_token="<|eot_id|>")
+    assert Tokenizer.from_pretrained(own).eos_ids == (1, 4)
+    settings(own, added_tokens_decoder={})
+    again = Tokenizer.from_pretrained(own)
+    assert (again.eos_ids[0], again.pad_id, again.tokens["bos_token"]) == (4, 5, "<|begin_of_text|>")
+
+
+@pytest.mark.parametrize("pad", [-1, None])
+def test_a_padding_that_is_none(pad: int | None, own: Path) -> None:
+    (own / "generation_config.json").write_text(json.dumps({"pad_token_id": pad}))
+    settings(own, pad_token=None)
+    assert Tokenizer.from_pretrained(own).pad_id is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b'{"eos_token_id": "x"}', 'eos_token_id is "x": expected a token'),
+        ("generation_config.json", b'{"eos_token_id": 1.5}', "generation_config.json: eos_token_id is 1.5: expected"),
+        ("generation_config.json", b'{"pad_token_id": [[]]}', "generation_config.json: pad_token_id is"),
+        ("generation_config.json", b"[" * 100_000, "generation_config.json cannot be read: .*recursion"),
+        ("special_tokens_map.json", b"3", "special_tokens_map.json holds no JSON object"),
+        ("special_tokens_map.json", b'{"eos_token": "\\udc00"}', "special_tokens_map.json cannot be read"),
+        ("chat_template.jinja", b"{{ \xff }}", "chat_template.jinja cannot be read: 'utf-8' codec"),
+        ("tokenizer_config.json", b'{"chat_template": [3]}', None),
+        ("tokenizer_config.json", b'{"chat_template": [{"name": [], "template": 3}]}', None),
+        ("tokenizer_config.json", b'{"eos_token": {"content": []}}', None),
+        ("tokenizer.json", b"[" * 100_000, "tokenizer.json is no tokenizer"),
+    ],
+)
+def test_files_that_say_nothing(name: str, content: bytes, message: str | None, own: Path) -> None:
+    (own / name).write_bytes(content)
+    if message is None:
+        Tokenizer.from_pretrained(own)
+        return
+    with pytest.raises(UserError, match=message) as raised:
+        Tokenizer.from_pretrained(own)
+    assert str(own / name) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_panic_of_the_package(own: Path) -> None:
+    """It is no Exception."""
+    model = {"type": "BPE", "continuing_subword_prefix": "####", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+    (own / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": []}))
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read: .*\(PanicException\); restore it"):
+        Tokenizer.from_pretrained(own)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "content", "times", "factor"),
+    [
+        ({"String": "a"}, "aa", 30, 2**30),
+        ({"String": "aa"}, "aaaaa", 10, 3**10),
+        ({"Regex": ""}, "x", 20, 2**20),
+        ({"String": " "}, "▁", 100, None),
+        ({"Regex": " {2,}"}, "▁", 3, None),
+    ],
+)
+def test_replacements_that_double_a_text(
+    pattern: dict[str, str], content: str, times: int, factor: int | None, own: Path
+) -> None:
+    """A text of 500 characters would take all memory."""
+    path = own / "tokenizer.json"
+    steps = [{"type": "Replace", "pattern": pattern, "content": content}] * times
+    for part in ("normalizer", "decoder"):
+        whole = {"type": "Sequence", f"{part}s": [{"type": "Sequence", f"{part}s": steps}]}
+        path.write_text(json.dumps({**json.loads((own / "tokenizer.json").read_text()), part: whole}))
+        if factor is None:
+            Tokenizer.from_pretrained(own)
+            continue
+        with pytest.raises(UserError, match=rf"tokenizer\.json makes texts {factor} times as long as they are"):
+            Tokenizer.from_pretrained(own)
 
 
 def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
@@ -196,7 +301,7 @@ def test_folders_without_a_tokenizer(tmp_path: Path, own: Path) -> None:
     with pytest.raises(UserError, match=r"neither tokenizer\.json nor tokenizer\.model"):
         Tokenizer.from_pretrained(tmp_path)
     (own / "tokenizer_config.json").write_text("{")
-    with pytest.raises(UserError, match=r"tokenizer_config\.json is no JSON"):
+    with pytest.raises(UserError, match=r"tokenizer_config\.json cannot be read"):
         Tokenizer.from_pretrained(own)
     (own / "tokenizer_config.json").write_text("[]")
     with pytest.raises(UserError, match=r"tokenizer_config\.json holds no JSON object"):
@@ -219,8 +324,8 @@ class Letters:
 
     pieces = ("<unk>", "<s>", "</s>", *"▁abc")
 
-    def __init__(self, model_file: str) -> None:
-        if not Path(model_file).read_bytes():
+    def __init__(self, model_proto: bytes) -> None:
+        if model_proto == b"?":
             raise RuntimeError("Internal: could not\nparse ModelProto")
 
     def encode(self, text: str) -> list[int]:
@@ -238,6 +343,9 @@ class Letters:
     def is_control(self, id: int) -> bool:
         return id in (1, 2)
 
+    def is_unknown(self, id: int) -> bool:
+        return id == 0
+
     def get_piece_size(self) -> int:
         return len(self.pieces)
 
@@ -253,6 +361,9 @@ def test_tokenizer_model_by_sentencepiece(tmp_path: Path, monkeypatch: pytest.Mo
     module.SentencePieceProcessor = Letters  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentencepiece", module)
     (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(UserError, match=r"tokenizer\.model is empty: restore it"):
+        Tokenizer.from_pretrained(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"?")
     with pytest.raises(UserError, match=r"tokenizer\.model is no tokenizer \(Internal: could not parse ModelProto\)"):
         Tokenizer.from_pretrained(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"x")
@@ -266,3 +377,27 @@ def test_tokenizer_model_by_sentencepiece(tmp_path: Path, monkeypatch: pytest.Mo
     assert tokenizer.decode(ids, skip_special_tokens=False) == "<s>ab<turn>c</s>"
     assert tokenizer.decode([1, 3, 4, 3, 5, 2]) == "a b"
     assert "".join(pieces(tokenizer, [1, 3, 4, 3, 5, 2])) == "a b"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"added_tokens_decoder": 3}, "added_tokens_decoder maps no ids to objects"),
+        ({"added_tokens_decoder": {"7": "<turn>"}}, "added_tokens_decoder maps no ids to objects"),
+        ({"added_tokens_decoder": {"x": {"content": "<turn>"}}}, "the added token '<turn>' has the id 'x'"),
+        ({"added_tokens_decoder": {"7": {"content": 7}}}, "the added token 7 has the id 7"),
+        ({"added_tokens_decoder": {"99999999999": {"content": "a"}}}, "the added token 'a' has the id 99999999999"),
+        ({"legacy": "no"}, "legacy is 'no': it must be true, false or null"),
+        ({"add_bos_token": 1}, "add_bos_token is 1: it must be true"),
+    ],
+)
+def test_settings_beside_tokenizer_model(
+    values: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("sentencepiece")
+    module.SentencePieceProcessor = Letters  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentencepiece", module)
+    (tmp_path / "tokenizer.model").write_bytes(b"x")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=rf"tokenizer_config\.json: {message}"):
+        Tokenizer.from_pretrained(tmp_path)

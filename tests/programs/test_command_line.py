@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from gpt.config import GPTConfig, TrainConfig
 from programs import checkpoint
 from programs.command_line import INTERRUPTED, exit_code, settings_to_change
 from programs.errors import UserError
+from programs.run import stored_config
 from tinytorch.safetensors import SafetensorError
 
 
@@ -33,6 +36,7 @@ def test_a_command_says_how_it_ended(code: int, capsys: pytest.CaptureFixture[st
         (SafetensorError("a.safetensors", "HeaderTooSmall", "3 bytes"), "a.safetensors: HeaderTooSmall: 3 bytes"),
         (OSError(28, "No space left on device", "a/b"), "a/b: No space left on device"),
         (OSError("it broke"), "a file: it broke"),
+        (UserError("a name\nof\x1b[2J a file"), r"a name of\x1b[2J a file"),
     ],
 )
 def test_mistakes_and_what_the_system_refuses_are_one_line(
@@ -40,6 +44,15 @@ def test_mistakes_and_what_the_system_refuses_are_one_line(
 ) -> None:
     assert failing(error) == 2
     assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+def test_warnings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        warnings.warn("look here", stacklevel=2)
+        return 0
+
+    assert exit_code(command) == 0
+    assert capsys.readouterr() == ("", "warning: look here\n")
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,3 +119,26 @@ def test_settings_of_another_version_are_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, "last", {}, {})
     with pytest.raises(UserError, match=r"cannot be read \('config'\)"):
         settings_to_change(["--resume", "--out", str(tmp_path)], TrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_iters": "x"}, "max_iters is 'x': it must be of the type int"),
+        ({"max_iters": 2.5}, "max_iters is 2.5: it must be of the type int"),
+        ({"max_iters": True}, "max_iters is True: it must be of the type int"),
+        ({"beta1": "x"}, "beta1 is 'x': it must be of the type float"),
+        ({"beta1": float("nan")}, "beta1 is nan: it must be of the type float"),
+        ({"resume": 1}, "resume is 1: it must be of the type bool"),
+        ({"data": None}, "data is None: it must be of the type str"),
+        ({"model": 3}, "cannot be read"),
+        ({"model": {"n_layer": "x"}}, "n_layer is 'x': it must be of the type int"),
+        ({"model": {"n_layer": 0}}, "n_layer is 0: it must be at least 1"),
+        ({"out": 3}, "cannot be read"),
+    ],
+)
+def test_settings_of_other_types_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    values = {"config": {**TrainConfig().to_json(), **changes}}
+    with pytest.raises(UserError, match=message) as raised:
+        stored_config(TrainConfig, tmp_path, values)
+    assert str(tmp_path) in str(raised.value) and "\n" not in str(raised.value)

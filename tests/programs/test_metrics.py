@@ -54,6 +54,18 @@ def test_a_line_in_the_middle_that_is_no_json(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"[1]\n", b"{}\n", b'{"iter": "1"}\n', b'{"iter": 1, "loss": "x"}\n', b'\xff{"iter": 1}\n', b"[" * 99999 + b"\n"],
+)
+def test_lines_that_hold_no_measurements(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged \(.*\): repair it or move it away"):
+        MetricsLog(path, 1)
+    assert path.read_bytes() == content
+
+
 def test_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "metrics.jsonl", RECORDS)
     drawn: list[Any] = []

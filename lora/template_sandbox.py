@@ -1,0 +1,285 @@
+"""Jinja's sandbox with limits: a template from the internet may neither leave it nor take all memory or time.
+
+Jinja's own keeps a template from calling anything but what it is given. What it may call is bounded here, before and
+after: every loop, call and filter counts the processor's time; no text or list may become longer than what a
+conversation could need, and all of them together neither. Lists can lie in one another in so few bytes that writing
+them out would take for ever, so what counts is how much they are when written out (`_weight`).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError, nodes, pass_context
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+from jinja2.visitor import NodeTransformer
+
+SECONDS = 5.0  # of the processor's time, for a conversation
+SOURCE = 1 << 17  # characters of a template; the longest known have a sixth of that
+LENGTH = 1 << 20  # of a text or list that a template makes
+TOTAL = 1 << 25  # of all of them together
+NUMBER = 100_000  # the largest argument of a method or a filter, as of range
+_DIGITS = 4000  # of a whole number: 2**_DIGITS
+
+# They are not needed for conversations, and take a time that the length of what they are given does not bound.
+_LEFT_OUT_FILTERS = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
+_LEFT_OUT_METHODS = ("decode", "encode", "expandtabs", "from_bytes", "striptags", "translate")
+_SIZED_FILTERS = ("batch", "center", "indent", "round", "slice", "truncate")
+_LISTING_FILTERS = ("batch", "groupby", "list", "map", "reverse", "select", "slice", "sort", "unique")
+
+
+class LimitedEnvironment(ImmutableSandboxedEnvironment):
+    """What a template is compiled for; `begin` comes before each rendering."""
+
+    intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
+
+    def __init__(self, filters: Mapping[str, Callable[..., Any]], **settings: Any) -> None:
+        # Without the optimizer nothing is computed while a template is compiled.
+        super().__init__(finalize=_written, optimized=False, **settings)
+        del self.globals["lipsum"]
+        self.filters.update(filters)
+        for name in _LEFT_OUT_FILTERS:
+            del self.filters[name]
+        for name, function in self.filters.items():
+            self.filters[name] = self._limited(name, function)
+        self.begin({})
+
+    def begin(self, variables: Mapping[str, Any]) -> None:
+        """Start to count; what the template is given, it may write out several times."""
+        self._given: dict[int, int] = {}
+        size = _register(variables, self._given)
+        self.longest = LENGTH + 16 * size
+        self._left = TOTAL + 64 * size
+        self._ticks = 0
+        self._end = time.thread_time() + SECONDS
+
+    # Time -------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """At each turn of a loop, each call and each filter."""
+        self._ticks += 1
+        if self._ticks % 64 == 0 and time.thread_time() > self._end:
+            _refuse(f"it takes more than {SECONDS:g} seconds")
+
+    def _generate(self, source: nodes.Template, *rest: Any, **settings: Any) -> str:
+        return super()._generate(_Counting().visit(source), *rest, **settings)
+
+    # Memory -----------------------------------------------------------------------------------------
+
+    def made(self, value: Any) -> Any:
+        """A value that a template has made, if it is not too large."""
+        if isinstance(value, (str, bytes, list, tuple, dict, set, frozenset)):
+            self.weight(value)
+            # What lies in a list has been counted when it was made.
+            self._left -= sys.getsizeof(value)
+            if self._left < 0:
+                _refuse("it makes too many texts and lists")
+        elif _bits(value) > _DIGITS:
+            _refuse("it makes too large a number")
+        return value
+
+    def weight(self, value: Any) -> int:
+        """How much a value is when written out; TemplateError where that is too much."""
+        return self.bounded(_weight(value, self._given, self.longest))
+
+    def bounded(self, size: int) -> int:
+        if size > self.longest:
+            _refuse("it makes too long a text or list")
+        return size
+
+    def concat(self, parts: Iterable[str]) -> str:
+        """What is written by a template, a macro or a block."""
+        texts, size = [], 0
+        for text in parts:
+            self.tick()
+            size = self.bounded(size + len(text))
+            texts.append(text)
+        return str(self.made("".join(texts)))
+
+    def concatenate(self, *values: Any) -> str:
+        """`a ~ b`"""
+        return self.concat([str(_written(None, value)) for value in values])
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        self.tick()
+        if operator == "%" and isinstance(left, (str, bytes)):
+            self._check_format(left, right)
+        elif operator == "*":
+            for sequence, times in ((left, right), (right, left)):
+                if isinstance(sequence, (str, bytes, list, tuple)) and isinstance(times, int):
+                    self.bounded(self.weight(sequence) * max(times, 0))
+        elif operator == "+" and isinstance(left, (str, bytes, list, tuple)):
+            self.bounded(self.weight(left) + self.weight(right))
+        elif operator == "**" and _bits(left) * (right if isinstance(right, int) else 0) > _DIGITS:
+            _refuse("it makes too large a number")
+        return self.made(super().call_binop(context, operator, left, right))
+
+    def _check_format(self, text: str | bytes, values: Any) -> None:
+        """Of `%` and `format`, which may fill up to any width, or put a value in any number of times."""
+        pattern = text.decode("latin-1") if isinstance(text, bytes) else text
+        if re.search(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}]+\{", pattern):
+            _refuse("it fills a text up to some width")
+        self.bounded(len(text) + (pattern.count("%") + pattern.count("{")) * self.weight(_written(None, values)))
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+
+        def checked(*args: Any, **kwargs: Any) -> str:
+            self._check_format(value.__self__, [*args, *kwargs.values()])
+            return wrapped(*args, **kwargs)
+
+        return checked
+
+    # Calls ------------------------------------------------------------------------------------------
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        __self.tick()
+        owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        if isinstance(owner, (str, bytes, int, float)):
+            if name in _LEFT_OUT_METHODS:
+                _refuse(f"it calls {name}, which is not there")
+            __self._check_numbers(name, (*args, *kwargs.values()))
+            args, kwargs = __self._check_arguments(name, owner, args, kwargs)
+        return __self.made(super().call(__context, __obj, *args, **kwargs))
+
+    def _limited(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        # Jinja gives some of them the context, the environment or the like first.
+        begin = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+        @functools.wraps(function)
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            self.tick()
+            before, value, rest = args[:begin], args[begin], args[begin + 1 :]
+            value = _written(None, value) if name in ("string", "tojson") else value
+            if name in _LISTING_FILTERS and isinstance(value, str) and len(value) > NUMBER:
+                _refuse(f"it takes a text apart by the filter {name}")
+            if name in ("int", "float") and isinstance(value, str) and len(value) > _DIGITS:
+                _refuse("it makes too large a number")
+            if name == "join":
+                value = list(value)
+                self.bounded(self.weight(value) + len(value) * sum(map(self.weight, (*rest, *kwargs.values()))))
+            if name in _SIZED_FILTERS:
+                self._check_numbers(name, (*rest, *kwargs.values()))
+            rest, kwargs = self._check_arguments(name, value, rest, kwargs)
+            result = function(*before, value, *rest, **kwargs)
+            return self._ticked(result) if isinstance(result, Iterator) else self.made(result)
+
+        return limited
+
+    def _ticked(self, items: Iterator[Any]) -> Iterator[Any]:
+        for item in items:
+            self.tick()
+            yield item
+
+    @staticmethod
+    def _check_numbers(name: str, given: Iterable[Any]) -> None:
+        if any(isinstance(each, int) and abs(each) > NUMBER for each in given):
+            _refuse(f"it gives {name} too large a number")
+
+    def _check_arguments(self, name: str, value: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Those of a method or filter, before it makes something too large of them."""
+        given = [*args, *kwargs.values()]
+        texts: list[Any] = [each for each in given if isinstance(each, (str, bytes))]
+        if name == "replace" and len(texts) > 1 and isinstance(value, (str, bytes)):
+            self.bounded(len(value) + (len(value) if not texts[0] else value.count(texts[0])) * len(texts[1]))
+        elif name == "join" and isinstance(value, (str, bytes)) and args:
+            parts = list(args[0])
+            self.bounded(self.weight(parts) + len(parts) * len(value))
+            args = (parts, *args[1:])
+        elif name in ("strip", "lstrip", "rstrip", "trim") and texts and isinstance(value, (str, bytes)):
+            self.bounded(len(value) * len(texts[0]) >> 10)  # which is how many are compared, not how long it becomes
+        elif name == "indent" and isinstance(value, str) and given:
+            width = max(each if isinstance(each, int) else len(each) for each in [4, *given] if not _is_flag(each))
+            self.bounded(len(value) + (value.count("\n") + 1) * width)
+        elif name == "tojson" and any((each if isinstance(each, int) else self.weight(each)) > 64 for each in given):
+            _refuse("it fills a text up to some width")
+        elif name == "format":
+            self._check_format(str(value), given)
+        return args, kwargs
+
+
+def _bits(value: Any) -> int:
+    return value.bit_length() if isinstance(value, int) else 0
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool) or not isinstance(value, (int, str))
+
+
+def _refuse(why: str) -> NoReturn:
+    raise TemplateError(f"{why}, more than a conversation needs")
+
+
+@pass_context
+def _written(context: Context | None, value: Any) -> Any:
+    """What is put into a text. Namespaces may hold one another, and are none."""
+    if isinstance(value, Namespace):
+        _refuse("it writes a namespace out")
+    return value
+
+
+class _Counting(NodeTransformer):
+    """Let loops count their turns, and check what is made without a call."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        self.generic_visit(node)
+        node.body.insert(0, nodes.ExprStmt(_call("tick", [], node.lineno), lineno=node.lineno))
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return _call("concatenate", node.nodes, node.lineno)
+
+    def visit_List(self, node: Any) -> nodes.Node:
+        self.generic_visit(node)
+        if getattr(node, "ctx", "load") != "load":  # names that a loop assigns
+            return node
+        return _call("made", [node], node.lineno)
+
+    visit_Tuple = visit_Dict = visit_List
+
+
+def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
+    function = nodes.EnvironmentAttribute(name, lineno=line)
+    return nodes.Call(function, arguments, [], None, None, lineno=line)
+
+
+def _register(value: Any, sizes: dict[int, int]) -> int:
+    """The size of something that a template is given; those of the lists and objects in it are noted by identity."""
+    if isinstance(value, str):
+        return 16 + len(value)
+    if not isinstance(value, (list, tuple, Mapping)):
+        return 16
+    parts = [*value, *value.values()] if isinstance(value, Mapping) else value
+    sizes[id(value)] = size = 16 + sum(_register(part, sizes) for part in parts)
+    return size
+
+
+def _weight(value: Any, sizes: Mapping[int, int], most: int) -> int:
+    """How much a value is when written out, or something above `most`."""
+    size, stack = 0, [value]
+    while stack and size <= most:
+        value = stack.pop()
+        if id(value) in sizes:
+            size += sizes[id(value)]
+        elif isinstance(value, (str, bytes)):
+            size += 16 + len(value)
+        elif isinstance(value, Mapping):
+            size += 16
+            stack += [*value, *value.values()]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            size += 16
+            stack += value
+        else:
+            size += 16
+            _written(None, value)
+    return size
