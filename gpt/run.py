@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Run(TextRun[TrainConfig]):
         )
 
     def next_command(self) -> str:
-        return f"let it write: python -m gpt sample --out {self.config.out}"
+        return f"let it write: {shlex.join(['python', '-m', 'gpt', 'sample', '--out', str(self.config.out)])}"
 
     @staticmethod
     def fixed(config: TrainConfig) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-from rich.console import Console
 
 from lora.bpe import BEGIN_ID, END_ID, EOS_IDS, SPECIAL, save_bpe, train_bpe
 from lora.checkpoint import HEAD
@@ -19,6 +19,8 @@ from lora.llama import Llama
 from programs import checkpoint
 from programs.command_line import INTERRUPTED
 from programs.corpora import load_documents
+from programs.folders import locked
+from programs.output import run_console
 from programs.run import model_state
 from programs.settings import TrainSettings, check
 from programs.text_run import TextRun
@@ -37,7 +39,8 @@ class PretrainConfig(TrainSettings):
     metrics.jsonl, loss.png (nats a token). At the end, OUT/model holds the model of the lowest validation loss,
     in bfloat16, as a checkpoint for every other command and for transformers.
 
-    Ctrl-C saves and stops (exit code 130). With --resume, the run goes on as if it had never stopped, to the bit.
+    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, the run goes on as if
+    it had never stopped, to the bit.
     """
 
     out: Path = Path("runs/tiny-llama")
@@ -102,10 +105,11 @@ SHAPE = tuple(f.name for f in fields(PretrainConfig) if f.name not in {g.name fo
 
 def pretrain(config: PretrainConfig) -> int:
     """Run the command; its exit code."""
-    run = PretrainRun.open(config)
-    if train(run, Console()).interrupted:
-        return INTERRUPTED
-    run.export()
+    with locked(config.out):
+        run = PretrainRun.open(config)
+        if train(run, run_console()).interrupted:
+            return INTERRUPTED
+        run.export()
     return 0
 
 
@@ -159,7 +163,8 @@ class PretrainRun(TextRun[PretrainConfig]):
         )
 
     def next_command(self) -> str:
-        return f"let it write: python -m lora generate --model {self.config.out / 'model'} --prompt The"
+        command = ["python", "-m", "lora", "generate", "--model", str(self.config.out / "model"), "--prompt", "The"]
+        return f"let it write: {shlex.join(command)}"
 
     @staticmethod
     def fixed(config: PretrainConfig) -> dict[str, Any]:

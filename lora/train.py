@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 
 from lora.adapter_config import LoraConfig
 from lora.adapter_files import load_adapter, save_adapter
@@ -25,6 +25,8 @@ from lora.packing import packed_hidden_states
 from lora.rule import data_path, show_samples
 from lora.tokenizer import Tokenizer
 from programs.command_line import INTERRUPTED
+from programs.folders import locked
+from programs.output import run_console
 from programs.run import Batch, Run
 from programs.settings import TrainSettings, check
 from programs.trainer import IGNORED, train
@@ -41,7 +43,8 @@ class TuneConfig(TrainSettings):
     - metrics.jsonl: a line for each step and each evaluation
     - loss.png: the loss curves, in nats a token that is learned
 
-    Ctrl-C saves and stops (exit code 130). With --resume, last.json goes on as if it had never stopped, to the bit.
+    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, last.json goes on as if
+    it had never stopped, to the bit.
 
     A model that `python -m lora quantize` wrote is trained in the same way: QLoRA.
     """
@@ -145,15 +148,17 @@ FIXED = (
 
 def tune(config: TuneConfig) -> int:
     """Run the command; its exit code."""
-    run, console = TuneRun.open(config), Console()
-    for warning in run.data.warnings:
-        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
-    if run.iteration == 0:
+    console = run_console()
+    with locked(config.out):
+        run = TuneRun.open(config)
+        for warning in run.data.warnings:
+            console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+        if run.iteration == 0:
+            show_samples(run.model, run.tokenizer, config.data, run.held_out, console)
+        if train(run, console).interrupted:
+            return INTERRUPTED
+        load_adapter(run.model, config.out / "best", "best")
         show_samples(run.model, run.tokenizer, config.data, run.held_out, console)
-    if train(run, console).interrupted:
-        return INTERRUPTED
-    load_adapter(run.model, config.out / "best", "best")
-    show_samples(run.model, run.tokenizer, config.data, run.held_out, console)
     return 0
 
 
@@ -232,8 +237,9 @@ class TuneRun(Run[TuneConfig]):
         )
 
     def next_command(self) -> str:
-        options = "" if self.config.model == default_model() else f"--model {self.config.model} "
-        return f"let it write: python -m lora generate {options}--adapter {self.config.out / 'best'} --prompt ..."
+        options = [] if self.config.model == default_model() else ["--model", str(self.config.model)]
+        adapter = ["--adapter", str(self.config.out / "best")]
+        return f"let it write: {shlex.join(['python', '-m', 'lora', 'generate', *options, *adapter])} --prompt ..."
 
     @staticmethod
     def fixed(config: TuneConfig) -> dict[str, Any]:

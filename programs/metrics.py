@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,21 @@ class MetricsLog:
         kept = [record for record in read(path) if record["iter"] < start]
         with atomic_write(path) as file:
             file.writelines(f"{json.dumps(record)}\n".encode() for record in kept)
+        self._path = path
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed by __exit__)
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        try:
+            self._file.write(json.dumps(record) + "\n")
+        except OSError as error:  # which names no file
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a line that could not be written: `write` has said so
+            self._file.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -105,6 +105,33 @@ def test_resuming_from_before_the_last_metrics_forgets_them(
     assert tensors_of(killed) == tensors_of(whole)
 
 
+def test_what_a_crash_costs_is_what_save_every_says(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, killed = tiny_config("whole"), tiny_config("killed", save_every=2, eval_interval=7)
+    train(dataclasses.replace(whole, eval_interval=7))
+    saved: list[tuple[str, int]] = []
+    whole_step, save = trainer.step, Run.save
+
+    def step(run: Run) -> tuple[float, float, float, int]:
+        if run.iteration == 5:
+            raise MemoryError
+        return whole_step(run)
+
+    def counted(run: Run, name: str) -> None:
+        saved.append((name, run.iteration))
+        save(run, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "step", step)
+        patch.setattr(Run, "save", counted)
+        with pytest.raises(MemoryError):
+            train(killed)
+    assert saved == [("best", 0), ("last", 0), ("last", 2), ("last", 4)]
+    assert checkpoint.load(killed.out, "last")[1]["iteration"] == 4
+    train(dataclasses.replace(killed, resume=True))
+    assert tensors_of(killed) == tensors_of(whole)
+    assert losses_of(killed) == losses_of(whole)
+
+
 def test_resuming_a_finished_run_repeats_its_result(tiny_config: MakeConfig) -> None:
     config = tiny_config()
     first = train(config)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lora.__main__ import COMMANDS, main
+from lora.__main__ import main
+from lora.commands import COMMANDS
 from lora.speed import Speed, read_bandwidth
 
 ROOT = Path(__file__).parents[2]

@@ -32,7 +32,8 @@ DEFAULTS: dict[type[Any], dict[str, Any]] = {
     TuneConfig: {
         **MODEL, **PARROT, "out": Path("runs/lora"), "resume": False, "seed": 1337, "batch_size": 16, "grad_accum": 1,
         "max_iters": 300, "learning_rate": 5e-3, "min_lr": 5e-4, "warmup_iters": 20, "beta1": 0.9, "beta2": 0.999,
-        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "eval_iters": 40, "rank": 8, "alpha": 16.0,
+        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "save_every": 0, "eval_iters": 40,
+        "rank": 8, "alpha": 16.0,
         "dropout": 0.0, "targets": ("all-linear",), "dora": False, "rslora": False, "max_tokens": 512,
         "packing": False, "checkpointing": False, "precision": "highest",
     },

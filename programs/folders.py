@@ -1,0 +1,90 @@
+"""Folders that one process at a time writes to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+from programs.errors import UserError
+from tinytorch.files import flush_folder, remove_unfinished, unfinished
+
+_LOCK = ".run.lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A run's folder, made where it is missing, which no other process can lock until the block ends.
+
+    UserError names the process that holds it. What writes that were killed have left there is removed first. A folder
+    that was made and got no file is removed again.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _lock(folder / _LOCK, folder):
+            remove_unfinished(folder)
+            for sub in folder.iterdir():  # adapters and models; other runs have locks of their own
+                if sub.is_dir() and not (sub / _LOCK).exists():
+                    remove_unfinished(sub)
+            yield
+    finally:
+        with suppress(OSError):  # not empty
+            for place in missing:
+                place.rmdir()
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes `path` when the block ends without an exception: all of it, or nothing.
+
+    UserError where `path` holds something, or another process is writing it. What such a process that was killed has
+    left is removed.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists: give a new or an empty folder")
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path.with_name(f".{path.name}.lock"), path):
+        for leftover in path.parent.iterdir():
+            if leftover.name.startswith(f".{path.name}.") and leftover.name.endswith(".tmp"):
+                shutil.rmtree(leftover)
+        temporary = unfinished(path)
+        temporary.mkdir()
+        try:
+            yield temporary
+            flush_folder(temporary)
+            if path.exists():
+                path.rmdir()  # empty; not everywhere may a folder take the place of another
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        flush_folder(path.parent)
+
+
+@contextmanager
+def _lock(path: Path, what: Path) -> Iterator[None]:
+    """Hold the lock that is a file at `path`; UserError says which process works in `what` otherwise."""
+    holder = path.with_suffix(".holder")  # a file of its own: Windows lets nobody read one that is locked
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        try:
+            who = holder.read_text(encoding="utf-8").strip()
+        except OSError:
+            who = "another process"
+        raise UserError(f"{who} is writing to {what}: wait for it, or give another --out") from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes no file that is open: there it stays
+            path.unlink()
+        lock.release()
