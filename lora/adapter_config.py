@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from programs.errors import UserError
-from tinytorch.files import atomic_write
 
 CONFIG_NAME = "adapter_config.json"
 DEFAULT_TARGETS = ("q_proj", "v_proj")  # PEFT's for Llama
@@ -123,11 +122,9 @@ class LoraConfig:
         fixed = {"peft_type": "LORA", "auto_mapping": None, "fan_in_fan_out": False, "modules_to_save": None}
         return fixed | asdict(self)
 
-    def save(self, folder: Path) -> None:
-        """To folder/adapter_config.json, for inference, as PEFT does."""
-        text = json.dumps({**self.to_dict(), "inference_mode": True}, indent=2, sort_keys=True)
-        with atomic_write(folder / CONFIG_NAME) as file:
-            file.write(text.encode())
+    def to_json(self) -> bytes:
+        """The file, for inference, as PEFT writes it."""
+        return json.dumps({**self.to_dict(), "inference_mode": True}, indent=2, sort_keys=True).encode()
 
 
 # PEFT's fields for what there is not here; they may be there if they are null, false or empty.
@@ -148,7 +145,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent} has no {path.name}: give the folder of an adapter") from None
+        raise UserError(
+            f"{path.parent} has no {path.name}: give the folder of an adapter, one whose saving was not interrupted"
+        ) from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}; get it anew") from None
     if not isinstance(content, dict):

@@ -9,6 +9,7 @@ Of a layer `model.layers.0.self_attn.q_proj`, after the prefix "base_model.model
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lora import mlx_adapter
-from lora.adapter_config import LoraConfig
+from lora.adapter_config import CONFIG_NAME, LoraConfig
 from lora.adapters import check_known, lora_layers, place_adapter, trained_biases
 from lora.layers import LoraLayer, kind
 from lora.llama import Llama
@@ -25,7 +26,8 @@ from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
 from programs.errors import UserError
 from tinytorch import Tensor
-from tinytorch.safetensors import SafetensorError, load_file, save_file
+from tinytorch.files import atomic_write, flush_folder, unfinished
+from tinytorch.safetensors import SafetensorError, load_file, refuse_mapped, save_file
 
 Array = np.ndarray[Any, Any]
 
@@ -36,18 +38,38 @@ FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
 def save_adapter(model: Llama, folder: str | Path, name: str = "default") -> None:
-    """Write an adapter to a folder that PEFT reads too. UserError where it cannot be written."""
+    """Write an adapter to a folder that PEFT reads too. UserError where it cannot be written.
+
+    An adapter that the folder holds stays as it is until the new one is written in full, beside it. Killed while the
+    files are exchanged, the folder has no configuration, and `load_adapter` says so.
+    """
     check_known(model, name)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: choose another path to save to")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # The weights come first: a folder without a configuration is not an adapter.
-        save_file(adapter_state(model, name), folder / WEIGHTS_NAME, {"format": "pt"})
-        model.peft_config[name].save(folder)
+        _replace(folder, adapter_state(model, name), model.peft_config[name].to_json())
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
+
+
+def _replace(folder: Path, state: dict[str, Tensor], config: bytes) -> None:
+    weights, settings = folder / WEIGHTS_NAME, folder / CONFIG_NAME
+    refuse_mapped(weights)
+    new = unfinished(weights)
+    try:
+        save_file(state, new, {"format": "pt"})
+        with atomic_write(settings) as file:
+            file.write(config)
+            file.flush()
+            if settings.exists() and settings.read_bytes() != config:  # not new weights under an old scaling
+                settings.unlink()
+                flush_folder(folder)
+            os.replace(new, weights)
+            flush_folder(folder)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def adapter_state(model: Llama, name: str) -> dict[str, Tensor]:

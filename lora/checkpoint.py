@@ -48,7 +48,7 @@ def load(folder: str | Path, dtype: str = "float32") -> Llama:
 
 
 def save(model: Llama, folder: str | Path) -> None:
-    """See `Llama.save_pretrained`. The weights come first: a folder without config.json is not a model."""
+    """See `Llama.save_pretrained`."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: choose another path to save to")
@@ -63,8 +63,8 @@ def save(model: Llama, folder: str | Path) -> None:
     if tied:
         del state[HEAD]
     try:
-        save_shards(state, folder)
-        replace(config, tie_word_embeddings=tied).save(folder, str(state[EMBEDDING].dtype))
+        config = replace(config, tie_word_embeddings=tied)
+        save_shards(state, folder, companions={"config.json": config.to_json(str(state[EMBEDDING].dtype))})
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
 

@@ -19,7 +19,7 @@ from lora.llama import Llama
 from programs import checkpoint
 from programs.command_line import INTERRUPTED
 from programs.corpora import load_documents
-from programs.folders import locked
+from programs.folders import locked, new_folder
 from programs.output import run_console
 from programs.run import model_state
 from programs.settings import TrainSettings, check
@@ -178,9 +178,6 @@ class PretrainRun(TextRun[PretrainConfig]):
             for name, tensor in model_state(tensors).items()
             if name != HEAD  # the embedding
         }
-        folder = self.config.out / "model"
-        save_shards(weights, folder)
-        save_bpe(self.tokenizer, folder, self.config.context)
         settings = {key: value for key, value in values["config"].items() if key not in ("out", "resume")}
         how = {
             "program": "python -m lora pretrain",
@@ -190,6 +187,9 @@ class PretrainRun(TextRun[PretrainConfig]):
             "iteration": values["iteration"],
             "validation_loss": values["best_val_loss"],
         }
-        with atomic_write(folder / "training.json") as file:
-            file.write(f"{json.dumps(how, indent=2)}\n".encode())
-        self.model.config.save(folder, "bfloat16")  # the last: a folder without it is no model
+        with new_folder(self.config.out / "model", replace=True) as folder:
+            save_shards(weights, folder)
+            save_bpe(self.tokenizer, folder, self.config.context)
+            with atomic_write(folder / "training.json") as file:
+                file.write(f"{json.dumps(how, indent=2)}\n".encode())
+            self.model.config.save(folder, "bfloat16")

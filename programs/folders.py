@@ -40,30 +40,31 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     """A folder to write to, which becomes `path` when the block ends without an exception: all of it, or nothing.
 
-    UserError where `path` holds something, or another process is writing it. What such a process that was killed has
-    left is removed.
+    UserError where `path` holds something, unless that is to be replaced, or another process is writing it. What such
+    a process that was killed has left is removed.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists: give a new or an empty folder")
     path = path.resolve()
+    if path.exists() and not replace and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists: give a new or an empty folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path.with_name(f".{path.name}.lock"), path):
         for leftover in path.parent.iterdir():
             if leftover.name.startswith(f".{path.name}.") and leftover.name.endswith(".tmp"):
                 shutil.rmtree(leftover)
-        temporary = unfinished(path)
+        temporary, old = unfinished(path), unfinished(path)
         temporary.mkdir()
         try:
             yield temporary
             flush_folder(temporary)
-            if path.exists():
-                path.rmdir()  # empty; not everywhere may a folder take the place of another
+            if path.exists():  # not everywhere may a folder take the place of another
+                path.rename(old) if replace else path.rmdir()
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
         flush_folder(path.parent)
 
 
