@@ -74,6 +74,10 @@ def exit_code(command: Callable[[], int], extra: str) -> int:
         checkout = Path(__file__).parents[1]
         what = ["-e", f"{checkout}[{extra}]"] if (checkout / "setup.cfg").exists() else [f"tinytorch[{extra}]"]
         return _fail(f"{error.name} is not installed: {shlex.join(['pip', 'install', *what])}")
+    except ImportError as error:
+        if error.name != "tinytorch":  # which says why it cannot be used
+            raise
+        return _fail(str(error))
     except Exception as error:
         files = sys.modules.get("tinytorch.safetensors")
         if files is None or not isinstance(error, files.SafetensorError):
