@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def killed_at(number: int) -> Iterator[None]:
     """The process dies at that call: it and all after it raise Killed."""
     calls = 0
 
-    def before(name: str) -> None:
+    def before(name: str, path: Any) -> None:
         nonlocal calls
         calls += 1
         if calls > number:
@@ -40,25 +41,26 @@ def full_from(number: int) -> Iterator[None]:
     """From that call on the disk is full: files can be removed but not written."""
     calls = 0
 
-    def before(name: str) -> None:
+    def before(name: str, path: Any) -> None:
         nonlocal calls
         calls += 1
-        if calls > number:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if calls > number:  # as the system does, with the name where the call was given one
+            named = isinstance(path, (str, Path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([str(path)] if named else []))
 
     with _each_call(before, WRITING):
         yield
 
 
 @contextmanager
-def _each_call(before: Callable[[str], None], names: tuple[str, ...]) -> Iterator[None]:
+def _each_call(before: Callable[[str, Any], None], names: tuple[str, ...]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
 
         def watch(module: Any, name: str) -> None:
             function = getattr(module, name)
 
             def call(*arguments: Any, **options: Any) -> Any:
-                before(name)
+                before(name, arguments[0])
                 return function(*arguments, **options)
 
             patch.setattr(module, name, call)
@@ -71,7 +73,7 @@ def _each_call(before: Callable[[str], None], names: tuple[str, ...]) -> Iterato
         def watched_open(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
             if not set(mode) & set("wxa+"):
                 return whole_open(file, mode, *arguments, **options)
-            before("open")
+            before("open", file)
             return _Watched(whole_open(file, mode, *arguments, **options), before)
 
         patch.setattr(builtins, "open", watched_open)
@@ -81,18 +83,18 @@ def _each_call(before: Callable[[str], None], names: tuple[str, ...]) -> Iterato
 class _Watched:
     """A file whose writes are watched."""
 
-    def __init__(self, file: Any, before: Callable[[str], None]) -> None:
+    def __init__(self, file: Any, before: Callable[[str, Any], None]) -> None:
         self._file, self._before = file, before
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
     def write(self, content: Any) -> Any:
-        self._before("write")
+        self._before("write", None)
         return self._file.write(content)
 
     def flush(self) -> None:
-        self._before("flush")
+        self._before("flush", None)
         self._file.flush()
 
     def __enter__(self) -> _Watched:

@@ -67,5 +67,7 @@ def flush_folder(folder: str | os.PathLike[str]) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:  # which names nothing
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         finally:
             os.close(descriptor)
