@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -183,7 +182,7 @@ class PretrainRun(TextRun[PretrainConfig]):
             "program": "python -m lora pretrain",
             "settings": settings,
             "text_sha256": self.text_sha256,
-            "python": ".".join(platform.python_version_tuple()[:2]),
+            "python": values["python"],
             "iteration": values["iteration"],
             "validation_loss": values["best_val_loss"],
         }

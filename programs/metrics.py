@@ -43,11 +43,16 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics file; none where it does not exist. A last line without its end is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): repair it or move it away") from None
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record["iter"], int):
+                raise ValueError("no object with a number 'iter'")
+        except (ValueError, KeyError, RecursionError) as error:
+            raise UserError(f"{path} is damaged (line {number}: {error}): repair it or move it away") from None
+        records.append(record)
+    return records
 
 
 def plot(metrics: Path, png: Path, title: str, unit: str) -> None:

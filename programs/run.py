@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,16 @@ import numpy as np
 
 import tinytorch
 from programs import checkpoint
+from programs.corpora import PYDOC
 from programs.errors import UserError
 from programs.settings import Settings, TrainSettings
 from tinytorch import Tensor, nn, optim
 
+# What going on needs among the values of a checkpoint.
+_STORED: dict[str, Any] = {
+    "iteration": int, "seconds": (int, float), "best_val_loss": (int, float, type(None)), "text_sha256": str,
+    "param_groups": list,
+}  # fmt: skip
 Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and what else a run's loss takes
 AnyRun = TypeVar("AnyRun", bound="Run[Any]")
 
@@ -127,6 +134,9 @@ class Run(ABC, Generic[Settings]):
     def _resume(cls: type[AnyRun], config: Any) -> AnyRun:
         tensors, values = checkpoint.load(config.out, "last")
         saved = stored_config(cls.config_class, config.out, values)
+        for name, kinds in _STORED.items():
+            if not isinstance(values.get(name), kinds):
+                raise UserError(f"{name} in {config.out / 'last.json'} is {values.get(name)!r}: restore the file")
         run = cls.new(config)
         for name, then in cls.fixed(saved).items():
             now = cls.fixed(config)[name]
@@ -134,10 +144,13 @@ class Run(ABC, Generic[Settings]):
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{config.out} was trained with {option} {then}, not {now}: give --out for a new run")
         if run.text_sha256 != values["text_sha256"]:
-            raise UserError(f"{config.out} was trained on another text than {config.data}: give that text with --data")
+            raise UserError(_other_text(config, values))
         if config.max_iters < values["iteration"]:
             raise UserError(f"{config.out} is at iteration {values['iteration']}: give a --max-iters of at least that")
-        run._restore(tensors, values)
+        try:
+            run._restore(tensors, values)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:  # what an edited file leads to
+            raise UserError(f"{config.out / 'last.json'} does not fit its run ({error!r}): restore the file") from None
         return run
 
     def save(self, name: str) -> None:
@@ -148,6 +161,7 @@ class Run(ABC, Generic[Settings]):
             "seconds": self.seconds,
             "config": self.config.to_json(),
             "text_sha256": self.text_sha256,
+            "python": _python_version(),
             **self.more_values(),
         }
         tensors = {f"model.{key}": value.numpy() for key, value in self.weights().items()}
@@ -175,6 +189,20 @@ class Run(ABC, Generic[Settings]):
         self.best_val_loss = math.inf if values["best_val_loss"] is None else values["best_val_loss"]
 
 
+def _other_text(config: TrainSettings, values: dict[str, Any]) -> str:
+    then, now = values.get("python", "another one"), _python_version()
+    if config.data == PYDOC.name and then != now:
+        return (
+            f"{config.out} was trained on the {config.data} of Python {then}, which differs from that of Python {now}: "
+            "go on with that Python"
+        )
+    return f"{config.out} was trained on another text than {config.data}: give that text with --data"
+
+
+def _python_version() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
 def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
     """AdamW on what is trained; it decays matrices and embeddings, not biases and gains."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -190,9 +218,21 @@ def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
 def stored_config(config_class: type[Settings], folder: Path, values: dict[str, Any]) -> Settings:
     """The settings in a checkpoint's JSON, its folder being where it was found."""
     try:
-        return dataclasses.replace(config_class.from_json(values["config"]), out=folder)
+        config = dataclasses.replace(config_class.from_json(values["config"]), out=folder)
+        _check_types(config, config_class())
+        return config
     except (KeyError, TypeError) as error:
         raise UserError(f"the settings in {folder} cannot be read ({error}): use the version that wrote them") from None
+
+
+def _check_types(settings: Any, defaults: Any) -> None:
+    """TypeError names a setting that is of another type than its default."""
+    for field in dataclasses.fields(defaults):
+        value, default = getattr(settings, field.name), getattr(defaults, field.name)
+        if dataclasses.is_dataclass(default):
+            _check_types(value, default)
+        elif type(value) is not type(default) and not (type(default) is float and type(value) is int):
+            raise TypeError(f"{field.name} is {value!r}")
 
 
 def model_state(tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:
