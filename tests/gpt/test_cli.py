@@ -211,6 +211,7 @@ def test_ctrl_c_and_its_like_save_and_exit(
         text=True,
         cwd=Path(__file__).parents[2],
         env={**os.environ, "COLUMNS": "120"},
+        preexec_fn=lambda: signal.signal(getattr(signal, sent), signal.SIG_DFL),  # nohup has it ignored
     )
     try:
         for _ in range(1200):
