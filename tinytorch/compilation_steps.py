@@ -114,6 +114,8 @@ class Accumulate:
     allocating another, and asking where it lies, takes longer than filling it does.
     """
 
+    __slots__ = ("_made", "leaf")  # so that itself, no dictionary of its own, is what refers to the leaf
+
     def __init__(self, leaf: Tensor) -> None:
         self.leaf = leaf
         self._made = leaf  # which is not free

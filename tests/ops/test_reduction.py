@@ -144,6 +144,14 @@ def test_gradient_of_ties_is_shared_or_goes_to_the_index() -> None:
     assert x.grad.tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_an_infinite_gradient_goes_to_the_extremes_alone(name: str) -> None:
+    x = tinytorch.tensor([[1.0, -3.0], [3.0, 0.0], [-3.0, 3.0]]).requires_grad_()
+    y = getattr(x, name)()
+    y.backward(tinytorch.tensor(np.inf))
+    np.testing.assert_array_equal(x.grad.numpy(), np.where(x.detach().numpy() == y.item(), np.inf, 0.0))
+
+
 def test_zero_variance_has_gradient_zero() -> None:
     """Unlike PyTorch's NaN: a constant row must not poison a whole model."""
     x = tinytorch.ones(2, 3, requires_grad=True)

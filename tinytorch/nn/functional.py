@@ -7,6 +7,8 @@ no rope, no swiglu and no low_rank_linear.
 
 from __future__ import annotations
 
+import math
+
 from ..dtypes import float32, float64
 from ..modes import no_grad
 from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, swiglu, tanh
@@ -84,7 +86,7 @@ def batch_norm(
             raise RuntimeError(f"{name} should contain {channels} elements, got shape {tuple(tensor.shape)}")
     shape = (1, channels) + (1,) * (input.ndim - 2)
     only_floating("batch_norm", input)
-    count = input.numel() // channels
+    count = math.prod((input.shape[0], *input.shape[2:]))
     if training and count == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
     if not training and (running_mean is None or running_var is None):

@@ -228,6 +228,12 @@ class Max(Amax):
         """Which elements share the gradient."""
         return (x == y) | (x != x)  # of which the latter occur where y is NaN alone
 
+    # as above, and nothing of an infinite gradient for the elements that have no share of it
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (share,) = ctx.saved
+        return (_spread(g, ctx) * share).masked_fill(share == 0, 0.0)
+
 
 class Min(Max):
     """y = min_i x_i of all elements; where it is NaN, the elements that are share the gradient"""
