@@ -51,9 +51,7 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         raise UserError(f"{path} exists: give a new or an empty folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path.with_name(f".{path.name}.lock"), path):
-        for leftover in path.parent.iterdir():
-            if leftover.name.startswith(f".{path.name}.") and leftover.name.endswith(".tmp"):
-                shutil.rmtree(leftover)
+        remove_unfinished(path.parent, path.name)
         temporary, old = unfinished(path), unfinished(path)
         temporary.mkdir()
         try:
@@ -81,8 +79,11 @@ def _lock(path: Path, what: Path) -> Iterator[None]:
         except OSError:
             who = "another process"
         raise UserError(f"{who} is writing to {what}: wait for it, or give another --out") from None
+    except NotImplementedError:  # before version 4 of filelock; later it makes do
+        raise UserError(f"the file system of {what} has no locks: give an --out on another one") from None
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        with suppress(OSError):  # a full disk is the next write's to tell
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -12,9 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-
-
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], size: int | None = None) -> Iterator[BinaryIO]:
     """A binary file to write to, which takes the place of `path` when the block ends without an exception.
@@ -54,10 +51,11 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what writes that were killed have left in a folder. Nobody may be writing there."""
+def remove_unfinished(folder: Path, name: str | None = None) -> None:
+    """Remove what writes that were killed have left in a folder, of one file or of all. Nobody may be writing it."""
+    pattern = rf"\.{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{8}}\.tmp"
     for path in folder.iterdir():
-        if _UNFINISHED.fullmatch(path.name):
+        if re.fullmatch(pattern, path.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

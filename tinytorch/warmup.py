@@ -105,7 +105,11 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tinytorch.warmup", description=__doc__.partition("\n\n")[2])
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"])
-    seconds = warm_up(parser.parse_args().dtypes, _bar)
+    dtypes = parser.parse_args().dtypes
+    try:
+        seconds = warm_up(dtypes, _bar)
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted: what is compiled is kept")
     sys.stderr.write("\n")
     print(f"compiled in {seconds:.0f} s; {f'kept in {folder}' if (folder := cache_folder()) else 'not kept'}")
 

@@ -75,13 +75,14 @@ def test_a_new_folder_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     unfinished(path).mkdir()  # of a process that was killed
     unfinished(tmp_path / "other").mkdir()
+    unfinished(tmp_path / "out.json").touch()
     with new_folder(path) as folder:
         (folder / "a").write_text("a")
         assert not path.exists()
         with pytest.raises(UserError, match=f"is writing to {path}"), new_folder(path):
             pass
     assert (path / "a").read_text() == "a"
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
     with pytest.raises(UserError, match="out exists: give a new or an empty folder"), new_folder(path):
         pass
     (path / "a").unlink()
