@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dtypes import as_number
 from ..function import Function
+from ..kernels.memory import copy
 from .common import as_array, floating, is_tensor, owned, promote, python_number, wrap
 from .selecting import nonzero
 
@@ -213,7 +214,7 @@ class Clone(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        return x.copy()
+        return copy(x)
 
     # dy/dx = 1
     @staticmethod
