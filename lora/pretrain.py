@@ -182,7 +182,7 @@ class PretrainRun(TextRun[PretrainConfig]):
             "program": "python -m lora pretrain",
             "settings": settings,
             "text_sha256": self.text_sha256,
-            "python": values["python"],
+            "python": values.get("python"),
             "iteration": values["iteration"],
             "validation_loss": values["best_val_loss"],
         }

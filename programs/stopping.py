@@ -11,10 +11,11 @@ ALL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 class StopSignal:
-    """Within it, the first signal to end only sets `requested`, so that no step is cut in two; the second interrupts.
+    """Within it, a signal to end only sets `requested`, so that no step is cut in two; a second Ctrl-C interrupts.
 
-    A signal that the process was started to ignore, as by nohup, stays ignored. Only the main thread is told of
-    signals: in another one nothing changes.
+    Of the others there may be several: a terminal that closes sends SIGHUP, and its shell once more. What the process
+    was started to ignore, as by nohup, stays ignored. Only the main thread is told of signals: in another one nothing
+    changes.
     """
 
     requested = False
@@ -36,6 +37,6 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True

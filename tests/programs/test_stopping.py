@@ -29,10 +29,13 @@ def test_the_first_ctrl_c_only_asks() -> None:
 def test_what_asks_a_program_to_end_is_as_ctrl_c(number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_DFL)
     try:
-        with pytest.raises(KeyboardInterrupt), StopSignal() as stop:
+        with StopSignal() as stop:
             signal.raise_signal(number)
             assert stop.requested
-            signal.raise_signal(number)
+            if number != signal.SIGINT:  # a closed terminal may send it twice: what is being saved is saved
+                signal.raise_signal(number)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(number) is signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN)  # as nohup has it
         with StopSignal() as stop:

@@ -73,7 +73,7 @@ def kernel_cache(function: Callable[..., Any]) -> Any:
 
 def _parent() -> Path:
     if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR) / "tinytorch"
+        return Path(numba.config.CACHE_DIR).absolute() / "tinytorch"
     if sys.platform == "win32":
         user = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
