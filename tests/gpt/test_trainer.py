@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import platform
+import re
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -319,6 +321,12 @@ def test_the_text_that_ships_with_python_may_be_another_versions(
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "0"))
     with pytest.raises(UserError, match=rf"the pydoc of Python {then}, which differs from that of Python 3\.99: go on"):
         train(dataclasses.replace(config, resume=True))
+
+
+def test_a_command_to_copy_is_quoted(tiny_config: MakeConfig) -> None:
+    config = tiny_config("it's my $run")
+    [command] = re.findall("let it write: (.*)", Run(config).next_command())
+    assert shlex.split(command) == ["python", "-m", "gpt", "sample", "--out", str(config.out)]
 
 
 def test_a_text_too_short_writes_nothing(tiny_config: MakeConfig, tmp_path: Path) -> None:
