@@ -58,7 +58,8 @@ class TrainConfig(TrainSettings):
     - metrics.jsonl: a line for each step and each evaluation
     - loss.png: the loss curves, in nats a character
 
-    Ctrl-C saves and stops (exit code 130). With --resume, last.json goes on as if it had never stopped, to the bit.
+    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, last.json goes on as if
+    it had never stopped, to the bit.
     """
 
     out: Path = Path("runs/nano-cpu")

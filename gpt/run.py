@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Run(TextRun[TrainConfig]):
         )
 
     def next_command(self) -> str:
-        return f"let it write: python -m gpt sample --out {self.config.out}"
+        return f"let it write: {shlex.join(['python', '-m', 'gpt', 'sample', '--out', str(self.config.out)])}"
 
     @staticmethod
     def fixed(config: TrainConfig) -> dict[str, Any]:

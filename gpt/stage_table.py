@@ -16,6 +16,7 @@ from gpt.run import Run
 from gpt.stages import STAGES
 from programs.corpora import SHAKESPEARE, load_text
 from programs.errors import UserError
+from programs.folders import locked
 from programs.trainer import Result, train
 
 SMALL_STAGES = tuple(name for name in STAGES if name != "scaled")
@@ -65,7 +66,8 @@ def run_stages(config: StagesConfig, console: Console) -> bool:
             raise UserError(f"{config.out} already holds runs: --resume continues them, another --out starts anew")
     results: dict[str, Result] = {}
     for plan in plans:
-        result = train(Run.open(plan), console)
+        with locked(plan.out):
+            result = train(Run.open(plan), console)
         if result.interrupted:
             break
         results[plan.preset] = result

@@ -13,7 +13,6 @@ from typing import Any
 from lora.patterns import check_pattern
 from programs.errors import UserError
 from programs.reading import one_line, read_object, reading
-from tinytorch.files import atomic_write
 
 CONFIG_NAME = "adapter_config.json"
 DEFAULT_TARGETS = ("q_proj", "v_proj")  # PEFT's for Llama
@@ -126,11 +125,9 @@ class LoraConfig:
         fixed = {"peft_type": "LORA", "auto_mapping": None, "fan_in_fan_out": False, "modules_to_save": None}
         return fixed | asdict(self)
 
-    def save(self, folder: Path) -> None:
-        """To folder/adapter_config.json, for inference, as PEFT does."""
-        text = json.dumps({**self.to_dict(), "inference_mode": True}, indent=2, sort_keys=True)
-        with atomic_write(folder / CONFIG_NAME) as file:
-            file.write(text.encode())
+    def to_json(self) -> bytes:
+        """The file, for inference, as PEFT writes it."""
+        return json.dumps({**self.to_dict(), "inference_mode": True}, indent=2, sort_keys=True).encode()
 
 
 def _is_number(value: Any) -> bool:
@@ -214,5 +211,7 @@ _IGNORED = {
 def read_config(path: Path) -> dict[str, Any]:
     """The content of an adapter's configuration; UserError where there is none."""
     if not path.exists():
-        raise UserError(f"{path.parent} has no {path.name}: give the folder of an adapter")
+        raise UserError(
+            f"{path.parent} has no {path.name}: give the folder of an adapter, one whose saving was not interrupted"
+        )
     return read_object(path)

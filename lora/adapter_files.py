@@ -10,6 +10,7 @@ Of a layer `model.layers.0.self_attn.q_proj`, after the prefix "base_model.model
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,12 @@ from lora.layers import LoraLayer, kind
 from lora.llama import Llama
 from lora.quantized import QuantizedLinear
 from lora.targets import find_targets
-from lora.training_record import FILE, remember
-from programs.errors import UserError
-from programs.reading import one_line, printable, read_object, reading
+from lora.training_record import FILE, encoded, remember
+from programs.errors import UserError, printable
+from programs.reading import one_line, read_object, reading
 from tinytorch import Tensor
-from tinytorch.safetensors import SafetensorError, load_file, save_file
+from tinytorch.files import atomic_write, flush_folder, unfinished
+from tinytorch.safetensors import SafetensorError, load_file, refuse_mapped, save_file
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +46,9 @@ def save_adapter(
 ) -> None:
     """Write an adapter to a folder that PEFT reads too, with what it is to remember of its training.
 
-    UserError where it cannot be written.
+    An adapter that the folder holds stays as it is until the new one is written in full, beside it. Killed while the
+    files are exchanged, the folder has no configuration, and `load_adapter` says so. UserError where it cannot be
+    written.
     """
     check_known(model, name)
     folder = Path(folder)
@@ -52,15 +56,32 @@ def save_adapter(
         raise UserError(f"{folder} is not a folder: choose another path to save to")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # The weights come first: a folder without a configuration is not an adapter.
-        save_file(adapter_state(model, name), folder / WEIGHTS_NAME, {"format": "pt"})
-        if training is not None:
-            remember(folder, training)
-        else:  # what an earlier adapter left there is not this one's
-            (folder / FILE).unlink(missing_ok=True)
-        model.peft_config[name].save(folder)
+        _replace(folder, adapter_state(model, name), model.peft_config[name].to_json(), training)
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
+
+
+def _replace(folder: Path, state: dict[str, Tensor], config: bytes, training: Mapping[str, Any] | None) -> None:
+    weights, settings, record = folder / WEIGHTS_NAME, folder / CONFIG_NAME, folder / FILE
+    described = {settings: config, record: b"" if training is None else encoded(training)}
+    refuse_mapped(weights)
+    new = unfinished(weights)
+    try:
+        save_file(state, new, {"format": "pt"})
+        with atomic_write(settings) as file:
+            file.write(config)
+            file.flush()
+            if any(path.exists() and path.read_bytes() != content for path, content in described.items()):
+                settings.unlink(missing_ok=True)  # not new weights under an old scaling
+                flush_folder(folder)
+            if training is not None:
+                remember(folder, training)
+            else:  # what an earlier adapter left there is not this one's
+                record.unlink(missing_ok=True)
+            os.replace(new, weights)
+            flush_folder(folder)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def adapter_state(model: Llama, name: str) -> dict[str, Tensor]:

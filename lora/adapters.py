@@ -142,7 +142,7 @@ def add_weighted_adapter(
     configs = [model.peft_config[adapter] for adapter in adapters]
     if any(config.use_dora for config in configs):
         raise UserError("adapters with DoRA cannot be added up: their sum has no magnitudes; merge them one by one")
-    ranks = [max(config.r, *config.rank_pattern.values()) for config in configs]
+    ranks = [max([config.r, *config.rank_pattern.values()]) for config in configs]
     if combination_type == "linear" and len(set(ranks)) > 1:
         raise UserError(f"the adapters have ranks {ranks}: only those of one rank can be added up linearly, use cat")
     layers = {path: layer for path, layer in lora_layers(model).items() if any(a in layer.adapters for a in adapters)}

@@ -16,7 +16,8 @@ import numpy as np
 import tinytorch.nn as nn
 from lora.config import LlamaConfig
 from lora.folders import check_folder
-from lora.generation_config import load_generation_config, save_generation_config
+from lora.generation_config import NAME as GENERATION
+from lora.generation_config import encoded, load_generation_config
 from lora.llama import Llama
 from lora.quantized import KEY, Quantization, dense_state, make_quantized, quantized_layers
 from programs.errors import UserError
@@ -49,7 +50,7 @@ def load(folder: str | Path, dtype: str = "float32") -> Llama:
 
 
 def save(model: Llama, folder: str | Path) -> None:
-    """See `Llama.save_pretrained`. The weights come first: a folder without config.json is not a model."""
+    """See `Llama.save_pretrained`."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: choose another path to save to")
@@ -64,10 +65,11 @@ def save(model: Llama, folder: str | Path) -> None:
     if tied:
         del state[HEAD]
     try:
-        save_shards(state, folder)
+        config = replace(config, tie_word_embeddings=tied)
+        companions = {"config.json": config.to_json(str(state[EMBEDDING].dtype))}
         if model.generation_config:
-            save_generation_config(model.generation_config, folder)
-        replace(config, tie_word_embeddings=tied).save(folder, str(state[EMBEDDING].dtype))
+            companions[GENERATION] = encoded(model.generation_config)
+        save_shards(state, folder, companions=companions)
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot save to {folder}: {error}") from None
 

@@ -130,11 +130,14 @@ class LlamaConfig:
             **self.other,
         }
 
+    def to_json(self, dtype: str) -> bytes:
+        """The file config.json."""
+        return (json.dumps(self.to_dict(dtype), indent=2, sort_keys=True) + "\n").encode()
+
     def save(self, folder: Path, dtype: str) -> None:
         """To folder/config.json."""
-        text = json.dumps(self.to_dict(dtype), indent=2, sort_keys=True) + "\n"
         with atomic_write(folder / "config.json") as file:
-            file.write(text.encode())
+            file.write(self.to_json(dtype))
 
 
 _REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

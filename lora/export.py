@@ -14,7 +14,7 @@ from lora.llama import Llama
 from lora.merging import merge
 from lora.quantize import COMPANIONS
 from lora.training_record import FILE
-from programs.errors import UserError
+from programs.folders import new_folder
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,12 @@ class MergeConfig:
 
 def merge_folders(config: MergeConfig) -> int:
     """Run the command; its exit code."""
-    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-        raise UserError(f"{config.out} exists: give a new or an empty folder")
-    model = load_adapter(Llama.from_pretrained(config.model, "auto"), config.adapter)
-    config.out.mkdir(parents=True, exist_ok=True)
-    for source, names in ((config.model, COMPANIONS), (config.adapter, (FILE,))):  # the last training counts
-        for name in names:
-            if (source / name).exists():
-                shutil.copyfile(source / name, config.out / name)
-    merge(model).save_pretrained(config.out)  # the last: a folder without config.json is no model
+    with new_folder(config.out) as folder:
+        model = load_adapter(Llama.from_pretrained(config.model, "auto"), config.adapter)
+        for source, names in ((config.model, COMPANIONS), (config.adapter, (FILE,))):  # the last training counts
+            for name in names:
+                if (source / name).exists():
+                    shutil.copyfile(source / name, folder / name)
+        merge(model).save_pretrained(folder)
     Console(soft_wrap=True).print(f"{config.out} holds {config.model} with {config.adapter} in its weights")
     return 0

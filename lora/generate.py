@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -184,7 +185,7 @@ def _converse(writer: Writer, first: str) -> None:
         messages.append({"role": "user", "content": message})
         ids = _fit(writer, messages)
         answer = ""
-        with StopSignal() as stop:
+        with StopSignal(signal.SIGINT) as stop:
             for text in writer.write(ids):
                 _show(text)
                 answer += text

@@ -9,7 +9,6 @@ from typing import Any
 
 from lora.config import token_ids
 from programs.reading import read_object, reading
-from tinytorch.files import atomic_write
 
 NAME = "generation_config.json"
 
@@ -37,7 +36,6 @@ def pad_ids(content: Mapping[str, Any]) -> tuple[int, ...]:
     return () if pad == -1 else token_ids("pad_token_id", pad)
 
 
-def save_generation_config(content: Mapping[str, Any], folder: Path) -> None:
-    """To folder/generation_config.json."""
-    with atomic_write(folder / NAME) as file:
-        file.write((json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+def encoded(content: Mapping[str, Any]) -> bytes:
+    """The file."""
+    return f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
+import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-from rich.console import Console
 
 from lora.bpe import BEGIN_ID, END_ID, EOS_IDS, SPECIAL, save_bpe, train_bpe
 from lora.checkpoint import HEAD
@@ -19,6 +18,8 @@ from lora.training_record import CHAT, remember
 from programs import checkpoint
 from programs.command_line import INTERRUPTED
 from programs.corpora import load_documents
+from programs.folders import locked, new_folder
+from programs.output import run_console
 from programs.run import model_state
 from programs.settings import TrainSettings, check
 from programs.text_run import TextRun
@@ -36,7 +37,8 @@ class PretrainConfig(TrainSettings):
     metrics.jsonl, loss.png (nats a token). At the end, OUT/model holds the model of the lowest validation loss,
     in bfloat16, as a checkpoint for every other command and for transformers.
 
-    Ctrl-C saves and stops (exit code 130). With --resume, the run goes on as if it had never stopped, to the bit.
+    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, the run goes on as if
+    it had never stopped, to the bit.
     """
 
     out: Path = Path("runs/tiny-llama")
@@ -101,10 +103,11 @@ SHAPE = tuple(f.name for f in fields(PretrainConfig) if f.name not in {g.name fo
 
 def pretrain(config: PretrainConfig) -> int:
     """Run the command; its exit code."""
-    run = PretrainRun.open(config)
-    if train(run, Console()).interrupted:
-        return INTERRUPTED
-    run.export()
+    with locked(config.out):
+        run = PretrainRun.open(config)
+        if train(run, run_console()).interrupted:
+            return INTERRUPTED
+        run.export()
     return 0
 
 
@@ -158,7 +161,8 @@ class PretrainRun(TextRun[PretrainConfig]):
         )
 
     def next_command(self) -> str:
-        return f"let it write: python -m lora generate --model {self.config.out / 'model'} --prompt The"
+        command = ["python", "-m", "lora", "generate", "--model", str(self.config.out / "model"), "--prompt", "The"]
+        return f"let it write: {shlex.join(command)}"
 
     @staticmethod
     def fixed(config: PretrainConfig) -> dict[str, Any]:
@@ -172,18 +176,18 @@ class PretrainRun(TextRun[PretrainConfig]):
             for name, tensor in model_state(tensors).items()
             if name != HEAD  # the embedding
         }
-        folder = self.config.out / "model"
-        save_shards(weights, folder)
-        save_bpe(self.tokenizer, folder, self.config.context)
         settings = {key: value for key, value in values["config"].items() if key not in ("out", "resume")}
         how = {
             "program": "python -m lora pretrain",
             CHAT: False,  # the tokenizer has a template, but the text was none
             "settings": settings,
             "text_sha256": self.text_sha256,
-            "python": ".".join(platform.python_version_tuple()[:2]),
+            "python": values.get("python"),
             "iteration": values["iteration"],
             "validation_loss": values["best_val_loss"],
         }
-        remember(folder, how)
-        self.model.config.save(folder, "bfloat16")  # the last: a folder without it is no model
+        with new_folder(self.config.out / "model", replace=True) as folder:
+            save_shards(weights, folder)
+            save_bpe(self.tokenizer, folder, self.config.context)
+            remember(folder, how)
+            self.model.config.save(folder, "bfloat16")

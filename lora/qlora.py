@@ -17,6 +17,8 @@ from lora.quantize import quantize_folder
 from lora.train import TuneConfig, TuneRun
 from programs import metrics
 from programs.command_line import INTERRUPTED
+from programs.folders import locked
+from programs.output import run_console
 from programs.settings import check
 from programs.trainer import train
 from tinytorch.files import atomic_write
@@ -88,15 +90,21 @@ class QLoraConfig:
 
 def qlora(config: QLoraConfig) -> int:
     """Run the command; its exit code."""
-    console = Console()
+    with locked(config.out):
+        return _compare(config, run_console())
+
+
+def _compare(config: QLoraConfig, console: Console) -> int:
     results: dict[str, dict[str, Any]] = {}
     for name in (STORED, *SCHEMES):
         folder = config.base(name)
         if not (folder / "config.json").exists():  # which is written last
             quantize_folder(config.model, folder, name)
-        run = TuneRun.open(config.run(name))
-        if train(run, console).interrupted:
-            return INTERRUPTED
+        settings = config.run(name)
+        with locked(settings.out):
+            run = TuneRun.open(settings)
+            if train(run, console).interrupted:
+                return INTERRUPTED
         records = metrics.read(run.config.out / "metrics.jsonl")
         results[name] = {
             "bytes": sum(tensor.nbytes for tensor in stored_tensors(folder)),

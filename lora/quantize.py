@@ -21,6 +21,7 @@ from lora.info import size, stored_tensors
 from lora.llama import Llama
 from lora.quantized import KEY, Quantization, quantized_layers
 from programs.errors import UserError
+from programs.folders import new_folder
 from tinytorch.dtypes import bfloat16, float32, float64
 from tinytorch.quantization import QuantizedWeight, layout, scale_arrays
 from tinytorch.safetensors import LazyTensor
@@ -88,8 +89,6 @@ def quantize_folder(
     if KEY in config.other:
         raise UserError(f"{source} is quantized already: take the model it was made of")
     quantization = Quantization(scheme, group_size).checked()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} exists: give a new or an empty folder")
     check_sizes(config, source)
     model = Llama(config, initialize=False)
     names, weights = list(check_tensors(model, source)), {f"{name}.weight" for name in quantized_layers(model)}
@@ -103,11 +102,12 @@ def quantize_folder(
         report(done, len(tensors))
         return array
 
-    files = save_shards([tensor._replace(make=partial(made, tensor)) for tensor in tensors], target)
-    for name in COMPANIONS:
-        if (source / name).exists():
-            shutil.copyfile(source / name, target / name)
-    replace(config, other={**config.other, KEY: quantization.to_dict()}).save(target, "bfloat16")
+    with new_folder(target) as folder:
+        files = save_shards([tensor._replace(make=partial(made, tensor)) for tensor in tensors], folder)
+        for name in COMPANIONS:
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+        replace(config, other={**config.other, KEY: quantization.to_dict()}).save(folder, "bfloat16")
     return files
 
 

@@ -17,6 +17,8 @@ from lora.llama import Llama
 from lora.rule import rule_rate
 from lora.train import TuneConfig, TuneRun
 from programs.command_line import INTERRUPTED
+from programs.folders import locked
+from programs.output import run_console
 from programs.run import Run
 from programs.settings import check
 from programs.trainer import train
@@ -114,12 +116,17 @@ class FullRun(TuneRun):
 
 def ranks(config: RanksConfig) -> int:
     """Run the command; its exit code."""
-    console = Console()
+    with locked(config.out):
+        return _compare(config, run_console())
+
+
+def _compare(config: RanksConfig, console: Console) -> int:
     results: dict[str, dict[str, Any]] = {}
     for name, settings in config.runs().items():
-        run = FullRun.open(settings) if name == FULL else TuneRun.open(settings)
-        if train(run, console).interrupted:
-            return INTERRUPTED
+        with locked(settings.out):
+            run = FullRun.open(settings) if name == FULL else TuneRun.open(settings)
+            if train(run, console).interrupted:
+                return INTERRUPTED
         results[name] = {
             "parameters": sum(p.numel() for p in run.weights().values()),
             "validation_loss": run.best_val_loss,

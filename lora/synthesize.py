@@ -23,6 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from lora.config import LlamaConfig
 from lora.shapes import SHAPES
 from programs.errors import UserError
+from programs.folders import new_folder
 from tinytorch.safetensors import LazyTensor
 from tinytorch.safetensors_shards import save_shards
 
@@ -121,27 +122,12 @@ def weight_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
 
 
 def write(options: SynthesizeConfig, config: LlamaConfig, advance: Callable[[int], None]) -> list[str]:
-    """Write the folder, one tensor in memory at a time; `advance(bytes)` reports each. Returns the weights' files.
-
-    Everything is written beside the folder, which then gets its name: there is the whole of it, or nothing.
-    """
-    folder = options.folder
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"{folder} is already there: give another --out, or remove it")
-    tensors = list(_tensors(options, config, advance))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    if unfinished.exists():  # of a run that was killed
-        shutil.rmtree(unfinished)
-    _check_space(sum(tensor.nbytes for tensor in tensors), folder)
-    try:
-        files = save_shards(tensors, unfinished, max_shard_size=options.shard_bytes)
-        config.save(unfinished, str(DTYPES[options.dtype]))
-        if folder.exists():
-            folder.rmdir()  # empty; not everywhere may a folder take the place of another
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    """Write the folder, one tensor in memory at a time; `advance(bytes)` reports each. Returns the weights' files."""
+    with new_folder(options.folder) as folder:
+        tensors = list(_tensors(options, config, advance))
+        _check_space(sum(tensor.nbytes for tensor in tensors), options.folder)
+        files = save_shards(tensors, folder, max_shard_size=options.shard_bytes)
+        config.save(folder, str(DTYPES[options.dtype]))
     return files
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 
 import tinytorch
 from lora.adapter_config import LoraConfig
@@ -28,6 +28,8 @@ from lora.rule import data_path, show_samples
 from lora.tokenizer import Tokenizer
 from lora.training_record import CHAT, SEED, VAL_DATA
 from programs.command_line import INTERRUPTED
+from programs.folders import locked
+from programs.output import run_console
 from programs.run import Batch, Run
 from programs.settings import TrainSettings, check
 from programs.trainer import IGNORED, train
@@ -44,7 +46,8 @@ class TuneConfig(TrainSettings):
     - metrics.jsonl: a line for each step and each evaluation
     - loss.png: the loss curves, in nats a token that is learned
 
-    Ctrl-C saves and stops (exit code 130). With --resume, last.json goes on as if it had never stopped, to the bit.
+    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, last.json goes on as if
+    it had never stopped, to the bit.
 
     A model that `python -m lora quantize` wrote is trained in the same way: QLoRA.
     """
@@ -176,15 +179,18 @@ FIXED = (
 
 def tune(config: TuneConfig) -> int:
     """Run the command; its exit code."""
-    run, console = TuneRun.open(config), Console()
-    for warning in run.warnings:
-        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
-    if run.iteration == 0:
-        show_samples(run.model, run.tokenizer, config.val_data or config.data, run.held_out, console)
-    if train(run, console).interrupted:
-        return INTERRUPTED
-    load_adapter(run.model, config.out / "best", "best")
-    show_samples(run.model, run.tokenizer, config.val_data or config.data, run.held_out, console)
+    console = run_console()
+    with locked(config.out):
+        run = TuneRun.open(config)
+        for warning in run.warnings:
+            console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+        shown = config.val_data or config.data
+        if run.iteration == 0:
+            show_samples(run.model, run.tokenizer, shown, run.held_out, console)
+        if train(run, console).interrupted:
+            return INTERRUPTED
+        load_adapter(run.model, config.out / "best", "best")
+        show_samples(run.model, run.tokenizer, shown, run.held_out, console)
     return 0
 
 
@@ -287,8 +293,9 @@ class TuneRun(Run[TuneConfig]):
         )
 
     def next_command(self) -> str:
-        options = "" if self.config.model == default_model() else f"--model {self.config.model} "
-        return f"let it write: python -m lora generate {options}--adapter {self.config.out / 'best'} --prompt ..."
+        options = [] if self.config.model == default_model() else ["--model", str(self.config.model)]
+        adapter = ["--adapter", str(self.config.out / "best")]
+        return f"let it write: {shlex.join(['python', '-m', 'lora', 'generate', *options, *adapter])} --prompt ..."
 
     @staticmethod
     def fixed(config: TuneConfig) -> dict[str, Any]:

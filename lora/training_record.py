@@ -16,10 +16,15 @@ SEED = "seed"  # by which the examples that validate were drawn
 VAL_DATA = "val_data"  # the file that validated instead, or null
 
 
+def encoded(how: Mapping[str, Any]) -> bytes:
+    """The file."""
+    return f"{json.dumps(how, indent=2)}\n".encode()
+
+
 def remember(folder: Path, how: Mapping[str, Any]) -> None:
     """Write how what is in the folder was trained."""
     with atomic_write(folder / FILE) as file:
-        file.write(f"{json.dumps(how, indent=2)}\n".encode())
+        file.write(encoded(how))
 
 
 def recall(folder: Path | None) -> dict[str, Any]:

@@ -10,50 +10,77 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from programs.errors import UserError
-from tinytorch.files import atomic_write
+from tinytorch.files import atomic_write, unfinished
 from tinytorch.safetensors import load_file, save_file
 
 FORMAT = 1
+NAMES = ("best", "last")
 
 
 def save(folder: Path, name: str, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
     """Replace the checkpoint `name` ("best", "last") of `folder` by these tensors and these JSON values."""
-    temporary = folder / f".{name}.tmp.safetensors"
-    save_file(tensors, str(temporary))
-    digest = _sha256(temporary)
-    path = folder / f"{name}-{digest[:12]}.safetensors"
-    os.replace(temporary, path)
+    temporary = unfinished(folder / f"{name}.safetensors")
+    try:
+        save_file(tensors, temporary)
+        digest = _sha256(temporary)
+        path = folder / f"{name}-{digest[:12]}.safetensors"
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     values = {"format": FORMAT, "tensors": path.name, "sha256": digest, **values}
     with atomic_write(folder / f"{name}.json") as file:
         file.write(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode())
-    for old in folder.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"):
-        if old != path:
-            old.unlink()
+    _keep_only(path, folder, name)
+
+
+def remove_orphans(folder: Path) -> None:
+    """Remove the tensors that saves which were killed have left in `folder` without a JSON that names them."""
+    for name in NAMES:
+        path = folder / f"{name}.json"
+        if not path.exists():
+            _keep_only(None, folder, name)
+            continue
+        with suppress(UserError):  # where it cannot be read, nobody knows
+            _keep_only(folder / load_values(folder, name)["tensors"], folder, name)
+
+
+def _keep_only(kept: Path | None, folder: Path, name: str) -> None:
+    for path in folder.glob(f"{name}-{'[0-9a-f]' * 12}.safetensors"):
+        if path != kept:
+            path.unlink()
 
 
 def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Tensors and values of the checkpoint `name` of `folder`; UserError where it is missing or damaged."""
+    values = load_values(folder, name)
+    tensors_path = folder / values["tensors"]
+    if not tensors_path.is_file():
+        raise UserError(f"{folder / name}.json names {tensors_path.name}, which is not there: restore or train again")
+    if _sha256(tensors_path) != values["sha256"]:
+        raise UserError(f"{tensors_path} is damaged (its sha256 is not the one in {name}.json): restore it")
+    return load_file(str(tensors_path)), values
+
+
+def load_values(folder: Path, name: str) -> dict[str, Any]:
+    """The values of the checkpoint alone, which may be read while another process replaces it."""
     path = folder / f"{name}.json"
     if not path.is_file():
         raise UserError(f"no checkpoint {path}: train first, or check --out")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        tensors_path, digest, version = folder / values["tensors"], values["sha256"], values["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        values = json.loads(path.read_bytes())
+        version, _, _ = values["format"], Path(values["tensors"]), values["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error!r}): restore it or train again") from None
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this program reads {FORMAT}: use the version that wrote it")
-    if not tensors_path.is_file():
-        raise UserError(f"{path} names {tensors_path.name}, which is not there: restore it or train again")
-    if _sha256(tensors_path) != digest:
-        raise UserError(f"{tensors_path} is damaged (its sha256 is not the one in {path.name}): restore it")
-    return load_file(str(tensors_path)), values
+    return values
 
 
 def _sha256(path: Path) -> str:

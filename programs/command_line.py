@@ -1,61 +1,95 @@
-"""How a program begins and ends: with a stored run's settings; 0 when done, 2 for a mistake, 130 after Ctrl-C."""
+"""How a program begins and ends: 0 when done, 2 for a mistake, 130 when it was interrupted.
+
+Nothing large is imported here: what a user does while the rest is still being imported is met, too.
+"""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
+import io
 import os
+import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from programs import checkpoint
-from programs.errors import UserError
-from programs.reading import printable
-from programs.run import stored_config
-from programs.settings import Settings
-from tinytorch.safetensors import SafetensorError
+from programs.errors import UserError, printable
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+_OURS = ("gpt", "lora", "programs", "tinytorch")
 
 
-def exit_code(command: Callable[[], int]) -> int:
-    """What `command` returns, or the code of the error that ended it, which is printed on one line of stderr."""
+def run_program(name: str, arguments: list[str]) -> int:
+    """Run one command of the program `name`, gpt or lora; its exit code."""
+    return exit_code(lambda: _commands(name).run(arguments), name)
+
+
+def _commands(name: str) -> Any:
+    """The module of the program's commands. Ctrl-C while it is imported ends the process at once.
+
+    An exception would be taken for another one in the middle of an import, such as a SyntaxError.
+    """
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        os.write(2, b"\ninterrupted\n")
+        os._exit(INTERRUPTED)
+
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not interruptible or threading.current_thread() is not threading.main_thread():
+        return import_module(f"{name}.commands")
+    signal.signal(signal.SIGINT, end)
+    try:
+        return import_module(f"{name}.commands")
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def exit_code(command: Callable[[], int], extra: str) -> int:
+    """What `command` returns, or the code of the error that ended it, which is printed on one line of stderr.
+
+    `extra` is what to install for it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        return _exit_code(command)
+        return _exit_code(command, extra)
 
 
-def _exit_code(command: Callable[[], int]) -> int:
+def _exit_code(command: Callable[[], int], extra: str) -> int:
     try:
         return command()
-    except (UserError, SafetensorError) as error:
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
-
-
-def settings_to_change(arguments: list[str], settings: Settings) -> Settings:
-    """What the options of a training command change: `settings`, or with --resume those of the run in OUT."""
-    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    peek.add_argument("--out", type=Path, default=settings.out)
-    peek.add_argument("--resume", action=argparse.BooleanOptionalAction)
-    try:
-        asked, _ = peek.parse_known_args(arguments)
-    except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
-        return settings
-    if not asked.resume:
-        return settings
-    _, values = checkpoint.load(asked.out, "last")
-    return dataclasses.replace(stored_config(type(settings), asked.out, values), resume=True)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
+        checkout = Path(__file__).parents[1]
+        what = ["-e", f"{checkout}[{extra}]"] if (checkout / "setup.cfg").exists() else [f"tinytorch[{extra}]"]
+        return _fail(f"{error.name} is not installed: {shlex.join(['pip', 'install', *what])}")
+    except ImportError as error:
+        if error.name != "tinytorch":  # which says why it cannot be used
+            raise
+        return _fail(str(error))
+    except Exception as error:
+        files = sys.modules.get("tinytorch.safetensors")
+        if files is None or not isinstance(error, files.SafetensorError):
+            raise
+        return _fail(str(error))
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

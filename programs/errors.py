@@ -8,3 +8,8 @@ class UserError(Exception):
 
     Not a ValueError: tyro would take that for a mistake in how an option is spelled and draw a box around it.
     """
+
+
+def printable(text: str) -> str:
+    """A text for a terminal, where a file may have written it: on one line, without control characters."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))

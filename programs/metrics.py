@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,40 @@ class MetricsLog:
         kept = [record for record in read(path) if record["iter"] < start]
         with atomic_write(path) as file:
             file.writelines(f"{json.dumps(record)}\n".encode() for record in kept)
+        self._path = path
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed by __exit__)
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        try:
+            self._file.write(json.dumps(record) + "\n")
+        except OSError as error:  # which names no file
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a line that could not be written: `write` has said so
+            self._file.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics file; none where it does not exist. A last line without its end is left out."""
     if not path.exists():
         return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
-        for record in records:
-            if not isinstance(record, dict) or not isinstance(record.get("iter"), int):
-                raise ValueError(f"a line has no iter: {json.dumps(record)}")
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record["iter"], int):
+                raise ValueError("no object with a number 'iter'")
             if not all(isinstance(value, (int, float)) for value in record.values()):
-                raise ValueError(f"a line has something else than numbers: {json.dumps(record)}")
-        return records
-    except (ValueError, RecursionError) as error:
-        raise UserError(one_line(f"{path} is damaged ({error}): repair it or move it away")) from None
+                raise ValueError("it has something else than numbers")
+        except (ValueError, KeyError, RecursionError) as error:
+            what = one_line(f"{path} is damaged (line {number}: {error})")
+            raise UserError(f"{what}: repair it or move it away") from None
+        records.append(record)
+    return records
 
 
 def plot(metrics: Path, png: Path, title: str, unit: str) -> None:

@@ -9,18 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from programs.errors import UserError
+from programs.errors import UserError, printable
 from tinytorch.safetensors import SafetensorError
 
 ANEW = "get it anew"
 # Python takes some 60 bytes for "[]". The largest settings are of models with tens of thousands of added tokens: 5 MB.
 LARGEST, CONTAINERS = 8 << 20, 100_000
 _LONGEST = 1600  # characters of a message: a hostile name may be as long as its file
-
-
-def printable(text: str) -> str:
-    """A text for a terminal, where a file may have written it: on one line, without control characters."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 def one_line(text: str) -> str:

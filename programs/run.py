@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,17 @@ import numpy as np
 
 import tinytorch
 from programs import checkpoint
+from programs.corpora import PYDOC
 from programs.errors import UserError
 from programs.reading import one_line, reading
 from programs.settings import Settings, TrainSettings
 from tinytorch import Tensor, nn, optim
 
+# What going on needs among the values of a checkpoint.
+_STORED: dict[str, Any] = {
+    "iteration": int, "seconds": (int, float), "best_val_loss": (int, float, type(None)), "text_sha256": str,
+    "param_groups": list,
+}  # fmt: skip
 Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and what else a run's loss takes
 RESTORE = "restore it or train again"
 AnyRun = TypeVar("AnyRun", bound="Run[Any]")
@@ -131,7 +138,10 @@ class Run(ABC, Generic[Settings]):
         with reading(path, RESTORE):
             tensors, values = checkpoint.load(config.out, "last")
             saved = stored_config(cls.config_class, config.out, values)
-            iteration, text_sha256 = values["iteration"], values["text_sha256"]
+            for name, kinds in _STORED.items():
+                if not isinstance(values.get(name), kinds):
+                    raise UserError(f"{name} is {values.get(name)!r}; {RESTORE}")
+            iteration = values["iteration"]
             if type(iteration) is not int or iteration < 0:
                 raise UserError(f"iteration is {iteration!r}: it must be a number of steps; {RESTORE}")
         run = cls.new(config)
@@ -140,8 +150,8 @@ class Run(ABC, Generic[Settings]):
             if now != then:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{config.out} was trained with {option} {then}, not {now}: give --out for a new run")
-        if run.text_sha256 != text_sha256:
-            raise UserError(f"{config.out} was trained on another text than {config.data}: give that text with --data")
+        if run.text_sha256 != values["text_sha256"]:
+            raise UserError(_other_text(config, values))
         if config.max_iters < iteration:
             raise UserError(f"{config.out} is at iteration {iteration}: give a --max-iters of at least that")
         with reading(path, RESTORE):
@@ -156,6 +166,7 @@ class Run(ABC, Generic[Settings]):
             "seconds": self.seconds,
             "config": self.config.to_json(),
             "text_sha256": self.text_sha256,
+            "python": _python_version(),
             **self.more_values(),
         }
         tensors = {f"model.{key}": value.numpy() for key, value in self.weights().items()}
@@ -183,6 +194,20 @@ class Run(ABC, Generic[Settings]):
         self.best_val_loss = math.inf if values["best_val_loss"] is None else float(values["best_val_loss"])
 
 
+def _other_text(config: TrainSettings, values: dict[str, Any]) -> str:
+    then, now = values.get("python", "another one"), _python_version()
+    if config.data == PYDOC.name and then != now:
+        return (
+            f"{config.out} was trained on the {config.data} of Python {then}, which differs from that of Python {now}: "
+            "go on with that Python"
+        )
+    return f"{config.out} was trained on another text than {config.data}: give that text with --data"
+
+
+def _python_version() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
 def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
     """AdamW on what is trained; it decays matrices and embeddings, not biases and gains."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -198,10 +223,22 @@ def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
 def stored_config(config_class: type[Settings], folder: Path, values: dict[str, Any]) -> Settings:
     """The settings in a checkpoint's JSON, its folder being where it was found."""
     try:
-        return dataclasses.replace(config_class.from_json(values["config"]), out=folder)
+        config = dataclasses.replace(config_class.from_json(values["config"]), out=folder)
+        _check_types(config, config_class())
+        return config
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         what = one_line(f"the settings in {folder} cannot be read ({error})")
         raise UserError(f"{what}: use the version that wrote them") from None
+
+
+def _check_types(settings: Any, defaults: Any) -> None:
+    """TypeError names a setting that is of another type than its default."""
+    for field in dataclasses.fields(defaults):
+        value, default = getattr(settings, field.name), getattr(defaults, field.name)
+        if dataclasses.is_dataclass(default):
+            _check_types(value, default)
+        elif type(value) is not type(default) and not (type(default) is float and type(value) is int):
+            raise TypeError(f"{field.name} is {value!r}")
 
 
 def model_state(tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:

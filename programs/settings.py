@@ -62,13 +62,16 @@ class TrainSettings:
     eval_interval: int = 250
     """Steps between evaluations; each one also writes the checkpoints."""
 
+    save_every: int = 0
+    """Steps between saves of the last checkpoint beside those of evaluations: what a crash may cost. 0 for none."""
+
     eval_iters: int = 40
     """Batches of each split in an evaluation; the same ones every time."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "grad_accum", "eval_interval", "eval_iters"):
             check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("max_iters", "warmup_iters", "weight_decay", "grad_clip", "min_lr", "seed"):
+        for name in ("max_iters", "warmup_iters", "weight_decay", "grad_clip", "min_lr", "seed", "save_every"):
             check(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}: it must not be negative")
         check(self.learning_rate > 0, f"learning_rate is {self.learning_rate}: it must be positive")
         check(

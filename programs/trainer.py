@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import tinytorch
+from programs import checkpoint
 from programs.errors import UserError
 from programs.memory import peak_memory
 from programs.metrics import MetricsLog, plot
@@ -35,15 +37,16 @@ class Result:
 
 
 def train(run: Run[Any], console: Console) -> Result:
-    """Train from where the run is to max_iters or Ctrl-C."""
+    """Train from where the run is to max_iters, or until it is asked to stop. The folder is the caller's (`locked`)."""
     config = run.config
     config.out.mkdir(parents=True, exist_ok=True)
+    checkpoint.remove_orphans(config.out)
     console.print(run.describe(), soft_wrap=True, markup=False)
     if run.iteration:
         console.print(f"resuming at iteration {run.iteration}")
     if not anything_compiled():
         console.print("compiling the kernels for this processor: about half a minute, this once")
-    started = time.perf_counter() - run.seconds
+    started, began = time.perf_counter() - run.seconds, run.iteration
     train_loss = val_loss = math.nan
     metrics = config.out / "metrics.jsonl"
     with MetricsLog(metrics, run.iteration) as log, StopSignal() as stop, _progress(console, run.name()) as bar:
@@ -68,6 +71,9 @@ def train(run: Run[Any], console: Console) -> Result:
                     run.best_val_loss = val_loss
                     run.save("best")
                 run.save("last")
+            elif config.save_every and run.iteration % config.save_every == 0 and run.iteration != began:
+                run.seconds = time.perf_counter() - started
+                run.save("last")
             if run.iteration == config.max_iters:
                 break
             step_started = time.perf_counter()
@@ -81,7 +87,7 @@ def train(run: Run[Any], console: Console) -> Result:
     if stop.requested:
         run.seconds = time.perf_counter() - started
         run.save("last")
-        message = f"stopped at iteration {run.iteration}; go on with --resume --out {config.out}"
+        message = f"stopped at iteration {run.iteration}; go on with --resume {shlex.join(['--out', str(config.out)])}"
     else:
         memory = f"; at most {peak_memory() / 1e6:,.0f} MB of memory" if peak_memory() else ""
         message = f"best validation loss {run.best_val_loss:.4f}{memory}; {run.next_command()}"

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str], size: int | None = None) -> Iterator[BinaryIO]:
     """A binary file to write to, which takes the place of `path` when the block ends without an exception.
 
     It is written beside `path`, flushed to the disk and renamed; then the folder is flushed, since the new name is
-    the folder's data. After an exception nothing is left behind and `path` is as it was.
+    the folder's data. After an exception nothing is left behind and `path` is as it was. An OSError names `path`;
+    where the disk is full it says how much is free and, if `size` is given, that this many bytes are needed.
     """
     path = Path(path)
-    # Not tempfile's: those are for the owner alone, whatever the umask.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = unfinished(path)
     try:
+        # Not tempfile's: those are for the owner alone, whatever the umask.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, _reason(error, path, size), str(path)) from error
         raise
     flush_folder(path.parent)
+
+
+def _reason(error: OSError, path: Path, size: int | None) -> str:
+    said = error.strerror or str(error)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return said
+    needed = "" if size is None else f"{size:,} bytes are needed, "
+    return f"{said} ({needed}{shutil.disk_usage(path.parent).free:,} bytes are free)"
+
+
+def unfinished(path: Path) -> Path:
+    """A name beside `path` for what is to become it; `remove_unfinished` knows such names."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def remove_unfinished(folder: Path, name: str | None = None) -> None:
+    """Remove what writes that were killed have left in a folder, of one file or of all. Nobody may be writing it."""
+    pattern = rf"\.{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{8}}\.tmp"
+    for path in folder.iterdir():
+        if re.fullmatch(pattern, path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:
@@ -38,5 +66,7 @@ def flush_folder(folder: str | os.PathLike[str]) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:  # which names nothing
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         finally:
             os.close(descriptor)

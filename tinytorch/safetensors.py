@@ -215,10 +215,12 @@ def save_file(
     go on showing the old file, and some systems cannot replace a mapped one.
     """
     where = os.fspath(path)
-    content = _content(as_lazy(tensors, where), metadata, where)
+    lazy = as_lazy(tensors, where)
+    content = _content(lazy, metadata, where)
     header = next(content)
+    size = memoryview(header).nbytes + sum(tensor.nbytes for tensor in lazy)
     refuse_mapped(path)
-    with atomic_write(path) as file:
+    with atomic_write(path, size) as file:
         file.write(header)
         for part in content:
             file.write(part)

@@ -157,11 +157,14 @@ def save_shards(
     folder: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
     max_shard_size: int = MAX_SHARD_SIZE,
+    companions: Mapping[str, bytes] | None = None,
 ) -> list[str]:
     """Write `tensors` into `folder`, in files of at most `max_shard_size` bytes of tensors; return the files' names.
 
     Tensors are split in the order given; one that is larger than a shard has its own. LazyTensors are made one at a
     time. `metadata` is {"format": "pt"} where not given, without which some versions of transformers refuse a file.
+    `companions` are small files that describe the tensors, such as config.json, by name: never does the folder show
+    old ones beside new tensors, or new ones beside old tensors.
 
     An older checkpoint in the folder stays as it is until the new one is written in full, beside it; what is left of
     it then is removed. Killed while the files are exchanged, the folder has no index, and `open_shards` says so.
@@ -184,7 +187,10 @@ def save_shards(
         if len(shards) > 1:
             with atomic_write(unfinished / INDEX) as file:
                 file.write(_index(shards))
-        _exchange(unfinished, folder, old)
+        for name, content in (companions or {}).items():
+            with atomic_write(unfinished / name) as file:
+                file.write(content)
+        _exchange(unfinished, folder, old, companions or {})
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return list(shards)
@@ -215,9 +221,13 @@ def _split(tensors: list[LazyTensor], limit: int) -> dict[str, list[LazyTensor]]
     return {f"model-{i:05}-of-{len(shards):05}.safetensors": shard for i, shard in enumerate(shards, 1)}
 
 
-def _exchange(unfinished: Path, folder: Path, old: set[str]) -> None:
+def _exchange(unfinished: Path, folder: Path, old: set[str], companions: Mapping[str, bytes]) -> None:
     """Let the written files take the place of the old ones, such that no moment shows a mixture of the two."""
-    new = set(os.listdir(unfinished))
+    new = set(os.listdir(unfinished)) - companions.keys()
+    for name, content in companions.items():
+        if (folder / name).exists() and (folder / name).read_bytes() != content:
+            (folder / name).unlink()
+            flush_folder(folder)
     if INDEX in new and not new.isdisjoint(old - {INDEX}):  # new files under names that the old index knows
         (folder / INDEX).unlink(missing_ok=True)
         flush_folder(folder)
@@ -229,6 +239,9 @@ def _exchange(unfinished: Path, folder: Path, old: set[str]) -> None:
         flush_folder(folder)
     for name in sorted(old - new):  # a single file is read without a look at the others, until they are gone
         (folder / name).unlink()
+    for name in companions:
+        os.replace(unfinished / name, folder / name)
+    flush_folder(folder)
 
 
 def _index(shards: Mapping[str, list[LazyTensor]]) -> bytes:

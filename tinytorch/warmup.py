@@ -18,7 +18,7 @@ import numpy as np
 import tinytorch
 
 from .function import Function
-from .kernels.compiler import cache_folder
+from .kernels.cache import cache_folder
 from .nn.utils import clip_grad_norm_
 from .ops.stored import StoredLinear
 from .quantization import QuantizedProduct
@@ -105,9 +105,13 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tinytorch.warmup", description=__doc__.partition("\n\n")[2])
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"])
-    seconds = warm_up(parser.parse_args().dtypes, _bar)
+    dtypes = parser.parse_args().dtypes
+    try:
+        seconds = warm_up(dtypes, _bar)
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted: what is compiled is kept")
     sys.stderr.write("\n")
-    print(f"compiled in {seconds:.0f} s; kept in {cache_folder()}")
+    print(f"compiled in {seconds:.0f} s; {f'kept in {folder}' if (folder := cache_folder()) else 'not kept'}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -233,8 +234,11 @@ def test_the_expected_losses_are_shown_for_tiny_shakespeare_alone(
         assert ("loss expected" in capsys.readouterr().out) == (of == text)
 
 
-def test_ctrl_c_saves_and_exits(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "run"
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_and_its_like_save_and_exit(
+    tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str], sent: str
+) -> None:
+    out = tmp_path / "my run's"
     command = [sys.executable, "-m", "gpt", "train", "--data", str(text_file), "--out", str(out)]
     process = subprocess.Popen(
         [*command, "--max-iters=1000000", "--eval-interval=1000000", *TINY],
@@ -243,13 +247,16 @@ def test_ctrl_c_saves_and_exits(tmp_path: Path, text_file: Path, capsys: pytest.
         text=True,
         cwd=Path(__file__).parents[2],
         env={**os.environ, "COLUMNS": "120"},
+        preexec_fn=lambda: signal.signal(getattr(signal, sent), signal.SIG_DFL),  # nohup has it ignored
     )
     try:
         for _ in range(1200):
             if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text().count("\n") > 20:
                 break
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        second = ["train", "--data", str(text_file), "--out", str(out)]
+        assert f"process {process.pid} on " in fails(second, capsys)
+        process.send_signal(getattr(signal, sent))
         stdout, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -257,7 +264,21 @@ def test_ctrl_c_saves_and_exits(tmp_path: Path, text_file: Path, capsys: pytest.
     assert "Traceback" not in stderr
     iteration = json.loads((out / "last.json").read_text())["iteration"]
     assert iteration > 0
-    assert f"stopped at iteration {iteration}; go on with --resume" in stdout
+    assert f"stopped at iteration {iteration}; go on with --resume --out {shlex.quote(str(out))}\n" in stdout
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     assert main(["train", "--resume", "--out", str(out), f"--max-iters={iteration + 2}"]) == 0
     assert f"resuming at iteration {iteration}" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_when_its_output_is_cut_off(tmp_path: Path, text_file: Path) -> None:
+    """As `train | head -1` does."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "gpt", "train", "--data", str(text_file), "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, "--max-iters=30", "--eval-interval=5", *TINY], stdout=-1, stderr=-1, cwd=Path(__file__).parents[2]
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    stderr = process.stderr.read()
+    assert (process.wait(timeout=60), stderr) == (0, b"")
+    assert json.loads((out / "last.json").read_text())["iteration"] == 30

@@ -3,6 +3,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import platform
+import re
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,7 @@ from gpt.config import TrainConfig
 from gpt.run import Run, load_model
 from programs import checkpoint, metrics, trainer
 from programs.errors import UserError
+from programs.resuming import settings_to_change
 from programs.stopping import StopSignal
 from programs.trainer import Result, get_lr
 
@@ -103,6 +107,33 @@ def test_resuming_from_before_the_last_metrics_forgets_them(
     train(dataclasses.replace(killed, resume=True))
     assert losses_of(killed) == losses_of(whole)
     assert tensors_of(killed) == tensors_of(whole)
+
+
+def test_what_a_crash_costs_is_what_save_every_says(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, killed = tiny_config("whole"), tiny_config("killed", save_every=2, eval_interval=7)
+    train(dataclasses.replace(whole, eval_interval=7))
+    saved: list[tuple[str, int]] = []
+    whole_step, save = trainer.step, Run.save
+
+    def step(run: Run) -> tuple[float, float, float, int]:
+        if run.iteration == 5:
+            raise MemoryError
+        return whole_step(run)
+
+    def counted(run: Run, name: str) -> None:
+        saved.append((name, run.iteration))
+        save(run, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "step", step)
+        patch.setattr(Run, "save", counted)
+        with pytest.raises(MemoryError):
+            train(killed)
+    assert saved == [("best", 0), ("last", 0), ("last", 2), ("last", 4)]
+    assert checkpoint.load(killed.out, "last")[1]["iteration"] == 4
+    train(dataclasses.replace(killed, resume=True))
+    assert tensors_of(killed) == tensors_of(whole)
+    assert losses_of(killed) == losses_of(whole)
 
 
 def test_resuming_a_finished_run_repeats_its_result(tiny_config: MakeConfig) -> None:
@@ -194,6 +225,49 @@ def test_damaged_metrics_are_an_error_on_one_line(tiny_config: MakeConfig) -> No
         train(dataclasses.replace(config, resume=True))
 
 
+@pytest.mark.parametrize("line", [b"\xff", b"[]", b'"iter"', b"{}", b'{"iter": "0"}', b"[" * 100_000])
+def test_whatever_metrics_hold_it_is_one_line(tiny_config: MakeConfig, line: bytes) -> None:
+    config = tiny_config()
+    train(config)
+    (config.out / "metrics.jsonl").write_bytes(b'{"iter": 0}\n' + line + b"\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged \(line 2: [^\n]*\): repair it"):
+        train(dataclasses.replace(config, resume=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: None} for key in ("iteration", "seconds", "text_sha256", "param_groups", "config", "tensors")),
+        {"iteration": "5"},
+        {"best_val_loss": "x"},
+        {"param_groups": [5]},
+        {"param_groups": []},
+        {"config": []},
+        {"config": {"model": 5}},
+        {"config": {"batch_size": "x"}},
+        {"config": {"data": 5}},
+        {"config": {"eval_interval": 2.5}},
+        {"config": {"model": {"n_layer": None}}},
+    ],
+)
+def test_whatever_last_json_holds_it_is_one_line(tiny_config: MakeConfig, change: dict[str, Any]) -> None:
+    config = tiny_config()
+    train(config)
+    path = config.out / "last.json"
+    values = json.loads(path.read_text())
+    stored = values["config"]
+    values |= change
+    if isinstance(values["config"], dict):
+        values["config"] = {**stored, **values["config"]}
+        if isinstance(values["config"]["model"], dict):
+            values["config"]["model"] = {**stored["model"], **values["config"]["model"]}
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError) as caught:
+        settings = settings_to_change(["--resume", "--out", str(config.out)], TrainConfig())
+        train(settings)
+    assert "\n" not in str(caught.value) and str(config.out) in str(caught.value)
+
+
 def test_ctrl_c_before_the_first_evaluation(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = tiny_config("whole"), tiny_config("cut")
     train(whole)
@@ -231,6 +305,28 @@ def test_what_a_run_cannot_change(tiny_config: MakeConfig, changes: dict[str, An
     with pytest.raises(UserError, match=message):
         train(tiny_config(**{"resume": True, **changes}))
     assert sorted((path.name, path.read_bytes()) for path in config.out.iterdir()) == before
+
+
+def test_the_text_that_ships_with_python_may_be_another_versions(
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [Path(tiny_config().data).read_text() + end for end in ("", "!")]
+    monkeypatch.setattr("gpt.run.load_text", lambda name: texts[0])
+    config = tiny_config(data="pydoc")
+    train(config)
+    texts.reverse()
+    with pytest.raises(UserError, match="was trained on another text than pydoc"):
+        train(dataclasses.replace(config, resume=True))
+    then = ".".join(platform.python_version_tuple()[:2])
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "0"))
+    with pytest.raises(UserError, match=rf"the pydoc of Python {then}, which differs from that of Python 3\.99: go on"):
+        train(dataclasses.replace(config, resume=True))
+
+
+def test_a_command_to_copy_is_quoted(tiny_config: MakeConfig) -> None:
+    config = tiny_config("it's my $run")
+    [command] = re.findall("let it write: (.*)", Run(config).next_command())
+    assert shlex.split(command) == ["python", "-m", "gpt", "sample", "--out", str(config.out)]
 
 
 def test_a_text_too_short_writes_nothing(tiny_config: MakeConfig, tmp_path: Path) -> None:

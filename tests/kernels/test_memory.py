@@ -49,6 +49,17 @@ def test_large_results_of_kernels_begin_at_a_cache_line() -> None:
         assert tensor.numpy(force=True).ctypes.data % ALIGNMENT == 0
 
 
+def test_so_do_gradients_that_somebody_else_holds() -> None:
+    """As Numba does, for a while, of the arguments of a kernel that it has just compiled."""
+    held = []
+    for _ in range(5):
+        x = tinytorch.randn(700, 400, requires_grad=True)
+        x.register_hook(held.append)
+        (x * x).sum().backward()
+        assert x.grad is not None and x.grad.numpy().ctypes.data % ALIGNMENT == 0
+        assert x.grad.numpy().ctypes.data != held[-1].numpy().ctypes.data
+
+
 @pytest.mark.parametrize("shape", [(), (0, 3), (5,), (600, 500)])
 def test_results_have_the_layout_of_numpys(shape: tuple[int, ...]) -> None:
     for like in (np.ones(shape, np.float32), np.ones(shape, np.float32).T):

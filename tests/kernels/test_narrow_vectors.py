@@ -80,3 +80,22 @@ def test_products(width: int, registers: int, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(width), str(registers), "pretend" if pretend else ""]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+NF4 = """
+import numpy as np, tinytorch
+from tinytorch.kernels.simd import FEATURES
+from tinytorch.quantization import QuantizedWeight, quantized_linear
+assert not [name for name in FEATURES if name.startswith("avx")]
+weight = QuantizedWeight.quantize(np.random.default_rng(0).standard_normal((16, 128)).astype(np.float32), "nf4")
+x = tinytorch.randn(1, 128)
+np.testing.assert_allclose(quantized_linear(x, weight).numpy(), x.numpy() @ weight.dequantize().T, atol=1e-4)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX is x86's")
+def test_numba_may_be_told_to_do_without_avx(tmp_path: Path) -> None:
+    """As on a virtual machine that claims to have it: no instruction of it may be left in what we write ourselves."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_ENABLE_AVX": "0"}
+    result = subprocess.run([sys.executable, "-c", NF4], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lora import LoraConfig
+from lora.adapter_config import CONFIG_NAME
 from programs.errors import UserError
 
 MINIMUM = {"peft_type": "LORA", "target_modules": ["q_proj"]}
@@ -35,7 +36,7 @@ def test_a_file_comes_back(tmp_path: Path) -> None:
         task_type=None,
         base_model_name_or_path="some/model",
     )
-    config.save(tmp_path)
+    (tmp_path / CONFIG_NAME).write_bytes(config.to_json())
     values = json.loads((tmp_path / "adapter_config.json").read_text())
     assert list(values) == sorted(values)
     assert (values["peft_type"], values["inference_mode"], values["task_type"]) == ("LORA", True, None)

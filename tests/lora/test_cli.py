@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lora.__main__ import COMMANDS, main
+from lora.__main__ import main
+from lora.commands import COMMANDS
 from lora.foreign_options import FOREIGN
 from lora.speed import Speed, read_bandwidth
 from lora.tokenizer import Tokenizer

@@ -32,8 +32,8 @@ DEFAULTS: dict[type[Any], dict[str, Any]] = {
     TuneConfig: {
         **MODEL, **PARROT, "out": Path("runs/lora"), "resume": False, "seed": 1337, "batch_size": 16, "grad_accum": 1,
         "max_iters": 300, "learning_rate": 2e-4, "min_lr": 2e-5, "warmup_iters": 20, "beta1": 0.9, "beta2": 0.999,
-        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "eval_iters": 40, "eval_share": 0.1,
-        "val_data": "", "rank": 16, "alpha": 32.0,
+        "weight_decay": 0.0, "grad_clip": 1.0, "eval_interval": 50, "save_every": 0, "eval_iters": 40,
+        "eval_share": 0.1, "val_data": "", "rank": 16, "alpha": 32.0,
         "dropout": 0.0, "targets": ("all-linear",), "dora": False, "rslora": False, "max_tokens": 512,
         "packing": False, "checkpointing": False, "precision": "highest",
     },

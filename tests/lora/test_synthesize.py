@@ -167,7 +167,7 @@ def test_an_interrupted_run_leaves_nothing(like: str, error: Any) -> None:
 
 def test_a_killed_run_does_not_stand_in_the_way(like: str) -> None:
     wanted = options(like)
-    leftover = wanted.folder.with_name(".out.unfinished")
+    leftover = wanted.folder.with_name(".out.0123abcd.tmp")
     leftover.mkdir()
     (leftover / "model-00001-of-00002.safetensors").write_bytes(b"half")
     with pytest.raises(SafetensorError, match="interrupted"):
@@ -180,7 +180,7 @@ def test_a_killed_run_does_not_stand_in_the_way(like: str) -> None:
 
 def test_what_is_already_there_is_not_touched(like: str) -> None:
     for taken in (Path(like), Path(like) / "config.json"):
-        with pytest.raises(UserError, match="is already there: give another --out"):
+        with pytest.raises(UserError, match="exists: give a new or an empty folder"):
             synthesize(replace(options(like), out=taken))
     assert os.listdir(like) == ["config.json"]
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -373,6 +374,13 @@ def test_what_is_wrong_with_the_settings(make: Make, capsys: pytest.CaptureFixtu
     assert "cannot read nowhere" in fails("--data=nowhere")
     assert "nowhere is not a folder" in fails("--model=nowhere")
     assert not make("new").out.exists()
+
+
+def test_a_command_to_copy_is_quoted(make: Make) -> None:
+    config = make("it's my $run")
+    words = shlex.split(TuneRun(config).next_command().removeprefix("let it write: "))
+    assert words[:3] == ["python", "-m", "lora"]
+    assert {str(config.out / "best"), str(config.model)} <= set(words)
 
 
 def test_long_examples_are_warned_of(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

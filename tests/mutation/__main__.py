@@ -162,7 +162,7 @@ def _begin() -> None:
 
 
 def _cache_folder(tree: Path, environment: dict[str, str]) -> Path:
-    script = "from tinytorch.kernels.compiler import cache_folder; print(cache_folder())"
+    script = "from tinytorch.kernels.cache import cache_folder; print(cache_folder())"
     environment = {**os.environ, "PYTHONPATH": str(tree), **environment}
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, text=True)

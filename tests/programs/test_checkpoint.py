@@ -48,6 +48,23 @@ def test_a_death_halfway_leaves_the_old_pair(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_tensors_that_no_json_names_are_removed_unless_it_cannot_be_read(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, "last", OLD, {})
+    orphans = [tmp_path / f"{name}-0123456789ab.safetensors" for name in ("best", "last")]
+    theirs = tmp_path / "last-mine.safetensors"
+    for path in (*orphans, theirs):
+        path.touch()
+    text = (tmp_path / "last.json").read_text()
+    (tmp_path / "last.json").write_text(text[:-3])
+    checkpoint.remove_orphans(tmp_path)
+    assert [path.exists() for path in orphans] == [False, True]
+    (tmp_path / "last.json").write_text(text)
+    checkpoint.remove_orphans(tmp_path)
+    assert not orphans[1].exists()
+    assert theirs.exists()
+    assert np.array_equal(checkpoint.load(tmp_path, "last")[0]["a"], OLD["a"])
+
+
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no checkpoint .*last\.json: train first"):
         checkpoint.load(tmp_path, "last")

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import io
 import os
+import re
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,8 +15,9 @@ import pytest
 
 from gpt.config import GPTConfig, TrainConfig
 from programs import checkpoint
-from programs.command_line import INTERRUPTED, exit_code, settings_to_change
+from programs.command_line import INTERRUPTED, exit_code
 from programs.errors import UserError
+from programs.resuming import settings_to_change
 from programs.run import stored_config
 from tinytorch.safetensors import SafetensorError
 
@@ -20,12 +26,12 @@ def failing(error: BaseException) -> int:
     def command() -> int:
         raise error
 
-    return exit_code(command)
+    return exit_code(command, "gpt")
 
 
 @pytest.mark.parametrize("code", [0, 1, 130])
 def test_a_command_says_how_it_ended(code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(lambda: code) == code
+    assert exit_code(lambda: code, "gpt") == code
     assert capsys.readouterr() == ("", "")
 
 
@@ -51,13 +57,58 @@ def test_warnings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         warnings.warn("look here", stacklevel=2)
         return 0
 
-    assert exit_code(command) == 0
+    assert exit_code(command, "lora") == 0
     assert capsys.readouterr() == ("", "warning: look here\n")
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert failing(KeyboardInterrupt()) == INTERRUPTED == 130
     assert capsys.readouterr() == ("", "\ninterrupted\n")
+
+
+def test_a_module_that_is_missing_is_said_with_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(ModuleNotFoundError("No module named 'tyro'", name="tyro")) == 2
+    root = Path(__file__).parents[2]
+    assert capsys.readouterr() == ("", f"error: tyro is not installed: pip install -e '{root}[gpt]'\n")
+    with pytest.raises(ModuleNotFoundError):
+        failing(ModuleNotFoundError("No module named 'gpt.lost'", name="gpt.lost"))
+
+
+@pytest.mark.parametrize("program", ["gpt", "lora"])
+def test_what_the_programs_need_beyond_the_engine_may_be_missing(program: str) -> None:
+    """As in an environment where only the engine was installed."""
+    missing = ("tyro", "rich", "filelock", "tokenizers", "jinja2", "pooch", "platformdirs", "matplotlib")
+    code = f"import sys, runpy; sys.modules.update(dict.fromkeys({missing})); sys.argv = ['x', '--help']\n"
+    code += f"runpy.run_module('{program}', run_name='__main__')"
+    root = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert re.fullmatch(rf"error: \w+ is not installed: pip install -e '?.*\[{program}\]'?\n", ended.stderr)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_stdout_cannot_encode_is_written_as_its_code(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding=encoding))
+
+    def command() -> int:
+        print("a\u3042", flush=True)
+        return 0
+
+    assert exit_code(command, "gpt") == 0
+    assert content.getvalue().splitlines() == [b"a\\u3042"]
+
+
+def test_ctrl_c_in_the_first_seconds_is_one_word() -> None:
+    root = Path(__file__).parents[2]
+    for delay in (0.2, 0.5, 0.8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lora", "train", "--help"], cwd=root, stdout=-1, stderr=-1, text=True
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert "Traceback" not in stderr
 
 
 def test_other_errors_are_ours_and_shown_whole() -> None:
@@ -77,7 +128,7 @@ def test_a_reader_that_has_had_enough(capfd: pytest.CaptureFixture[str], monkeyp
             output.flush()
             return 1
 
-        assert exit_code(command) == 0
+        assert exit_code(command, "gpt") == 0
         output.write("more")
     assert capfd.readouterr().err == ""
 

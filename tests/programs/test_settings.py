@@ -19,7 +19,7 @@ from programs.settings import TrainSettings
 TRAIN = {
     "data": "pydoc", "out": Path("runs/train"), "resume": False, "seed": 1337, "batch_size": 12, "grad_accum": 1,
     "max_iters": 2000, "learning_rate": 1e-3, "min_lr": 1e-4, "warmup_iters": 100, "beta1": 0.9, "beta2": 0.99,
-    "weight_decay": 0.1, "grad_clip": 1.0, "eval_interval": 250, "eval_iters": 40,
+    "weight_decay": 0.1, "grad_clip": 1.0, "eval_interval": 250, "save_every": 0, "eval_iters": 40,
 }  # fmt: skip
 SHAPE = {
     "vocab_size": 65, "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "dropout": 0.0, "bias": False,
@@ -49,7 +49,7 @@ LIMITS = [
     # name, values that are taken, values that are not, what is said of these
     *((name, [1], [0, -1], "must be at least 1") for name in ("batch_size", "grad_accum", "eval_interval")),
     ("eval_iters", [1], [0, -1], "must be at least 1"),
-    *((name, [0], [-1], "must not be negative") for name in ("max_iters", "warmup_iters", "seed")),
+    *((name, [0], [-1], "must not be negative") for name in ("max_iters", "warmup_iters", "seed", "save_every")),
     *((name, [0.0], [-0.1], "must not be negative") for name in ("weight_decay", "grad_clip", "min_lr")),
     ("learning_rate", [1e-3, 1e-4], [0.0, -1e-3], "must be positive"),
     ("learning_rate", [1e-4], [0.9e-4], r"min_lr \(0.0001\) is above learning_rate \(9e-05\)"),

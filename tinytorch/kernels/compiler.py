@@ -8,21 +8,21 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 from numba import types
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
 
+from tinytorch.kernels.cache import cache_folder, kernel_cache
 from tinytorch.kernels.stack import on_large_stack
 from tinytorch.kernels.wide_vectors import ApartCompiler, WideCompiler
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("tinytorch's kernels are compiled, and nothing else: unset NUMBA_DISABLE_JIT", name="tinytorch")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,65 +34,17 @@ FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-@cache
-def cache_folder() -> str:
-    """The folder of compiled kernels, named by a hash of every kernel's source.
-
-    Numba recompiles a function when its own file changes, but not when a function that it calls
-    in another file does. A new folder for each state of the sources closes that gap.
-    NUMBA_CACHE_DIR, where set, is the parent; else the user's cache folder; else the temporary one.
-    """
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + source.read_bytes())
-    name = f"kernels-{digest.hexdigest()[:16]}"
-    for parent in _candidate_parents():
-        folder = parent / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return str(folder)
-    return tempfile.mkdtemp(prefix="tinytorch-")
-
-
 def anything_compiled() -> bool:
     """Whether the cache folder holds a kernel: if not, the first calls take half a minute longer."""
-    return next(Path(cache_folder()).rglob("*.nbc"), None) is not None
-
-
-def _candidate_parents() -> list[Path]:
-    if numba.config.CACHE_DIR:
-        return [Path(numba.config.CACHE_DIR) / "tinytorch"]
-    home = Path.home()
-    if sys.platform == "win32":
-        user = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        user = home / "Library" / "Caches"
-    else:
-        user = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return [user / "tinytorch", Path(tempfile.gettempdir()) / "tinytorch"]
-
-
-@contextmanager
-def _our_cache() -> Iterator[None]:
-    """Numba's settings with our cache folder; the user's own are left as they were."""
-    theirs = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = cache_folder() if not os.environ.get("NUMBA_DISABLE_JIT") else theirs
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = theirs
+    folder = cache_folder()
+    return folder is not None and next(Path(folder).rglob("*.nbc"), None) is not None
 
 
 def _compiled(function: F, pipeline_class: Any = WideCompiler, **options: Any) -> F:
-    with _our_cache():
-        compiled: Any = numba.njit(
-            cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=pipeline_class, **options
-        )(function)
-    if compiled is not function:  # as it is where Numba is told not to compile
-        compiled._compile_for_args = on_large_stack(compiled._compile_for_args)
+    compile_it = numba.njit(error_model="numpy", fastmath=FASTMATH, pipeline_class=pipeline_class, **options)
+    compiled: Any = compile_it(function)
+    compiled._cache = kernel_cache(function)
+    compiled._compile_for_args = on_large_stack(compiled._compile_for_args)
     return compiled  # type: ignore[no-any-return]
 
 
@@ -121,11 +73,12 @@ def c_function(function: Callable[..., None], *pointers: Any) -> Callable[..., N
 
     It holds the interpreter's lock, as all kernels do.
     """
-    with _our_cache():
-        compile_it = numba.cfunc(
-            types.void(*pointers), cache=True, error_model="numpy", fastmath=FASTMATH, pipeline_class=WideCompiler
-        )
-        compiled = on_large_stack(compile_it)(function)
+    # As numba.cfunc does it, but for the cache.
+    signature = sigutils.normalize_signature(types.void(*pointers))
+    options = {"error_model": "numpy", "fastmath": FASTMATH}
+    compiled: Any = CFunc(function, signature, locals={}, options=options, pipeline_class=WideCompiler)
+    compiled._cache = kernel_cache(function)
+    on_large_stack(compiled.compile)()
     call: Any = ctypes.PYFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))(compiled.address)
     call.compiled = compiled  # whose code it is, and stays as long
     call.__name__ = function.__name__

@@ -25,7 +25,8 @@ def _features() -> set[str]:
     """What Numba compiles for: NUMBA_CPU_FEATURES ("+avx2,+fma"), where set, else what this processor has."""
     if config.CPU_FEATURES is not None:
         return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
-    return {name for name, there in llvm.get_host_cpu_features().items() if there}
+    features = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    return features if config.ENABLE_AVX else {name for name in features if not name.startswith("avx")}
 
 
 def _registers() -> tuple[int, int]:

@@ -1,0 +1,63 @@
+"""The commands: `python -m gpt train | sample | stages | examples`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Annotated, Any
+
+import tyro
+
+from gpt.config import TrainConfig
+from gpt.examples import ExamplesConfig, examples
+from gpt.presets import get_preset
+from gpt.run import Run
+from gpt.sample import SampleConfig, sample
+from gpt.stage_table import StagesConfig, run_stages
+from programs.command_line import INTERRUPTED
+from programs.folders import locked
+from programs.output import run_console
+from programs.resuming import settings_to_change
+from programs.trainer import train
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; its exit code."""
+    config = _parse(arguments)
+    if isinstance(config, TrainConfig):
+        with locked(config.out):
+            return INTERRUPTED if train(Run.open(config), run_console()).interrupted else 0
+    if isinstance(config, StagesConfig):
+        return 0 if run_stages(config, run_console()) else INTERRUPTED
+    if isinstance(config, SampleConfig):
+        sample(config)
+    else:
+        for line in examples(config):
+            print(line)
+    return 0
+
+
+def _parse(arguments: list[str]) -> TrainConfig | SampleConfig | StagesConfig | ExamplesConfig:
+    # Types made at run time, since the defaults of `train` depend on what is asked: strings would not find them.
+    commands: Any = (
+        Annotated[TrainConfig, tyro.conf.subcommand("train", default=_train_defaults(arguments))]
+        | Annotated[SampleConfig, tyro.conf.subcommand("sample")]
+        | Annotated[StagesConfig, tyro.conf.subcommand("stages")]
+        | Annotated[ExamplesConfig, tyro.conf.subcommand("examples")]
+    )
+    config: TrainConfig | SampleConfig | StagesConfig | ExamplesConfig = tyro.cli(
+        commands, prog="python -m gpt", description="A character-level GPT on tinytorch.", args=arguments or ["--help"]
+    )
+    return config
+
+
+def _train_defaults(arguments: list[str]) -> TrainConfig:
+    """The settings that the options of `train` change: a preset's, or with --resume the run's own."""
+    if arguments[:1] != ["train"]:
+        return TrainConfig()
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    peek.add_argument("--preset", default=TrainConfig.preset)
+    try:
+        asked, _ = peek.parse_known_args(arguments[1:])
+    except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
+        return TrainConfig()
+    return settings_to_change(arguments[1:], get_preset(asked.preset))
