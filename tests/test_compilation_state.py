@@ -1125,6 +1125,18 @@ def a_hook_that_is_registered_inside() -> World:
     return step, three, nothing
 
 
+@refused("registers a hook")
+def a_second_hook_that_is_registered_inside() -> World:
+    w = parameter()
+    w.register_hook(lambda g: g * 3)
+
+    def step(x: Any) -> None:
+        (w * x).sum().backward()
+        w.register_hook(lambda g: g * 2)
+
+    return step, three, nothing
+
+
 @refused("hook of a Tensor from outside cannot be differentiated")
 def a_hook_that_would_be_differentiated() -> World:
     w = parameter()

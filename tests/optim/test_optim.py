@@ -342,3 +342,10 @@ def test_gradient_of_another_shape_is_refused(make: Any, before: Any, after: Any
     with pytest.raises(RuntimeError, match="the gradient of a parameter"):
         optimizer.step()
     assert not p.detach().numpy().any()
+
+
+def test_sgd_of_float64_rounds_nothing_to_float32() -> None:
+    p = nn.Parameter(tinytorch.zeros(2, dtype=tinytorch.float64))
+    p.grad = tinytorch.tensor([1.0 + 2.0**-40, 3.0**-20], dtype=tinytorch.float64)
+    optim.SGD([p], lr=0.5).step()
+    assert p.tolist() == [-0.5 - 2.0**-41, -0.5 * 3.0**-20]
