@@ -60,12 +60,17 @@ def _keep_only(kept: Path | None, folder: Path, name: str) -> None:
 def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Tensors and values of the checkpoint `name` of `folder`; UserError where it is missing or damaged."""
     values = load_values(folder, name)
-    tensors_path = folder / values["tensors"]
-    if not tensors_path.is_file():
-        raise UserError(f"{folder / name}.json names {tensors_path.name}, which is not there: restore or train again")
-    if _sha256(tensors_path) != values["sha256"]:
-        raise UserError(f"{tensors_path} is damaged (its sha256 is not the one in {name}.json): restore it")
-    return load_file(str(tensors_path)), values
+    while True:
+        path = folder / values["tensors"]
+        try:
+            if _sha256(path) != values["sha256"]:
+                raise UserError(f"{path} is damaged (its sha256 is not the one in {name}.json): restore it")
+            return load_file(str(path)), values
+        except FileNotFoundError:  # a run that goes on has just replaced the pair, or the file is lost
+            now = load_values(folder, name)
+            if now == values:
+                raise UserError(f"{folder / name}.json names {path.name}, which is not there: restore it") from None
+            values = now
 
 
 def load_values(folder: Path, name: str) -> dict[str, Any]:

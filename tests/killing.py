@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 def train_and_kill(command: list[str], out: Path, times: int) -> int:
     """Run a training command that never ends, with SIGKILL that often; the iteration of the last checkpoint.
 
-    Each time it is left alone until it saves, and then for a random while.
+    Each time it is left alone until it has gone further, and then for a random while.
     """
     generator = random.Random(times)
     for _ in range(times):
@@ -30,23 +30,20 @@ def train_and_kill(command: list[str], out: Path, times: int) -> int:
         )
         try:
             deadline = time.monotonic() + 240  # it may have kernels to compile
-            while _saved(out) == before and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.005)
+            while _saved(out) <= before and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
             time.sleep(generator.random() * 0.3)
         finally:
             process.kill()
             _, stderr = process.communicate()
         assert stderr == b"", stderr.decode()
-        assert _saved(out) != before
-    iteration = checkpoint.load(out, "last")[1]["iteration"]
-    assert isinstance(iteration, int)
-    return iteration
+        assert _saved(out) > before
+    return _saved(out)
 
 
 def _saved(out: Path) -> int:
-    """When the last checkpoint was."""
-    path = out / "last.json"
-    return path.stat().st_mtime_ns if path.exists() else 0
+    """The iteration of the last checkpoint."""
+    return int(checkpoint.load_values(out, "last")["iteration"]) if (out / "last.json").exists() else 0
 
 
 def state(out: Path) -> tuple[dict[str, bytes], list[dict[str, float]]]:

@@ -48,6 +48,22 @@ def test_a_death_halfway_leaves_the_old_pair(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_checkpoint_may_be_replaced_while_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `sample` may meet one of a run that goes on."""
+    checkpoint.save(tmp_path, "last", OLD, {"iteration": 1})
+    whole = checkpoint._sha256
+
+    def replaced(path: Path) -> str:
+        monkeypatch.setattr(checkpoint, "_sha256", whole)
+        checkpoint.save(tmp_path, "last", NEW, {"iteration": 2})
+        return whole(path)
+
+    monkeypatch.setattr(checkpoint, "_sha256", replaced)
+    tensors, values = checkpoint.load(tmp_path, "last")
+    assert np.array_equal(tensors["a"], NEW["a"])
+    assert values["iteration"] == 2
+
+
 def test_tensors_that_no_json_names_are_removed_unless_it_cannot_be_read(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, "last", OLD, {})
     orphans = [tmp_path / f"{name}-0123456789ab.safetensors" for name in ("best", "last")]

@@ -57,7 +57,8 @@ def cache_folder() -> Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_own(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows the user's home
-        _say_once("not kept", f"compiled kernels are not kept, so that each process compiles its own: {error}")
+        advice = "set NUMBA_CACHE_DIR to a folder of yours"
+        _say_once("not kept", f"compiled kernels are not kept, each process compiles its own: {error}; {advice}")
         return None
     if is_new:
         _remove_unused(parent)
@@ -89,9 +90,9 @@ def _check_own(folder: Path) -> None:
         return  # the user's own folders are private there
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(f"{folder} is not a folder of this user's: remove it, or set NUMBA_CACHE_DIR")
+        raise PermissionError(f"{folder} is not a folder of this user's")
     if status.st_mode & 0o077:
-        raise PermissionError(f"{folder} is open to other users: remove it, or chmod 700 if you trust what it holds")
+        raise PermissionError(f"{folder} is open to other users: remove it, or close it if you trust what it holds")
 
 
 def _remove_unused(parent: Path) -> None:
