@@ -15,6 +15,7 @@ import pytest
 import tinytorch as torch
 from tinytorch import nn
 from tinytorch.kernels.traced import NotTraceable
+from tinytorch.modes import untraced
 
 # A function, the arguments of its k-th call, and what to look at after that, given the arguments and the result.
 World = tuple[Callable[..., Any], Callable[[int], Any], Callable[[Any, Any], Any]]
@@ -1286,6 +1287,54 @@ def test_a_call_from_within_is_made_as_it_is_written() -> None:
     for k in range(3):
         assert compiled(torch.full((3,), k * 0.5)).item() == function(torch.full((3,), k * 0.5)).item()
     assert seen[::2] == [(torch.full((2,), k * 2.0) * 2).exp().sum().item() for k in range(3)]
+
+
+def test_a_call_from_within_does_not_work_in_the_memory_of_the_call_around_it() -> None:
+    inside = [False]
+
+    def function(x: Any) -> Any:
+        y = (x * 2).exp()
+        call_again(y)
+        return y.sum()
+
+    compiled = torch.compile(function)
+
+    @untraced
+    def call_again(y: Any) -> None:
+        if not inside[0]:
+            inside[0] = True
+            compiled(torch.full((3,), 7.0))
+            inside[0] = False
+
+    for k in range(4):
+        x = torch.full((3,), k * 0.5)
+        assert compiled(x).item() == (x * 2).exp().sum().item()
+
+
+def test_a_call_that_changes_an_argument_in_a_later_run_is_refused() -> None:
+    w, x, change = parameter(), torch.ones(3), [0.0]
+    compiled = torch.compile(lambda x: ((w * x).sum().backward(), x * 2)[1])
+    w.register_hook(lambda gradient: (x.add_(change[0]), None)[1] if change[0] else None)
+    for _ in range(2):
+        assert compiled(x).tolist() == [2, 2, 2]
+    change[0] = 1.0
+    with pytest.raises(NotTraceable, match="shares memory with a Tensor from outside"):
+        compiled(x)
+
+
+def test_a_call_may_hand_back_what_it_is_given() -> None:
+    handed_back = untraced(lambda tensor: tensor)
+
+    def function(x: Any) -> Any:
+        y = x * 2
+        z = handed_back(y)
+        z.add_(1)
+        assert z is y
+        return y
+
+    compiled = torch.compile(function)
+    for k in range(3):
+        assert compiled(torch.full((2,), float(k))).tolist() == [2 * k + 1] * 2
 
 
 def test_what_is_refused_leaves_no_history_outside() -> None:
