@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from programs.errors import UserError
+from programs.reading import one_line, read_object
 from tinytorch.files import atomic_write
 from tinytorch.safetensors import load_file, save_file
 
@@ -43,10 +44,10 @@ def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]
     if not path.is_file():
         raise UserError(f"no checkpoint {path}: train first, or check --out")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path)
         tensors_path, digest, version = folder / values["tensors"], values["sha256"], values["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}): restore it or train again") from None
+    except (UserError, KeyError, TypeError) as error:
+        raise UserError(one_line(f"{path} is damaged ({error}): restore it or train again")) from None
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this program reads {FORMAT}: use the version that wrote it")
     if not tensors_path.is_file():
