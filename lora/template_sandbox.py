@@ -32,6 +32,7 @@ _DIGITS = 4000  # of a whole number: 2**_DIGITS
 _LEFT_OUT_FILTERS = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
 _LEFT_OUT_METHODS = ("decode", "encode", "expandtabs", "from_bytes", "striptags", "translate")
 _SIZED_FILTERS = ("batch", "center", "indent", "round", "slice", "truncate")
+_TEXT_FILTERS = ("format", "replace", "trim")
 _LISTING_FILTERS = ("batch", "groupby", "list", "map", "reverse", "select", "slice", "sort", "unique")
 
 
@@ -144,6 +145,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         __self.tick()
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        if hasattr(__obj, "__objclass__"):  # dict.update(message): a method without its object, which nobody checks
+            _refuse(f"it calls {name} of a class")
         if isinstance(owner, (str, bytes, int, float)):
             if name in _LEFT_OUT_METHODS:
                 _refuse(f"it calls {name}, which is not there")
@@ -159,7 +162,11 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         def limited(*args: Any, **kwargs: Any) -> Any:
             self.tick()
             before, value, rest = args[:begin], args[begin], args[begin + 1 :]
-            value = _written(None, value) if name in ("string", "tojson") else value
+            for each in (value, *rest, *kwargs.values()):
+                _written(None, each)
+            if name in _TEXT_FILTERS and not isinstance(value, str):
+                self.weight(value)
+                value = str(value)  # as the filter itself does
             if name in _LISTING_FILTERS and isinstance(value, str) and len(value) > NUMBER:
                 _refuse(f"it takes a text apart by the filter {name}")
             if name in ("int", "float") and isinstance(value, str) and len(value) > _DIGITS:
@@ -189,8 +196,9 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         """Those of a method or filter, before it makes something too large of them."""
         given = [*args, *kwargs.values()]
         texts: list[Any] = [each for each in given if isinstance(each, (str, bytes))]
-        if name == "replace" and len(texts) > 1 and isinstance(value, (str, bytes)):
-            self.bounded(len(value) + (len(value) if not texts[0] else value.count(texts[0])) * len(texts[1]))
+        if name == "replace" and isinstance(value, str):
+            named = dict(zip(("old", "new"), args, strict=False)) | kwargs
+            self.bounded(len(value) + value.count(str(named.get("old", ""))) * len(str(named.get("new", ""))))
         elif name == "join" and isinstance(value, (str, bytes)) and args:
             parts = list(args[0])
             self.bounded(self.weight(parts) + len(parts) * len(value))
@@ -203,7 +211,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         elif name == "tojson" and any((each if isinstance(each, int) else self.weight(each)) > 64 for each in given):
             _refuse("it fills a text up to some width")
         elif name == "format":
-            self._check_format(str(value), given)
+            self._check_format(value, given)
         return args, kwargs
 
 

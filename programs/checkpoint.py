@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from programs.errors import UserError
+from programs.reading import one_line, read_object
 from tinytorch.files import atomic_write, unfinished
 from tinytorch.safetensors import load_file, save_file
 
@@ -79,10 +80,10 @@ def load_values(folder: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no checkpoint {path}: train first, or check --out")
     try:
-        values = json.loads(path.read_bytes())
+        values = read_object(path)
         version, _, _ = values["format"], Path(values["tensors"]), values["sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error!r}): restore it or train again") from None
+    except (UserError, KeyError, TypeError) as error:
+        raise UserError(one_line(f"{path} is damaged ({error}): restore it or train again")) from None
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this program reads {FORMAT}: use the version that wrote it")
     return values

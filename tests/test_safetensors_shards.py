@@ -253,6 +253,7 @@ def test_an_index_of_nothing(tmp_path: Path) -> None:
         (b"\xff", "not JSON: "),
         (b"[" * 100_000, "not JSON: "),
         (b'{"weight_map": {"t": "a", "t": "b"}}', "a key occurs twice"),
+        (b"[" + b"{}," * 100_000 + b"0]", "more lists and objects than an index has"),
         (b"[]", "no JSON object with an object 'weight_map'"),
         (b"{}", "no JSON object with an object 'weight_map'"),
         (b'{"weight_map": ["t"]}', "no JSON object with an object 'weight_map'"),

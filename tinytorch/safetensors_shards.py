@@ -29,6 +29,7 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_SHARD_SIZE = 5_000_000_000
 
+_MAX_CONTAINERS = 100_000  # an index has three; others may add to it
 _SHARD = re.compile(r"model-\d{5,}-of-\d{5,}\.safetensors")
 _UNFINISHED = ".unfinished-"  # begins the name of the folder in which shards are written
 
@@ -120,8 +121,11 @@ def _read_index(path: Path) -> dict[str, str]:
             raise ValueError("a key occurs twice in one JSON object")
         return mapping
 
+    content = path.read_bytes()
+    if content.count(b"{") + content.count(b"[") > _MAX_CONTAINERS:  # each takes many times its bytes in memory
+        raise SafetensorError(str(path), "InvalidIndex", "more lists and objects than an index has")
     try:
-        index = json.loads(path.read_bytes(), object_pairs_hook=unique)
+        index = json.loads(content, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:  # ValueError: also what is not UTF-8
         raise SafetensorError(str(path), "InvalidIndex", f"not JSON: {error}") from error
     places = index.get("weight_map") if isinstance(index, dict) else None

@@ -86,8 +86,8 @@ def _near(value: Any, rng: Random) -> Any:
     return [value, value] if isinstance(value, list) else {"a": value}
 
 
-def written(value: Any, rng: Random) -> bytes:
-    """A tree as JSON, sometimes damaged as text."""
+def written(value: Any, rng: Random, wide: bool = True) -> bytes:
+    """A tree as JSON, sometimes damaged as text; where `wide`, also of a million values."""
     try:
         text = json.dumps(value, ensure_ascii=rng.random() < 0.5, indent=rng.choice((None, 1)))
     except RecursionError:
@@ -101,7 +101,7 @@ def written(value: Any, rng: Random) -> bytes:
         text = "\ufeff" + text
     elif damage == 3:
         text = text.replace("1", rng.choice(("1" * 5000, "1e999", "-0", "NaN", "\\ud83d", "1.")), 1)
-    elif damage == 5 and rng.random() < 0.2:
+    elif damage == 5 and wide and rng.random() < 0.2:
         text = '{"a": [' + rng.choice(("[],", "{},", '{"a": 0},', '"ab",', "1.5,")) * 1_000_000 + "0]}"
     content = text.encode("utf-8", "surrogatepass")
     return damaged(content, rng) if damage == 4 else content
