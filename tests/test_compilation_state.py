@@ -1322,6 +1322,22 @@ def test_a_call_that_changes_an_argument_in_a_later_run_is_refused() -> None:
         compiled(x)
 
 
+def test_a_gradient_that_is_written_to_may_not_be_an_argument_too() -> None:
+    w = parameter()
+    w.grad = torch.zeros(w.shape)
+
+    @torch.compile
+    def step(x: Any) -> Any:
+        assert w.grad is not None
+        w.grad.add_(1)
+        return x * 1
+
+    assert step(torch.full((3,), 5.0)).tolist() == [5, 5, 5]
+    with pytest.raises(NotTraceable, match="shares memory with a Tensor from outside, or its gradient"):
+        step(w.grad.detach())
+    assert w.grad.tolist() == [1, 1, 1] and step(torch.full((3,), 6.0)).tolist() == [6, 6, 6]
+
+
 def test_a_call_may_hand_back_what_it_is_given() -> None:
     handed_back = untraced(lambda tensor: tensor)
 
