@@ -22,7 +22,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 SECONDS = 5.0  # of the processor's time, for a conversation
-SOURCE = 1 << 17  # characters of a template; the longest known have a sixth of that
+SOURCE = 1 << 16  # characters of a template; the longest known have a third of that
 LENGTH = 1 << 20  # of a text or list that a template makes
 TOTAL = 1 << 25  # of all of them together
 NUMBER = 100_000  # the largest argument of a method or a filter, as of range

@@ -39,7 +39,10 @@ def _once(value: Any, rng: Random, keys: list[str]) -> Any:
         del parent[place]
     elif action == 4:  # a value from elsewhere
         other, there = _node(value, rng)
-        parent[place] = copy.deepcopy(other[there]) if other is not None else {}
+        try:
+            parent[place] = copy.deepcopy(other[there]) if other is not None else {}
+        except RecursionError:  # deep already
+            parent[place] = {}
     elif action == 5:
         parent[place] = _near(parent[place], rng)
     elif isinstance(parent, dict):
