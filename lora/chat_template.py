@@ -50,8 +50,10 @@ class ChatTemplate:
         self._tokens = tokens
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # Python's, of what Jinja has made of it
-            self._template = _guarded("the chat template cannot be read", lambda: environment.from_string(source))
-        self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))  # that it reads
+            unread = "the chat template cannot be read"
+            self._template = _guarded(unread, lambda: environment.from_string(source))
+            names = _guarded(unread, lambda: meta.find_undeclared_variables(environment.parse(source)))
+        self.variables = frozenset(names)  # that it reads
 
     def render(self, messages: Messages, add_generation_prompt: bool = False, **variables: Any) -> str:
         """The conversation as text; with add_generation_prompt it ends where the assistant's answer begins.
