@@ -520,6 +520,18 @@ def a_leaf_that_was_made_inside() -> World:
 
 
 @same
+def cotangents_from_outside() -> World:
+    w, cotangent = parameter(), torch.ones(3)
+
+    def arguments(k: int) -> Any:
+        w.grad = None
+        cotangent.data = torch.full((3,), k + 1.0)
+        return three(k)
+
+    return (lambda x: (w * x).backward(cotangent)), arguments, lambda args, result: w.grad
+
+
+@same
 def gradients_that_share_memory() -> World:
     w, v, u = parameter(), parameter(), parameter()
     w.grad = torch.ones(w.shape)

@@ -147,6 +147,13 @@ def test_hints_of_a_sign_and_a_factor() -> None:
         gradcheck(with_backward(lambda x, g: x * g), tensor(3))
 
 
+@pytest.mark.parametrize(("gradient", "hint"), [(1e5, "next to it"), (900.0, "times what it should be")])
+def test_hint_of_a_gradient_that_is_far_too_large(gradient: float, hint: str) -> None:
+    """The differences of x^2 are 2 and more at these inputs, below a thousandth of the one, not of the other."""
+    with pytest.raises(GradcheckError, match=hint):
+        gradcheck(with_backward(lambda x, g: gradient * x * g), tinytorch.tensor([1.0, 1.5]).double().requires_grad_())
+
+
 def test_hint_of_a_function_that_leaves_the_graph() -> None:
     with pytest.raises(GradcheckError, match="No output requires grad"):
         gradcheck(lambda x: x.detach() * 2, tensor(3))
