@@ -131,6 +131,21 @@ def test_a_gradient_that_is_added_up_otherwise_is_named(monkeypatch: pytest.Monk
         compiled(torch.ones(2))
 
 
+def test_what_comes_after_a_hook_is_named_too() -> None:
+    w = nn.Parameter(torch.ones(2))
+    w.register_hook(lambda gradient: gradient * 2)
+
+    def step(x: Any) -> Any:
+        w.grad = None
+        (w * x).sum().backward()
+        return _Baked.apply(x * 1)
+
+    compiled = torch.compile(step, check=True)
+    compiled(torch.tensor([1.0, 2.0]))
+    with pytest.raises(RuntimeError, match=r"in what _Baked gives"):
+        compiled(torch.tensor([1.0, 3.0]))
+
+
 def test_a_planted_fault_in_a_step_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that does nothing in the runs: what comes after it finds the numbers of the trace."""
     compiled = torch.compile(lambda x, y: (torch.cat([x, y]) * 2).sum(), check=True)

@@ -382,3 +382,11 @@ def test_attention_masks_of_integers_are_refused() -> None:
     masked = F.scaled_dot_product_attention(q, q, q, tinytorch.tensor([[1, 1, 0]]).bool())
     shorter = F.scaled_dot_product_attention(q, q[:, :, :2], q[:, :, :2])
     np.testing.assert_allclose(masked.numpy(), shorter.numpy(), 1e-5, 1e-6)
+
+
+def test_dropout_of_float64_divides_in_float64() -> None:
+    x = tinytorch.rand(200, dtype=tinytorch.float64) + 0.5
+    y = nn.functional.dropout(x, 0.3)
+    kept = y.numpy() != 0
+    assert 100 < kept.sum() < 180
+    np.testing.assert_allclose(y.numpy()[kept], x.numpy()[kept] / 0.7, rtol=1e-15)
