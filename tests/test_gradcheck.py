@@ -154,6 +154,14 @@ def test_hint_of_a_gradient_that_is_far_too_large(gradient: float, hint: str) ->
         gradcheck(with_backward(lambda x, g: gradient * x * g), tinytorch.tensor([1.0, 1.5]).double().requires_grad_())
 
 
+def test_a_bend_is_no_kink() -> None:
+    """Between the slopes of both sides, but the gap between these closes as the steps shrink: simply wrong."""
+    square = with_backward(lambda x, g: 2.005 * x * g)
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(lambda x: 1e4 * square(x), tinytorch.tensor([1e-3]).double().requires_grad_())
+    assert "kink" not in str(caught.value)
+
+
 def test_hint_of_a_function_that_leaves_the_graph() -> None:
     with pytest.raises(GradcheckError, match="No output requires grad"):
         gradcheck(lambda x: x.detach() * 2, tensor(3))
