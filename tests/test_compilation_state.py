@@ -520,6 +520,21 @@ def a_leaf_that_was_made_inside() -> World:
 
 
 @same
+def assigned_gradients_that_share_memory() -> World:
+    w, v = parameter(), parameter()
+
+    def step(x: Any) -> None:
+        y = x * 2
+        w.grad, v.grad = y, y.detach()
+
+    def look(args: Any, result: Any) -> Any:
+        w.grad.add_(1)
+        return w.grad, v.grad
+
+    return step, three, look
+
+
+@same
 def cotangents_from_outside() -> World:
     w, cotangent = parameter(), torch.ones(3)
 

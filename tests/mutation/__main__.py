@@ -212,7 +212,7 @@ def recorded(copies: list[Copy], oracle: bool) -> Tests:
         found_in = copy.root / "found.json"
         found_in.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "tests.mutation.plugin"]
-        which = "oracle" if files[0].endswith(_ORACLE) else "not oracle"
+        which = ("oracle" if files[0].endswith(_ORACLE) else "not oracle") + " and not slow"
         command += ["-p", "no:cacheprovider", "-o", "timeout=600", "-m", which]
         command += [file.removesuffix(_ORACLE) for file in files]
         environment = copy.environment(TESTS_RECORD=str(found_in))

@@ -349,3 +349,11 @@ def test_sgd_of_float64_rounds_nothing_to_float32() -> None:
     p.grad = tinytorch.tensor([1.0 + 2.0**-40, 3.0**-20], dtype=tinytorch.float64)
     optim.SGD([p], lr=0.5).step()
     assert p.tolist() == [-0.5 - 2.0**-41, -0.5 * 3.0**-20]
+
+
+def test_a_parameter_among_groups_is_refused() -> None:
+    p, q = nn.Parameter(tinytorch.zeros(2)), nn.Parameter(tinytorch.zeros(2))
+    with pytest.raises(TypeError, match="param_group must be a dict"):
+        optim.SGD([{"params": [p]}, q], lr=0.1)
+    with pytest.raises(TypeError, match="can only optimize Tensors"):
+        optim.SGD([p, {"params": [q]}], lr=0.1)
