@@ -803,6 +803,8 @@ def test_arguments_that_have_an_element_in_common_are_found() -> None:
     start = x.ctypes.data
     assert bounds(x[4:1:-2]) == (start + 16, start + 40)
     assert bounds(np.broadcast_to(x[2:3], (3, 4))) == (start + 16, start + 24)
+    pair = np.zeros(2, np.uint8)
+    assert bounds(pair) == bounds(pair[::-1]) == (pair.ctypes.data, pair.ctypes.data + 2)
 
 
 def test_layouts_are_known_but_for_the_size_of_gaps() -> None:
