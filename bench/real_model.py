@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,10 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     make_folder(model)
     data.write_text("".join(json.dumps(record) + "\n" for record in instructions()))
-    settings: dict[str, Any] = {} if options.steps is None else {"max_iters": options.steps}
-    config = TuneConfig(model=model, data=str(data), out=out, **settings)
+    arguments = [f"--model={model}", f"--data={data}"]
+    if options.steps is not None:
+        arguments.append(f"--max-iters={options.steps}")
+    config = replace(TuneConfig.defaults(arguments), model=model, data=str(data), out=out)
     before = answers(model, None)
     run = TuneRun.open(config)
     save_adapter(run.model, options.out / "first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +24,12 @@ from lora.info import count_parameters
 from lora.llama import Llama
 from lora.loading import check_fit
 from lora.packing import packed_hidden_states
-from lora.records import read_text
+from lora.records import PLAIN, read_text, records
 from lora.rule import data_path, show_samples
 from lora.tokenizer import Tokenizer
 from lora.training_record import CHAT, SEED, VAL_DATA
 from programs.command_line import INTERRUPTED
+from programs.errors import UserError
 from programs.folders import locked
 from programs.output import run_console
 from programs.run import Batch, Run
@@ -101,7 +103,8 @@ class TuneConfig(TrainSettings):
     """Rows B in a batch."""
 
     max_iters: int = 300
-    """Optimizer steps; the cosine schedule ends here."""
+    """Optimizer steps; the cosine schedule ends here: as many as five passes over your examples take unless given, and
+    300 over those that ship."""
 
     learning_rate: float = 2e-4
     """Learning rate after warm-up: 2e-4 unless given, but 5e-3 for the model that ships."""
@@ -110,7 +113,7 @@ class TuneConfig(TrainSettings):
     """Learning rate at the end of the cosine: a tenth of learning-rate unless given, equal to it for a constant one."""
 
     warmup_iters: int = 20
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up: a fifth of all, if that is less, unless given."""
 
     beta2: float = 0.999
     """AdamW's decay of the mean of squared gradients."""
@@ -155,13 +158,22 @@ class TuneConfig(TrainSettings):
         """The settings that the options of a command line change: the rates are those that suit what is given."""
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         peek.add_argument("--model", type=Path, default=default_model())
-        peek.add_argument("--learning-rate", "--learning_rate", type=float)
+        peek.add_argument("--data", default=cls.data)
+        for name, kind in (("learning-rate", float), ("max-iters", int), ("batch-size", int), ("grad-accum", int)):
+            peek.add_argument(f"--{name}", f"--{name.replace('-', '_')}", type=kind)
         try:
             given, _ = peek.parse_known_args(arguments)
         except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
             return cls()
         rate = learning_rate(given.model) if given.learning_rate is None else given.learning_rate
-        return cls(learning_rate=rate, min_lr=rate / 10)
+        rows = (given.batch_size or cls.batch_size) * (given.grad_accum or cls.grad_accum)
+        steps = _default_steps(given.data, rows) if given.max_iters is None else given.max_iters
+        return cls(
+            learning_rate=rate,
+            min_lr=rate / 10,
+            max_iters=max(steps, 0),
+            warmup_iters=min(cls.warmup_iters, max(steps, 0) // 5),
+        )
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TuneConfig:
@@ -169,6 +181,21 @@ class TuneConfig(TrainSettings):
 
 
 VALIDATION = 0.8  # of the examples of an evaluation
+PASSES = 5  # over examples of the user's: more of them, and a small model learns them by heart
+LEAST_STEPS = 20
+
+
+def _default_steps(data: str, rows: int) -> int:
+    """Optimizer steps that suit a file of examples, in batches of so many rows."""
+    path = data_path(data)
+    if data == TuneConfig.data or path.suffix.lower() in PLAIN:
+        return TuneConfig.max_iters
+    try:
+        count = sum(1 for _ in records(path))
+    except UserError:  # which the run will meet too, and say
+        return TuneConfig.max_iters
+    return max(LEAST_STEPS, math.ceil(PASSES * count / rows))
+
 
 # What a run cannot change on the way.
 FIXED = (

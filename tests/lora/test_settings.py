@@ -180,6 +180,22 @@ def test_the_learning_rate_suits_the_model(tmp_path: Path) -> None:
         assert (config.rank, config.alpha) == (16, 32.0)
 
 
+def test_the_steps_suit_the_data(tmp_path: Path) -> None:
+    """Five passes over the user's examples: twenty-seven teach a model of 135M parameters those by heart."""
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{i}", "completion": "x"}) + "\n" for i in range(200)))
+    few = tmp_path / "few.jsonl"
+    few.write_text(json.dumps({"prompt": "a", "completion": "b"}))
+    for arguments, steps, warmup in (
+        ([], 300, 20), ([f"--data={path}"], 63, 12),
+        (["--data", str(path), "--batch-size=4", "--grad-accum=2"], 125, 20),
+        ([f"--data={path}", "--max-iters=7"], 7, 1), ([f"--data={few}"], 20, 4), (["--data=absent.jsonl"], 300, 20),
+        (["--data=x.txt"], 300, 20),
+    ):  # fmt: skip
+        config = TuneConfig.defaults(arguments)
+        assert (config.max_iters, config.warmup_iters) == (steps, warmup), arguments
+
+
 def test_the_runs_beside_each_base(tmp_path: Path) -> None:
     out = tmp_path / "qlora"
     config = QLoraConfig(model=Path("m"), out=out, rank=3, batch_size=5, max_iters=7, seed=2)
