@@ -10,6 +10,7 @@ import pytest
 import tinytorch as torch
 from tinytorch import Tensor, nn
 from tinytorch.autograd import Function
+from tinytorch.engine import function
 
 
 def leaf(*values: float) -> Tensor:
@@ -586,9 +587,9 @@ def test_custom_function_that_returns_its_input_or_a_view() -> None:
         def backward(ctx: Any, grad: Any) -> Any:
             return grad.reshape(2) * 10
 
-    for function in (Identity, Reshaped):
+    for operation in (Identity, Reshaped):
         x = leaf(1.0, 2.0)
-        y = function.apply(x)
+        y = operation.apply(x)
         assert y is not x and x.is_leaf
         (y * 3).sum().backward()
         assert values(x.grad) == [30.0, 30.0]
@@ -726,17 +727,46 @@ def test_custom_function_keeps_copies_whatever_happens_to_their_origin() -> None
     assert values(root.grad) == [2.0, 4.0]
 
 
+@pytest.mark.parametrize("other", [torch.ones(3, dtype=torch.float64), torch.ones(2), torch.ones(1, 2)])
+def test_what_an_unpack_hook_returns_must_fit(other: Tensor) -> None:
+    """PyTorch goes on, and fails later or not at all."""
+    for use in (lambda x: x.exp(), nn.functional.gelu):
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: other):
+            y = use(leaf(1.0, 2.0))
+        with pytest.raises(RuntimeError, match=r"unpack hook of saved tensors returned .* for float64 \(2,\)"):
+            y.sum().backward()
+
+
+def test_fused_operations_pack_what_they_save() -> None:
+    x, calls = leaf(1.0, 2.0), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: calls.append(x.tolist()) or x.clone(), lambda x: x):
+        y = nn.functional.layer_norm(nn.functional.gelu(x), (2,))
+    assert calls[0] == [1.0, 2.0] and len(calls) > 1
+    w = leaf(1.0, 2.0)
+    z = nn.functional.layer_norm(nn.functional.gelu(w), (2,))
+    for create_graph in (False, True):
+        seed = torch.tensor([1.0, 3.0], dtype=torch.float64)
+        (g,) = torch.autograd.grad(y, x, seed, retain_graph=True, create_graph=create_graph)
+        (h,) = torch.autograd.grad(z, w, seed, retain_graph=True, create_graph=create_graph)
+        assert g.tolist() == h.tolist() and g.requires_grad == create_graph
+    (second,), (expected,) = torch.autograd.grad((g * g).sum(), x), torch.autograd.grad((h * h).sum(), w)
+    assert second.tolist() == expected.tolist()
+
+
 def test_next_functions() -> None:
     x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
     first, second = (x * w).split(1)
     y = torch.cat([second, leaf(1.0).detach(), x])
     assert y.grad_fn is not None and first.grad_fn is not None
-    assert y.grad_fn.next_functions == ((second.grad_fn, 1), (None, 0), (x, 0))
-    assert first.grad_fn.next_functions[0][0].next_functions == ((x, 0), (w, 0))
+    of_x = y.grad_fn.next_functions[2][0]
+    assert y.grad_fn.next_functions == ((second.grad_fn, 1), (None, 0), (of_x, 0))
+    nodes = first.grad_fn.next_functions[0][0].next_functions
+    assert nodes[0] == (of_x, 0) and [node.variable is t for (node, _), t in zip(nodes, (x, w), strict=True)]
+    assert of_x.next_functions == () and of_x.name() == "AccumulateGrad" and repr(of_x) == "<AccumulateGrad>"
 
 
 def test_errors_of_numpy_become_pytorchs() -> None:
-    class Raising(torch.function.Function):
+    class Raising(function.Function):
         @staticmethod
         def forward(ctx: Any, x: Any, error: Exception) -> Any:
             raise error

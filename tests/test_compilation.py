@@ -14,10 +14,10 @@ import pytest
 
 import tinytorch
 from tinytorch import nn
-from tinytorch.compilation_arguments import bounds, layout, sharing
-from tinytorch.function import Function
+from tinytorch.compiled.arguments import bounds, layout, sharing
+from tinytorch.compiled.arrays import NotTraceable
+from tinytorch.engine.function import Function
 from tinytorch.kernels import gemm
-from tinytorch.kernels.traced import NotTraceable
 from tinytorch.nn import functional as F
 from tinytorch.random import default_generator
 
@@ -540,6 +540,25 @@ class _Broken(Function):
         return g
 
 
+class _Copying(Function):
+    """2x, by way of a copy that NumPy makes without asking."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return np.array(x) * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 2
+
+
+def test_an_operation_whose_result_is_not_recorded_is_called_whole() -> None:
+    compiled = tinytorch.compile(lambda x: _Copying.apply(x) + 1)
+    for k in (1.0, 2.0):
+        assert compiled(tinytorch.full((2,), k)).tolist() == [2 * k + 1] * 2
+    assert compiled.whole == ["_Copying"]
+
+
 class _BrokenBackward(_Broken):
     """y = x, with such an error in its backward"""
 
@@ -690,7 +709,7 @@ def test_errors_are_those_of_the_function() -> None:
     layer = nn.Embedding(3, 2)
     compiled = tinytorch.compile(layer)
     compiled(tinytorch.tensor([0, 1]))
-    with pytest.raises(IndexError, match=r"embedding: index 0\.\.3 is out of range"):
+    with pytest.raises(IndexError, match=r"embedding: index\[1\] is 3, which is out of bounds for 3 rows"):
         compiled(tinytorch.tensor([0, 3]))
     assert compiled(tinytorch.tensor([2, 2])).shape == (2, 2)
     loss = tinytorch.compile(F.cross_entropy)
@@ -719,8 +738,8 @@ def test_an_error_while_tracing_leaves_gradients_as_they_were_uncompiled() -> No
 
 def test_memory_is_used_again() -> None:
     """A chain of a hundred operations needs the memory of a few."""
-    from tinytorch.compilation_program import Program
-    from tinytorch.compilation_trace import Trace
+    from tinytorch.compiled.program import Program
+    from tinytorch.compiled.trace import Trace
 
     def chain(x: Any) -> Any:
         for _ in range(100):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import tests.test_compilation_state as worlds
 import tinytorch as torch
 from tinytorch import nn
-from tinytorch.function import Function
-from tinytorch.kernels.traced import NotTraceable, plain
+from tinytorch.compiled import steps
+from tinytorch.compiled.arrays import NotTraceable, plain
+from tinytorch.engine.function import Function
 from tinytorch.nn import functional as F
 
 # They append to lists of their own in Python: twice in the first call, as it is made twice.
@@ -113,20 +115,20 @@ def test_a_backward_that_differs_is_named_and_the_state_is_as_written() -> None:
 
 
 def test_a_gradient_that_is_added_up_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinytorch.compilation_steps import Accumulate
-
     w = nn.Parameter(torch.ones(2))
 
     def step(x: Any) -> None:
         w.grad = None
         (w * x).sum().backward()
 
-    def twice(self: Any, array: Any, apart: bool) -> None:
-        self.leaf._grad = torch.tensor(2 * array)
+    accumulate, times = steps.accumulate, itertools.count()
 
+    def twice(leaf: Any, array: Any, apart: bool) -> None:
+        accumulate(leaf, array if next(times) == 0 else 2 * array, apart)  # not yet while it is traced
+
+    monkeypatch.setattr(steps, "accumulate", twice)
     compiled = torch.compile(step, check=True)
     compiled(torch.ones(2))
-    monkeypatch.setattr(Accumulate, "__call__", twice)
     with pytest.raises(RuntimeError, match=r"in what AccumulateGrad gives: \[0\], float32 \(2,\), by"):
         compiled(torch.ones(2))
 
@@ -149,9 +151,9 @@ def test_what_comes_after_a_hook_is_named_too() -> None:
 def test_a_planted_fault_in_a_step_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that does nothing in the runs: what comes after it finds the numbers of the trace."""
     compiled = torch.compile(lambda x, y: (torch.cat([x, y]) * 2).sum(), check=True)
-    from tinytorch import compilation_program
+    from tinytorch.compiled import program
 
-    record = compilation_program.Program.record
+    record = program.Program.record
 
     def faulty(self: Any, *args: Any) -> Any:
         result = record(self, *args)
@@ -159,23 +161,23 @@ def test_a_planted_fault_in_a_step_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         self.steps[places[0]] = (lambda *_: None), ()
         return result
 
-    monkeypatch.setattr(compilation_program.Program, "record", faulty)
+    monkeypatch.setattr(program.Program, "record", faulty)
     compiled(torch.ones(2), torch.ones(2))
     with pytest.raises(RuntimeError, match=r"operation 1 of 3, in what Cat gives: \[0\], float32 \(4,\), by"):
         compiled(torch.ones(2), torch.full((2,), 2.0))
 
 
 def test_a_step_that_raises_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinytorch import compilation_program
+    from tinytorch.compiled import program
 
-    record = compilation_program.Program.record
+    record = program.Program.record
 
     def faulty(self: Any, *args: Any) -> Any:
         result = record(self, *args)
         self.steps[-1] = (lambda *_: 1 / 0), ()
         return result
 
-    monkeypatch.setattr(compilation_program.Program, "record", faulty)
+    monkeypatch.setattr(program.Program, "record", faulty)
     compiled = torch.compile(lambda x: (x * 2).sum(), check=True)
     compiled(torch.ones(2))
     with pytest.raises(RuntimeError, match=r"it raises Zero.*it does not raise\. Operation 2 of 2 raises Zero"):

@@ -16,7 +16,7 @@ import numpy as np
 
 import tinytorch as torch
 from tinytorch import nn
-from tinytorch.kernels.traced import NotTraceable
+from tinytorch.compiled.arrays import NotTraceable
 from tinytorch.nn import functional as F
 
 COUNT = int(os.environ.get("TINYTORCH_FUZZ", "200"))

@@ -14,8 +14,8 @@ import pytest
 
 import tinytorch as torch
 from tinytorch import nn
-from tinytorch.kernels.traced import NotTraceable
-from tinytorch.modes import untraced
+from tinytorch.compiled.arrays import NotTraceable
+from tinytorch.engine.mode import untraced
 
 # A function, the arguments of its k-th call, and what to look at after that, given the arguments and the result.
 World = tuple[Callable[..., Any], Callable[[int], Any], Callable[[Any, Any], Any]]

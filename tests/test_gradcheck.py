@@ -9,7 +9,7 @@ import pytest
 
 import tinytorch
 from tinytorch.autograd import GradcheckError, KinkError, gradcheck, gradgradcheck
-from tinytorch.function import Function
+from tinytorch.engine.function import Function
 from tinytorch.gradcheck import GradcheckInputError
 
 modes = pytest.mark.parametrize("fast_mode", [False, True], ids=["slow", "fast"])

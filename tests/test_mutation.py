@@ -59,7 +59,9 @@ def test_what_is_planted() -> None:
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["tinytorch/walk.py", "tinytorch/kernels/rope.py", "lora/merging.py", "gpt/model.py"])
+@pytest.mark.parametrize(
+    "path", ["tinytorch/engine/walk.py", "tinytorch/kernels/rope.py", "lora/merging.py", "gpt/model.py"]
+)
 def test_every_fault_changes_the_program_and_no_line_number(path: str) -> None:
     source = (Path(__file__).parents[1] / path).read_bytes()
     program = ast.dump(ast.parse(source))

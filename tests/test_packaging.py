@@ -63,6 +63,9 @@ def test_the_wheel_works_outside_of_a_checkout(source: Path, tmp_path: Path) -> 
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(site)
+    packages = ("tinytorch/", "programs/", "gpt/", "lora/")
+    missing = [name for name in tracked() if name.startswith(packages) and not (site / name).exists()]
+    assert missing == []  # also of folders within these
     elsewhere.mkdir()
 
     def at(*arguments: str) -> str:

@@ -18,8 +18,11 @@ import pytest
 
 import tinytorch as torch
 from tinytorch import nn
-from tinytorch.function import Function
-from tinytorch.walk import LINKS, Links, is_exclusive, topological_order
+from tinytorch.engine.function import Function
+from tinytorch.engine.graph import LINKS, Links, leading, topological_order, uses_of
+from tinytorch.engine.leaf import accumulator
+from tinytorch.engine.mode import mode
+from tinytorch.random import default_generator
 from tinytorch.warmup import operations
 
 DEEP = 100_000
@@ -102,6 +105,44 @@ def in_place_and_views():
     return y
 
 
+def several_outputs():
+    y = x
+    for _ in range(DEEP // 3):
+        first, second = y.split(1)
+        y = torch.cat([second * 1.0, first])
+    return y
+
+
+def views_of_views():
+    y = x * 1.0
+    for _ in range(DEEP // 2):
+        y = y.reshape(1, 2).reshape(2)
+    y[0] = 2.0
+    return y
+
+
+def writes_through_views():
+    y = x * 1.0
+    view = y[:1]
+    for i in range(DEEP // 10):
+        y[i % 2] += x[0]
+        y[i % 2] = y[1 - i % 2] * 1.0
+    return y, view * 1.0
+
+
+def leaves_whose_gradients_have_histories():
+    y = x
+    for _ in range(DEEP // 3):
+        leaf = torch.ones(2, requires_grad=True)
+        leaf.grad, y = y, leaf * 1.0
+    return y
+
+
+def hooks_of_saved_tensors():
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: [t], lambda t: t[0]):
+        return saving()
+
+
 def walked():
     y = saving()
     y.backward(torch.ones(2), retain_graph=True)
@@ -140,8 +181,9 @@ def run(form):
 
 
 forms = [
-    saving, second_input, ladder, beside_a_longer_chain, in_place_and_views, walked, recorded_twice, checkpointed,
-    collected,
+    saving, second_input, ladder, beside_a_longer_chain, in_place_and_views, several_outputs, views_of_views,
+    writes_through_views, leaves_whose_gradients_have_histories, hooks_of_saved_tensors, walked, recorded_twice,
+    checkpointed, collected,
 ]
 for form in forms:  # compiles, on a stack that is large enough
     deep, DEEP = DEEP, 100
@@ -165,8 +207,8 @@ def test_a_deep_graph_is_freed_without_recursion_also_on_a_small_stack() -> None
 
 def _longest(node: Any, known: dict[Any, int]) -> int:
     """Links from a node down, by the longest way, to where a chain is cut."""
-    for below in topological_order([node]):
-        links = [known[edge[0]] + 1 for edge in below.edges if edge is not None]
+    for below in topological_order([node])[0]:
+        links = [known[edge[0]] + 1 for edge in below.edges if edge is not None and edge[0] in known]
         known[below] = 0 if isinstance(below.edges, Links) else max(links, default=0)
     return max(known.values())
 
@@ -203,7 +245,7 @@ def test_nodes_are_held_by_edges_alone(cls: Any) -> None:
         inputs = [torch.ones(*shape, dtype=torch.float64, requires_grad=True) * 0.5 for shape in shapes]
         result = call(torch, *inputs)
         outputs = result if isinstance(result, tuple) else (result,)
-        for node in topological_order([output.grad_fn for output in outputs]):
+        for node in topological_order([output.grad_fn for output in outputs if output.grad_fn is not None]):
             if isinstance(node, Function):
                 rest = {name: value for name, value in vars(node).items() if name != "edges"}
                 assert _nodes_held(rest, set()) == []
@@ -215,7 +257,8 @@ def test_a_ladder_of_diamonds_is_walked_once_a_node() -> None:
     y = x
     for _ in range(200):
         y = y * 0.5 + y * 0.5
-    assert len(topological_order([y.grad_fn])) == 200 * 3 + 1
+    nodes, uses = topological_order([y.grad_fn])
+    assert len(nodes) == 200 * 3 and list(uses.values()) == [2]
     y.backward()
     assert x.grad is not None and x.grad.item() == 1.0
 
@@ -271,6 +314,89 @@ def test_hooks_and_retained_gradients_make_no_cycle(no_collector: None) -> None:
     assert array() is None
 
 
+def test_neither_bases_nor_nodes_hold_views(no_collector: None) -> None:
+    x, base = torch.ones(2, requires_grad=True), torch.zeros(3)
+    view = base[:2]
+    view.copy_(x)
+    older, y = base[1:], base * 2
+    base[0] += x[1]
+    held = [weakref.ref(view), weakref.ref(older)]
+    del view, older
+    assert [reference() for reference in held] == [None, None]
+    memory = weakref.ref(base)
+    del base
+    assert memory() is None and torch.autograd.grad(y.sum(), x)[0].tolist() == [2.0, 2.0]
+
+
+def test_a_row_of_a_large_buffer_costs_its_own_memory_in_backward_alone() -> None:
+    """What is recorded of a write keeps no copy of the base."""
+    size = 1 << 18
+    x, buffer = torch.ones(2, requires_grad=True), torch.zeros(size // 2, 2)
+    tracemalloc.start()
+    for i in range(10):
+        buffer[i] += x
+    assert tracemalloc.get_traced_memory()[1] < size
+    tracemalloc.stop()
+    buffer.sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [10.0, 10.0]
+
+
+class Interrupted(BaseException):
+    """As Ctrl-C."""
+
+
+def _interrupt(*args: Any) -> Any:
+    raise Interrupted
+
+
+def _on_second_call(function: Any) -> Any:
+    calls: list[int] = []
+
+    def run(x: Any) -> Any:
+        calls.append(1)
+        return _interrupt() if len(calls) == 2 else function(x)
+
+    return run
+
+
+INTERRUPTIONS: dict[str, Any] = {
+    "hook of a result": lambda x: _hooked(x * 2, lambda y: y.register_hook(_interrupt)),
+    "hook of a node": lambda x: _hooked(x * 2, lambda y: y.grad_fn.register_hook(_interrupt)),
+    "prehook of a node": lambda x: _hooked(x * 2, lambda y: y.grad_fn.register_prehook(_interrupt)),
+    "after accumulation": lambda x: _hooked(x, lambda x: x.register_post_accumulate_grad_hook(_interrupt)) * 2,
+    "pack": lambda x: _packed(x, _interrupt, lambda t: t),
+    "unpack": lambda x: _packed(x, lambda t: t, _interrupt),
+    "checkpoint": lambda x: torch.utils.checkpoint.checkpoint(_on_second_call(torch.exp), x),
+    "checkpoint unfolded": lambda x: torch.unfold(
+        lambda: torch.utils.checkpoint.checkpoint(_on_second_call(nn.functional.gelu), x)
+    )(),
+}
+
+
+def _hooked(x: Any, register: Any) -> Any:
+    register(x)
+    return x
+
+
+def _packed(x: Any, pack: Any, unpack: Any) -> Any:
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        return x.exp()
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("name", INTERRUPTIONS)
+def test_what_interrupts_leaves_the_mode_as_it_was(name: str, create_graph: bool) -> None:
+    x = torch.ones(2, requires_grad=True)
+    run, state = mode.run, default_generator.get_state()
+    with pytest.raises(Interrupted):
+        INTERRUPTIONS[name](x).sum().backward(create_graph=create_graph)
+    assert mode.grad and mode.run is run and mode.packing is None and mode.dropped is None
+    assert (default_generator.get_state() == state).all()
+    w = torch.ones(2, requires_grad=True)
+    nn.functional.gelu(w).sum().backward()
+    assert w.grad is not None
+
+
 def test_activations_are_released_while_backward_goes_on() -> None:
     """The peak of a backward through many layers stays near what the forward holds."""
     size, layers = 100_000, 40
@@ -323,49 +449,77 @@ def test_gradients_are_not_added_into_arrays_that_others_hold() -> None:
     assert x.grad is not None and x.grad.tolist() == [12.0, 24.0, 36.0]
 
 
-def test_a_reshaped_array_is_exclusive_unless_its_base_is_seen_elsewhere() -> None:
-    made = torch.from_numpy(np.zeros(6))
-    made.array = made.array.reshape(2, 3)
-    assert is_exclusive(made)
-    other = made.array.base[:2]
-    assert not is_exclusive(made)
-    del other
-    assert is_exclusive(made)
-    made.array = np.zeros(6)[:4].reshape(2, 2)  # a part, which would keep all of the memory alive
-    assert not is_exclusive(made)
+def test_a_gradient_is_kept_without_a_copy_where_it_is_nobody_elses() -> None:
+    class Own(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x + 0
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            kept.append(g * 2)
+            return kept[-1]
+
+    class Shared(Own):
+        backward_shares = True
+
+    for operation, copies in ((Own, False), (Shared, True)):
+        for looked_at in (False, True):
+            kept: list[Any] = []
+            x = torch.ones(3, requires_grad=True)
+            if looked_at:  # whoever sees a gradient may keep it
+                x.register_hook(lambda g: None)
+            operation.apply(x).backward(torch.ones(3))
+            assert x.grad is not None and x.grad.tolist() == [2.0, 2.0, 2.0]
+            assert np.shares_memory(x.grad.array, kept[0].array) == (not copies and not looked_at)
 
 
-def test_is_exclusive_knows_other_holders() -> None:
-    made = torch.ones(3)
-    assert is_exclusive(made)
-    other = made
-    assert not is_exclusive(made)
-    del other
-    array = made.array
-    assert not is_exclusive(made)
-    del array
-    view = made.array[1:]
-    assert not is_exclusive(made)
-    del view
-    memory = memoryview(made.array)
-    assert not is_exclusive(made)
-    memory.release()
-    del memory
-    assert is_exclusive(made)
-    assert not is_exclusive(made.T)
-    assert not is_exclusive(torch.from_numpy(np.broadcast_to(np.ones(1), 3)))
+def test_sums_are_written_into_what_is_nobody_elses() -> None:
+    """Of many gradients of one tensor no more than one array is made."""
+    x = torch.ones(1 << 16, requires_grad=True)
+    y = sum([x.exp() for _ in range(8)])
+    tracemalloc.start()
+    y.backward(torch.ones(1 << 16))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4.5 * (1 << 18)
 
 
-def test_order_has_inputs_before_their_users_and_targets_alone() -> None:
+def test_order_has_inputs_before_their_users_and_counts_uses_of_leaves() -> None:
     x, y = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
     a = x * 2
     b = y.exp()
-    c = a * b
-    order = topological_order([c.grad_fn])
-    assert order.index(x) < order.index(a.grad_fn) < order.index(c.grad_fn)
-    assert order.index(y) < order.index(b.grad_fn) < order.index(c.grad_fn)
-    assert set(topological_order([c.grad_fn], frozenset([x]))) == {x, a.grad_fn, c.grad_fn}
-    assert topological_order([c.grad_fn], frozenset([torch.ones(1)])) == []
+    c = a * b * x
+    order, uses = topological_order([c.grad_fn])
+    product = c.grad_fn.next_functions[0][0]
+    assert set(order) == {a.grad_fn, b.grad_fn, product, c.grad_fn} and order[-2:] == [product, c.grad_fn]
+    assert {node.variable: count for node, count in uses.items()} == {x: 2, y: 1}
+    assert leading(order, {accumulator(x)}) == {a.grad_fn, product, c.grad_fn}
+    assert leading(order, {b.grad_fn}) == {b.grad_fn, product, c.grad_fn}
+    assert leading(order, {accumulator(torch.ones(1, requires_grad=True))}) == set()
+    assert uses_of([c.grad_fn]) == {accumulator(x): 1}
+    (leaf,), no_uses = topological_order([accumulator(x)])
+    assert leaf.variable is x and no_uses == {}
+
+
+def test_a_leaf_has_one_accumulator_as_long_as_a_graph_holds_it(no_collector: None) -> None:
+    x = torch.ones(1, requires_grad=True)
+    a, b = x * 2, x.exp()
+    node = a.grad_fn.next_functions[0][0]
+    assert node is b.grad_fn.next_functions[0][0] is accumulator(x) and node.variable is x
+    reference = weakref.ref(node)
+    del a, b, node
+    assert reference() is None
+
+
+def test_a_leaf_lives_as_long_as_a_graph_that_leads_to_it(no_collector: None) -> None:
+    x = torch.ones(1, requires_grad=True)
+    leaf, y = weakref.ref(x), x * 2
+    del x
+    y.backward()
+    assert leaf().grad.item() == 2.0  # type: ignore[union-attr]
+    del y
+    assert leaf() is None
 
 
 def test_grad_runs_only_what_leads_to_its_inputs() -> None:
@@ -452,9 +606,7 @@ def test_threads_that_add_to_one_gradient_take_turns(retained: bool, monkeypatch
         time.sleep(0.001)
         out[...] = total
 
-    module = importlib.import_module("tinytorch.tensor")
-    monkeypatch.setattr(module, "add", slow_add)
-    monkeypatch.setattr(module, "is_exclusive", lambda grad: bool(time.sleep(0.001)))
+    monkeypatch.setattr(importlib.import_module("tinytorch.engine.tensor"), "add", slow_add)
     monkeypatch.setattr(torch.Tensor, "clone", lambda grad: time.sleep(0.001) or grad * 1)
     x = torch.zeros(3, requires_grad=True)
     y = x * 2
@@ -472,6 +624,24 @@ def test_threads_that_add_to_one_gradient_take_turns(retained: bool, monkeypatch
         thread.join()
     assert x.grad is not None and x.grad.tolist() == [40.0] * 3
     assert y.grad is None if not retained else y.grad.tolist() == [20.0] * 3  # type: ignore[union-attr]
+
+
+def test_threads_may_use_one_view_that_is_older_than_its_base() -> None:
+    x = torch.arange(8.0, requires_grad=True)
+    y = x * 1
+    view, found = y[:4], []
+    y.mul_(2)
+
+    def run() -> None:
+        for _ in range(20):
+            found.append(torch.autograd.grad((view * view).sum(), x, retain_graph=True)[0].tolist())
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[0.0, 8.0, 16.0, 24.0, 0.0, 0.0, 0.0, 0.0]] * 80
 
 
 def test_threads_may_walk_graphs_of_their_own() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import tinytorch
 from tinytorch import warmup
-from tinytorch.function import Function
+from tinytorch.engine.function import Function
 from tinytorch.kernels import compiler
 
 

@@ -10,9 +10,9 @@ import math
 
 import numpy
 
-from . import autograd, backends, cuda, nn, optim, quantization, safetensors, utils
-from .autograd import Function, grad
-from .compilation import compile
+from . import autograd, backends, cuda, nn, optim, profiler, quantization, safetensors, utils
+from .autograd import Function, grad, is_anomaly_enabled, unfold
+from .compiled.compile import compile
 from .creation import (
     arange,
     as_tensor,
@@ -63,16 +63,20 @@ from .dtypes import (
     short,
     uint8,
 )  # fmt: skip
+from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels.gemm import get_matmul_backend, set_matmul_backend
 from .kernels.memory import keep_freed_memory
 from .kernels.stored import get_float32_matmul_precision, set_float32_matmul_precision
 from .kernels.threads import get_num_threads, set_num_threads
-from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled, unfold
 from .ops.activation import erf, relu, sigmoid, tanh
 from .ops.arithmetic import abs, add, div, mul, neg, pow, reciprocal, square, sub
 from .ops.bounds import clamp, maximum, minimum
-from .ops.common import array_of as _array_of
+from .ops.common import elements_of as _elements_of
 from .ops.comparison import (
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
     eq,
     ge,
     gt,
@@ -87,27 +91,14 @@ from .ops.comparison import (
     lt,
     ne,
 )  # fmt: skip
+from .ops.einsum import einsum
 from .ops.elementwise import cos, exp, expm1, log, log1p, masked_fill, rsqrt, sin, sqrt, where
-from .ops.indexing import gather, index_put, scatter_add
+from .ops.extremes import amax, amin, argmax, argmin, max, min
+from .ops.gathering import gather, scatter_add
+from .ops.indexing import index_put
 from .ops.joining import cat, chunk, flip, roll, split, stack, tril, triu, unbind
-from .ops.linalg import bmm, dot, einsum, matmul, mm, mv, outer
-from .ops.reduction import (
-    all,
-    amax,
-    amin,
-    any,
-    argmax,
-    argmin,
-    cumsum,
-    logsumexp,
-    max,
-    mean,
-    min,
-    prod,
-    std,
-    sum,
-    var,
-)  # fmt: skip
+from .ops.linalg import bmm, dot, matmul, mm, mv, outer
+from .ops.reduction import all, any, cumsum, logsumexp, mean, prod, std, sum, var
 from .ops.repeating import meshgrid, repeat_interleave, tile
 from .ops.rounding import ceil, floor, floor_divide, remainder, round, sign, trunc
 from .ops.selecting import index_select, masked_select, narrow, nonzero, select, take_along_dim
@@ -144,9 +135,9 @@ def allclose(
     equal_nan: builtins.bool = False,
 ) -> builtins.bool:
     """Whether |input - other| <= atol + rtol |other| everywhere."""
-    return builtins.bool(numpy.allclose(_array_of(input), _array_of(other), rtol, atol, equal_nan))
+    return builtins.bool(numpy.allclose(_elements_of(input), _elements_of(other), rtol, atol, equal_nan))
 
 
 def equal(input: Tensor, other: Tensor) -> builtins.bool:
     """Whether two tensors have the same shape and elements."""
-    return builtins.bool(numpy.array_equal(_array_of(input), _array_of(other)))
+    return builtins.bool(numpy.array_equal(_elements_of(input), _elements_of(other)))

@@ -9,8 +9,9 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import as_dtype, check_device
+from .engine.tensor import wrap
 from .ops import elementwise
-from .ops.common import array_of, is_tensor, wrap
+from .ops.common import elements_of, is_tensor
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -25,14 +26,14 @@ class Conversions:
         """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
         if self._requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        view: Array = array_of(self).view()
+        view: Array = elements_of(self).view()
         return view
 
     def __array_wrap__(self: Any, array: Array, context: Any = None, return_scalar: builtins.bool = False) -> Tensor:
         return wrap(np.asarray(array))  # what a NumPy function makes of a Tensor
 
     def __array__(self: Any, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
-        array: Array = self.numpy()
+        array: Array = self.numpy().__array__()
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
@@ -41,12 +42,12 @@ class Conversions:
         """The only element, as a Python number."""
         if self.array.size != 1:
             raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
-        array = array_of(self).reshape(())
+        array = elements_of(self).reshape(())
         return array.item() if self.dtype != dtypes.bfloat16 else float(array)
 
     def tolist(self: Any) -> Any:
         """The elements as nested lists of Python numbers."""
-        array = array_of(self)
+        array = elements_of(self)
         return (array.astype(np.float32) if self.dtype == dtypes.bfloat16 else array).tolist()
 
     def to(
@@ -118,7 +119,7 @@ class Conversions:
             raise RuntimeError(
                 f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()"
             )
-        return bool(array_of(self).reshape(()))
+        return bool(elements_of(self).reshape(()))
 
     def __float__(self: Any) -> Any:
         return float(self._number())
@@ -140,7 +141,7 @@ class Conversions:
         return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
 
     def __contains__(self: Any, value: Any) -> Any:
-        return bool((array_of(self) == array_of(value)).any())
+        return bool((elements_of(self) == elements_of(value)).any())
 
 
 def _to(tensor: Any, dtype: Any) -> Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import as_dtype, as_number, check_device, get_default_dtype, is_floating
+from .engine.mode import mode, untraced
 from .kernels import memory
-from .kernels.tape import launch
-from .modes import mode, untraced
-from .ops.common import array_of, is_tensor, only_floating, python_number, sizes
+from .kernels.launch import launched
+from .ops.common import create, elements_of, is_tensor, only_floating, python_number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
@@ -23,15 +23,14 @@ def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     check_device(device)
     if dtype is not None and array.dtype != as_dtype(dtype):
         array = memory.copy(array, as_dtype(dtype))
-    if mode.tape is not None and type(array) is np.ndarray:
-        array = mode.tape.constant(array)
-    return Tensor(array, requires_grad)
+    tensor = create(lambda: array)
+    return tensor.requires_grad_() if requires_grad else tensor
 
 
 def _array(data: Any, dtype: Any) -> Any:
     """An array of anything. What is no array yet is made in dtype; None is the default dtype for floats, else int64."""
     if isinstance(data, Tensor):
-        return array_of(data)
+        return elements_of(data)
     if isinstance(data, np.ndarray):
         return _checked(data)
     dtype = None if dtype is None else as_dtype(dtype)
@@ -120,7 +119,13 @@ def from_numpy(array: Any) -> Tensor:
     """A Tensor that shares the array's memory."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    return Tensor(_checked(array if mode.tape is None else mode.tape.outside(array)).view())
+    tensor: Tensor = mode.run.call(sharing, _checked(array))
+    return tensor
+
+
+def sharing(array: Any) -> Tensor:
+    """A Tensor over an array's memory, in a compiled function too: whatever is there when it is called."""
+    return Tensor(array.view())
 
 
 def zeros(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -144,7 +149,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     Raises RuntimeError where the dtype does not hold the number.
     """
     if is_tensor(fill_value) and not fill_value.ndim:
-        value = array_of(fill_value)
+        value = elements_of(fill_value)
         value = value.astype(_of_numbers(value.dtype.type(0).item(), None).dtype if dtype is None else as_dtype(dtype))
     elif isinstance(fill_value, (int, float, np.generic)):
         number = python_number(fill_value)
@@ -378,7 +383,7 @@ def normal(
     if of_tensors:
         dtype = (mean if is_tensor(mean) else std).dtype
     dtype = _real("normal", dtype)
-    m, s = (np.asarray(array_of(value), np.float64) for value in (mean, std))
+    m, s = (np.asarray(elements_of(value), np.float64) for value in (mean, std))
     if not (s >= 0).all():
         raise RuntimeError(f"normal expects std >= 0.0, but found std {s[~(s >= 0)][0]}")
     try:
@@ -401,11 +406,12 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that the input holds, else 0, in its dtype."""
-    p, shape = array_of(only_floating("bernoulli", input)), input.shape
-    launch(_check_probabilities, p)
+    p, shape = elements_of(only_floating("bernoulli", input)), input.shape
+    _check_probabilities(p)
     return Tensor((_draw(generator, lambda stream: stream.random(shape)) < p).astype(p.dtype))
 
 
+@launched
 def _check_probabilities(p: Any) -> None:
     if p.size and not ((p >= 0) & (p <= 1)).all():
         raise RuntimeError("bernoulli: expected all probabilities to be between 0 and 1")

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .engine.graph import Edge
+from .engine.mode import untraced
+from .engine.tensor import edge_of, wrap
+from .engine.walk import walk
 from .kernels.memory import require_writable
-from .modes import untraced
-from .ops.common import fresh, is_tensor, wrap
-from .walk import Edge, walk
+from .ops.common import create, is_tensor
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -30,12 +32,12 @@ def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
         if not output._requires_grad:
             raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
         if gradient is None:
-            if output.numel() != 1:
+            if output.array.size != 1:
                 raise RuntimeError(
                     f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
                     "pass gradient=, of that shape"
                 )
-            gradient = fresh(np.ones(output.shape, output.dtype))
+            gradient = _full_like(np.ones, output)
         elif not is_tensor(gradient):
             gradient = wrap(np.asarray(gradient, output.dtype))
         if gradient.array.shape != output.array.shape:
@@ -55,25 +57,35 @@ def backward(
 ) -> None:
     """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
     outputs = as_list(tensors)
-    roots = [output.edge for output in outputs]
+    roots = [edge_of(output) for output in outputs]
     seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else as_list(grad_tensors))
     retain = create_graph if retain_graph is None else retain_graph
-    if inputs is None:
-        walk(roots, seeds, retain_graph=retain, create_graph=create_graph)
-        return
-    wanted = as_list(inputs)
-    if not wanted:
+    wanted = None if inputs is None else as_list(inputs)
+    if wanted is not None and not wanted:
         raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
-    targets = []
-    for i, tensor in enumerate(wanted):
-        targets.append(_edge(i, tensor)[0])
-        tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
-    walk(roots, seeds, targets=targets, retain_graph=retain, create_graph=create_graph)
+    edges = None
+    if wanted is not None:
+        edges = []
+        for i, tensor in enumerate(wanted):
+            edges.append(_edge(i, tensor))
+            tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
+    walk(roots, seeds, _collect, wanted=edges, running=True, retain_graph=retain, create_graph=create_graph)
+
+
+def _collect(edge: Edge, gradient: Tensor, own: bool) -> None:
+    """Add what has arrived at a leaf to its `.grad`; a result that retains its gradient has it by then."""
+    edge[0].receive(gradient, own)
+
+
+def _full_like(make: Any, tensor: Tensor) -> Tensor:
+    """A Tensor of ones or zeros, of another's shape and dtype."""
+    shape, dtype = tensor.array.shape, tensor.array.dtype
+    return create(lambda: make(shape, dtype))
 
 
 def _edge(i: int, tensor: Tensor) -> Edge:
     """Where the gradient of input i arrives."""
-    edge = tensor.edge
+    edge = edge_of(tensor)
     if not tensor.requires_grad:
         raise RuntimeError(f"input {i} of shape {tuple(tensor.shape)} does not require grad")
     return edge
@@ -94,16 +106,21 @@ def grad(
     output depends is an error, unless allow_unused (then None) or materialize_grads (then zeros).
     """
     outs, wanted = as_list(outputs), as_list(inputs)
-    roots = [output.edge for output in outs]
+    roots = [edge_of(output) for output in outs]
     seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else as_list(grad_outputs))
     if materialize_grads and allow_unused is False:
         raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
     retain = create_graph if retain_graph is None else retain_graph
     edges = [_edge(i, tensor) for i, tensor in enumerate(wanted)]
-    found = walk(roots, seeds, captures=edges, retain_graph=retain, create_graph=create_graph)
+    found: dict[Edge, Any] = {}
+
+    def keep(edge: Edge, gradient: Tensor, own: bool) -> None:
+        found[edge] = gradient
+
+    walk(roots, seeds, keep, wanted=edges, retain_graph=retain, create_graph=create_graph)
     results = [found.get(edge) for edge in edges]
     if materialize_grads:
-        results = [fresh(np.zeros(t.shape, t.dtype)) if g is None else g for t, g in zip(wanted, results, strict=True)]
+        results = [_full_like(np.zeros, t) if g is None else g for t, g in zip(wanted, results, strict=True)]
     elif not allow_unused and None in results:
         unused = results.index(None)
         raise RuntimeError(
@@ -117,7 +134,7 @@ def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
     """Drop the gradient of each, or fill it with zeros; then it has no history any more."""
     for number, parameter in enumerate(parameters):
         if set_to_none:
-            parameter.grad = None
+            parameter._grad = None
         elif parameter.grad is not None:
             gradient = parameter.grad
             require_writable(gradient.array, f"zero_grad: the gradient of parameter {number}")

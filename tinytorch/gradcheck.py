@@ -24,6 +24,9 @@ from typing import Any
 import numpy as np
 
 from .dtypes import float64, is_floating
+from .engine.graph import leading, topological_order
+from .engine.tensor import edge_of, wrap
+from .engine.walk import walk
 from .gradcheck_report import (
     Array,
     Comparison,
@@ -35,9 +38,8 @@ from .gradcheck_report import (
     index_text,
     judge,
 )
-from .ops.common import is_tensor, wrap
+from .ops.common import is_tensor
 from .tensor import Tensor
-from .walk import topological_order, walk
 
 __all__ = ["GradcheckError", "GradcheckInputError", "KinkError", "gradcheck", "gradgradcheck"]
 
@@ -50,10 +52,15 @@ def _list(value: Any) -> list[Any]:
 
 def _vjp(outputs: Sequence[Tensor], cotangents: Sequence[Any], inputs: Sequence[Tensor], create_graph: bool) -> Any:
     """J^T c for each input, None where no output depends on it; an output whose cotangent is None is left out."""
-    pairs = [(y.edge, c) for y, c in zip(outputs, cotangents, strict=True) if c is not None]
-    edges = [x.edge for x in inputs]
+    pairs = [(edge_of(y), c) for y, c in zip(outputs, cotangents, strict=True) if c is not None]
+    edges = [edge_of(x) for x in inputs]
     seeds = [c for _, c in pairs]
-    found = walk([e for e, _ in pairs], seeds, captures=edges, retain_graph=True, create_graph=create_graph)
+    found: dict[Any, Any] = {}
+
+    def keep(edge: Any, gradient: Any, own: bool) -> None:
+        found[edge] = gradient
+
+    walk([e for e, _ in pairs], seeds, keep, wanted=edges, retain_graph=True, create_graph=create_graph)
     return [found.get(edge) for edge in edges]
 
 
@@ -181,8 +188,9 @@ class _Point:
 
     def coarse(self) -> str | None:
         """A step on the way from the inputs to the outputs that is not in float64."""
-        nodes = topological_order([y.edge[0] for y in self.outputs], frozenset(x.edge[0] for _, x in self.wanted))
-        for node in nodes:
+        order, _ = topological_order([edge_of(y)[0] for y in self.outputs])
+        between = leading(order, {edge_of(x)[0] for _, x in self.wanted})
+        for node in [node for node in order if node in between]:
             for shape, dtype in node.metadata:
                 if is_floating(dtype) and dtype != float64:
                     return f"{node.name()} gives {dtype} {shape}"

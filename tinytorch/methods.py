@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 import numpy as np
 
-from .dtypes import as_number
+from .dtypes import as_number, is_floating
+from .engine.mode import mode
+from .engine.tensor import wrap
 from .kernels.memory import require_writable
-from .kernels.traced import Traced
-from .modes import mode
 from .ops import (
     activation,
     arithmetic,
     bounds,
     comparison,
     elementwise,
+    extremes,
+    gathering,
     indexing,
     joining,
     linalg,
@@ -27,12 +30,16 @@ from .ops import (
     shape,
     softmax,
     sorting,
+    windows,
 )  # fmt: skip
-from .ops.common import array_of, as_array, is_tensor, only_floating, python_number, wrap
+from .ops.common import is_tensor, only_floating, python_number
+from .ops.writing import aside, check_write, same_part, write
 from .random import Generator, default_generator
 
 if TYPE_CHECKING:
     from .tensor import Tensor
+
+P = ParamSpec("P")
 
 
 def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Tensor]:
@@ -46,17 +53,19 @@ def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Te
     return method
 
 
-def _bitwise(ufunc: Any) -> Any:
-    def method(self: Any, other: Any) -> Any:
-        return wrap(as_array(ufunc(array_of(self), array_of(other))))
+def _in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
+    """A method that writes what a function of the tensor gives into the tensor itself, and returns the tensor."""
 
-    return method
+    @functools.wraps(function)
+    def method(*args: P.args, **params: P.kwargs) -> Any:
+        self: Any = args[0]
+        old, rest = self, args[1:]
+        if mode.packing is not None and mode.grad:  # what is saved of it is packed before the result is written
+            old = aside(self)
+            rest = tuple([old if arg is self else arg for arg in rest])
+        return self._become(cast(Any, function)(old, *rest, **params))
 
-
-def _in_place(function: Any) -> Any:
-    def method(self: Any, *args: Any, **params: Any) -> Any:
-        return self._become(function(self, *args, **params))
-
+    method.__name__ = f"{function.__name__.strip('_')}_"
     method.__doc__ = f"`{function.__name__}`, written into this tensor's own memory; returns the tensor."
     return method
 
@@ -85,22 +94,22 @@ class Methods:
 
     # reduction
     sum, mean, prod, var, std = reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std
-    max, min, amax, amin = reduction.max, reduction.min, reduction.amax, reduction.amin
-    argmax, argmin, any, all = reduction.argmax, reduction.argmin, reduction.any, reduction.all
+    max, min, amax, amin = extremes.max, extremes.min, extremes.amax, extremes.amin
+    argmax, argmin, any, all = extremes.argmax, extremes.argmin, reduction.any, reduction.all
     cumsum, logsumexp = reduction.cumsum, reduction.logsumexp
 
     # shape
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
     flatten, unflatten, squeeze, unsqueeze = shape.flatten, shape.unflatten, shape.squeeze, shape.unsqueeze
     permute, transpose, t, movedim, swapaxes = shape.permute, shape.transpose, shape.t, shape.movedim, shape.transpose
-    unfold = shape.unfold
+    unfold = windows.unfold
     expand, broadcast_to, expand_as, sum_to_size = shape.expand, shape.broadcast_to, shape.expand_as, shape.sum_to_size
     split, chunk, unbind, tril, triu = joining.split, joining.chunk, joining.unbind, joining.tril, joining.triu
     repeat, tile, repeat_interleave = repeating.repeat, repeating.tile, repeating.repeat_interleave
     flip, roll, contiguous = joining.flip, joining.roll, shape.contiguous
 
     # indexing
-    gather, scatter_add, index_select = indexing.gather, indexing.scatter_add, selecting.index_select
+    gather, scatter_add, index_select = gathering.gather, gathering.scatter_add, selecting.index_select
     index_put, masked_select, take_along_dim = indexing.index_put, selecting.masked_select, selecting.take_along_dim
     topk, sort, argsort = sorting.topk, sorting.sort, sorting.argsort
     nonzero, select, narrow = selecting.nonzero, selecting.select, selecting.narrow
@@ -118,12 +127,16 @@ class Methods:
     )  # fmt: skip
     __eq__, __ne__ = _operator(eq), _operator(ne)  # type: ignore[assignment]
     __lt__, __le__, __gt__, __ge__ = _operator(lt), _operator(le), _operator(gt), _operator(ge)
-    __and__ = __rand__ = _bitwise(np.bitwise_and)
-    __or__ = __ror__ = _bitwise(np.bitwise_or)
-    __xor__ = __rxor__ = _bitwise(np.bitwise_xor)
+    bitwise_not, bitwise_and = comparison.bitwise_not, comparison.bitwise_and
+    bitwise_or, bitwise_xor = comparison.bitwise_or, comparison.bitwise_xor
+    __and__ = __rand__ = _operator(bitwise_and)
+    __or__ = __ror__ = _operator(bitwise_or)
+    __xor__ = __rxor__ = _operator(bitwise_xor)
 
     def __invert__(self: Any) -> Any:
-        return wrap(as_array(np.invert(array_of(self))))
+        if is_floating(self.array.dtype):
+            raise TypeError(f"~ is for integers and truth values, not for {self.dtype}")
+        return comparison.bitwise_not(self)
 
     def __pos__(self: Any) -> Any:
         return self
@@ -140,10 +153,14 @@ class Methods:
     __neg__, __abs__ = arithmetic.neg, arithmetic.abs
 
     def __matmul__(self: Any, other: Any) -> Any:
-        return linalg.matmul(self, _matrix(other, self)) if _is_matrix(other) else NotImplemented
+        if is_tensor(other):
+            return linalg.matmul(self, other)
+        return linalg.matmul(self, _matrix(other, self)) if isinstance(other, np.ndarray) else NotImplemented
 
     def __rmatmul__(self: Any, other: Any) -> Any:
-        return linalg.matmul(_matrix(other, self), self) if _is_matrix(other) else NotImplemented
+        if is_tensor(other):
+            return linalg.matmul(other, self)
+        return linalg.matmul(_matrix(other, self), self) if isinstance(other, np.ndarray) else NotImplemented
 
     @property
     def T(self: Any) -> Tensor:
@@ -159,34 +176,65 @@ class Methods:
 
     # ------------------------------------------------------------------ in place
 
-    add_, sub_, mul_, div_ = (_in_place(f) for f in (arithmetic.add, arithmetic.sub, arithmetic.mul, arithmetic.div))
-    pow_, neg_, abs_, exp_ = (_in_place(f) for f in (arithmetic.pow, arithmetic.neg, arithmetic.abs, elementwise.exp))
-    sqrt_, log_, clamp_ = (_in_place(f) for f in (elementwise.sqrt, elementwise.log, bounds.clamp))
-    masked_fill_, relu_, tanh_ = (_in_place(f) for f in (elementwise.masked_fill, activation.relu, activation.tanh))
-    sign_, floor_, ceil_ = (_in_place(f) for f in (rounding.sign, rounding.floor, rounding.ceil))
-    trunc_, round_, remainder_ = (_in_place(f) for f in (rounding.trunc, rounding.round, rounding.remainder))
+    add_ = _in_place(arithmetic.add)
+    sub_ = _in_place(arithmetic.sub)
+    mul_ = _in_place(arithmetic.mul)
+    div_ = _in_place(arithmetic.div)
+    pow_ = _in_place(arithmetic.pow)
+    neg_ = _in_place(arithmetic.neg)
+    abs_ = _in_place(arithmetic.abs)
+    exp_ = _in_place(elementwise.exp)
+    sqrt_ = _in_place(elementwise.sqrt)
+    log_ = _in_place(elementwise.log)
+    clamp_ = _in_place(bounds.clamp)
+    masked_fill_ = _in_place(elementwise.masked_fill)
+    relu_ = _in_place(activation.relu)
+    tanh_ = _in_place(activation.tanh)
+    sign_ = _in_place(rounding.sign)
+    floor_ = _in_place(rounding.floor)
+    ceil_ = _in_place(rounding.ceil)
+    trunc_ = _in_place(rounding.trunc)
+    round_ = _in_place(rounding.round)
+    remainder_ = _in_place(rounding.remainder)
     floor_divide_ = _in_place(rounding.floor_divide)
-    sigmoid_, tril_, triu_ = (_in_place(f) for f in (activation.sigmoid, joining.tril, joining.triu))
-    scatter_add_, index_put_ = _in_place(indexing.scatter_add), _in_place(indexing.index_put)
+    sigmoid_ = _in_place(activation.sigmoid)
+    tril_ = _in_place(joining.tril)
+    triu_ = _in_place(joining.triu)
+    scatter_add_ = _in_place(gathering.scatter_add)
+    index_put_ = _in_place(indexing.index_put)
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ipow__, __ifloordiv__, __imod__ = pow_, floor_divide_, remainder_
-    __iand__, __ior__, __ixor__ = (_in_place(f) for f in (__and__, __or__, __xor__))
+    __iand__ = _in_place(bitwise_and)
+    __ior__ = _in_place(bitwise_or)
+    __ixor__ = _in_place(bitwise_xor)
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         value = _value(value, self.dtype)
         if is_tensor(value) and value.array.shape[:1] == (1,):  # such dimensions in front broadcast to none at all, too
             value = value.reshape(value.shape[next((i for i, n in enumerate(value.shape) if n != 1), value.ndim) :])
-        if mode.grad and (self._requires_grad or (is_tensor(value) and value._requires_grad)):
-            self._become(indexing.assigned(self, index, value))
+        if mode.grad and (self.requires_grad or (is_tensor(value) and value.requires_grad)):
+            if not _is_basic(index):
+                self._become(indexing.assigned(self, index, value))
+                return
+            part = indexing.getitem(self, index)
+            # After `x[i] += y`, which has written into x[i], Python assigns it to x[i].
+            if not (is_tensor(value) and same_part(value, part)):
+                part.copy_(value)
             return
         self._check_writable(recording=False)
-        indexing.write(array_of(self), index, array_of(value))
+        indexing.write(self, index, value)
         self._counter[0] += 1
 
     def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
         """The elements of src, broadcast and cast, in place of these; returns the tensor."""
         src = src if is_tensor(src) else wrap(np.asarray(src))
-        return self._become(elementwise.where(np.ones(self.shape, np.bool_), src.to(self.dtype), self))
+        try:
+            src = src.to(self.dtype).expand(self.shape)
+        except RuntimeError:
+            raise RuntimeError(
+                f"copy_: a source of shape {tuple(src.shape)} does not broadcast to shape {tuple(self.shape)}"
+            ) from None
+        return self._become(src, whole=True)
 
     def fill_(self: Any, value: Any) -> Any:
         """The same value everywhere; returns the tensor."""
@@ -223,11 +271,11 @@ class Methods:
 
     def _overwrite(self: Any, array: Any) -> Any:
         """Other values everywhere. Like every in-place operation, it leaves what was recorded a history."""
-        return self.copy_(wrap(array)) if mode.grad and self._requires_grad else self._become(wrap(array))
+        return self._become(wrap(array), whole=True)
 
-    def _become(self: Any, result: Any) -> Any:
-        """Write a result into this tensor's memory, and make its history this tensor's."""
-        recording = mode.grad and (self._requires_grad or result._requires_grad)
+    def _become(self: Any, result: Any, whole: bool = False) -> Any:
+        """Write a result into this tensor's memory, and make its history this tensor's. See ops/writing.py."""
+        recording = mode.grad and (self.grad_fn is not None or self._requires_grad or result._requires_grad)
         self._check_writable(recording)
         if result.array.shape != self.array.shape:
             raise RuntimeError(
@@ -238,27 +286,13 @@ class Methods:
             raise RuntimeError(f"result type {result.dtype} can't be cast to the desired output type {self.dtype}")
         if recording and result.array.dtype != self.array.dtype:
             result = result.to(self.array.dtype)
-        if result.grad_fn is not None:
-            result.grad_fn.set_aside(self)
-        np.copyto(array_of(self), array_of(result), casting="same_kind")
-        self._counter[0] += 1
-        if recording:
-            self._counter[1] = self._counter[0]
-            self._set_history(result)
+        write(self, result, recording, whole)
         return self
 
     def _check_writable(self: Any, recording: bool) -> None:
         """RuntimeError where an in-place operation would write what it must not."""
         if mode.grad:
-            self._check_fresh()
-            if self._requires_grad and self.grad_fn is None:
-                raise RuntimeError(
-                    "a leaf Tensor that requires grad is being used in an in-place operation: do it under no_grad(), "
-                    "or use the out-of-place operation"
-                )
-            base = self._base
-            if base is not None and (recording or base._requires_grad):
-                raise RuntimeError(_why_no_write_to_view(self, base))
+            check_write(self, recording)
         require_writable(self.array, "the target of an in-place operation")
 
 
@@ -269,29 +303,14 @@ def _value(value: Any, dtype: Any) -> Any:
     return value
 
 
-def _why_no_write_to_view(view: Any, base: Any) -> str:
-    if base._requires_grad and base.grad_fn is None:
-        return (
-            "a view of a leaf Tensor that requires grad is being used in an in-place operation: do it under no_grad(), "
-            "or use the out-of-place operation"
-        )
-    if base._requires_grad and not view._requires_grad:
-        return (
-            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Move both into "
-            "the no_grad block, so that the change is not recorded, or both out of it"
-        )
-    return (
-        "an in-place operation on a view would have to rewrite the history of its base: change the base itself "
-        "(base[index] = ...), or clone() the view first"
-    )
-
-
-def _is_matrix(other: Any) -> bool:
-    return is_tensor(other) or isinstance(other, np.ndarray)
+def _is_basic(index: Any) -> bool:
+    """Whether an index is of integers, slices, None and ... alone, and so names a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all([part is None or part is Ellipsis or type(part) in (int, slice) for part in parts])
 
 
 def _matrix(other: Any, like: Any) -> Any:
-    return other if is_tensor(other) else wrap(other.astype(like.dtype, copy=False))
+    return wrap(other.astype(like.dtype, copy=False))
 
 
-_OPERANDS = (Methods, int, float, np.ndarray, np.generic, Traced)  # what an operator takes on its other side
+_OPERANDS = (Methods, int, float, np.ndarray, np.generic)  # what an operator takes on its other side

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .function import FusedFunction
+from .engine.tensor import wrap
 from .kernels.stored import Stored
 from .kernels.stored_simd import NF4_VALUES, SEGMENT
-from .ops.common import summed, wrap
-from .ops.stored import as_rows, decoded_linear, decoded_linear_backward
+from .ops.common import elements_of, summed
+from .ops.fused import FusedFunction
+from .ops.weights import as_rows, weight_product, weight_product_backward
 from .tensor import Tensor
 
 Array = NDArray[Any]
@@ -261,30 +262,27 @@ class QuantizedProduct(FusedFunction):
     )
 
     @staticmethod
-    def composite(x: Any, b: Any, weight: QuantizedWeight) -> Any:
+    def composite(x: Any, b: Any, *arrays: Any, **settings: Any) -> Any:
+        weight = _weight(*[elements_of(a) for a in arrays], **settings)
         y = x @ wrap(weight.dequantize(x.dtype)).mT
         return y if b is None else y + b
 
     @staticmethod
-    def forward(ctx: Any, x: Any, b: Any, weight: QuantizedWeight) -> Any:
-        ctx.weight = weight
-        return decoded_linear(x, weight.stored, b)
+    def forward(ctx: Any, x: Any, b: Any, *arrays: Any, **settings: Any) -> Any:
+        ctx.settings = settings
+        if ctx.needs_input_grad[0]:
+            ctx.save(*arrays)
+        return weight_product(x, _weight(*arrays, **settings).stored, b)
 
-    # dL/dx_ni = sum_o g_no w_oi; dL/db_o = sum_n g_no
+    # as in Linear
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        need_x, need_b = ctx.needs_input_grad
-        dx = decoded_linear_backward(g, ctx.weight.stored) if need_x else None
-        return dx, summed(as_rows(g), (0,)) if need_b else None
-
-
-def _example(t: Any, x: Any, b: Any, scheme: str) -> Any:
-    """The product with a fixed weight (5, 4), or as long as x and b; PyTorch's with what its codes stand for."""
-    rows, columns = 5 if b is None else b.shape[0], x.shape[-1] if x.ndim else 4
-    weight = QuantizedWeight.quantize(np.sin(np.arange(float(rows * columns))).reshape(rows, columns), scheme)
-    if t.__name__ == "tinytorch":
-        return quantized_linear(x, weight, b)
-    return t.nn.functional.linear(x, t.from_numpy(weight.dequantize(np.float64)).to(x.dtype), b)
+        need_x, need_b = ctx.needs_input_grad[:2]
+        rows, dx = as_rows(g), None
+        if need_x:
+            dx = weight_product_backward(rows, _weight(*ctx.saved, **ctx.settings).stored)
+            dx = dx.reshape(*g.shape[:-1], dx.shape[1])
+        return dx, summed(rows, (0,)) if need_b else None, None, None, None, None
 
 
 def quantized_linear(input: Tensor, weight: QuantizedWeight, bias: Tensor | None = None) -> Tensor:
@@ -300,4 +298,23 @@ def quantized_linear(input: Tensor, weight: QuantizedWeight, bias: Tensor | None
     if not input.is_floating_point() or (bias is not None and bias.dtype != input.dtype):
         found = input.dtype if bias is None else f"{input.dtype} and {bias.dtype}"
         raise RuntimeError(f"quantized_linear: input and bias must have one floating-point dtype, got {found}")
-    return QuantizedProduct.apply(input, bias, weight=weight)
+    # They are frozen, and large: not copied, also where the operation is recorded.
+    arrays = [wrap(a) for a in (weight.codes, weight.scales, weight.scale_codes, weight.offset)]
+    settings = {"scheme": weight.scheme, "columns": weight.shape[1], "group_size": weight.group_size}
+    return QuantizedProduct.apply(input, bias, *arrays, **settings)
+
+
+def _weight(
+    codes: Array, scales: Array, scale_codes: Array, offset: Array, scheme: str, columns: int, group_size: int | None
+) -> QuantizedWeight:
+    """Of the inputs and settings of the operation."""
+    return QuantizedWeight(scheme, (codes.shape[0], columns), group_size, codes, scales, scale_codes, offset)
+
+
+def _example(t: Any, x: Any, b: Any, scheme: str) -> Any:
+    """The product with a fixed weight (5, 4), or as long as x and b; PyTorch's with what its codes stand for."""
+    rows, columns = 5 if b is None else b.shape[0], x.shape[-1] if x.ndim else 4
+    weight = QuantizedWeight.quantize(np.sin(np.arange(float(rows * columns))).reshape(rows, columns), scheme)
+    if t.__name__ == "tinytorch":
+        return quantized_linear(x, weight, b)
+    return t.nn.functional.linear(x, t.from_numpy(weight.dequantize(np.float64)).to(x.dtype), b)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dtypes import check_device, finfo
-from .modes import mode, untraced
-from .ops.common import array_of, wrap
+from .engine.mode import mode, untraced
+from .engine.tensor import wrap
+from .ops.common import elements_of
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -44,9 +45,11 @@ class Generator:
 
     def draw(self, function: Callable[[np.random.Generator], Any]) -> Any:
         """The array that a function draws from the stream: in a compiled function, anew at each call."""
-        if mode.tape is None:
-            return np.asarray(function(self.numpy_generator))
-        return mode.tape.draw(self, function)
+        drawn: Tensor = mode.run.call(self._drawn, function)
+        return drawn.array
+
+    def _drawn(self, function: Callable[[np.random.Generator], Any]) -> Tensor:
+        return wrap(np.asarray(function(self.numpy_generator)))
 
     def seed_of_kernel(self) -> Any:
         """A seed for a kernel that makes its own random numbers: an array of no dimensions, int64."""
@@ -70,7 +73,7 @@ class Generator:
     def set_state(self, new_state: Any) -> Generator:
         """Go on from a place that `get_state` returned; ValueError if it is not such a place."""
         try:
-            state = json.loads(bytes(array_of(new_state)))
+            state = json.loads(bytes(elements_of(new_state)))
             stream = np.random.PCG64(0)
             stream.state = state["stream"]
             self._seed = int(state["seed"])

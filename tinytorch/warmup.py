@@ -17,10 +17,10 @@ import numpy as np
 
 import tinytorch
 
-from .function import Function
+from .engine.function import Function
 from .kernels.cache import cache_folder
 from .nn.utils import clip_grad_norm_
-from .ops.stored import StoredLinear
+from .ops.linalg import Linear
 from .quantization import QuantizedProduct
 
 
@@ -41,7 +41,8 @@ def _run_examples(cls: type[Function], dtype: Any) -> None:
         tensors = [tinytorch.tensor(generator.standard_normal(s), dtype=dtype, requires_grad=True) for s in shapes]
         results = call(tinytorch, *tensors)
         for result in results if isinstance(results, tuple) else (results,):
-            result.backward(tinytorch.ones_like(result), retain_graph=True)
+            if result.requires_grad:
+                result.backward(tinytorch.ones_like(result), retain_graph=True)
 
 
 def _run_optimizer(dtype: Any) -> None:
@@ -70,7 +71,7 @@ def _run_medium(dtype: Any) -> None:
     precision = tinytorch.get_float32_matmul_precision()
     tinytorch.set_float32_matmul_precision("medium")
     try:
-        _run_examples(StoredLinear, dtype)
+        _run_examples(Linear, dtype)
         _run_examples(QuantizedProduct, dtype)
     finally:
         tinytorch.set_float32_matmul_precision(precision)

@@ -33,10 +33,10 @@ Array = npt.NDArray[Any]
 NO_ARITHMETIC = {
     arithmetic.column_grain,
     attention.dropout_mask,
-    embedding.first_invalid,
     gemm.get_matmul_backend,
+    gemm.plain_matmul,
     gemm.set_matmul_backend,
-    loss.check_classes,
+    normalization.plain_layer_norm,
     optim.adam_coefficients,
     optim.zero,
     stored.get_float32_matmul_precision,

@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinytorch.kernels.attention import attention, attention_backward, dropout_mask
+from tinytorch.kernels.attention_backward import plain_attention_backward
+from tinytorch.kernels.attention_forward import plain_attention
 from tinytorch.kernels.threads import get_num_threads, max_threads, set_num_threads
 
 Array = npt.NDArray[Any]
@@ -115,6 +117,28 @@ def check(case: Case, looser: float = 1.0) -> None:
         finite = np.abs(theirs[np.isfinite(theirs)])
         tolerance = looser * TOLERANCE[dtype] * max(1.0, finite.max(initial=0))
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("arguments", [
+    {"T": 3, "S": 5, "D": 3, "Dv": 2, "group": 2},
+    {"T": 20, "S": 17, "D": 5, "Dv": 4, "H": 1, "group": 3, "layout": "slice"},
+    {"T": 33, "S": 40, "D": 2, "Dv": 3, "B": 1, "H": 1},
+])  # fmt: skip
+def test_what_the_plain_loops_say(arguments: dict[str, Any], dtype: Any) -> None:
+    case = make(**arguments, dtype=dtype)
+    (B, H, T, D), S = case.q.shape, case.k.shape[2]
+    rng = np.random.default_rng(T)
+    mask = np.where(rng.random((B, H, T, S)) < 0.7, rng.standard_normal((B, H, T, S)), -np.inf)
+    mask[:, 0, 1] = -np.inf  # a row that may attend to nothing
+    case.options["mask"] = mask.astype(dtype)
+    q, k, v, grad = (x.astype(np.float64) for x in (case.q, case.k, case.v, case.grad))
+    out, top, total = plain_attention(q, k, v, case.options["mask"], D**-0.5)
+    gradients = plain_attention_backward(grad, q, k, v, out, top, total, case.options["mask"], D**-0.5)
+    with np.errstate(divide="ignore"):
+        exact = (out, top + np.log(total), *gradients)
+    for ours, theirs in zip(case.run(), exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE[dtype])
 
 
 sizes = st.one_of(st.integers(1, 9), st.integers(10, 70), st.sampled_from([31, 32, 33, 63, 64, 65, 128, 129, 150]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -208,6 +209,41 @@ def test_a_new_version_removes_the_kernels_of_those_long_unused(
     os.utime(folder, (0, 0))
     find(tmp_path, monkeypatch)
     assert time.time() - folder.stat().st_mtime < 3600
+
+
+NESTED = """
+from ..compiler import {decorator}
+{imported}
+
+@{decorator}
+def {name}(x):
+    return {body}
+"""
+
+
+def test_an_edited_kernel_in_a_folder_below_is_compiled_anew(tmp_path: Path) -> None:
+    """Numba itself does not see it: the kernel that Python calls lies in a file that stays the same."""
+    shutil.copytree(ROOT / "tinytorch", tmp_path / "tinytorch", ignore=shutil.ignore_patterns("__pycache__"))
+    nested = tmp_path / "tinytorch" / "kernels" / "nested"
+    nested.mkdir()
+    (nested / "__init__.py").touch()
+    called = {"decorator": "serial", "imported": "from .inside import inside", "name": "outside", "body": "inside(x)"}
+    (nested / "outside.py").write_text(NESTED.format(**called))
+    program = (
+        "from tinytorch.kernels.nested.outside import outside; "
+        "print(outside(2.0), sum(outside.stats.cache_hits.values()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    found = []
+    for factor in (3, 3, 5):
+        inner = {"decorator": "inner", "imported": "", "name": "inside", "body": f"x * {factor}"}
+        (nested / "inside.py").write_text(NESTED.format(**inner))
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.split())
+    assert found == [["6.0", "0"], ["6.0", "1"], ["10.0", "0"]]
 
 
 def test_where_nothing_may_be_compiled_one_line_says_so() -> None:

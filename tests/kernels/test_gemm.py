@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytorch.kernels.gemm import get_matmul_backend, matmul, set_matmul_backend
+from tinytorch.kernels.gemm import get_matmul_backend, matmul, plain_matmul, set_matmul_backend
 from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK
 from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES
 from tinytorch.kernels.threads import get_num_threads, max_threads, set_num_threads
@@ -64,6 +64,19 @@ def assert_product(got: Array, a: Array, b: Array, plus: Array | float = 0.0) ->
     eps = np.finfo(a.dtype).eps + np.finfo(np.float64).eps
     bound = (a.shape[-1] + 2) * eps * (np.matmul(abs(wide_a), abs(wide_b)) + np.abs(plus))
     assert (abs(got - exact) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 3), (9, 40, 17), (17, 3, 33), (5, 0, 4)])
+def test_what_the_plain_loop_says(shape: tuple[int, int, int], dtype: type) -> None:
+    rng = np.random.default_rng(sum(shape))
+    m, k, n = shape
+    a, b, bias = make(rng, (m, k), dtype, "plain"), make(rng, (k, n), dtype, "transposed"), rng.normal(size=n)
+    bias = bias.astype(dtype)
+    for plus in (None, bias):
+        exact = plain_matmul(a, b, plus)
+        bound = (k + 2) * np.finfo(dtype).eps * plain_matmul(abs(a), abs(b), None if plus is None else abs(plus))
+        assert (abs(matmul(a, b, bias=plus) - exact) <= bound).all()
 
 
 @settings(max_examples=300, deadline=None)

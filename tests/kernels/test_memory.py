@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 
 import tinytorch
-from tinytorch.kernels.memory import ALIGNMENT, copy, empty, empty_beside, empty_like, zeros
+from tinytorch.kernels import launch
+from tinytorch.kernels.launch import empty_like
+from tinytorch.kernels.memory import ALIGNMENT, copy, empty, zeros
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float32, tinytorch.bfloat16])
 @pytest.mark.parametrize("shape", [(), (0,), (3, 5), (4096,), (67, 129), (3, 0, 5000)])
 def test_arrays_are_numpys(shape: tuple[int, ...], dtype: Any) -> None:
-    for array in (empty(shape, dtype), zeros(shape, dtype)):
+    for array in (empty(shape, dtype), launch.empty(shape, dtype), zeros(shape, dtype), launch.zeros(shape, dtype)):
         like = np.zeros(shape, dtype)
         assert (array.shape, array.dtype, array.strides) == (like.shape, like.dtype, like.strides)
         assert array.flags.carray
-    assert not array.any()
+    assert not zeros(shape, dtype).any() and not launch.zeros(shape, dtype).any()
 
 
 def test_what_lasts_begins_at_a_cache_line() -> None:
@@ -67,7 +69,7 @@ def test_results_have_the_layout_of_numpys(shape: tuple[int, ...]) -> None:
             (empty_like(like), np.empty_like(like)),
             (copy(like), like.copy()),
             (copy(like, np.float64), like.astype(np.float64, order="C")),
-            (empty_beside(like, (3, *shape)), np.empty((3, *shape), np.float32)),
+            (launch.empty((3, *shape), np.float32), np.empty((3, *shape), np.float32)),
         ):
             assert (made.shape, made.dtype, made.strides) == (numpys.shape, numpys.dtype, numpys.strides)
         np.testing.assert_array_equal(copy(like), like)

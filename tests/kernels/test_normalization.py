@@ -11,7 +11,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tinytorch.kernels.normalization import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from tinytorch.kernels.normalization import (
+    layer_norm,
+    layer_norm_backward,
+    plain_layer_norm,
+    rms_norm,
+    rms_norm_backward,
+)
 from tinytorch.kernels.threads import get_num_threads, set_num_threads
 
 Array = npt.NDArray[np.floating]
@@ -41,6 +47,16 @@ def numeric(function: Callable[[Array], Array], at: Array, direction: Array, cot
     """The derivative of sum(cotangent * function) at a point, along a direction, by central differences."""
     h = 1e-6
     return float((cotangent * (function(at + h * direction) - function(at - h * direction))).sum() / (2 * h))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 33), (2, 200)])
+def test_what_the_plain_loop_says(shape: tuple[int, int], dtype: Any) -> None:
+    rng = np.random.default_rng(sum(shape))
+    x, w, b = (rng.standard_normal(s).astype(dtype) for s in (shape, shape[1], shape[1]))
+    near = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    for ours, exact in zip(layer_norm(x, w, b, EPS), plain_layer_norm(x, w, b, EPS), strict=True):
+        np.testing.assert_allclose(ours, exact, **near)
 
 
 @given(shapes, dtypes, st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))

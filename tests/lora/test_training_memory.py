@@ -15,7 +15,7 @@ from lora.llama import Llama
 from lora.targets import find_targets
 from lora.training_memory import PROGRAM, PROGRAM_BYTES, TrainingSettings, activations, training
 from programs.memory import peak_memory
-from tinytorch.walk import topological_order
+from tinytorch.engine.graph import topological_order
 
 SHAPE = LlamaConfig(
     vocab_size=100,
@@ -39,7 +39,7 @@ def kept(model: Llama, rows: int, length: int) -> int:
     ids = np.zeros((rows, length), np.int64)
     loss = model.loss(ids, ids)
     own = {id(memory(p.array)) for p in model.parameters()}
-    saved = [record for node in topological_order([loss.grad_fn]) for record in getattr(node, "_saved", None) or ()]
+    saved = [record for node in topological_order([loss.grad_fn])[0] for record in getattr(node, "_saved", None) or ()]
     arrays = {id(memory(array)): memory(array) for array, *_ in saved if array is not None}
     return sum(array.size for key, array in arrays.items() if key not in own)
 

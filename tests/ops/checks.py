@@ -8,14 +8,16 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import tinytorch
 from tinytorch.autograd import gradcheck, gradgradcheck
-from tinytorch.function import Function, FusedFunction
-from tinytorch.walk import topological_order
+from tinytorch.engine.function import Function
+from tinytorch.engine.graph import topological_order
+from tinytorch.ops.fused import FusedFunction
 
 LONG = 10_000  # what 16 bits cannot count to: beyond 2048 in float16, and 256 in bfloat16, adding 1 changes nothing
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
@@ -81,10 +83,15 @@ def operations(package: str = "tinytorch") -> list[Any]:
             yield sub
             yield from below(sub)
 
-    bases = {"tinytorch.function", "tinytorch.autograd"}
+    bases = {"tinytorch.engine.function", "tinytorch.autograd.function", "tinytorch.ops.fused"}
     found = {cls for cls in below(Function) if cls.__module__.startswith(package) and cls.__module__ not in bases}
     found = {cls for cls in found if not cls.__name__.startswith("_")}
     return sorted(found, key=lambda cls: (cls.__module__, cls.__name__))
+
+
+def has_gradient(cls: Any) -> bool:
+    """Whether an operation has a backward: comparisons, tests and what gives places have none."""
+    return cls.backward is not None
 
 
 def examples_of(cls: Any) -> list[Example]:
@@ -174,7 +181,7 @@ def tensors(arrays: Sequence[Any]) -> list[Any]:
 
 def nodes_of(outputs: Sequence[Any]) -> list[Any]:
     """The nodes of the graph behind some outputs, without the leaves."""
-    nodes = topological_order([y.grad_fn for y in outputs if y.grad_fn is not None])
+    nodes, _ = topological_order([y.grad_fn for y in outputs if y.grad_fn is not None])
     return [node for node in nodes if isinstance(node, Function)]
 
 
@@ -209,10 +216,12 @@ def gradients(outputs: Sequence[Any], inputs: Sequence[Any], seeds: Sequence[Any
 
 
 def check_some_example_runs_it(cls: Any) -> None:
-    """The graph of an example holds the operation: else its tests would test another one."""
+    """The graph of an example holds the operation, or without a gradient it runs: else its tests would test another."""
     for example in examples_of(cls):
-        outputs = listed(example.call(tinytorch, *tensors(example.arrays(np.float32))))
-        if any(type(node) is cls for node in nodes_of(outputs)):
+        with mock.patch.object(cls, "forward", staticmethod(mock.Mock(wraps=cls.forward))):
+            outputs = listed(example.call(tinytorch, *tensors(example.arrays(np.float32))))
+            ran = not has_gradient(cls) and cls.forward.called
+        if ran or any(type(node) is cls for node in nodes_of(outputs)):
             return
     raise AssertionError(f"no example of {cls.__name__} runs it")
 
@@ -256,6 +265,48 @@ def check_dtypes(example: Example, dtype: Any = np.float32) -> None:
         assert grad.dtype == dtype, f"{grad.dtype} gradient"
 
 
+def check_shares(example: Example) -> bool:
+    """Whether backward returns memory that is not its own: a gradient that it was given, an input, what was saved, an
+    array or an element twice. Only an operation that says so may, and no fused one.
+    """
+    inputs = tensors(example.arrays(np.float32))
+    shared = False
+    for node in nodes_of(listed(example.call(tinytorch, *inputs))):
+        if type(node) is not example.cls:
+            continue
+        seeds = [np.ones(shape, dtype) for shape, dtype in node.metadata]
+        others = [*seeds, *[x.array for x in inputs], *[a for a in arrays_saved(node) if a is not None]]
+        with tinytorch.no_grad():
+            grads = node.run_backward([tinytorch.from_numpy(seed) for seed in seeds])
+        for grad in grads:
+            if grad is not None:
+                repeats = bool(grad.numel()) and 0 in grad.array.strides  # as an expanded array
+                shared |= repeats or any(np.may_share_memory(grad.array, other) for other in others)
+                others.append(grad.array)
+    says_so = example.cls.backward_shares
+    assert not shared or says_so, f"{example.id}: backward shares memory: copy, or say backward_shares = True"
+    assert not says_so or not issubclass(example.cls, FusedFunction), f"{example.id}: a fused operation shares nothing"
+    return shared
+
+
+def arrays_saved(node: Any) -> list[Any]:
+    return [record[0] for record in node._saved]
+
+
+def check_saves(example: Example) -> None:
+    """No array survives the forward but what is saved, nor a Tensor: neither as a setting nor as an attribute."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, (list, tuple, dict)):
+            return any(map(holds, value.values() if isinstance(value, dict) else value))
+        return isinstance(value, (np.ndarray, tinytorch.Tensor))
+
+    for node in nodes_of(listed(example.call(tinytorch, *tensors(example.arrays())))):
+        if type(node) is example.cls:
+            held = {name for name, value in vars(node).items() if name not in ("_saved", "edges") and holds(value)}
+            assert not held, f"{example.id} holds arrays in {held}: save them"
+
+
 def check_composite(example: Example, dtype: Any) -> None:
     """Kernels and composite agree, in value and gradient; and `unfold` leaves no node of the operation."""
     tolerance = TOLERANCE[np.dtype(dtype).name]
@@ -265,7 +316,7 @@ def check_composite(example: Example, dtype: Any) -> None:
     with tinytorch.unfold():
         steps = tensors(arrays)
         unfolded = listed(example.call(tinytorch, *steps))
-    if issubclass(example.cls, FusedFunction):
+    if example.cls.composite is not None:
         assert not any(type(node) is example.cls for node in nodes_of(unfolded)), "not unfolded"
     seeds = cotangents(outputs)
     for y, z in zip(outputs, unfolded, strict=True):
@@ -354,6 +405,8 @@ def check_compiled(
     def outputs_and_gradients(leaves: Sequence[Any], view: Callable[[Any], Any] = lambda x: x) -> Any:
         outputs = listed(example.call(tinytorch, *[view(x) for x in leaves]))
         if not any(x.requires_grad for x in leaves):
+            return outputs
+        if not any(y.requires_grad for y in outputs):
             return outputs
         outputs = [y for y in outputs if y.requires_grad]
         seeds = [tinytorch.from_numpy(c).requires_grad_(second) for c in cotangents(outputs)]

@@ -113,6 +113,16 @@ def nf4_weight() -> Any:
     return np.array(nearest) * np.array(scales, float)[:, None]
 
 
+def bits(a: Any, b: Any, combine: Callable[[int, int], int]) -> Any:
+    """Of the whole parts of numbers, bit by bit, in eight bits of which the first stands for -128."""
+
+    def of_two(i: int, j: int) -> int:
+        found = sum(combine(i >> k & 1, j >> k & 1) << k for k in range(8))
+        return found - 256 if found > 127 else found
+
+    return np.vectorize(of_two, otypes=[np.int64])(np.trunc(a).astype(np.int64), np.trunc(b).astype(np.int64))
+
+
 def scattered(rows: int, index: Any, x: Any) -> Any:
     y = np.zeros((rows, x.shape[-1]))
     for place, row in zip(np.ravel(index), x.reshape(-1, x.shape[-1]), strict=True):
@@ -236,12 +246,40 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "Sin": (lambda x: np.cos(x - math.pi / 2),),
     "Sqrt": (lambda x: (abs(x) + 0.5) ** 0.5,),
     "To": (lambda x: x + x,),
+    "Create": (lambda x: np.ones_like(x),),
+    "Overwrite": (
+        lambda x, v: np.where(np.arange(x.size).reshape(x.shape) % 2 == 0, x * v, x),
+        lambda x, v: np.broadcast_to(v, x.shape),
+    ),
+    "Write": (lambda x: x + x,),
     "Where": (
         lambda a, b: np.stack([a[:, 0], b[:, 0], a[:, 2], b[:, 0]], 1),
         lambda a: np.stack([a[:, 0], 0 * a[:, 1] - 1.5, a[:, 2], 0 * a[:, 3] - 1.5], 1),
         lambda x, v: np.stack([0 * x[:, 0] + v, x[:, 1], 0 * x[:, 2] + v, x[:, 3]], 1),
     ),
+    # comparison
+    "BitwiseAnd": (lambda a, b: bits(8 * a, 8 * b, lambda i, j: i * j), lambda a: a > 0),
+    "BitwiseNot": (lambda x: -1 - np.trunc(x).astype(np.int64), lambda x: x <= 0),
+    "BitwiseOr": (lambda a, b: bits(8 * a, 8 * b, max),),
+    "BitwiseXor": (lambda a, b: bits(8 * a, 8 * b, lambda i, j: abs(i - j)),),
+    "Equal": (lambda a, b: abs(np.rint(a) - np.rint(b)) < 0.5, lambda a: (a > 0.5) & (a < 1.5)),
+    "Greater": (lambda a, b: np.signbit(b - a), lambda a: np.signbit(0.5 - a)),
+    "GreaterEqual": (lambda a, b: np.rint(a) - np.rint(b) > -0.5, lambda a: a >= -0.5),
+    "IsFinite": (lambda x: abs(x) > 0.5,),
+    "IsInf": (lambda x: abs(x) <= 0.5,),
+    "IsNan": (lambda x: x < 0.5,),
+    "Less": (lambda a, b: np.signbit(a - b), lambda a: np.signbit(a - 0.5)),
+    "LessEqual": (lambda a, b: np.rint(a) - np.rint(b) < 0.5, lambda a: a <= 0.5),
+    "LogicalAnd": (lambda a, b: (abs(a) > 0.5) & (b > 0),),
+    "LogicalNot": (lambda x: abs(x) <= 0.5,),
+    "LogicalOr": (lambda a, b: (abs(a) > 0.5) | (b > 0),),
+    "LogicalXor": (lambda a, b: (abs(a) > 0.5) != (b > 0),),
+    "NotEqual": (lambda a, b: abs(np.rint(a) - np.rint(b)) > 0.5, lambda a: (a <= 0.5) | (a >= 1.5)),
     # indexing
+    "ArgSort": (
+        lambda x: np.array([sorted(range(len(r)), key=list(r).__getitem__) for r in x], np.int64).reshape(x.shape),
+        lambda x: np.array([sorted(range(len(x)), key=list(-c).__getitem__) for c in x.T], int).reshape(x.T.shape).T,
+    ),
     "Embedding": (lambda w: np.stack([w[[0, 2]], w[[2, 1]]]),),
     "EmbeddingBackward": (lambda x: scattered(3, [0, 2, 1, 2, 1, 2], x) * [[1], [0], [1]],),
     "Gather": (
@@ -250,22 +288,35 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x: np.array([[x[0, 0]], [x[1, 3]], [x[2, 2]]]),
     ),
     "Index": (
-        lambda x: np.stack([x[1:3, :, 0], x[1:3, :, 2], x[1:3, :, 4]], -1)[:, None],
         lambda x: np.array([x[0, 1], x[2, 1], x[0, 1]]),
         lambda x: np.stack([x[:, 0], x[:, 2], x[:, 0]], 1),
         lambda x: np.stack([x[0], x[2]]),
-        lambda x: x.reshape(12)[6],
         lambda x: np.stack([x[0, :, 0], x[0, :, 1], x[0, :, 1]], 1),
         lambda x: np.stack([x[1, :, 3], x[0, :, 3]])[:, None],
     ),
+    "IndexSelect": (lambda x: np.stack([x[:, 3], x[:, 0], x[:, 0]], 1), lambda x: x.sum()),
     "IndexAssign": (
         assigned,
         lambda x, v: with_places(x, {(0, 0, 1): v[0], (0, 0, 3): v[1]}) if x.shape[1] else x,
         lambda x, v: np.concatenate([v[0], x[1:]]),
         lambda x, v: with_places(x, {(0, 1): v, (2, 3): v}),
     ),
-    "Scatter": (lambda x: scattered(3, [0, 2, 0], x),),
+    "NonZero": (
+        lambda x: np.array([p for p in np.ndindex(x.shape) if abs(x[p]) > 0.5], np.int64).reshape(-1, x.ndim),
+        lambda x: tuple(np.array([p for p in np.ndindex(x.shape) if x[p] > 0], np.int64).reshape(-1, 2).T),
+    ),
+    "OneHot": (
+        lambda x: np.stack([x <= 0, x > 0, x != x], -1).astype(np.int64),
+        lambda x: np.array([[[0, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 1, 0]]]),
+    ),
+    "Put": (lambda x: np.concatenate([0 * x[:1] + 2, x[1:]]),),
+    "Repeated": (lambda x: np.array([0, 0, 1, 1, 1]),),
+    "Scatter": (lambda x: scattered(3, [0, 2, 0], x), lambda x: np.concatenate([0 * x, x])),
     "ScatterAdd": (lambda x, s: scatter_added(x, [[0, 0, 1], [2, 0, 1]], s), lambda x, s: x.sum() + np.ravel(s)[0]),
+    "Slice": (
+        lambda x: np.stack([x[1:3, :, 0], x[1:3, :, 2], x[1:3, :, 4]], -1)[:, None],
+        lambda x: x.reshape(12)[6],
+    ),
     # joining
     "Cat": (lambda a, b: np.hstack([a, b]), lambda a, b: np.dstack([a, b, a])),
     "Flip": (lambda x: x[::-1, :, ::-1], lambda x: x[:, ::-1]),
@@ -278,11 +329,19 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x: (x[:, 0:2], x[:, 2:4], x[:, 4:5]),
         lambda x: x[:, 1:4],
         lambda x: (x[0:3], x[3:6], x[6:7]),
+        lambda x: x,
     ),
+    "Unbind": (lambda x: tuple(row for row in x), lambda x: tuple(x.T)),
+    "Unsplit": (lambda a, b: np.vstack([a, b]),),
     "Tril": (lambda x: triangle(x, lambda i, j: j <= i), lambda x: triangle(x, lambda i, j: j < i)),
     "Triu": (lambda x: triangle(x, lambda i, j: j > i),),
     # linalg
-    "Linear": (lambda x, w, b: np.einsum("bni,oi->bno", x, w) + b, lambda x, w: np.einsum("ni,oi->no", x, w)),
+    "Linear": (
+        lambda x, w, b: np.einsum("bni,oi->bno", x, w) + b,
+        lambda x, w: np.einsum("ni,oi->no", x, w),
+        lambda x, b: x @ stored_weight(ml_dtypes.bfloat16)[:, : x.shape[-1]].T + b,
+        lambda x: x @ stored_weight(np.float16)[:, : x.shape[-1]].T,
+    ),
     "Matmul": (
         lambda a, b: np.einsum("mk,kn->mn", a, b),
         lambda a, b: np.einsum("bmk,bkn->bmn", a, b),
@@ -314,7 +373,18 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x, w: normalized(x, (2,), 1e-5, centre=False) * w,
         lambda x: normalized(x, (1, 2), 1e-5, centre=False),
     ),
+    # extremes
+    "ArgMax": (
+        lambda x: np.array(np.ravel(x).tolist().index(max(np.ravel(x).tolist()))),
+        lambda x: np.array([[row.index(max(row))] for row in x.tolist()], np.int64).reshape(-1, 1),
+    ),
+    "ArgMin": (
+        lambda x: np.array(np.ravel(x).tolist().index(min(np.ravel(x).tolist()))),
+        lambda x: np.array([column.index(min(column)) for column in x.T.tolist()], np.int64),
+    ),
     # reduction
+    "AllTrue": (lambda x: np.array(x.max(initial=0) < 2), lambda x: x.max(0, initial=0) < 0.5),
+    "AnyTrue": (lambda x: np.array(x.max(initial=0) > 1), lambda x: x.max(1, initial=0, keepdims=True) > 0.5),
     "Amax": (lambda x: np.sort(x, 1)[:, -1], lambda x: np.sort(x, None)[-1]),
     "Amin": (lambda x: np.sort(x, None)[:1, None], lambda x: np.sort(x, None)[0]),
     "CumSum": (lambda x: running_sum(x.T).T, running_sum),
@@ -350,6 +420,7 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x: elementwise(round)(100 * x) / 100,
         lambda x: elementwise(round)(10 * x) * 10,
     ),
+    "Flat": (lambda x: 0 * x,),
     "Sign": (elementwise(lambda x: (x > 0) - (x < 0)),),
     "Trunc": (elementwise(int),),
     "TruncDivide": (lambda a, b: elementwise(int)(a / b),),
@@ -367,6 +438,8 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x: np.ravel(x, order="F"),
         lambda x: x,
     ),
+    "View": (lambda x: np.array(np.ravel(x).tolist()).reshape(3, 2, x.size // 6), lambda x: x[..., None]),
+    "ViewBits": (lambda x: x.astype(np.float32).view(np.int32),),
     "SumToSize": (lambda x: np.array([[x[:, i].sum()] for i in range(3)]),),
     "Transpose": (lambda x: np.einsum("abc->cba", x), lambda x: np.einsum("abc->acb", x)),
     "Unfold": (
@@ -387,11 +460,6 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "LogSoftmaxBackward": (log_softmax_gradient,),
     "Softmax": (lambda x: softmax(x, 1), lambda x: softmax(x, 0)),
     "SoftmaxBackward": (softmax_gradient,),
-    # stored
-    "StoredLinear": (
-        lambda x, b: x @ stored_weight(ml_dtypes.bfloat16)[:, : x.shape[-1]].T + b,
-        lambda x: x @ stored_weight(np.float16)[:, : x.shape[-1]].T,
-    ),
     # quantization
     "QuantizedProduct": (
         lambda x, b: x @ int8_weight()[:, : x.shape[-1]].T + b,
@@ -401,12 +469,17 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
 
 # Where what an example computes of numbers, arrays without dimensions, is another thing: a dimension there has size 1.
 OF_NUMBERS: dict[str, Callable[..., Any]] = {
+    "AllTrue-1": lambda x: np.array(x < 0.5),
+    "ArgMin-1": lambda x: np.array(0),
+    "ArgSort-1": lambda x: np.zeros((), np.int64),
     "CumSum-1": lambda x: x,
     "Cat-1": lambda a, b: np.array([a, b, a]),
     "Expand-0": lambda x: np.array([[[x] * 4] * 3] * 2),
     "LogSoftmax-0": lambda x: 0 * x,
     "LogSoftmax-1": lambda x: 0 * x,
     "Mean-1": lambda x: x,
+    "NonZero-0": lambda x: np.zeros((int(abs(x) > 0.5), 0), np.int64),
+    "NonZero-1": lambda x: (np.zeros(int(x > 0), np.int64),),
     "Permute-1": lambda x: x,
     "Prod-2": lambda x: np.zeros(1),
     "Scatter-0": lambda x: np.array([[2 * x] * 4, [0] * 4, [x] * 4]),
@@ -422,8 +495,8 @@ OF_NUMBERS: dict[str, Callable[..., Any]] = {
 # The dtype of what operations, or single examples of theirs, make of integers; "same" is the dtype of the inputs.
 OF_INTEGERS = {
     "same": "Abs Add-0 Alias Amax Amin Cat Ceil Clamp-3 Clone Embedding Expand Flip Floor Gather Index IndexAssign "
-    "Linear Matmul Max Maximum Min Minimum Mul Neg Pad Permute Pow-0 Relu Reshape Roll Round-0 Scatter ScatterAdd-0 "
-    "Sign Split Sub-0 Transpose Tril Triu Trunc Unfold-0 Unfold-1 Unfold-2 Where",
+    "Linear-0 Linear-1 Matmul Max Maximum Min Minimum Mul Neg Pad Permute Pow-0 Relu Reshape Roll Round-0 Scatter-0 "
+    "ScatterAdd-0 Sign Split Sub-0 Transpose Tril Triu Trunc Unfold-0 Unfold-1 Unfold-2 Where",
     "int64": "CumSum Gather-1 Prod-0 Prod-1 Sum Unfold-3",
     "float32": "Clamp Cos Div Erf Exp Expm1 Log Log1p LogSumExp Pow-1 Pow-2 Pow-3 Prod-2 Rsqrt Sigmoid Sin Sqrt Sub-1 "
     "Tanh Where-1",
@@ -432,7 +505,7 @@ OF_INTEGERS = {
 }
 OF_BOOLS = {
     "same": "Add-0 Alias Amax Amin Cat Clone Embedding Expand Flip Gather Index IndexAssign Maximum Minimum Mul-0 Pad "
-    "Permute Reshape Roll Scatter ScatterAdd Sign Split Transpose Tril Triu Unfold-0 Unfold-1 Unfold-2 Where",
+    "Permute Reshape Roll Scatter-0 ScatterAdd Sign Split Transpose Tril Triu Unfold-0 Unfold-1 Unfold-2 Where",
     "int64": "CumSum Gather-1 Mul-1 Pow-0 Prod-0 Prod-1 Sum SumToSize",
     "float32": "Clamp-0 Clamp-1 Cos Erf Exp Expm1 LogSumExp Pow-1 Pow-3 Prod-2 Sigmoid Sin Tanh Where-1",
     "float64": "To",

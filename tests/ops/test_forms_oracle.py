@@ -200,6 +200,10 @@ ce(t.zeros(2, 3, 0), t.zeros(2, 3, 0)) | ce(f, f.softmax(1), weight=f[:1])
 
 COMPARING = """
 t.isnan(f) | t.isinf(i) | t.isfinite(b) | t.logical_not(i) | t.logical_and(f, b) | t.logical_or(f, 1)
+t.bitwise_and(i, 3) | t.bitwise_and(i, b) | t.bitwise_and(b, True) | t.bitwise_and(b, 1) | t.bitwise_and(2, i)
+t.bitwise_or(b, b) | t.bitwise_or(u, i) | t.bitwise_or(f, 1) | t.bitwise_or(i, 1.5) | t.bitwise_xor(u, 300)
+t.bitwise_xor(i, i) | t.bitwise_xor(b, f) | t.bitwise_not(i) | t.bitwise_not(b) | t.bitwise_not(u) | t.bitwise_not(f)
+i & 3 | ~i | ~b | ~f | b ^ b | 1 & i | i & f | f ^ 1 | b & b.long() | b.bitwise_and(b) | i.bitwise_not()
 t.logical_xor(i, b) | t.eq(f, 1) | t.eq(f, f) | t.ne(f, i) | t.lt(f, 2) | t.ge(f, f) | t.le(f, v) | t.gt(f, v[:2])
 f.eq("a") | f < "a" | f == "a" | t.tensor([16777217]) == t.tensor([16777216.0])
 t.tensor([16777217]) > t.tensor([16777216.0]).double() | f == nan | u == 300 | t.tensor([16777217]) == 16777216.0

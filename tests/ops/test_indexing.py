@@ -227,7 +227,7 @@ def test_first_draw_without_replacement_is_by_weight() -> None:
 def test_the_index_may_change_after_the_forward() -> None:
     x = tinytorch.tensor(X[0], requires_grad=True)
     index, mask = np.array([0, 2, 0]), np.array([True, False, True, False])
-    y, z = x[index], x.masked_fill(tinytorch.from_numpy(mask)[:, None], 0.0)
+    y, z = x[index], x.masked_fill(mask[:, None], 0.0)
     index[:] = 1
     mask[:] = True
     y.sum().backward()
@@ -269,8 +269,8 @@ def test_values_are_broadcast_when_rows_are_added() -> None:
         (lambda x: x.narrow(1, True, 1), TypeError, "start must be an int, not bool"),
         (lambda x: x.narrow(1, tinytorch.tensor(True), 1), RuntimeError, "0-dim integral Tensor, got bool"),
         (lambda x: x.sum().narrow(0, 0, 1), RuntimeError, "0-dim tensor"),
-        (lambda x: x.index_select(0, tinytorch.tensor([3])), IndexError, "3..3 is out of range for size 3"),
-        (lambda x: x.index_select(0, tinytorch.tensor([-1])), IndexError, "-1..-1 is out of range"),
+        (lambda x: x.index_select(0, tinytorch.tensor([3])), IndexError, "is 3, which is out of bounds for 3 slices"),
+        (lambda x: x.index_select(0, tinytorch.tensor([-1])), IndexError, "is -1, which is out of bounds"),
         (lambda x: x.index_select(0, tinytorch.tensor([True, False, True])), RuntimeError, "integer index, got bool"),
         (lambda x: x.index_select(0, tinytorch.tensor([[0]])), IndexError, "vector"),
         (lambda x: x.sum().index_select(0, tinytorch.tensor([0, 0])), RuntimeError, "one slice, the index names 2"),
@@ -291,7 +291,7 @@ def test_values_are_broadcast_when_rows_are_added() -> None:
         (lambda x: x.topk(5), RuntimeError, "k = 5, dimension 1 has size 4"),
         (lambda x: x.topk(-1), RuntimeError, "k = -1"),
         (lambda x: x.select(0, 3), IndexError, "index 3 is out of bounds"),
-        (lambda x: tinytorch.nn.functional.one_hot(tinytorch.tensor([3]), 3), RuntimeError, "smaller than num_classes"),
+        (lambda x: tinytorch.nn.functional.one_hot(tinytorch.tensor([3]), 3), RuntimeError, "out of bounds for 3"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -11,12 +11,17 @@ import tinytorch
 from tests.ops import checks
 from tests.ops.checks import Example, Refused
 from tests.ops.edges import REFUSED, at_edges
-from tinytorch.function import Function, FusedFunction
-from tinytorch.kernels.traced import NotTraceable
+from tinytorch.compiled.arrays import NotTraceable
+from tinytorch.engine.function import Function
+from tinytorch.ops.activation import Silu
 from tinytorch.ops.arithmetic import Neg
+from tinytorch.ops.fused import FusedFunction
 
 OPERATIONS = checks.operations()
-EXAMPLES = [example for cls in OPERATIONS if vars(cls).get("examples") for example in checks.examples_of(cls)]
+ALL_EXAMPLES = [example for cls in OPERATIONS if vars(cls).get("examples") for example in checks.examples_of(cls)]
+EXAMPLES = [example for example in ALL_EXAMPLES if checks.has_gradient(example.cls)]
+WITHOUT_GRADIENT = [example for example in ALL_EXAMPLES if not checks.has_gradient(example.cls)]
+ALL_EDGES = at_edges(ALL_EXAMPLES)
 EDGES = at_edges(EXAMPLES)
 
 ERRORS = [error for cls in OPERATIONS if vars(cls).get("errors") for error in checks.errors_of(cls)]
@@ -29,7 +34,7 @@ REFUSED_HERE = {
 }
 
 # Compiled functions call these as they are, so that their second derivatives cannot be traced.
-LOOKS_AT_VALUES = {"Prod", "LowRankLinear-0", "StoredLinear", "QuantizedProduct"}
+LOOKS_AT_VALUES = {"Prod", "QuantizedProduct", "OneHot-1"}
 
 # What reads more than one element, but has no long sums.
 NEVER_LONG = {
@@ -43,8 +48,11 @@ every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.i
 layouts = pytest.mark.parametrize("strided", [False, True], ids=["contiguous", "strided"])
 two_bytes = pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)
 maybe_long = pytest.mark.parametrize(
-    "cls", [cls for cls in OPERATIONS if cls.__name__ not in NEVER_LONG], ids=lambda cls: cls.__name__
+    "cls",
+    [cls for cls in OPERATIONS if checks.has_gradient(cls) and cls.__name__ not in NEVER_LONG],
+    ids=lambda cls: cls.__name__,
 )
+without_gradient = pytest.mark.parametrize("example", WITHOUT_GRADIENT, ids=lambda example: example.id)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 
@@ -170,7 +178,27 @@ def test_float32_stays_float32_at_the_edges(example: Example, edge: str) -> None
 
 
 def test_what_is_refused_is_an_example() -> None:
-    assert set(REFUSED) <= {(example.id, edge) for example, edge in EDGES}
+    assert set(REFUSED) <= {(example.id, edge) for example, edge in ALL_EDGES}
+
+
+@without_gradient
+def test_what_has_no_gradient_is_not_recorded(example: Example) -> None:
+    """Whatever the input requires; nor is it recorded that this was not."""
+    for y in checks.listed(example.call(tinytorch, *checks.tensors(example.arrays(np.float32)))):
+        assert (y.requires_grad, y.grad_fn) == (False, None)
+
+
+@both_dtypes
+@without_gradient
+def test_what_has_no_gradient_compiled(example: Example, dtype: Any) -> None:
+    checks.check_compiled(example, dtype, looks_at_values=example.id in LOOKS_AT_VALUES)
+
+
+@pytest.mark.oracle
+@both_dtypes
+@without_gradient
+def test_what_has_no_gradient_as_pytorch(example: Example, dtype: Any) -> None:
+    checks.check_oracle(example, dtype)
 
 
 @both_dtypes
@@ -185,6 +213,27 @@ def test_second_walk_raises_unless_retained(example: Example) -> None:
     checks.check_second_walk(example)
 
 
+@every_example
+def test_who_owns_a_gradient(example: Example) -> None:
+    checks.check_shares(example)
+
+
+@every_example
+def test_only_what_is_saved_survives_the_forward(example: Example) -> None:
+    checks.check_saves(example)
+
+
+@pytest.mark.parametrize("example, edge", EDGES, ids=str)
+def test_who_owns_a_gradient_at_the_edges(example: Example, edge: str) -> None:
+    if (example.id, edge) not in REFUSED:
+        checks.check_shares(example.at(edge))
+
+
+@pytest.mark.parametrize("cls", [cls for cls in OPERATIONS if cls.backward_shares], ids=lambda cls: cls.__name__)
+def test_what_says_that_it_shares_does(cls: Any) -> None:
+    assert any(checks.check_shares(example) for example in checks.examples_of(cls))
+
+
 @pytest.mark.oracle
 @both_dtypes
 @every_example
@@ -193,7 +242,7 @@ def test_as_pytorch(example: Example, dtype: Any) -> None:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("example, edge", EDGES, ids=str)
+@pytest.mark.parametrize("example, edge", ALL_EDGES, ids=str)
 def test_as_pytorch_at_the_edges(example: Example, edge: str) -> None:
     """Shapes without dimensions or elements: the same result, or both refuse."""
     import torch
@@ -211,25 +260,50 @@ def test_as_pytorch_at_the_edges(example: Example, edge: str) -> None:
         checks.check_oracle(example, np.float32, second=False)
 
 
-@pytest.mark.parametrize("arrays_too", [False, True])
-def test_backward_is_given_arrays_where_it_serves_them_and_nothing_is_recorded(arrays_too: bool) -> None:
+@pytest.mark.parametrize("cls, kind", [(Neg, tinytorch.Tensor), (Silu, np.ndarray)], ids=["elementary", "fused"])
+def test_a_backward_is_given_tensors_or_where_it_is_fused_arrays(cls: Any, kind: type) -> None:
     given: list[type] = []
 
     def backward(ctx: Any, g: Any) -> Any:
         given.append(type(g))
         return -g
 
-    extra = {"arrays_too": True} if arrays_too else {}
-    negate: Any = type("Negate", (Neg,), {"backward": staticmethod(backward), **extra})
+    watched: Any = type("Watched", (cls,), {"backward": staticmethod(backward)})
     x = tinytorch.ones(3, requires_grad=True)
-    for create_graph in (False, True):
-        (dx,) = tinytorch.autograd.grad(negate.apply(x).sum(), x, create_graph=create_graph)
-        assert dx.tolist() == [-1, -1, -1]
-    # A class that derives from one which serves arrays does not serve them itself, unless it says so.
-    assert given == [np.ndarray if arrays_too else tinytorch.Tensor, tinytorch.Tensor]
+    (dx,) = tinytorch.autograd.grad(watched.apply(x).sum(), x)
+    assert dx.tolist() == [-1, -1, -1] and given == [kind]
 
 
 # ---------------------------------------------------------------------- these tests can fail
+
+
+class _Holds(Function):
+    """y = x, with x as an attribute"""
+
+    examples = ((lambda t, x: _Holds.apply(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.inputs = (x,)
+        return x.copy()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 1
+
+
+class _Shares(Function):
+    """y = x, whose backward returns what it is given, and does not say so"""
+
+    examples = ((lambda t, x: _Shares.apply(x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x.copy()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g
 
 
 class _WrongFactor(Function):
@@ -382,6 +456,16 @@ class _NoExamples(_WrongFactor):
 def _only(cls: Any) -> Example:
     (example,) = checks.examples_of(cls)
     return example
+
+
+def test_an_array_that_is_not_saved_is_caught() -> None:
+    with pytest.raises(AssertionError, match="_Holds-0 holds arrays"):
+        checks.check_saves(_only(_Holds))
+
+
+def test_a_shared_gradient_is_caught() -> None:
+    with pytest.raises(AssertionError, match="backward shares memory"):
+        checks.check_shares(_only(_Shares))
 
 
 @pytest.mark.parametrize("cls", [_WrongFactor, _Zeros], ids=lambda cls: cls.__name__)

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.oracle("torch", "expecttest"), pytest.mark.filterwarni
 # PyTorch's operations that lie in this project's field and are here, with their variants.
 SCOPE = """
 T __getitem__ __radd__ __rdiv__ __rmatmul__ __rmul__ __rpow__ __rsub__ abs add all amax amin any argmax argmin argsort
-bmm bmm.triton_optimized broadcast_to cat ceil chunk clamp clone contiguous cos cumsum div.floor_rounding
+bitwise_and bitwise_not bitwise_or bitwise_xor bmm bmm.triton_optimized broadcast_to cat
+ceil chunk clamp clone contiguous cos cumsum div.floor_rounding
 div.no_rounding_mode div.trunc_rounding dot einsum eq erf exp expand expand_as expm1 flatten flip floor floor_divide
 full_like gather ge gt index_select isfinite isinf isnan le log log1p log_softmax log_softmax.with_dtype logical_and
 logical_not logical_or logical_xor logsumexp lt mT masked_fill masked_select matmul max.binary max.reduction_no_dim

@@ -13,6 +13,7 @@ import tinytorch
 from tests.ops.checks import assert_same_error, compare_with_torch
 from tinytorch.autograd import gradcheck, gradgradcheck
 from tinytorch.nn import functional
+from tinytorch.ops.softmax import LogSoftmax, Softmax
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.standard_normal((5, 4))
@@ -49,6 +50,34 @@ def test_a_row_of_minus_infinity_gives_zeros() -> None:
     assert x.detach().log_softmax(-1)[0].tolist() == [-np.inf, -np.inf]
     with pytest.raises(RuntimeError, match="weights"):
         tinytorch.multinomial(y.detach(), 1)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_a_row_of_minus_infinity_has_no_second_derivative(name: str) -> None:
+    """Its gradient is 0 whatever comes back: so it depends on nothing, in kernels and in steps."""
+    x = tensor(np.array([[-np.inf, -np.inf], [0.0, 1.0]]))
+    g, a = tensor(np.array([[1.0, 2.0], [3.0, 4.0]])), tinytorch.tensor([[1.0, 5.0], [2.0, 3.0]]).double()
+    for recorded in (False, True):
+        (dx,) = tinytorch.autograd.grad(getattr(x, name)(1), x, g, create_graph=True)
+        (dg,) = tinytorch.autograd.grad(dx, g, a, create_graph=recorded)
+        assert dg[0].tolist() == [0, 0] and (dg[1] != 0).all()
+
+
+@pytest.mark.parametrize("operation", [Softmax, LogSoftmax], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (0, 3), (3, 0)], ids=str)
+def test_softmax_is_what_its_steps_compute(operation: Any, shape: tuple[int, ...]) -> None:
+    """Also where a row is -inf, where scores are too large for e^x, and where there are none."""
+    array = np.random.default_rng(0).standard_normal(shape)
+    if array.size:
+        array[0], array[1, 1], array[1, 0] = -np.inf, -np.inf, 1000.0
+    for dim in range(len(shape)):
+        x, steps = tensor(array), tensor(array)
+        y, z = operation.apply(x, dim=dim), operation.composite(steps, dim)
+        seed = tinytorch.from_numpy(np.random.default_rng(1).standard_normal(shape))
+        y.backward(seed)
+        z.backward(seed)
+        np.testing.assert_allclose(z.detach().numpy(), y.detach().numpy(), rtol=1e-12)
+        np.testing.assert_allclose(steps.grad.numpy(), x.grad.numpy(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [tinytorch.float16, tinytorch.bfloat16], ids=str)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tinytorch
+from tinytorch.compiled.arrays import NotTraceable
 
 EXPRESSIONS = 600  # each with other shapes, kinds and orders of parts
 SEEDS = range(4)
@@ -262,3 +263,10 @@ def test_what_has_no_one_meaning_is_refused_in_one_line(index: Any, error: Any, 
         with pytest.raises(error, match=words) as caught:
             use()
         assert "\n" not in str(caught.value)
+
+
+def test_numbers_in_a_list_may_be_tensors() -> None:
+    x = tinytorch.arange(6).reshape(2, 3)
+    assert x[:, [tinytorch.tensor(2), 0, np.int64(1)]].tolist() == [[2, 0, 1], [5, 3, 4]]
+    with pytest.raises(NotTraceable, match="item"):
+        tinytorch.compile(lambda x, i: x[:, [i, 0]])(x, tinytorch.tensor(2))

@@ -179,7 +179,7 @@ def test_what_cannot_be_right_is_an_error() -> None:
         checkpoint(lambda x: x, x, use_reentrant=True)
     times = iter([1, 2])
     y = checkpoint(lambda x: x.exp() if next(times) == 1 else x.exp().exp(), x)
-    with pytest.raises(CheckpointError, match="recorded 1 operations at first and 2 when it ran again"):
+    with pytest.raises(CheckpointError, match="saved 1 arrays at first and 2 when it ran again"):
         y.sum().backward()
     changed = x * 1
     y = checkpoint(lambda x: x.exp(), changed)
@@ -193,6 +193,89 @@ def test_what_cannot_be_right_is_an_error() -> None:
         weight.add_(1)
     with pytest.raises(RuntimeError, match="was modified by an in-place operation"):
         y.sum().backward()
+
+
+def test_arguments_in_lists_and_dictionaries_are_dropped_by_a_checkpoint_outside() -> None:
+    def inner(pair: list[Any], *, named: dict[str, Any]) -> Tensor:
+        return (pair[0] * named["w"][0]).exp() * pair[1]
+
+    def outer(run_block: Runs, arrays: list[Any], x: Tensor, w: Tensor) -> Tensor:
+        made = x * 2
+        arrays.append(weakref.ref(made.array))
+        return run_block(inner, [made, 3], named={"w": (w,)}).tanh()
+
+    results = []
+    for run_block in (plain, checkpoint):
+        arrays: list[Any] = []
+        x, w = tinytorch.ones(4, requires_grad=True), tinytorch.ones(4, requires_grad=True)
+        y = run_block(outer, run_block, arrays, x * 0.1, w * 1)
+        assert (arrays[0]() is None) == (run_block is checkpoint)
+        y.sum().backward()
+        results.append([x.grad.tolist(), w.grad.tolist()])  # type: ignore[union-attr]
+    assert results[0] == results[1]
+    changed = x * 1
+    y = checkpoint(lambda parts: parts[0].exp(), [changed])
+    with tinytorch.no_grad():
+        changed.add_(1)
+    with pytest.raises(RuntimeError, match="argument of a checkpoint"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("where", ["inside", "outside", "in one of two", "in backward alone"])
+def test_unfolding_and_checkpoints(where: str) -> None:
+    """What ran unfolded runs unfolded again, and only that."""
+    seen: list[list[str]] = []
+
+    def names(y: Tensor) -> Tensor:
+        seen.append([node.name() for node, _ in y.grad_fn.next_functions if node is not None])
+        return y
+
+    def function(x: Tensor) -> Tensor:
+        if where == "inside":
+            with tinytorch.unfold():
+                return names(F.gelu(x * x) * 1)
+        return names(F.gelu(x * x) * 1)
+
+    def both(x: Tensor) -> Tensor:
+        with tinytorch.unfold():
+            y = checkpoint(function, x)
+        return y + checkpoint(function, x)
+
+    runs: dict[str, Callable[[Tensor], Tensor]] = {
+        "outside": lambda x: tinytorch.unfold(lambda: checkpoint(function, x))(),
+        "in one of two": both,
+    }
+    x = tinytorch.tensor([0.5, -1.0], dtype=tinytorch.float64, requires_grad=True)
+    y = runs.get(where, lambda x: checkpoint(function, x))(x).sum()
+    first = seen.copy()
+    if where == "in backward alone":
+        with tinytorch.unfold():
+            (g,) = tinytorch.autograd.grad(y, x, create_graph=True)
+    else:
+        (g,) = tinytorch.autograd.grad(y, x, create_graph=True)
+    assert sorted(seen) == sorted(2 * first)
+    assert (["GeluBackward0"] in first) == (where in ("in one of two", "in backward alone"))
+    assert (len(set(map(str, first))) == 2) == (where == "in one of two")
+    w = tinytorch.tensor([0.5, -1.0], dtype=tinytorch.float64, requires_grad=True)
+    (h,) = tinytorch.autograd.grad(F.gelu(w * w).sum() * (2 if where == "in one of two" else 1), w, create_graph=True)
+    np.testing.assert_allclose(g.detach().numpy(), h.detach().numpy(), rtol=1e-12)
+    (g2,), (h2,) = tinytorch.autograd.grad(g.sum(), x), tinytorch.autograd.grad(h.sum(), w)
+    np.testing.assert_allclose(g2.numpy(), h2.numpy(), rtol=1e-10)
+
+
+def test_what_is_written_in_a_checkpoint_after_it_was_saved_is_refused() -> None:
+    """PyTorch's computes a wrong gradient there."""
+    x = tinytorch.ones(3, requires_grad=True)
+
+    def function(x: Tensor) -> Tensor:
+        y = x * 2
+        z = y * y
+        y.add_(1)
+        return z
+
+    for run_block in (plain, checkpoint):
+        with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+            run_block(function, x).sum().backward()
 
 
 @pytest.mark.oracle("torch")

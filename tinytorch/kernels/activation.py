@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import apart, serial
+from .launch import empty_like, launched
 from .math import erf as scalar_erf
 from .math import gelu_slope, normal
 from .math import sigmoid as scalar_sigmoid
-from .memory import empty_like
-from .tape import launch
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -36,13 +35,12 @@ def _relu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
         y[i] = zero if x[i] <= zero else x[i]  # NaN stays
 
 
-# dx_i = [y_i > 0] g_i
 @apart
 def _relu_backward_range(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     grad, y, dx = grad[start:stop], y[start:stop], dx[start:stop]
     zero = y.dtype.type(0)
     for i in range(grad.size):
-        dx[i] = zero if y[i] <= zero else grad[i]
+        dx[i] = zero if y[i] <= zero else grad[i]  # y[i] = zero if x[i] <= zero else x[i]
 
 
 @apart
@@ -53,7 +51,6 @@ def _leaky_relu_range(start: int, stop: int, worker: int, x: Array, slope: float
         y[i] = x[i] if x[i] > zero else a * x[i]
 
 
-# dx_i = g_i where x_i > 0, else a g_i
 @apart
 def _leaky_relu_backward_range(
     start: int, stop: int, worker: int, grad: Array, x: Array, slope: float, dx: Array
@@ -61,7 +58,7 @@ def _leaky_relu_backward_range(
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
     zero, a = x.dtype.type(0), x.dtype.type(slope)
     for i in range(grad.size):
-        dx[i] = grad[i] if x[i] > zero else a * grad[i]
+        dx[i] = grad[i] if x[i] > zero else a * grad[i]  # y[i] = x[i] if x[i] > zero else a * x[i]
 
 
 # gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
@@ -81,8 +78,6 @@ def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool,
             y[i] = x[i] * normal(x[i])
 
 
-# dx_i = g_i (P(x_i) + x_i P'(x_i)), with P'(x) = e^(-x^2 / 2) / sqrt(2 pi), or approximately
-# P'(x) = P (1 - P) du/dx,  du/dx = 2 sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
 @apart
 def _gelu_backward_range(
     start: int, stop: int, worker: int, grad: Array, x: Array, approximate: bool, dx: Array
@@ -104,7 +99,7 @@ def _gelu_backward_range(
             dx[i] = grad[i] * gelu_slope(x[i])
 
 
-# silu(x) = x s(x), s the logistic sigmoid, s' = s (1 - s)
+# silu(x) = x s(x), s the logistic sigmoid
 @apart
 def _silu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
@@ -112,7 +107,6 @@ def _silu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
         y[i] = x[i] * scalar_sigmoid(x[i])
 
 
-# dx_i = g_i s_i (1 + x_i (1 - s_i))
 @apart
 def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Array, dx: Array) -> None:
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
@@ -130,7 +124,6 @@ def _swiglu_range(start: int, stop: int, worker: int, gate: Array, up: Array, y:
         y[i] = gate[i] * scalar_sigmoid(gate[i]) * up[i]
 
 
-# dgate_i = g_i up_i s_i (1 + gate_i (1 - s_i)),  dup_i = g_i gate_i s_i
 @apart
 def _swiglu_backward_range(
     start: int, stop: int, worker: int, grad: Array, gate: Array, up: Array, dgate: Array, dup: Array
@@ -158,61 +151,73 @@ def _erf_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
         y[i] = scalar_erf(x[i])
 
 
+@launched
 @serial
 def _relu(x: Array, y: Array) -> None:
     parallel_for(_relu_range, x.size, _GRAIN, (x, y))
 
 
+@launched
 @serial
 def _relu_backward(grad: Array, y: Array, dx: Array) -> None:
     parallel_for(_relu_backward_range, grad.size, _GRAIN, (grad, y, dx))
 
 
+@launched
 @serial
 def _leaky_relu(x: Array, slope: float, y: Array) -> None:
     parallel_for(_leaky_relu_range, x.size, _GRAIN, (x, slope, y))
 
 
+@launched
 @serial
 def _leaky_relu_backward(grad: Array, x: Array, slope: float, dx: Array) -> None:
     parallel_for(_leaky_relu_backward_range, grad.size, _GRAIN, (grad, x, slope, dx))
 
 
+@launched
 @serial
 def _gelu(x: Array, approximate: bool, y: Array) -> None:
     parallel_for(_gelu_range, x.size, _GRAIN, (x, approximate, y))
 
 
+@launched
 @serial
 def _gelu_backward(grad: Array, x: Array, approximate: bool, dx: Array) -> None:
     parallel_for(_gelu_backward_range, grad.size, _GRAIN, (grad, x, approximate, dx))
 
 
+@launched
 @serial
 def _silu(x: Array, y: Array) -> None:
     parallel_for(_silu_range, x.size, _GRAIN, (x, y))
 
 
+@launched
 @serial
 def _silu_backward(grad: Array, x: Array, dx: Array) -> None:
     parallel_for(_silu_backward_range, grad.size, _GRAIN, (grad, x, dx))
 
 
+@launched
 @serial
 def _swiglu(gate: Array, up: Array, y: Array) -> None:
     parallel_for(_swiglu_range, gate.size, _GRAIN, (gate, up, y))
 
 
+@launched
 @serial
 def _swiglu_backward(grad: Array, gate: Array, up: Array, dgate: Array, dup: Array) -> None:
     parallel_for(_swiglu_backward_range, grad.size, _GRAIN, (grad, gate, up, dgate, dup))
 
 
+@launched
 @serial
 def _sigmoid(x: Array, y: Array) -> None:
     parallel_for(_sigmoid_range, x.size, _GRAIN, (x, y))
 
 
+@launched
 @serial
 def _erf(x: Array, y: Array) -> None:
     parallel_for(_erf_range, x.size, _GRAIN, (x, y))
@@ -221,82 +226,82 @@ def _erf(x: Array, y: Array) -> None:
 def relu(x: Array) -> Array:
     """x where it is positive or NaN, else 0."""
     y = empty_like(x)
-    launch(_relu, x.reshape(-1), y.reshape(-1))
+    _relu(x.reshape(-1), y.reshape(-1))
     return y
 
 
 def relu_backward(grad: Array, y: Array) -> Array:
     """The gradient of x, from that of y = relu(x)."""
     dx = empty_like(y)
-    launch(_relu_backward, grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    _relu_backward(grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
     return dx
 
 
 def leaky_relu(x: Array, slope: float) -> Array:
     """x where it is positive, else slope * x."""
     y = empty_like(x)
-    launch(_leaky_relu, x.reshape(-1), float(slope), y.reshape(-1))
+    _leaky_relu(x.reshape(-1), float(slope), y.reshape(-1))
     return y
 
 
 def leaky_relu_backward(grad: Array, x: Array, slope: float) -> Array:
     """The gradient of x, from that of leaky_relu(x, slope)."""
     dx = empty_like(x)
-    launch(_leaky_relu_backward, grad.reshape(-1), x.reshape(-1), float(slope), dx.reshape(-1))
+    _leaky_relu_backward(grad.reshape(-1), x.reshape(-1), float(slope), dx.reshape(-1))
     return dx
 
 
 def gelu(x: Array, tanh: bool = False) -> Array:
     """x times the normal distribution function at x, by erf or by its approximation with tanh."""
     y = empty_like(x)
-    launch(_gelu, x.reshape(-1), tanh, y.reshape(-1))
+    _gelu(x.reshape(-1), tanh, y.reshape(-1))
     return y
 
 
 def gelu_backward(grad: Array, x: Array, tanh: bool = False) -> Array:
     """The gradient of x, from that of gelu(x, tanh)."""
     dx = empty_like(x)
-    launch(_gelu_backward, grad.reshape(-1), x.reshape(-1), tanh, dx.reshape(-1))
+    _gelu_backward(grad.reshape(-1), x.reshape(-1), tanh, dx.reshape(-1))
     return dx
 
 
 def silu(x: Array) -> Array:
     """x times the logistic sigmoid of x."""
     y = empty_like(x)
-    launch(_silu, x.reshape(-1), y.reshape(-1))
+    _silu(x.reshape(-1), y.reshape(-1))
     return y
 
 
 def silu_backward(grad: Array, x: Array) -> Array:
     """The gradient of x, from that of silu(x)."""
     dx = empty_like(x)
-    launch(_silu_backward, grad.reshape(-1), x.reshape(-1), dx.reshape(-1))
+    _silu_backward(grad.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
 
 
 def swiglu(gate: Array, up: Array) -> Array:
     """silu(gate) * up."""
     y = empty_like(gate)
-    launch(_swiglu, gate.reshape(-1), up.reshape(-1), y.reshape(-1))
+    _swiglu(gate.reshape(-1), up.reshape(-1), y.reshape(-1))
     return y
 
 
 def swiglu_backward(grad: Array, gate: Array, up: Array) -> tuple[Array, Array]:
     """The gradients of gate and up, from that of swiglu(gate, up)."""
     dgate, dup = empty_like(gate), empty_like(up)
-    launch(_swiglu_backward, grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
+    _swiglu_backward(grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
     return dgate, dup
 
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + e^-x)"""
     y = empty_like(x)
-    launch(_sigmoid, x.reshape(-1), y.reshape(-1))
+    _sigmoid(x.reshape(-1), y.reshape(-1))
     return y
 
 
 def erf(x: Array) -> Array:
     """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x."""
     y = empty_like(x)
-    launch(_erf, x.reshape(-1), y.reshape(-1))
+    _erf(x.reshape(-1), y.reshape(-1))
     return y

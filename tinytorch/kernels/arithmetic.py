@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import inner, serial
-from .memory import empty_like
-from .tape import launch
+from .launch import empty, empty_like, launched, zeros
 from .threads import parallel_for, threads_in_use
 
 Array = NDArray[Any]
@@ -33,6 +32,7 @@ def _add_chunk(start: int, stop: int, worker: int, a: Array, b: Array, out: Arra
         out[e] = a[e] + b[e]
 
 
+@launched
 @serial
 def _add(a: Array, b: Array, out: Array) -> None:
     parallel_for(_add_chunk, a.size, _GRAIN, (a, b, out))
@@ -56,6 +56,7 @@ def _column_sums_block(start: int, stop: int, worker: int, x: Array, sums: Array
             total[c] += row[c]
 
 
+@launched
 @serial
 def _column_sums(x: Array, sums: Array) -> None:
     grain = columns = x.shape[1]
@@ -69,9 +70,9 @@ def column_sums(x: Array) -> Array:
     if x.dtype not in (np.float32, np.float64) or not x.flags.carray:
         summed: Array = x.sum(axis=0)
         return summed
-    sums = np.zeros(x.shape[1], x.dtype, like=x)
+    sums = zeros((x.shape[1],), x.dtype)
     if x.size:
-        launch(_column_sums, x, sums)
+        _column_sums(x, sums)
     return sums
 
 
@@ -87,6 +88,7 @@ def _row_sums_pieces(start: int, stop: int, worker: int, x: Array, parts: Array)
         parts[n, piece] = total
 
 
+@launched
 @serial
 def _row_sums(x: Array, parts: Array, sums: Array) -> None:
     parallel_for(_row_sums_pieces, parts.size, _GRAIN // min(x.shape[1], _GRAIN), (x, parts))
@@ -100,8 +102,8 @@ def _row_sums(x: Array, parts: Array, sums: Array) -> None:
 def row_sums(x: Array) -> Array:
     """The sum (N,) of each row of x (N, C), not empty and in C order: of stretches of a row, then over them."""
     rows, columns = x.shape
-    parts, sums = np.empty((rows, -(-columns // _GRAIN)), x.dtype, like=x), np.empty(rows, x.dtype, like=x)
-    launch(_row_sums, x, parts, sums)
+    parts, sums = empty((rows, -(-columns // _GRAIN)), x.dtype), empty((rows,), x.dtype)
+    _row_sums(x, parts, sums)
     return sums
 
 
@@ -129,5 +131,5 @@ def add(a: Array, b: Array, out: Array | None = None) -> Array:
     result = empty_like(a) if out is None else out
     if not (a.flags.carray and b.flags.carray and result.flags.carray):  # aligned, in C order, writable: one type
         return np.add(a, b, out=out)
-    launch(_add, a.reshape(-1), b.reshape(-1), result.reshape(-1))
+    _add(a.reshape(-1), b.reshape(-1), result.reshape(-1))
     return result

@@ -21,12 +21,12 @@ from tinytorch.kernels.attention_decode import FEW, decode
 from tinytorch.kernels.attention_forward import forward
 from tinytorch.kernels.attention_tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
 from tinytorch.kernels.compiler import serial
-from tinytorch.kernels.memory import empty_beside
-from tinytorch.kernels.tape import constant, launch
+from tinytorch.kernels.launch import constant, empty, launched
 
 Array = npt.NDArray[Any]
 
 _TASKS = 16  # the backward splits the keys of a head where there are fewer heads than this
+_NO_SEED = constant(np.zeros(1, np.int64))
 _NO_BOOLS = constant(np.zeros(1, np.bool_))
 _NO_FLOATS = {np.dtype(t): constant(np.zeros(1, t)) for t in (np.float32, np.float64)}
 
@@ -39,7 +39,7 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
     dropout: float = 0.0,
-    seed: int = 0,
+    seed: int | Array = 0,
 ) -> tuple[Array, Array]:
     """softmax(scale q k^T + mask) v, and what the backward needs of each row of scores.
 
@@ -47,7 +47,8 @@ def attention(
     reads key head h // (H / Hkv). mask broadcasts to (B, H, T, S): boolean (True where a query may
     attend) or floating (added to the scores). causal lets query i see keys j <= i. scale is
     1 / sqrt(D) unless given. dropout is the probability of dropping a probability; the same seed
-    drops the same ones, whatever the number of threads.
+    drops the same ones, whatever the number of threads. It may be an array of one int64 from 0 on, which is read when
+    the kernel runs.
 
     Returns out (B, H, T, Dv), laid out in memory as (B, T, H, Dv), and stats (2, B, H, T): the
     largest score, and the sum of exp(score - largest). Not the logarithm of the whole, as most do it: where all scores
@@ -57,8 +58,8 @@ def attention(
     _check(q, k, v, dropout)
     B, H, T, _ = q.shape
     S, Dv = v.shape[2:]
-    out = empty_beside(q, (B, T, H, Dv))
-    stats = np.empty((2, B, H, T), q.dtype, like=q)
+    out = empty((B, T, H, Dv), q.dtype)
+    stats = empty((2, B, H, T), q.dtype)
     if S == 0:
         out[...] = 0
         stats[0], stats[1] = -np.inf, 0
@@ -66,7 +67,7 @@ def attention(
         options = _options(q, k, v, mask, causal, scale, dropout, seed)
         (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
         kernel = decode if T <= FEW and dropout == 0 else forward
-        launch(kernel, out, stats, (*q_at, *k_at, *v_at, *options))
+        kernel(out, stats, (*q_at, *k_at, *v_at, *options))
     return out.transpose(0, 2, 1, 3), stats
 
 
@@ -81,7 +82,7 @@ def attention_backward(
     causal: bool = False,
     scale: float | None = None,
     dropout: float = 0.0,
-    seed: int = 0,
+    seed: int | Array = 0,
 ) -> tuple[Array, Array, Array]:
     """The gradients of q, k and v, given grad (B, H, T, Dv) and what `attention` took and returned.
 
@@ -97,12 +98,12 @@ def attention_backward(
         return np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     chunks = max(1, min(_TASKS // (B * kv_heads), math.ceil(S / KEYS)))
     if chunks == 1 and _are_thirds(q, k, v):
-        together = empty_beside(q, (B, T, 3, H, D))
+        together = empty((B, T, 3, H, D), q.dtype)
         dq, dk, dv = together[None, :, :, 0], together[:, :, 1], together[:, :, 2]
     else:
-        dq = empty_beside(q, (chunks, B, T, H, D))
-        dk = empty_beside(q, (B, S, kv_heads, D))
-        dv = empty_beside(q, (B, S, kv_heads, Dv))
+        dq = empty((chunks, B, T, H, D), q.dtype)
+        dk = empty((B, S, kv_heads, D), q.dtype)
+        dv = empty((B, S, kv_heads, Dv), q.dtype)
     dk, dv = dk.transpose(0, 2, 1, 3), dv.transpose(0, 2, 1, 3)
     options = _options(q, k, v, mask, causal, scale, dropout, seed)
     (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
@@ -113,7 +114,7 @@ def attention_backward(
     stats = stats if stats.flags.c_contiguous else stats.copy()
     results = (dq_at[0], dq.strides[0] // dq.itemsize, dq_at[1], *dk_at, *dv_at)
     arguments = (*results, *q_at, *k_at, *v_at, *grad_at, *out_at, stats, *options)
-    launch(backward, _NO_FLOATS[q.dtype], B * kv_heads * chunks, chunks, arguments)
+    backward(_NO_FLOATS[q.dtype], B * kv_heads * chunks, chunks, arguments)
     summed = dq[0] if chunks == 1 else dq.sum(axis=0)
     return summed.transpose(0, 2, 1, 3), dk, dv
 
@@ -130,19 +131,20 @@ def _are_thirds(q: Array, k: Array, v: Array) -> bool:
     return bool(k.ctypes.data == start + row and v.ctypes.data == start + 2 * row)
 
 
-def dropout_mask(seed: int, p: float, B: int, H: int, T: int, S: int) -> Array:
+def dropout_mask(seed: int | Array, p: float, B: int, H: int, T: int, S: int) -> Array:
     """Which probabilities (B, H, T, S) `attention` keeps with this seed and dropout p: True where kept."""
-    kept = np.empty((B, H, T, S), np.bool_)
-    _fill_dropout_mask(kept, _word(seed), _threshold(p))
+    kept: Array = empty((B, H, T, S), np.bool_)
+    _fill_dropout_mask(kept, _seed(seed), _threshold(p))
     return kept
 
 
+@launched
 @serial
-def _fill_dropout_mask(kept: Any, seed: int, threshold: int) -> None:
+def _fill_dropout_mask(kept: Any, seed: Any, threshold: int) -> None:
     B, H, T, S = kept.shape
     for b in range(B):
         for h in range(H):
-            key = dropout_key(seed, b, h)
+            key = dropout_key(seed[0], b, h)
             for j in range(S):
                 hashed = key_hash(key, j)
                 for i in range(T):
@@ -169,12 +171,20 @@ def _threshold(dropout: float) -> int:
     return round(dropout * 2**24)
 
 
-def _word(seed: int) -> int:
-    return int(seed) & (2**63 - 1)
+def _seed(seed: int | Array) -> Array:
+    """The seed as kernels read it."""
+    return seed.reshape(1) if isinstance(seed, np.ndarray) else np.array([int(seed) & (2**63 - 1)], np.int64)
 
 
 def _options(
-    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float | None, dropout: float, seed: int
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    causal: bool,
+    scale: float | None,
+    dropout: float,
+    seed: int | Array,
 ) -> tuple[Any, ...]:
     """The arguments that both kernels end with."""
     B, H, T, D = q.shape
@@ -189,7 +199,8 @@ def _options(
             bias, steps = _flat_mask(mask.astype(q.dtype, copy=False), (B, H, T, S))
     shape = (H, k.shape[1], T, S, D, Dv)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
-    return shape, scale, bool(causal), kind, allowed, bias, steps, _word(seed), _threshold(dropout), 1.0 - dropout
+    drawn = _seed(seed) if dropout else _NO_SEED
+    return shape, scale, bool(causal), kind, allowed, bias, steps, drawn, _threshold(dropout), 1.0 - dropout
 
 
 def _located(x: Array) -> tuple[Array, tuple[int, tuple[int, int, int]]]:

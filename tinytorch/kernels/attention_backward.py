@@ -1,22 +1,16 @@
 """Scaled dot-product attention, backward: probabilities computed again, tile by tile.
 
-With s_ij = scale sum_d q_id k_jd (+ mask), p_ij = exp(s_ij - top_i) / total_i, o_id = sum_j p_ij z_ij v_jd, where
-z_ij is 0 where dropout took j from i and 1 / (1 - dropout) elsewhere, and G_x the gradient of the loss
-with respect to x (dO is G_o):
+It differentiates, with z_ij = 0 where dropout took j from i and 1 / (1 - dropout) elsewhere,
 
-    G_v_jd = sum_i p_ij z_ij G_o_id                                    dV = (P Z)^T dO
-    G_p_ij = z_ij sum_d G_o_id v_jd                                    dP = Z (dO V^T)
-    G_s_ij = p_ij (G_p_ij - sum_l p_il G_p_il)    the softmax's Jacobian: dp_l/ds_j = p_l (1_lj - p_j)
-           = p_ij (G_p_ij - delta_i)              dS = P (dP - delta)
-    delta_i = sum_l p_il z_il sum_d G_o_id v_ld = sum_d G_o_id o_id    needs no keys
-    G_q_id = scale sum_j G_s_ij k_jd                                   dQ = scale dS K
-    G_k_jd = scale sum_i G_s_ij q_id                                   dK = scale dS^T Q
+    s_ij = scale sum_d q_id k_jd (+ mask),  p_ij = exp(s_ij - top_i) / total_i,  o_id = sum_j p_ij z_ij v_jd
 
-(Dao 2023, FlashAttention-2, algorithm 2.) Both subtractions are the addends of the matrix products.
+(Dao 2023, FlashAttention-2, algorithm 2.) `plain_attention_backward` says in plain loops what is computed. Both its
+subtractions, of top and of delta, are addends of matrix products here.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,6 +32,7 @@ from tinytorch.kernels.attention_tiles import (
     scratch,
 )
 from tinytorch.kernels.compiler import inner, serial
+from tinytorch.kernels.launch import launched
 from tinytorch.kernels.math import exp_of_negative
 from tinytorch.kernels.simd import advance, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
@@ -108,6 +103,29 @@ def _most_keys(S: int, chunks: int) -> int:
     return ((S + KEYS - 1) // KEYS + chunks - 1) // chunks * KEYS
 
 
+def plain_attention_backward(
+    grad: Any, q: Any, k: Any, v: Any, out: Any, top: Any, total: Any, mask: Any, scale: float
+) -> Any:
+    """What `backward` computes, in Python's numbers, from what `attention_forward.plain_attention` takes and gives."""
+    (B, H, T, D), (kv_heads, S, Dv) = q.shape, v.shape[1:]
+    dq, dk, dv = np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape)
+    for b, h, i in np.ndindex(B, H, T):
+        at, kv_head = (b, h, i), h // (H // kv_heads)
+        delta = sum(grad[at][d] * out[at][d] for d in range(Dv))
+        for j in range(S if total[at] > 0 else 0):
+            key = b, kv_head, j
+            s = scale * sum(q[at][d] * k[key][d] for d in range(D)) + mask[at][j]
+            p = math.exp(s - top[at]) / total[at]
+            dp = sum(grad[at][d] * v[key][d] for d in range(Dv))
+            ds = p * (dp - delta)
+            for d in range(D):
+                dq[at][d] += scale * ds * k[key][d]
+                dk[key][d] += scale * ds * q[at][d]
+            for d in range(Dv):
+                dv[key][d] += p * grad[at][d]
+    return dq, dk, dv
+
+
 @inner
 def _key_chunks(
     start: int, stop: int, worker: int, memory: Any, chunks: int,
@@ -115,7 +133,7 @@ def _key_chunks(
     q: int, q_steps: Any, k: int, k_steps: Any, v: int, v_steps: Any,
     grad: int, grad_steps: Any, out: int, out_steps: Any, stats: Any,
     shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
-    seed: int, threshold: int, kept: float,
+    seed: Any, threshold: int, kept: float,
 ) -> None:  # fmt: skip
     """Tasks start .. stop of `backward`: what key tiles chunk, chunk + chunks, ... of one key head give.
 
@@ -162,7 +180,7 @@ def _key_chunks(
         for visit in range(group * ((T + step - 1) // step)):
             h, query0 = kv_head * group + visit % group, visit // group * step
             queries = min(step, T - query0)
-            key = dropout_key(seed, b, h)
+            key = dropout_key(seed[0], b, h)
             q_tile = advance(pointer_at(q, like), b * q_steps[0] + h * q_steps[1] + query0 * q_steps[2])
             grad_tile = advance(pointer_at(grad, like), b * grad_steps[0] + h * grad_steps[1] + query0 * grad_steps[2])
             out_tile = advance(pointer_at(out, like), b * out_steps[0] + h * out_steps[1] + query0 * out_steps[2])
@@ -207,6 +225,7 @@ def _key_chunks(
             copy_rows(advance(dv_head, key0 * dv_step), dv_step, advance(dv_tiles, at * Dv_), Dv_, tile, Dv, unit)
 
 
+@launched
 @serial
 def backward(like: Any, tasks: int, chunks: int, args: Any) -> None:
     """Fill dq (chunks, B, H, T, D), to be summed over chunks, dk (B, Hkv, S, D) and dv (B, Hkv, S, Dv).

@@ -13,6 +13,7 @@ import numpy as np
 from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, own_scratch, round_up, scratch
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm_block import DOT_SCRATCH, dot_block
+from tinytorch.kernels.launch import launched
 from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.simd import ROW_STEP, advance, dot_products, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
@@ -85,7 +86,7 @@ def _add_values(o: Any, o_step: int, p: Any, v: Any, v_step: int, rows: int, key
 def _queries(
     start: int, stop: int, worker: int, memory: Any, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
-    mask_steps: Any, seed: int, threshold: int, kept: float,
+    mask_steps: Any, seed: Any, threshold: int, kept: float,
 ) -> None:  # fmt: skip
     """Tasks start .. stop: up to ROWS of the heads that share a key head, at one position."""
     H, kv_heads, T, S, D, Dv = shape
@@ -132,6 +133,7 @@ def _queries(
             stats[0, b, h + r, i], stats[1, b, h + r, i] = top[r], total[r]
 
 
+@launched
 @serial
 def decode(out: Any, stats: Any, args: Any) -> None:
     """What attention_forward.forward does, for T <= FEW and without dropout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tinytorch.kernels.attention_tiles import (
     scratch,
 )
 from tinytorch.kernels.compiler import inner, serial
+from tinytorch.kernels.launch import launched
 from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.simd import advance, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
@@ -100,11 +102,31 @@ def _finish(
         tops[r], totals[r] = top[r], total[r]
 
 
+def plain_attention(q: Any, k: Any, v: Any, mask: Any, scale: float) -> Any:
+    """What `forward` computes, in Python's numbers: out (B, H, T, Dv), and of each row its largest score and its sum.
+
+    q (B, H, T, D), k and v (B, Hkv, S, ...), mask (B, H, T, S): added to the scores, -inf where a query sees no key.
+    """
+    (B, H, T, D), (kv_heads, S, Dv) = q.shape, v.shape[1:]
+    out, top, total = np.zeros((B, H, T, Dv)), np.full((B, H, T), -np.inf), np.zeros((B, H, T))
+    for b, h, i in np.ndindex(B, H, T):
+        kv_head = h // (H // kv_heads)
+        s = [scale * sum(q[b, h, i, d] * k[b, kv_head, j, d] for d in range(D)) + mask[b, h, i, j] for j in range(S)]
+        top[b, h, i] = max(s)
+        if max(s) == -np.inf:
+            continue  # a row that may attend to nothing
+        p = [math.exp(s[j] - max(s)) for j in range(S)]
+        total[b, h, i] = sum(p)
+        for d in range(Dv):
+            out[b, h, i, d] = sum(p[j] / sum(p) * v[b, kv_head, j, d] for j in range(S))
+    return out, top, total
+
+
 @inner
 def _query_tiles(
     start: int, stop: int, worker: int, memory: Any, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
-    mask_steps: Any, seed: int, threshold: int, kept: float,
+    mask_steps: Any, seed: Any, threshold: int, kept: float,
 ) -> None:  # fmt: skip
     """Tasks start .. stop of `forward`; the last queries of a head first, as they see the most keys."""
     H, kv_heads, T, S, D, Dv = shape
@@ -134,7 +156,7 @@ def _query_tiles(
         q_tile = advance(pointer_at(q, like), b * q_steps[0] + h * q_steps[1] + query0 * q_steps[2])
         k_head = advance(pointer_at(k, like), b * k_steps[0] + kv_head * k_steps[1])
         v_head = advance(pointer_at(v, like), b * v_steps[0] + kv_head * v_steps[1])
-        key = dropout_key(seed, b, h)
+        key = dropout_key(seed[0], b, h)
         for i in range(0, queries, width):
             seen = min(width, queries - i)
             pack_panel(advance(q_panels, i * D), advance(q_tile, i * q_steps[2]), q_steps[2], seen, D)
@@ -172,6 +194,7 @@ def _query_tiles(
         _finish(out_tile, H * Dv, tops, totals, queries, Dv, o, wide, top, total, out.dtype.type(kept))
 
 
+@launched
 @serial
 def forward(out: Any, stats: Any, args: Any) -> None:
     """Fill out (B, T, H, Dv) and stats (2, B, H, T): a task for each tile of queries of each head.

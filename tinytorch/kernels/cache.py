@@ -48,8 +48,9 @@ def cache_folder() -> Path | None:
     parent; else the user's cache folder.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + source.read_bytes())
+    sources = Path(__file__).parent
+    for source in sorted(sources.rglob("*.py")):
+        digest.update(source.relative_to(sources).as_posix().encode() + source.read_bytes())
     try:
         parent = _parent()
         folder = parent / f"kernels-{digest.hexdigest()[:16]}"

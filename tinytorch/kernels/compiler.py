@@ -45,7 +45,7 @@ def _compiled(function: F, pipeline_class: Any = WideCompiler, **options: Any) -
     compiled: Any = compile_it(function)
     compiled._cache = kernel_cache(function)
     compiled._compile_for_args = on_large_stack(compiled._compile_for_args)
-    return compiled  # type: ignore[no-any-return]
+    return compiled
 
 
 def serial(function: F) -> F:
@@ -82,4 +82,4 @@ def c_function(function: Callable[..., None], *pointers: Any) -> Callable[..., N
     call: Any = ctypes.PYFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))(compiled.address)
     call.compiled = compiled  # whose code it is, and stays as long
     call.__name__ = function.__name__
-    return call  # type: ignore[no-any-return]
+    return call

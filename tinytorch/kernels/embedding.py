@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import column_grain
+from .bounds import check_bounds
 from .compiler import serial
-from .tape import launch
+from .launch import empty, launched, zeros
 from .threads import parallel_for, threads_in_use
 
 Array = NDArray[np.floating]
@@ -22,19 +23,6 @@ _LARGE = 1 << 15  # elements that are copied faster by two threads than by NumPy
 
 
 @serial
-def _first_invalid(index: Index, rows: int) -> int:
-    for n in range(index.size):
-        if index[n] < 0 or index[n] >= rows:
-            return n
-    return -1
-
-
-def first_invalid(index: NDArray[np.integer], rows: int) -> int:
-    """Where, in the order of its elements, an index is not one of so many rows; -1 if it always is."""
-    return int(_first_invalid(index.reshape(-1).astype(np.int64, copy=False), rows))
-
-
-@serial
 def _take_rows(start: int, stop: int, worker: int, weight: Array, index: Index, out: Array) -> None:
     for n in range(start, stop):
         row = np.uintp(index[n])  # unsigned: a signed index might count from the end
@@ -42,6 +30,7 @@ def _take_rows(start: int, stop: int, worker: int, weight: Array, index: Index, 
             out[n, c] = weight[row, c]
 
 
+@launched
 @serial
 def _take(weight: Array, index: Index, out: Array) -> None:
     parallel_for(_take_rows, index.size, _LARGE // 4 // (weight.shape[1] + 1) + 1, (weight, index, out))
@@ -55,8 +44,8 @@ def take_rows(weight: Array, index: Index) -> Array:
     flat = index.dtype == np.int64 and index.flags.carray and weight.flags.carray
     if not flat or index.size * weight.shape[1] < _LARGE or weight.dtype not in (np.float32, np.float64):
         return weight.take(index, axis=0, mode="clip")  # NumPy's fastest mode
-    out = np.empty((index.size, weight.shape[1]), weight.dtype, like=weight)
-    launch(_take, weight, index.reshape(-1), out)
+    out = empty((index.size, weight.shape[1]), weight.dtype)
+    _take(weight, index.reshape(-1), out)
     return out.reshape(*index.shape, weight.shape[1])
 
 
@@ -69,6 +58,7 @@ def _index_add_columns(start: int, stop: int, worker: int, out: Array, index: In
             out[row, c] += source[n, c]
 
 
+@launched
 @serial
 def _index_add(out: Array, index: Index, source: Array) -> None:
     columns = out.shape[1]
@@ -78,21 +68,15 @@ def _index_add(out: Array, index: Index, source: Array) -> None:
     parallel_for(_index_add_columns, columns, grain, (out, index, source))
 
 
-def _check_rows(index: Index, rows: int) -> None:
-    bad = first_invalid(index, rows)
-    if bad >= 0:
-        raise IndexError(f"index[{bad}] is {index[bad]}, expected a row from 0 to {rows - 1}")
-
-
 def index_add(out: Array, index: Index, source: Array) -> None:
     """out[index[n]] += source[n] for each n in turn, in place, duplicates included.
 
     out (V, C) and source (N, C): C-contiguous, of one type, float32 or float64; index (N,) int64,
     each in [0, V), else IndexError.
     """
-    launch(_check_rows, index, out.shape[0])
+    check_bounds("index", index, out.shape[0], "rows")
     if source.size:
-        launch(_index_add, out, index, source)
+        _index_add(out, index, source)
 
 
 @serial
@@ -103,6 +87,7 @@ def _add_in_each(start: int, stop: int, worker: int, out: Array, index: Index, s
             to[np.uintp(places[j])] += numbers[j]
 
 
+@launched
 @serial
 def _add_within_rows(out: Array, index: Index, source: Array) -> None:
     parallel_for(_add_in_each, index.shape[0], _SERIAL_BELOW // (index.shape[1] + 1) + 1, (out, index, source))
@@ -113,12 +98,11 @@ def add_within_rows(out: Array, index: Index, source: Array) -> None:
 
     out (N, V), source and index (N, K): C-contiguous, float32 or float64; index int64, each checked to be in [0, V).
     """
-    launch(_add_within_rows, out, index, source)
+    _add_within_rows(out, index, source)
 
 
-# y_nc = w[index_n, c], so dw_vc = sum_n delta(index_n, v) g_nc
 def embedding_backward(grad: Array, index: Index, rows: int) -> Array:
     """The gradient (V, C) of an embedding's weight with V = rows, from that of weight[index], grad (N, C)."""
-    dweight = np.zeros((rows, grad.shape[1]), grad.dtype, like=grad)
-    index_add(dweight, index, grad)
+    dweight = zeros((rows, grad.shape[1]), grad.dtype)
+    index_add(dweight, index, grad)  # out[n] = weight[index[n]]
     return dweight

@@ -33,16 +33,28 @@ from numba import types
 
 from tinytorch.kernels.compiler import c_function, inner, serial
 from tinytorch.kernels.gemm_block import SCRATCH, block_product, dot_block, part
-from tinytorch.kernels.memory import empty_beside
+from tinytorch.kernels.launch import constant, empty, launched
 from tinytorch.kernels.pool import max_threads
 from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
 from tinytorch.kernels.stack import on_large_stack
-from tinytorch.kernels.tape import constant, launch
 from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 
 SKINNY = 8
 DOT_DEPTH = 128  # of shorter dot products the most is adding up lanes: only a single row is worth them
 TASK_WORK = 1 << 17  # multiplications that are worth a chunk of their own
+
+
+def plain_matmul(a: Any, b: Any, bias: Any = None) -> Any:
+    """What `matmul` computes: a (M, K) times b (K, N), plus bias (N,), as (M, N), in Python's numbers."""
+    (M, K), N = a.shape, b.shape[1]
+    c = np.zeros((M, N))
+    for m in range(M):
+        for n in range(N):
+            total = 0.0 if bias is None else float(bias[n])
+            for k in range(K):
+                total += float(a[m, k]) * float(b[k, n])
+            c[m, n] = total
+    return c
 
 
 @inner
@@ -221,7 +233,7 @@ class _Kernel:
         call.disable_compile()
         self.scratch = np.empty(SCRATCH * max_threads() + 16, self.dtype)
         self.address = (self.scratch.ctypes.data + 63) // 64 * 64
-        return taking_turns(call)  # type: ignore[no-any-return]
+        return launched(taking_turns(call), bind=self.planned)
 
     def planned(self, a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> tuple[Any, Any, Any] | None:
         """`call` with these arguments, whose memory stays, as a function of two addresses; what these refer to.
@@ -295,7 +307,7 @@ def matmul(
     if out is None:
         if accumulate:
             raise ValueError("matmul: accumulate=True needs out, the array to add to")
-        out = empty_beside(a, shape)
+        out = empty(shape, a.dtype)
     elif out.shape != shape or out.dtype != a.dtype or not out.flags.writeable:
         raise ValueError(f"matmul: expected a writable out of {shape} {a.dtype}, got {out.shape} {out.dtype}")
     if bias is not None:
@@ -312,10 +324,10 @@ def matmul(
     addend = kernel.no_bias if bias is None else bias
     if len(shape) == 2:
         operands = a[None, None], b[None, None], out[None, None]
-        done = launch(call, *operands, addend, accumulate, kernel.address, bind=kernel.planned)
+        done = call(*operands, addend, accumulate, kernel.address)
     elif len(shape) <= 4:
         operands = _as_4d(a), _as_4d(b), _as_4d(out)
-        done = launch(call, *operands, addend, accumulate, kernel.address, bind=kernel.planned)
+        done = call(*operands, addend, accumulate, kernel.address)
     else:
         for index in np.ndindex(shape[:-4]):
             matmul(_item(a, index), _item(b, index), out[index], accumulate=accumulate, bias=bias)

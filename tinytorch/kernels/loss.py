@@ -23,24 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bounds import first_outside, refuse
 from .compiler import apart, serial
+from .launch import empty, empty_like, launched
 from .math import exp_of_negative, maximum, subtract
-from .memory import empty_like
-from .tape import launch
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
 Index = NDArray[np.int64]
 
 _GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
-
-
-@serial
-def _first_invalid(target: Index, classes: int, ignore_index: int) -> int:
-    for n in range(target.size):
-        if (target[n] < 0 or target[n] >= classes) and target[n] != ignore_index:
-            return n
-    return -1
 
 
 @apart
@@ -82,9 +74,6 @@ def _cross_entropy_rows(
         lse[n] = np.float64(largest) + log_total
 
 
-# loss = -sum_j q_j log p_j with q_j = (1 - s) delta_jt + s / V, and log p_j = z_j - lse, d lse / d z_j = p_j.
-# As sum_j q_j = 1, with g the gradient of the row's loss
-#     dz_j = g (p_j - q_j)
 @apart
 def _cross_entropy_backward_rows(
     start: int,
@@ -136,7 +125,7 @@ def _cross_entropy(
 ) -> int:
     """The first target that is no class, and nothing done; or -1."""
     rows, classes = logits.shape
-    invalid = _first_invalid(target, classes, ignore_index)
+    invalid = first_outside(target, classes, ignore_index)
     if invalid >= 0:
         return invalid
     args = (logits, target, ignore_index, smoothing, losses, lse)
@@ -151,6 +140,7 @@ def _cross_entropy(
     return -1
 
 
+@launched
 @serial
 def _cross_entropy_backward(
     grad: Array,
@@ -166,24 +156,11 @@ def _cross_entropy_backward(
     parallel_for(_cross_entropy_backward_rows, logits.shape[0], _GRAIN // (logits.shape[1] + 1) + 1, args)
 
 
-def _refuse(what: str, target: Index, bad: int, classes: int, ignore_index: int) -> None:
-    raise IndexError(
-        f"{what}: target[{bad}] is {target[bad]}, which is out of bounds for {classes} classes: expected one "
-        f"from 0 to {classes - 1} or ignore_index = {ignore_index}"
-    )
-
-
-def check_classes(what: str, target: Index, classes: int, ignore_index: int) -> None:
-    """IndexError where a target (N,) is neither a class nor ignore_index."""
-    bad = _first_invalid(target, classes, ignore_index)
-    if bad >= 0:
-        _refuse(what, target, bad, classes, ignore_index)
-
-
+@launched
 def _checked_cross_entropy(logits: Array, target: Index, ignore_index: int, *args: Any) -> None:
     bad = _cross_entropy(logits, target, ignore_index, *args)
     if bad >= 0:
-        _refuse("cross_entropy", target, bad, logits.shape[1], ignore_index)
+        refuse("cross_entropy: target", target, bad, logits.shape[1], "classes", ignored=ignore_index)
 
 
 def cross_entropy(
@@ -194,10 +171,10 @@ def cross_entropy(
     Raises IndexError where a target is neither a class nor ignore_index.
     """
     rows, dtype = logits.shape[0], logits.dtype
-    losses, lse = np.empty(rows, dtype, like=logits), np.empty(rows, like=logits)
-    total, divisor = np.empty((), dtype, like=logits), np.empty((), dtype, like=logits)
+    losses, lse = empty((rows,), dtype), empty((rows,), np.float64)
+    total, divisor = empty((), dtype), empty((), dtype)
     smoothing = float(label_smoothing)
-    launch(_checked_cross_entropy, logits, target, ignore_index, smoothing, mean, losses, lse, total, divisor)
+    _checked_cross_entropy(logits, target, ignore_index, smoothing, mean, losses, lse, total, divisor)
     return losses, total, lse, divisor
 
 
@@ -215,5 +192,5 @@ def cross_entropy_backward(
     `lse` and `target` must be those of the forward: they are not checked again.
     """
     dlogits = empty_like(logits)
-    launch(_cross_entropy_backward, grad, divisor, logits, lse, target, ignore_index, float(label_smoothing), dlogits)
+    _cross_entropy_backward(grad, divisor, logits, lse, target, ignore_index, float(label_smoothing), dlogits)
     return dlogits

@@ -2,8 +2,8 @@
 
 NumPy's memory begins 16 bytes into a cache line as often as not. Then each vector of 64 bytes lies in two
 of them, and kernels that do little with each take up to twice as long (a product of one row, layer_norm).
-What lasts (parameters, their gradients and moments, caches, the memory of a tape) is therefore made here,
-and so are results of kernels that are large enough for the half microsecond that it takes.
+What lasts (parameters, their gradients and moments, caches, the memory of compiled functions) is therefore made
+here, and so are results of kernels that are large enough for the half microsecond that it takes.
 
 A training step frees and allocates the same few hundred megabytes over and over. glibc hands large
 blocks back to the system when they are freed, and the system must then find and clear each page again:
@@ -17,15 +17,13 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-A = TypeVar("A", bound="np.ndarray[Any, Any]")
-
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 _SMALL = 4096  # bytes: below this it makes no difference
-_LARGE = 1 << 20  # bytes: from here on kernels gain more than it takes to align their results
+LARGE = 1 << 20  # bytes: from here on kernels gain more than it takes to align their results
 _BYTE = np.dtype(np.uint8)
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in malloc.h
 _LARGEST_BLOCK = 32 * 2**20  # bytes; HEAP_MAX_SIZE / 2, more is refused
@@ -54,24 +52,10 @@ def empty(shape: tuple[int, ...], dtype: Any, make: Any = np.empty, least: int =
     return np.ndarray(shape, dtype, memory, _to_alignment(memory))
 
 
-def empty_beside(array: Any, shape: tuple[int, ...]) -> Any:
-    """An array of the same dtype for a kernel's result: at a cache line if it is large, traced if the other is."""
-    if type(array) is not np.ndarray:
-        return np.empty(shape, array.dtype, like=array)
-    return empty(shape, array.dtype, least=_LARGE)
-
-
-def empty_like(array: A) -> A:
-    """np.empty_like(array) for a kernel's result: at a cache line if it is large, traced if the other is."""
-    large = type(array) is np.ndarray and array.nbytes >= _LARGE and array.flags.c_contiguous
-    made: A = empty(array.shape, array.dtype) if large else np.empty_like(array)
-    return made
-
-
 def copy(array: Any, dtype: Any = None) -> Any:
     """array.astype(dtype), always a copy, that begins at a cache line where it is large."""
     dtype = array.dtype if dtype is None else np.dtype(dtype)
-    if type(array) is not np.ndarray or array.size * dtype.itemsize < _LARGE:
+    if type(array) is not np.ndarray or array.size * dtype.itemsize < LARGE:
         return array.astype(dtype, order="C")
     copied = empty(array.shape, dtype)
     np.copyto(copied, array, casting="unsafe")

@@ -10,12 +10,14 @@ Root Mean Square Layer Normalization, arXiv:1910.07467.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import apart, inner, serial
-from .memory import empty_like
-from .tape import launch, repeated
+from .launch import empty, empty_like, launched, repeated
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -25,6 +27,23 @@ _GRAIN = 8192  # elements: one thread's share at a time, and all that is not wor
 # which these are. It adds those of weight and bias over rows: first within chunks of rows, then over chunks in order.
 # The number of chunks depends on the shape alone, so the bits do not depend on the threads.
 _MAX_CHUNKS = 32
+
+
+def plain_layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Any:
+    """What `layer_norm` computes, in Python's numbers: each row (C,) of x (N, C) by its own mean and variance."""
+    N, C = x.shape
+    y, mean, rstd = np.zeros((N, C)), np.zeros(N), np.zeros(N)
+    for n in range(N):
+        m = variance = 0.0
+        for c in range(C):
+            m += float(x[n, c]) / C
+        for c in range(C):
+            variance += (float(x[n, c]) - m) ** 2 / C
+        r = 1 / math.sqrt(variance + eps)
+        for c in range(C):
+            y[n, c] = (float(x[n, c]) - m) * r * float(weight[c]) + float(bias[c])
+        mean[n], rstd[n] = m, r
+    return y, mean, rstd
 
 
 @apart
@@ -80,11 +99,6 @@ def _layer_norm_backward_row(
         dbias[c] += grad[c]
 
 
-# With h_c = (x_c - m) r, m = sum_k x_k / C, r = (sum_k (x_k - m)^2 / C + eps)^(-1/2):
-#     dm/dx_j = 1/C,  dr/dx_j = -r^3 (x_j - m) / C = -r^2 h_j / C
-#     dh_c/dx_j = r (delta_cj - 1/C - h_c h_j / C)
-# and for y_c = h_c w_c + b_c with u_c = g_c w_c
-#     dx_j = r (u_j - sum_c u_c / C - h_j sum_c u_c h_c / C),  dw_c = sum_n g_nc h_nc,  db_c = sum_n g_nc
 @serial
 def _layer_norm_backward_chunks(
     start: int,
@@ -144,10 +158,6 @@ def _rms_norm_backward_row(
         dweight[c] += grad[c] * x[c] * r
 
 
-# With h_c = x_c r, r = (sum_k x_k^2 / C + eps)^(-1/2):
-#     dr/dx_j = -r^3 x_j / C,  dh_c/dx_j = r (delta_cj - h_c h_j / C)
-# and for y_c = h_c w_c with u_c = g_c w_c
-#     dx_j = r (u_j - h_j sum_c u_c h_c / C),  dw_c = sum_n g_nc h_nc
 @serial
 def _rms_norm_backward_chunks(
     start: int,
@@ -183,12 +193,14 @@ def _add_chunks(sums: Array, total: Array) -> None:
             total[c] += sums[chunk, c]
 
 
+@launched
 @serial
 def _layer_norm(x: Array, weight: Array, bias: Array, eps: float, y: Array, mean: Array, rstd: Array) -> None:
     grain = _GRAIN // (x.shape[1] + 1) + 1
     parallel_for(_layer_norm_rows, x.shape[0], grain, (x, weight, bias, eps, y, mean, rstd))
 
 
+@launched
 @serial
 def _layer_norm_backward(
     grad: Array,
@@ -206,11 +218,13 @@ def _layer_norm_backward(
     _add_chunks(sums[:, 1], dbias)
 
 
+@launched
 @serial
 def _rms_norm(x: Array, weight: Array, eps: float, y: Array, rstd: Array) -> None:
     parallel_for(_rms_norm_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, weight, eps, y, rstd))
 
 
+@launched
 @serial
 def _rms_norm_backward(
     grad: Array,
@@ -234,10 +248,10 @@ def _chunks(x: Array) -> int:
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
     """y (N, C) = (x - mean) * rstd * weight + bias, with mean (N,) and rstd (N,) = 1 / sqrt(variance + eps)."""
     rows, columns = x.shape
-    y, mean, rstd = empty_like(x), np.empty(rows, x.dtype, like=x), np.empty(rows, x.dtype, like=x)
+    y, mean, rstd = empty_like(x), empty((rows,), x.dtype), empty((rows,), x.dtype)
     w = repeated(1, columns, x.dtype) if weight is None else weight
     b = repeated(0, columns, x.dtype) if bias is None else bias
-    launch(_layer_norm, x, w, b, float(eps), y, mean, rstd)
+    _layer_norm(x, w, b, float(eps), y, mean, rstd)
     return y, mean, rstd
 
 
@@ -255,19 +269,19 @@ def layer_norm_backward(
     columns = x.shape[1]
     dx = empty_like(x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
-    sums = np.empty((_chunks(x), 2, columns), x.dtype, like=x)
+    sums = empty((_chunks(x), 2, columns), x.dtype)
     # Each has memory of its own: a leaf keeps such a gradient as it is.
-    dweight, dbias = np.empty(columns, x.dtype, like=x), np.empty(columns, x.dtype, like=x)
-    launch(_layer_norm_backward, grad, x, w, mean, rstd, dx, sums, dweight, dbias)
+    dweight, dbias = empty((columns,), x.dtype), empty((columns,), x.dtype)
+    _layer_norm_backward(grad, x, w, mean, rstd, dx, sums, dweight, dbias)
     return dx if need_input else None, dweight if need_weight else None, dbias if need_bias else None
 
 
 def rms_norm(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     """y (N, C) = x * rstd * weight, with rstd (N,) = 1 / sqrt(mean of x^2 + eps)."""
     rows, columns = x.shape
-    y, rstd = empty_like(x), np.empty(rows, x.dtype, like=x)
+    y, rstd = empty_like(x), empty((rows,), x.dtype)
     w = repeated(1, columns, x.dtype) if weight is None else weight
-    launch(_rms_norm, x, w, float(eps), y, rstd)
+    _rms_norm(x, w, float(eps), y, rstd)
     return y, rstd
 
 
@@ -278,6 +292,6 @@ def rms_norm_backward(
     columns = x.shape[1]
     dx = empty_like(x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
-    sums, dweight = np.empty((_chunks(x), columns), x.dtype, like=x), np.empty(columns, x.dtype, like=x)
-    launch(_rms_norm_backward, grad, x, w, rstd, dx, sums, dweight)
+    sums, dweight = empty((_chunks(x), columns), x.dtype), empty((columns,), x.dtype)
+    _rms_norm_backward(grad, x, w, rstd, dx, sums, dweight)
     return dx if need_input else None, dweight if need_weight else None

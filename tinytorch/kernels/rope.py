@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import apart, serial
-from .memory import empty_like
-from .tape import launch
+from .launch import empty_like, launched
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -23,7 +22,6 @@ _GRAIN = 8192  # elements: one thread's share at a time, and all that is not wor
 
 # The pair (x_i, x_{i + D/2}) is a point of the plane, turned by its angle a_i:
 #   y_i = x_i cos a_i - x_{i + D/2} sin a_i,  y_{i + D/2} = x_{i + D/2} cos a_i + x_i sin a_i
-# A rotation's transpose is the rotation by -a_i, so the backward is the same loop with the other sign of sin.
 @apart
 def _rotate_positions(
     start: int, stop: int, worker: int, x: Array, cos: Array, sin: Array, sign: float, y: Array
@@ -42,6 +40,7 @@ def _rotate_positions(
                 turned_second[i] = b * c[i] + a * sine
 
 
+@launched
 @serial
 def _rotate(x: Array, cos: Array, sin: Array, sign: float, grain: int, y: Array) -> None:
     parallel_for(_rotate_positions, x.shape[0], grain, (x, cos, sin, sign, y))
@@ -50,5 +49,5 @@ def _rotate(x: Array, cos: Array, sin: Array, sign: float, grain: int, y: Array)
 def rotate(x: Array, cos: Array, sin: Array, back: bool = False) -> Array:
     """x turned by the angles of the tables, or back by them."""
     y = empty_like(x)
-    launch(_rotate, x, cos, sin, -1.0 if back else 1.0, max(1, _GRAIN // (x.shape[1] * x.shape[2])), y)
+    _rotate(x, cos, sin, -1.0 if back else 1.0, max(1, _GRAIN // (x.shape[1] * x.shape[2])), y)
     return y

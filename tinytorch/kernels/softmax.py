@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import apart, serial
+from .launch import empty_like, launched
 from .math import exp_of_negative, maximum, subtract
-from .memory import empty_like
-from .tape import launch
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -45,8 +44,6 @@ def _softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> Non
             y[n, c] *= scale
 
 
-# y_i = e^x_i / sum_k e^x_k, so dy_i/dx_j = y_i (delta_ij - y_j) and
-#     dx_j = sum_i g_i y_i (delta_ij - y_j) = y_j (g_j - sum_i g_i y_i)
 @apart
 def _softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     columns = y.shape[1]
@@ -77,8 +74,6 @@ def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) ->
             y[n, c] = subtract(subtract(x[n, c], largest), log_total)
 
 
-# y_i = x_i - log sum_k e^x_k, so dy_i/dx_j = delta_ij - e^y_j and
-#     dx_j = g_j - e^y_j sum_i g_i
 @apart
 def _log_softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     columns = y.shape[1]
@@ -98,21 +93,25 @@ def _log_softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, 
             dx[n, c] = grad[n, c] - exp_of_negative(y[n, c]) * total  # y[n, c] = x[n, c] - largest - log_total
 
 
+@launched
 @serial
 def _softmax(x: Array, y: Array) -> None:
     parallel_for(_softmax_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, y))
 
 
+@launched
 @serial
 def _softmax_backward(grad: Array, y: Array, dx: Array) -> None:
     parallel_for(_softmax_backward_rows, y.shape[0], _GRAIN // (y.shape[1] + 1) + 1, (grad, y, dx))
 
 
+@launched
 @serial
 def _log_softmax(x: Array, y: Array) -> None:
     parallel_for(_log_softmax_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, y))
 
 
+@launched
 @serial
 def _log_softmax_backward(grad: Array, y: Array, dx: Array) -> None:
     parallel_for(_log_softmax_backward_rows, y.shape[0], _GRAIN // (y.shape[1] + 1) + 1, (grad, y, dx))
@@ -122,7 +121,7 @@ def softmax(x: Array) -> Array:
     """(N, C) -> (N, C): e^x divided by its row's sum."""
     y = empty_like(x)
     if x.size:
-        launch(_softmax, x, y)
+        _softmax(x, y)
     return y
 
 
@@ -130,7 +129,7 @@ def softmax_backward(grad: Array, y: Array) -> Array:
     """The gradient (N, C) of x, from that of y = softmax(x)."""
     dx = empty_like(y)
     if y.size:
-        launch(_softmax_backward, grad, y, dx)
+        _softmax_backward(grad, y, dx)
     return dx
 
 
@@ -138,7 +137,7 @@ def log_softmax(x: Array) -> Array:
     """(N, C) -> (N, C): x minus the logarithm of its row's sum of e^x."""
     y = empty_like(x)
     if x.size:
-        launch(_log_softmax, x, y)
+        _log_softmax(x, y)
     return y
 
 
@@ -146,5 +145,5 @@ def log_softmax_backward(grad: Array, y: Array) -> Array:
     """The gradient (N, C) of x, from that of y = log_softmax(x)."""
     dx = empty_like(y)
     if y.size:
-        launch(_log_softmax_backward, grad, y, dx)
+        _log_softmax_backward(grad, y, dx)
     return dx

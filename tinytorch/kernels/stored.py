@@ -29,6 +29,7 @@ from numba import types
 from tinytorch.kernels.compiler import inner, serial
 from tinytorch.kernels.gemm import SKINNY, TASK_WORK
 from tinytorch.kernels.gemm_block import COLUMN_BLOCK, PAGE, ROW_BLOCK, pack_rest, part, sweep
+from tinytorch.kernels.launch import constant, empty, launched
 from tinytorch.kernels.pairs import PAIRS, round_along
 from tinytorch.kernels.pool import max_threads
 from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES, advance, pointer, pointer_at, pointer_like, value
@@ -198,8 +199,8 @@ class Stored(NamedTuple):
 
     codes: Array  # (N, ...) uint16, int16, int8 or uint8, the columns adjacent
     columns: int  # K
-    scale_codes: Array = np.empty((0, 0), np.int8)  # (N, groups), for NF4
-    scales: Array = np.empty(0, np.float32)  # flat
+    scale_codes: Array = constant(np.empty((0, 0), np.int8))  # (N, groups), for NF4
+    scales: Array = constant(np.empty(0, np.float32))  # flat
     offset: float = 0.0
     groups: int = 0  # in a row
     shift: int = 0  # a group has 2^shift columns
@@ -213,8 +214,7 @@ def stored_floats(weight: Array) -> Stored:
     if weight.dtype not in _VIEWS:
         raise TypeError(f"stored_floats: expected bfloat16 or float16, got {weight.dtype}")
     if not weight.flags.aligned or weight.strides[1] != 2 or weight.strides[0] % 2:
-        weight = np.ascontiguousarray(weight)
-        weight = weight if weight.flags.aligned else weight.copy()
+        weight = weight.copy()
     return Stored(weight.view(_VIEWS[weight.dtype]), weight.shape[1])
 
 
@@ -235,14 +235,14 @@ class _Kernel:
              types.Array(element, 2, "C"), types.boolean, types.intp)
         )  # fmt: skip
         call.disable_compile()
-        self.call: Callable[..., None] = taking_turns(call)
-        self.no_bias = np.empty(0, dtype)
+        self.call = launched(taking_turns(call))
+        self.no_bias = constant(np.empty(0, dtype))
         self.scratch = np.empty(SCRATCH * max_threads() + 16, dtype)
         self.address = (self.scratch.ctypes.data + 63) // 64 * 64
 
 
 _kernel = cache(_Kernel)
-_NO_WORDS = np.empty((0, 0), np.uint32)
+_NO_WORDS = constant(np.empty((0, 0), np.uint32))
 
 _PRECISIONS = ("highest", "high", "medium")
 _precision = "highest"
@@ -271,29 +271,35 @@ def _run(x: Array, weight: Stored, bias: Array | None, columns: int, transposed:
     if x.dtype not in (np.float32, np.float64) or (bias is not None and bias.dtype != x.dtype):
         found = x.dtype if bias is None else f"{x.dtype} and {bias.dtype}"
         raise TypeError(f"product with a stored weight: expected float32 or float64, got {found}")
-    c = np.empty((x.shape[0], columns), x.dtype)
+    c: Array = empty((x.shape[0], columns), x.dtype)
     if c.size == 0:
         return c
     if x.shape[1] == 0:
         c[...] = 0 if bias is None else bias
         return c
-    x = np.require(x, None, ("C", "A"))
+    x = _in_order(x)
     function, words = _product, _NO_WORDS
     if transposed and len(x) <= SKINNY:
         function = _dot_products
     elif _precision == "medium" and PAIRS and x.dtype == np.float32:
         function, words = _product_in_pairs, _words_for(x)
     kernel = _kernel(function, x.dtype, weight.codes.dtype)
-    addend = kernel.no_bias if bias is None else np.require(bias, None, ("C", "A"))
+    addend = kernel.no_bias if bias is None else _in_order(bias)
     codes, _, scale_codes, scales, offset, groups, shift = weight
     kernel.call(x, words, codes, scale_codes, scales, offset, groups, shift, addend, c, transposed, kernel.address)
     return c
 
 
+def _in_order(array: Array) -> Array:
+    """The array, copied unless it lies in C order and aligned."""
+    return array if array.flags.c_contiguous and array.flags.aligned else array.copy()
+
+
 def _words_for(x: Array) -> Array:
     """Memory for the rows of x as words: whole vectors, and not whole pages apart, so that tiles read them in place."""
     row = -(-x.shape[1] // STRETCH) * (STRETCH // 2)
-    return np.empty((x.shape[0], row if row * 4 % PAGE else row + STRETCH // 2), np.uint32)
+    words: Array = empty((x.shape[0], row if row * 4 % PAGE else row + STRETCH // 2), np.uint32)
+    return words
 
 
 def linear(x: Array, weight: Stored, bias: Array | None = None) -> Array:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 
 from ..dtypes import float32, float64
-from ..modes import no_grad
+from ..grad_mode import no_grad
 from ..ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, swiglu, tanh
 from ..ops.attention import scaled_dot_product_attention
-from ..ops.common import in_float32, only_floating
-from ..ops.indexing import embedding, one_hot
+from ..ops.common import create, in_float32, only_floating
+from ..ops.embedding import embedding, one_hot
 from ..ops.linalg import linear
 from ..ops.loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss
 from ..ops.low_rank import low_rank_linear
@@ -48,7 +48,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     shape = input.shape
     kept = default_generator.draw(lambda stream: stream.random(shape, dtype)) >= p
     # p = 1 keeps nothing: any finite factor will do.
-    mask = Tensor((kept * dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0)).astype(input.dtype))
+    mask = create(lambda: (kept * dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0)).astype(input.dtype))
     return input.mul_(mask) if inplace else input * mask
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..function import Function
-from ..modes import mode
-from ..ops.common import array_of
-from ..tensor import RemovableHandle, Tensor
+from ..engine.function import Function
+from ..engine.hooks import RemovableHandle
+from ..engine.mode import mode
+from ..engine.views import OF_A_FUNCTION, note_view
+from ..tensor import Tensor
 
 if TYPE_CHECKING:
     from .module import Module
@@ -30,8 +31,7 @@ class Hooked:
     _hooks: list[Hook]
 
     def _add_hook(self, hook: Hook, prepend: bool) -> RemovableHandle:
-        if mode.tape is not None:
-            mode.tape.guard_list(self._hooks)
+        mode.run.read(self, "_hooks")
         self._hooks.insert(0 if prepend else len(self._hooks), hook)
         return RemovableHandle(self._hooks, hook)
 
@@ -66,6 +66,8 @@ class _Tap(Function):
     What observe returns, unless None, takes the place of the gradients.
     """
 
+    backward_shares = True
+
     @staticmethod
     def forward(ctx: Any, *arrays: Any, observe: Callable[[Gradients], Gradients | None]) -> Any:
         ctx.observe = observe
@@ -93,7 +95,8 @@ def _tap(values: tuple[Any, ...], observe: Callable[[Gradients], Gradients | Non
 
     tapped = list(values)
     for i, output in zip(places, _Tap.apply(*[values[i] for i in places], observe=show), strict=True):
-        output._share_memory_of(values[i], array_of(values[i]))
+        note_view(output, values[i], values[i].array, _Tap, {}, None)
+        output._refused = OF_A_FUNCTION
         tapped[i] = output
     return tuple(tapped)
 

@@ -11,7 +11,8 @@ from statistics import NormalDist
 import numpy as np
 
 from .. import random
-from ..modes import no_grad, untraced
+from ..engine.mode import untraced
+from ..grad_mode import no_grad
 from ..tensor import Tensor
 
 Generator = random.Generator

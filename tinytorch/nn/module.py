@@ -15,7 +15,8 @@ import numpy as np
 
 from ..derivatives import zero_grad
 from ..dtypes import bfloat16, float16, float32, float64
-from ..modes import mode, no_grad, untraced
+from ..engine.mode import mode, untraced
+from ..grad_mode import no_grad
 from ..tensor import Tensor
 from .hooks import Hooked, call_with_hooks
 from .parameter import Parameter
@@ -55,10 +56,7 @@ class Module(Hooked):
         own["_hooks"] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if mode.tape is not None:
-            mode.tape.guard(self, "training")
-            mode.tape.guard_list(self._hooks)
-        if self._hooks:
+        if mode.run.read(self, "_hooks"):
             return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
@@ -189,6 +187,21 @@ class Module(Hooked):
                     seen.add(id(member))
                 yield _join(path, name), member
 
+    def _members(self, registry: str, recurse: bool) -> Iterator[Any]:
+        """As `_named_members`, without the names, which take the most time: every training step asks for parameters."""
+        found: dict[int, Any] = {}
+        seen: set[Module] = set()
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
+            if module not in seen:
+                seen.add(module)
+                own = module.__dict__
+                found.update([(id(member), member) for member in own[registry].values() if member is not None])
+                if recurse:
+                    waiting += [below for below in reversed(own["_modules"].values()) if below is not None]
+        return iter(found.values())
+
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
@@ -196,8 +209,7 @@ class Module(Hooked):
         return self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        return self._members("_parameters", recurse)
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -205,8 +217,7 @@ class Module(Hooked):
         return self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        for _, buffer in self.named_buffers(recurse=recurse):
-            yield buffer
+        return self._members("_buffers", recurse)
 
     def get_submodule(self, target: str) -> Module:
         """The module at a dotted path; the empty path is this module.
@@ -234,11 +245,11 @@ class Module(Hooked):
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a dotted path. Raises AttributeError where there is none."""
-        return self._get_member(target, "_parameters")  # type: ignore[no-any-return]
+        return self._get_member(target, "_parameters")
 
     def get_buffer(self, target: str) -> Tensor:
         """The buffer at a dotted path. Raises AttributeError where there is none."""
-        return self._get_member(target, "_buffers")  # type: ignore[no-any-return]
+        return self._get_member(target, "_buffers")
 
     # Saving and loading
 
@@ -396,8 +407,7 @@ class Module(Hooked):
 
 
 def _set_training(module: Module, training: bool) -> None:
-    if mode.tape is not None:
-        mode.tape.guard(module, "training")
+    mode.run.read(module, "training")
     module.training = training
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.mode import untraced
+from ..grad_mode import no_grad
 from ..kernels import optim as kernels
 from ..kernels.memory import require_writable
-from ..modes import no_grad, untraced
 from ..ops.joining import cat
 from ..tensor import Tensor
 

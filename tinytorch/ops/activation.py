@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dtypes import float32, float64, is_floating
-from ..function import Function, FusedFunction
+from ..engine.function import Function
 from ..kernels import activation as kernels
 from .common import contiguous, floating, only_floating
 from .elementwise import where
+from .fused import FusedFunction
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -45,6 +46,11 @@ class Erf(Function):
         return g * (2 / math.sqrt(math.pi)) * (-x * x).exp()
 
 
+def erf(input: Tensor) -> Tensor:
+    """The error function."""
+    return Erf.apply(floating(input))
+
+
 class Tanh(Function):
     """y = (e^x - e^-x) / (e^x + e^-x)"""
 
@@ -59,6 +65,11 @@ class Tanh(Function):
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
         return g * (1 - y * y)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return Tanh.apply(floating(input))
 
 
 class Sigmoid(Function):
@@ -77,10 +88,14 @@ class Sigmoid(Function):
         return g * (y * (1 - y))
 
 
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))"""
+    return Sigmoid.apply(floating(input))
+
+
 class Relu(Function):
     """y = max(x, 0)"""
 
-    arrays_too = True
     examples = ((lambda t, x: t.relu(x), (3, 4)),)
     errors = ((lambda t, x: t.relu(x > 0), (3,), RuntimeError, "relu is not implemented for bool"),)
 
@@ -92,7 +107,14 @@ class Relu(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
-        return ReluBackward.of(g, y)
+        return ReluBackward.apply(g, y)
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(input, 0); the gradient at 0 is 0. Integers stay integers; RuntimeError for truth values."""
+    if input.array.dtype.kind == "b":
+        raise RuntimeError("relu is not implemented for bool")
+    return Relu.apply(input)
 
 
 class ReluBackward(FusedFunction):
@@ -149,6 +171,11 @@ class LeakyRelu(FusedFunction):
         return _on_flat(kernels.leaky_relu_backward, g, x, slope=ctx.slope)
 
 
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """input where positive, else negative_slope * input."""
+    return LeakyRelu.apply(only_floating("leaky_relu", input), slope=negative_slope)
+
+
 class Softplus(Function):
     """y = ln(1 + e^(b x)) / b; x itself where b x is above the threshold"""
 
@@ -173,6 +200,11 @@ class Softplus(Function):
         (x,) = ctx.saved
         z = x * ctx.beta
         return g * z.sigmoid().masked_fill(z > ctx.threshold, 1.0)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as PyTorch's."""
+    return Softplus.apply(only_floating("softplus", input), beta=beta, threshold=threshold)
 
 
 class Gelu(FusedFunction):
@@ -200,11 +232,19 @@ class Gelu(FusedFunction):
         ctx.save(x)
         return _on_flat(kernels.gelu, x, tanh=tanh)
 
-    # y = x F(x), so dy/dx = F(x) + x F'(x); with F the normal distribution, F'(x) = e^(-x^2/2) / sqrt(2 pi)
+    # y = x F(x), so dy/dx = F(x) + x F'(x). Of the normal distribution F'(x) = e^(-x^2/2) / sqrt(2 pi). Approximated,
+    # F(x) = (1 + tanh(u/2))/2 = sigmoid(u) with u = 2 sqrt(2/pi) (x + 0.044715 x^3), so F'(x) = F(x) (1 - F(x)) du/dx
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (x,) = ctx.saved
         return _on_flat(kernels.gelu_backward, g, x, tanh=ctx.tanh)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """input times the normal distribution's probability below it; approximate="tanh" for GPT-2's form."""
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return Gelu.apply(only_floating("gelu", input), tanh=approximate == "tanh")
 
 
 class Silu(FusedFunction):
@@ -232,6 +272,11 @@ class Silu(FusedFunction):
         return _on_flat(kernels.silu_backward, g, x)
 
 
+def silu(input: Tensor) -> Tensor:
+    """input * sigmoid(input)"""
+    return Silu.apply(only_floating("silu", input))
+
+
 class Swiglu(FusedFunction):
     """y = gate sigmoid(gate) up. Shazeer 2020."""
 
@@ -257,58 +302,14 @@ class Swiglu(FusedFunction):
         return _on_flat(kernels.swiglu_backward, g, *ctx.saved)
 
 
-def _swiglu(t: Any) -> Any:
-    # PyTorch has no such function.
-    return swiglu if t.__name__ == "tinytorch" else lambda gate, up: t.nn.functional.silu(gate) * up
-
-
-def erf(input: Tensor) -> Tensor:
-    """The error function."""
-    return Erf.apply(floating(input))
-
-
-def tanh(input: Tensor) -> Tensor:
-    """Hyperbolic tangent."""
-    return Tanh.apply(floating(input))
-
-
-def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-input))"""
-    return Sigmoid.apply(floating(input))
-
-
-def relu(input: Tensor) -> Tensor:
-    """max(input, 0); the gradient at 0 is 0. Integers stay integers; RuntimeError for truth values."""
-    if input.array.dtype.kind == "b":
-        raise RuntimeError("relu is not implemented for bool")
-    return Relu.apply(input)
-
-
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """input where positive, else negative_slope * input."""
-    return LeakyRelu.apply(only_floating("leaky_relu", input), slope=negative_slope)
-
-
-def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as PyTorch's."""
-    return Softplus.apply(only_floating("softplus", input), beta=beta, threshold=threshold)
-
-
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """input times the normal distribution's probability below it; approximate="tanh" for GPT-2's form."""
-    if approximate not in ("none", "tanh"):
-        raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return Gelu.apply(only_floating("gelu", input), tanh=approximate == "tanh")
-
-
-def silu(input: Tensor) -> Tensor:
-    """input * sigmoid(input)"""
-    return Silu.apply(only_floating("silu", input))
-
-
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up, both of one shape and dtype: what a Llama's feed-forward layer computes between its products."""
     if gate.array.shape != up.array.shape or gate.array.dtype != up.array.dtype:
         what = f"{gate.dtype} {tuple(gate.shape)} and {up.dtype} {tuple(up.shape)}"
         raise RuntimeError(f"swiglu: expected gate and up of one shape and dtype, got {what}")
     return Swiglu.apply(only_floating("swiglu", gate), up)
+
+
+def _swiglu(t: Any) -> Any:
+    # PyTorch has no such function.
+    return swiglu if t.__name__ == "tinytorch" else lambda gate, up: t.nn.functional.silu(gate) * up

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dtypes import is_floating
-from ..function import Function
+from ..engine.function import Function
 from ..kernels import arithmetic as kernels
 from .common import promote, times_number
 from .rounding import floor_divide, sign, trunc_divide
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Add(Function):
     """y = a + b"""
 
+    backward_shares = True
     examples = ((lambda t, a, b: a + b, (3, 4), (4,)), (lambda t, a, b: t.add(a, b, alpha=2.5), (2, 1), (1, 3)))
     errors = (
         (lambda t, a, b: a + b, (3, 4), (3,), RuntimeError, "(3, 4)"),
@@ -41,10 +42,16 @@ class Add(Function):
         return g, g
 
 
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input + alpha * other, broadcast."""
+    a, b = promote(input, other)
+    return Add.apply(a, b if alpha == 1 else _times(b, alpha))
+
+
 class Sub(Function):
     """y = a - b"""
 
-    arrays_too = True
+    backward_shares = True
     examples = ((lambda t, a, b: a - b, (3, 4), (3, 1)), (lambda t, a: 1.5 - a, (3,)))
     errors = (
         (lambda t, a, b: a - b, (3, 4), (3,), RuntimeError, "(3, 4)"),
@@ -66,10 +73,31 @@ class Sub(Function):
         return g, -g if ctx.needs_input_grad[1] else None
 
 
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """input - alpha * other, broadcast. Truth values cannot be subtracted, nor subtracted from."""
+    a, b = promote(input, other)
+    if a.array.dtype.kind == "b" or (a is not input and _is_bool(input)) or (b is not other and _is_bool(other)):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported: use logical_not() or logical_xor() "
+            "for truth values, .long() or .float() for numbers"
+        )
+    return Sub.apply(a, b if alpha == 1 else _times(b, alpha))
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (hasattr(value, "dtype") and value.dtype.kind == "b")
+
+
+def _times(other: Tensor, alpha: float) -> Tensor:
+    """alpha * other, in the dtype of other."""
+    if isinstance(alpha, float) and not is_floating(other.dtype):
+        raise RuntimeError(f"For integral input tensors, alpha must not be a floating point number, got {alpha}")
+    return mul(other, alpha).to(other.dtype)
+
+
 class Mul(Function):
     """y = a b"""
 
-    arrays_too = True
     examples = ((lambda t, a, b: a * b, (3, 4), (4,)), (lambda t, a: 2 * a * a, (3,)))
     errors = (
         (lambda t, a, b: a * b, (3, 4), (3,), RuntimeError, "(3, 4)"),
@@ -86,13 +114,17 @@ class Mul(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         a, b = ctx.saved
-        return None if b is None else g * b, None if a is None else g * a
+        return None if b is None else Mul.apply(g, b), None if a is None else Mul.apply(g, a)
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """input * other, broadcast."""
+    return times_number(Mul, input, other)
 
 
 class Div(Function):
     """y = a / b"""
 
-    arrays_too = True
     examples = ((lambda t, a, b: a / (b.abs() + 0.5), (3, 4), (3, 1)), (lambda t, a: 2 / (a.abs() + 1), (3,)))
     errors = (
         (lambda t, a, b: a / b, (3, 4), (3,), RuntimeError, "(3, 4)"),
@@ -110,6 +142,26 @@ class Div(Function):
         a, b = ctx.saved
         # Of small numbers in two bytes b^2 is 0, and g/b infinite, where (a/b)/b is not.
         return g / b if ctx.needs_input_grad[0] else None, None if a is None else -g * (a / b / b)
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, broadcast. Integers divide to the default dtype.
+
+    rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero), whose gradient is 0. RuntimeError where integers
+    are divided by 0 and rounded.
+    """
+    if rounding_mode is None:
+        return times_number(Div, input, other, true_division=True)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return trunc_divide(input, other)
+    raise RuntimeError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+
+
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / input"""
+    return div(1.0, input)
 
 
 class Pow(Function):
@@ -159,10 +211,26 @@ def _integer_power(a: Any, b: Any) -> Any:
     return np.where(b < 0, inverse, a ** np.maximum(b, 0)).astype(a.dtype)
 
 
+def pow(input: Any, exponent: Any) -> Tensor:
+    """input ** exponent, broadcast. RuntimeError for integers to the power of a negative Python integer."""
+    few = type(exponent) in (int, float) and exponent in (2, 3)  # products take a thirtieth of a power's time
+    a, b = promote(input, exponent, checked=isinstance(exponent, int))
+    if a.dtype.kind in "biu":
+        if a.dtype.kind == "b":
+            raise RuntimeError("pow is not implemented for bool")
+        if isinstance(exponent, int) and exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed: convert with .float()")
+    return Pow.apply(a, b, factors=int(exponent) if few else None)
+
+
+def square(input: Tensor) -> Tensor:
+    """input * input; truth values as int64."""
+    return pow(input, 2)
+
+
 class Neg(Function):
     """y = -x"""
 
-    arrays_too = True
     examples = ((lambda t, x: -x, (3, 4)),)
     errors = ((lambda t, x: -(x > 0), (3,), RuntimeError, "on a bool tensor is not supported"),)
 
@@ -174,6 +242,13 @@ class Neg(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         return -g
+
+
+def neg(input: Tensor) -> Tensor:
+    """-input"""
+    if input.array.dtype.kind == "b":
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported: use ~ or logical_not()")
+    return Neg.apply(input)
 
 
 class Abs(Function):
@@ -194,85 +269,8 @@ class Abs(Function):
         return g * sign(x)
 
 
-def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """input + alpha * other, broadcast."""
-    a, b = promote(input, other)
-    return Add.apply(a, b if alpha == 1 else _times(b, alpha))
-
-
-def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
-    """input - alpha * other, broadcast. Truth values cannot be subtracted, nor subtracted from."""
-    a, b = promote(input, other)
-    if a.array.dtype.kind == "b" or (a is not input and _is_bool(input)) or (b is not other and _is_bool(other)):
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with a bool tensor is not supported: use logical_not() or logical_xor() "
-            "for truth values, .long() or .float() for numbers"
-        )
-    return Sub.apply(a, b if alpha == 1 else _times(b, alpha))
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool) or (hasattr(value, "dtype") and value.dtype.kind == "b")
-
-
-def _times(other: Tensor, alpha: float) -> Tensor:
-    """alpha * other, in the dtype of other."""
-    if isinstance(alpha, float) and not is_floating(other.dtype):
-        raise RuntimeError(f"For integral input tensors, alpha must not be a floating point number, got {alpha}")
-    return mul(other, alpha).to(other.dtype)
-
-
-def mul(input: Any, other: Any) -> Tensor:
-    """input * other, broadcast."""
-    return times_number(Mul, input, other)
-
-
-def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other, broadcast. Integers divide to the default dtype.
-
-    rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero), whose gradient is 0. RuntimeError where integers
-    are divided by 0 and rounded.
-    """
-    if rounding_mode is None:
-        return times_number(Div, input, other, true_division=True)
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode == "trunc":
-        return trunc_divide(input, other)
-    raise RuntimeError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
-
-
-def pow(input: Any, exponent: Any) -> Tensor:
-    """input ** exponent, broadcast. RuntimeError for integers to the power of a negative Python integer."""
-    few = type(exponent) in (int, float) and exponent in (2, 3)  # products take a thirtieth of a power's time
-    a, b = promote(input, exponent, checked=isinstance(exponent, int))
-    if a.dtype.kind in "biu":
-        if a.dtype.kind == "b":
-            raise RuntimeError("pow is not implemented for bool")
-        if isinstance(exponent, int) and exponent < 0:
-            raise RuntimeError("Integers to negative integer powers are not allowed: convert with .float()")
-    return Pow.apply(a, b, factors=int(exponent) if few else None)
-
-
-def neg(input: Tensor) -> Tensor:
-    """-input"""
-    if input.array.dtype.kind == "b":
-        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported: use ~ or logical_not()")
-    return Neg.apply(input)
-
-
 def abs(input: Tensor) -> Tensor:
     """|input|; the gradient at 0 is 0, as at NaN."""
     if input.array.dtype.kind == "b":
         raise RuntimeError("abs is not implemented for bool")
     return Abs.apply(input)
-
-
-def square(input: Tensor) -> Tensor:
-    """input * input; truth values as int64."""
-    return pow(input, 2)
-
-
-def reciprocal(input: Tensor) -> Tensor:
-    """1 / input"""
-    return div(1.0, input)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dtypes import float32
-from ..function import FusedFunction
+from ..engine.tensor import wrap
 from ..kernels import attention as kernels
 from ..random import default_generator
-from .common import array_of, in_float32, is_tensor, only_floating, whole, wrap
+from .common import as_input, in_float32, only_floating, whole
+from .fused import FusedFunction
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -64,9 +65,9 @@ class Attention(FusedFunction):
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         s = (q @ k.mT) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)  # (B, H, T, S)
         if causal:
-            s = s.masked_fill(~np.tri(*s.shape[-2:], dtype=np.bool_), -np.inf)
+            s = s.masked_fill(wrap(~np.tri(*s.shape[-2:], dtype=np.bool_)), -np.inf)
         if mask is not None:
-            s = s.masked_fill(~array_of(mask), -np.inf) if mask.dtype.kind == "b" else s + mask
+            s = s.masked_fill(~mask, -np.inf) if mask.dtype.kind == "b" else s + mask
         p = s.softmax(-1)
         if dropout:
             p = p * wrap((kernels.dropout_mask(seed, dropout, *p.shape) / (1 - dropout)).astype(p.dtype))
@@ -78,24 +79,16 @@ class Attention(FusedFunction):
         ctx.save(q, k, v, mask, y, stats)
         return y
 
-    # with p = softmax(s), y = p v and u = dL/dp = g v^T:
-    #   dL/dv = p^T g
-    #   dL/ds_ij = p_ij (u_ij - sum_k u_ik p_ik), where sum_k u_ik p_ik = sum_d g_id y_id needs no row of p
-    #   dL/dq = scale dL/ds k, dL/dk = scale (dL/ds)^T q
+    # s_ij = scale sum_d q_id k_jd (+ mask), p_ij = e^(s_ij) / sum_l e^(s_il), y_id = sum_j p_ij z_ij v_jd, where z_ij
+    # is 0 if dropout took j from i, else 1/(1 - dropout). With u_ij = dL/dp_ij = z_ij sum_d g_id v_jd:
+    #   dL/dv_jd = sum_i p_ij z_ij g_id
+    #   dL/ds_ij = sum_l u_il dp_il/ds_ij = sum_l u_il p_il ([l = j] - p_ij) = p_ij (u_ij - sum_l u_il p_il),
+    #     and sum_l u_il p_il = sum_d g_id sum_l p_il z_il v_ld = sum_d g_id y_id, for which no row of p is needed
+    #   dL/dq_id = scale sum_j dL/ds_ij k_jd, dL/dk_jd = scale sum_i dL/ds_ij q_id
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         q, k, v, mask, y, stats = ctx.saved
-        return *kernels.attention_backward(g, q, k, v, y, stats, mask, **ctx._params), None
-
-
-def _sdpa(t: Any) -> Any:
-    return t.nn.functional.scaled_dot_product_attention
-
-
-def _mask(t: Any) -> Any:
-    return t.tensor(
-        [[True, False, True, False, True], [True, True, True, True, True], [False, False, False, True, False]]
-    )
+        return *kernels.attention_backward(g, q, k, v, y, stats, mask, **ctx.settings), None
 
 
 def scaled_dot_product_attention(
@@ -121,7 +114,7 @@ def scaled_dot_product_attention(
         raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
     if not 0 <= dropout_p < 1:
         raise ValueError(f"scaled_dot_product_attention: dropout_p must be at least 0 and below 1, got {dropout_p}")
-    mask = attn_mask if attn_mask is None or is_tensor(attn_mask) else wrap(np.asarray(attn_mask))
+    mask = None if attn_mask is None else as_input(attn_mask, query, key, value)
     query, key, value = _aligned(only_floating("scaled_dot_product_attention", query), key, value, mask, enable_gqa)
     q, k, v = _four(query), _four(key), _four(value)
     if mask is not None:
@@ -145,10 +138,6 @@ def _four(x: Tensor) -> Tensor:
     if x.ndim == 4:
         return x
     return x.reshape((1,) * (4 - x.ndim) + tuple(x.shape)) if x.ndim < 4 else x.reshape(-1, *x.shape[-3:])
-
-
-def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False))
 
 
 def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Any, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,3 +187,17 @@ def _broadcast(q: Any, k: Any, v: Any) -> tuple[str, tuple[Any, Any, Any]]:
     except ValueError:
         return "batch and heads must agree or broadcast", (q, k, v)
     return "", (batch, batch, batch)
+
+
+def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    return len(shape) <= len(target) and all(n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False))
+
+
+def _sdpa(t: Any) -> Any:
+    return t.nn.functional.scaled_dot_product_attention
+
+
+def _mask(t: Any) -> Any:
+    return t.tensor(
+        [[True, False, True, False, True], [True, True, True, True, True], [False, False, False, True, False]]
+    )

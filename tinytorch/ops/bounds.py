@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..dtypes import result_type
-from ..function import Function
+from ..engine.function import Function
 from .common import is_tensor, promote
 from .elementwise import cast, where
 
@@ -42,6 +42,14 @@ class Maximum(Function):
         return g.masked_fill(a_lost, 0.0) if need_a else None, g.masked_fill(b_lost, 0.0) if need_b else None
 
 
+def maximum(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of two, element by element; NaN if either is. Equal elements share the gradient.
+
+    TypeError for a number: clamp(min=number) is that.
+    """
+    return Maximum.apply(*_two("maximum", input, other))
+
+
 class Minimum(Maximum):
     """y = min(a, b)"""
 
@@ -52,6 +60,21 @@ class Minimum(Maximum):
     )
     pick = np.minimum
     loses = np.greater
+
+
+def minimum(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two, element by element; NaN if either is. Equal elements share the gradient.
+
+    TypeError for a number: clamp(max=number) is that.
+    """
+    return Minimum.apply(*_two("minimum", input, other))
+
+
+def _two(what: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(input, (int, float)) or isinstance(other, (int, float)):
+        names = f"{type(input).__name__} and {type(other).__name__}"
+        raise TypeError(f"{what}: expected two Tensors, got {names}: clamp() takes numbers")
+    return promote(input, other)
 
 
 class Clamp(Function):
@@ -91,29 +114,6 @@ class Clamp(Function):
         if need_high:
             dhigh = where(x > high if low is None else (x > high) | (low > high), g, 0.0)
         return dx, dlow, dhigh
-
-
-def maximum(input: Tensor, other: Tensor) -> Tensor:
-    """The larger of two, element by element; NaN if either is. Equal elements share the gradient.
-
-    TypeError for a number: clamp(min=number) is that.
-    """
-    return Maximum.apply(*_two("maximum", input, other))
-
-
-def minimum(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller of two, element by element; NaN if either is. Equal elements share the gradient.
-
-    TypeError for a number: clamp(max=number) is that.
-    """
-    return Minimum.apply(*_two("minimum", input, other))
-
-
-def _two(what: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:
-    if isinstance(input, (int, float)) or isinstance(other, (int, float)):
-        names = f"{type(input).__name__} and {type(other).__name__}"
-        raise TypeError(f"{what}: expected two Tensors, got {names}: clamp() takes numbers")
-    return promote(input, other)
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..dtypes import DType, as_number, float32, float64, get_default_dtype, int64, is_floating, result_type
-from ..function import Function
+from ..engine.function import Function
+from ..engine.mode import mode
+from ..engine.tensor import Tensor as EngineTensor
+from ..engine.tensor import wrap
 from ..kernels import arithmetic
-from ..kernels.traced import ARRAYS
-from ..modes import mode
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -29,49 +30,62 @@ _LONG = 256
 
 def is_tensor(value: Any) -> bool:
     """Whether a value is a Tensor."""
-    return isinstance(value, Function.make_tensor)  # type: ignore[arg-type]
+    return isinstance(value, EngineTensor)
 
 
-def wrap(array: Any) -> Tensor:
-    """A Tensor without history."""
-    return Function.make_tensor(array)
+class Create(Function):
+    """A new array: y = make()"""
+
+    examples = ((lambda t, x: t.ones(x.shape, dtype=x.dtype), (3, 4)),)
+    errors = ((lambda t, x: t.ones(-1), (3,), RuntimeError, "-1"),)
+
+    @staticmethod
+    def forward(ctx: Any, make: Callable[[], Any]) -> Any:
+        return make()
 
 
-def fresh(array: Any) -> Tensor:
-    """A Tensor without history of an array that was made just now: a compiled function makes it anew at each call."""
-    return wrap(array if mode.tape is None else mode.tape.constant(array))
+def create(make: Callable[[], Any]) -> Tensor:
+    """A Tensor of what `make` gives, which nothing else has: in a compiled function, each call has its own."""
+    tensor: Tensor = Create.apply(make=make)
+    return tensor
 
 
-def array_of(value: Any) -> Any:
+def elements_of(value: Any) -> Any:
     """The array of a Tensor, traced in a compiled function; anything else as it is."""
-    if not is_tensor(value):
-        return value
-    tape = mode.tape
-    return value.array if tape is None else tape.enter(value)
+    return mode.run.read(value, "array") if is_tensor(value) else value
 
 
 def whole(result: Tensor) -> Tensor:
     """The last of several steps as the result of one operation: whose memory it shares, nobody has."""
-    result._base = None
+    result._base = result._chain = None
     return result
 
 
 def as_array(value: Any) -> Any:
     """The array of a Tensor; an array of anything else."""
-    array = array_of(value)
-    return array if type(array) in ARRAYS else np.asarray(array)
+    array = elements_of(value)
+    if type(array) is np.ndarray:
+        return array
+    return array.view(np.ndarray) if isinstance(array, np.ndarray) else np.asarray(array)
+
+
+def as_input(data: Any, *differentiated: Any) -> Tensor:
+    """A mask, a target or an index as an input of an operation: the Tensor itself, whose version backward checks.
+
+    An array has no version. As its owner may write into it, it is copied if the operation will be recorded, which it
+    is where one of the differentiated inputs requires grad.
+    """
+    if is_tensor(data):
+        tensor: Tensor = data
+        return tensor
+    array = as_array(data)
+    recorded = mode.grad and any(is_tensor(x) and x.requires_grad for x in differentiated)
+    return wrap(array.copy() if recorded and isinstance(data, np.ndarray) else array)
 
 
 def contiguous(array: Any) -> Any:
     """The array itself if it lies in C order without gaps, else a copy that does."""
     return array if array.flags.c_contiguous else array.copy()
-
-
-def owned(ctx: Any, index: Any) -> Any:
-    """An index or mask for backward to read: copied where a graph is recorded, as the caller may write into it."""
-    if isinstance(index, tuple):
-        return tuple([owned(ctx, part) for part in index])
-    return index.copy() if type(index) in ARRAYS and True in ctx.needs_input_grad else index
 
 
 def in_two_bytes(dtype: DType) -> bool:
@@ -147,17 +161,16 @@ def promote(
 
     An integer beyond the limits of an integer dtype wraps, as in arithmetic; checked, numbers must fit (`as_number`).
     """
-    tensor = Function.make_tensor
-    if isinstance(input, tensor):  # type: ignore[arg-type]
+    if is_tensor(input):
         dtype = input.array.dtype
         # The two common cases first: a tensor of the same dtype, and a number beside floating-point elements.
-        if isinstance(other, tensor):  # type: ignore[arg-type]
-            if dtype is other.array.dtype and (is_floating(dtype) or not true_division):
+        if is_tensor(other):
+            if dtype is other.array.dtype and (not true_division or is_floating(dtype)):
                 return input, other
         elif type(other) in _NUMBERS and is_floating(dtype) and not checked:
-            return input, tensor(np.asarray(other, dtype))
+            return input, wrap(np.asarray(other, dtype))
     input, other = _operand(input), _operand(other)
-    if not isinstance(input, tensor) and not isinstance(other, tensor):  # type: ignore[arg-type]
+    if not isinstance(input, EngineTensor) and not isinstance(other, EngineTensor):
         input = wrap(np.asarray(input, get_default_dtype() if isinstance(input, float) else None))
     dtype = result_type(input, other)
     if true_division and not is_floating(dtype):
@@ -171,10 +184,9 @@ def times_number(function: type[Function], input: Any, other: Any, **options: bo
     A number beside float16 or bfloat16 is not itself rounded to that, nor is a wider tensor without dimensions: x * 0.1
     is x / 10. (Sums round the number first, as PyTorch does.)
     """
-    tensor = Function.make_tensor
-    if isinstance(input, tensor) and input.array.itemsize == 2 and _is_wider(other, input.array):  # type: ignore[arg-type]
+    if isinstance(input, EngineTensor) and input.array.itemsize == 2 and _is_wider(other, input.array):
         return in_float32(lambda x: function.apply(*promote(x, other)), input)
-    if isinstance(other, tensor) and other.array.itemsize == 2 and _is_wider(input, other.array):  # type: ignore[arg-type]
+    if isinstance(other, EngineTensor) and other.array.itemsize == 2 and _is_wider(input, other.array):
         return in_float32(lambda x: function.apply(*promote(input, x)), other)
     return function.apply(*promote(input, other, **options))
 
@@ -194,7 +206,7 @@ def _operand(value: Any) -> Any:
         return value
     if isinstance(value, (int, float, np.generic)):
         return python_number(value)
-    if type(value) in ARRAYS or isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):
         return wrap(as_array(value))
     raise TypeError(f"expected a Tensor, an array or a number, got {type(value).__name__}")
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dtypes import as_number
-from ..function import Function
+from ..engine.function import Function
+from ..engine.tensor import wrap
 from ..kernels.memory import copy
-from .common import as_array, floating, is_tensor, owned, promote, python_number, wrap
+from .common import as_input, floating, is_tensor, promote, python_number
 from .selecting import nonzero
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _SMALL = 1 << 16  # elements: fewer are copied by NumPy, without a look at where
 class Exp(Function):
     """y = e^x"""
 
-    arrays_too = True
     examples = ((lambda t, x: t.exp(x), (3, 4)),)
 
     @staticmethod
@@ -37,6 +37,11 @@ class Exp(Function):
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
         return g * y
+
+
+def exp(input: Tensor) -> Tensor:
+    """e ** input"""
+    return Exp.apply(floating(input))
 
 
 class Expm1(Function):
@@ -55,10 +60,14 @@ class Expm1(Function):
         return g * (y + 1)
 
 
+def expm1(input: Tensor) -> Tensor:
+    """e ** input - 1, exact also for small inputs."""
+    return Expm1.apply(floating(input))
+
+
 class Log(Function):
     """y = ln x"""
 
-    arrays_too = True
     examples = ((lambda t, x: t.log(x.abs() + 0.5), (3, 4)),)
 
     @staticmethod
@@ -71,6 +80,11 @@ class Log(Function):
     def backward(ctx: Any, g: Any) -> Any:
         (x,) = ctx.saved
         return g / x
+
+
+def log(input: Tensor) -> Tensor:
+    """Natural logarithm; -inf at 0, NaN below."""
+    return Log.apply(floating(input))
 
 
 class Log1p(Function):
@@ -90,6 +104,11 @@ class Log1p(Function):
         return g / (x + 1)
 
 
+def log1p(input: Tensor) -> Tensor:
+    """ln(1 + input), exact also for small inputs."""
+    return Log1p.apply(floating(input))
+
+
 class Sqrt(Function):
     """y = x^(1/2)"""
 
@@ -106,6 +125,11 @@ class Sqrt(Function):
         return g / (2 * y)
 
 
+def sqrt(input: Tensor) -> Tensor:
+    """Square root; the gradient at 0 is infinite."""
+    return Sqrt.apply(floating(input))
+
+
 class Rsqrt(Function):
     """y = x^(-1/2)"""
 
@@ -120,6 +144,11 @@ class Rsqrt(Function):
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
         return -0.5 * g * y * y * y
+
+
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / sqrt(input)"""
+    return Rsqrt.apply(floating(input))
 
 
 class Sin(Function):
@@ -139,6 +168,11 @@ class Sin(Function):
         return g * x.cos()
 
 
+def sin(input: Tensor) -> Tensor:
+    """Sine of radians."""
+    return Sin.apply(floating(input))
+
+
 class Cos(Function):
     """y = cos x"""
 
@@ -156,10 +190,14 @@ class Cos(Function):
         return -g * x.sin()
 
 
+def cos(input: Tensor) -> Tensor:
+    """Cosine of radians."""
+    return Cos.apply(floating(input))
+
+
 class Where(Function):
     """y = a where the condition holds, else b"""
 
-    arrays_too = True
     examples = (
         (lambda t, a, b: t.where(t.tensor([True, False, True, False]), a, b), (3, 4), (3, 1)),
         (lambda t, a: t.where(t.tensor([True, False, True, False]), a, -1.5), (3, 4)),
@@ -180,22 +218,69 @@ class Where(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any, condition: Any) -> Any:
-        ctx.condition = owned(ctx, condition)
+    def forward(ctx: Any, condition: Any, a: Any, b: Any) -> Any:
+        ctx.save(condition)
         return np.where(condition, a, b)
 
     # dy/da = [condition], dy/db = [not condition]: chosen, not multiplied, so that a NaN on one side stays there
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        zero = np.zeros((), g.dtype)
-        need_a, need_b = ctx.needs_input_grad
-        da = Where.of(g, zero, condition=ctx.condition) if need_a else None
-        return da, Where.of(zero, g, condition=ctx.condition) if need_b else None
+        (condition,) = ctx.saved
+        _, need_a, need_b = ctx.needs_input_grad
+        zero = wrap(np.zeros((), g.array.dtype))
+        da = Where.apply(condition, g, zero) if need_a else None
+        return None, da, Where.apply(condition, zero, g) if need_b else None
+
+
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """input where the condition (bool, or uint8 as PyTorch still takes it; broadcast) holds, else other.
+
+    Without input and other: the coordinates of the elements that are not zero, as nonzero(as_tuple=True).
+    """
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
+    a, b = promote(input, other, checked=True)
+    condition = as_input(condition, a, b)
+    if condition.dtype == np.uint8:
+        condition = condition != 0
+    if condition.dtype.kind != "b":
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
+    return Where.apply(condition, a, b)
+
+
+def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
+    """input with `value`, a number or a Tensor without dimensions, wherever the mask (bool, broadcast) is True.
+
+    RuntimeError where the value does not fit into the dtype of input.
+    """
+    mask = as_input(mask, input, value)
+    if mask.array.dtype.kind != "b":
+        raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
+    if is_tensor(value) and value.ndim:
+        raise RuntimeError(
+            f"masked_fill only supports a 0-dimensional value tensor, but got shape {tuple(value.shape)}"
+        )
+    return Where.apply(mask, cast("masked_fill", value, input.array.dtype), input)
+
+
+def cast(what: str, value: Any, dtype: Any) -> Tensor:
+    """A number or a Tensor in a dtype. RuntimeError where the number does not fit."""
+    if is_tensor(value):
+        tensor: Tensor = value.to(dtype)
+        return tensor
+    if type(value) not in (int, float):
+        if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value):
+            raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
+        value = python_number(value)
+    return wrap(as_number(value, dtype))
 
 
 class To(Function):
     """y = x in another dtype"""
 
+    backward_shares = True
     examples = ((lambda t, x: x.to(t.float64) * 2, (3, 4)),)
     errors = ((lambda t, x: x.to("float8"), (3,), RuntimeError, "device 'float8' is not available"),)
 
@@ -212,6 +297,7 @@ class To(Function):
 class Clone(Function):
     """y = x, in memory of its own"""
 
+    backward_shares = True
     examples = ((lambda t, x: x.clone(), (3, 4)),)
 
     @staticmethod
@@ -222,87 +308,3 @@ class Clone(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         return g
-
-
-def exp(input: Tensor) -> Tensor:
-    """e ** input"""
-    return Exp.apply(floating(input))
-
-
-def expm1(input: Tensor) -> Tensor:
-    """e ** input - 1, exact also for small inputs."""
-    return Expm1.apply(floating(input))
-
-
-def log(input: Tensor) -> Tensor:
-    """Natural logarithm; -inf at 0, NaN below."""
-    return Log.apply(floating(input))
-
-
-def log1p(input: Tensor) -> Tensor:
-    """ln(1 + input), exact also for small inputs."""
-    return Log1p.apply(floating(input))
-
-
-def sqrt(input: Tensor) -> Tensor:
-    """Square root; the gradient at 0 is infinite."""
-    return Sqrt.apply(floating(input))
-
-
-def rsqrt(input: Tensor) -> Tensor:
-    """1 / sqrt(input)"""
-    return Rsqrt.apply(floating(input))
-
-
-def sin(input: Tensor) -> Tensor:
-    """Sine of radians."""
-    return Sin.apply(floating(input))
-
-
-def cos(input: Tensor) -> Tensor:
-    """Cosine of radians."""
-    return Cos.apply(floating(input))
-
-
-def where(condition: Any, input: Any = None, other: Any = None) -> Any:
-    """input where the condition (bool, or uint8 as PyTorch still takes it; broadcast) holds, else other.
-
-    Without input and other: the coordinates of the elements that are not zero, as nonzero(as_tuple=True).
-    """
-    if input is None and other is None:
-        return nonzero(condition, as_tuple=True)
-    condition = as_array(condition)
-    if condition.dtype == np.uint8:
-        condition = condition != 0
-    if condition.dtype.kind != "b":
-        raise RuntimeError(
-            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
-        )
-    return Where.apply(*promote(input, other, checked=True), condition=condition)
-
-
-def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
-    """input with `value`, a number or a Tensor without dimensions, wherever the mask (bool, broadcast) is True.
-
-    RuntimeError where the value does not fit into the dtype of input.
-    """
-    mask = as_array(mask)
-    if mask.dtype.kind != "b":
-        raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
-    if is_tensor(value) and value.ndim:
-        raise RuntimeError(
-            f"masked_fill only supports a 0-dimensional value tensor, but got shape {tuple(value.shape)}"
-        )
-    return Where.apply(cast("masked_fill", value, input.dtype), input, condition=mask)
-
-
-def cast(what: str, value: Any, dtype: Any) -> Tensor:
-    """A number or a Tensor in a dtype. RuntimeError where the number does not fit."""
-    if is_tensor(value):
-        tensor: Tensor = value.to(dtype)
-        return tensor
-    if type(value) not in (int, float):
-        if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value):
-            raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
-        value = python_number(value)
-    return wrap(as_number(value, dtype))

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..dtypes import promote_types
-from ..function import Function
-from ..kernels.traced import ARRAYS
-from ..modes import mode
+from ..engine.function import Function
 from .common import integers, normalize_dim, normalize_dims, sizes
-from .shape import squeeze, unsqueeze
+from .shape import unsqueeze
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 class Cat(Function):
     """Tensors one after another along a dimension"""
 
-    arrays_too = True
+    backward_shares = True
     examples = (
         (lambda t, a, b: t.cat([a, b], dim=1), (3, 2), (3, 4)),
         (lambda t, a, b: t.stack((a, b, a), dim=-1), (3, 4), (3, 4)),
@@ -46,136 +44,7 @@ class Cat(Function):
     # each input gets its own stretch of g
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return Split.of(g, sizes=ctx.sizes, dim=ctx.dim)
-
-
-class Split(Function):
-    """Consecutive stretches of a dimension, as views"""
-
-    view = True
-    arrays_too = True
-    examples = (
-        (lambda t, x: x.split(2, dim=1), (3, 5)),
-        (lambda t, x: x.split([1, 3], dim=1)[1], (3, 4)),
-        (lambda t, x: x.chunk(3), (7, 2)),
-    )
-    errors = (
-        (lambda t, x: x.split(-1), (3,), RuntimeError, "split_size to be positive, got -1"),
-        (lambda t, x: x.split(0), (3,), RuntimeError, "split_size to be positive, got 0"),
-        (lambda t, x: x.split([1, 1]), (3,), RuntimeError, "sizes [1, 1] must add up to 3"),
-        (lambda t, x: x.split([4, -1]), (3,), RuntimeError, "sizes [4, -1] must add up to 3"),
-        (lambda t, x: x.split(1, 1), (3,), IndexError, "Dimension out of range"),
-        (lambda t, x: x.chunk(0), (3,), RuntimeError, "greater than 0, got: 0"),
-    )
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, sizes: Sequence[int], dim: int) -> Any:
-        ctx.dim = dim
-        pieces, start = [], 0
-        lead = (slice(None),) * dim
-        for size in sizes:
-            pieces.append(x[(*lead, slice(start, start + size))])
-            start += size
-        return tuple(pieces)
-
-    # the stretches' gradients, put together again, unless that is how they were made
-    @staticmethod
-    def backward(ctx: Any, *gs: Any) -> Any:
-        whole = None if mode.grad else _whole(gs, ctx.dim)
-        return Cat.of(*gs, dim=ctx.dim) if whole is None else whole
-
-
-def _whole(parts: Sequence[Any], dim: int) -> Any:
-    """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
-    whole = parts[0]
-    while type(whole.base) in ARRAYS:
-        whole = whole.base
-    shape = list(parts[0].shape)
-    shape[dim] = sum([part.shape[dim] for part in parts])
-    if whole.dtype == np.uint8 and whole.ndim == 1:  # bytes that an array lies in, somewhere: see kernels.memory
-        start = parts[0].ctypes.data - whole.ctypes.data
-        if start + math.prod(shape) * parts[0].itemsize <= whole.nbytes:
-            whole = np.ndarray(shape, parts[0].dtype, whole, start)
-    if whole.size != math.prod(shape) or whole.dtype != parts[0].dtype or not whole.flags.c_contiguous:
-        return None
-    whole = whole.reshape(shape)
-    place, step = whole.ctypes.data, whole.strides[dim]
-    for part in parts:
-        if part.ctypes.data != place or part.strides != whole.strides:
-            return None
-        place += part.shape[dim] * step
-    return whole
-
-
-class Tril(Function):
-    """x on and below a diagonal, else 0; the diagonal is so many above the main one"""
-
-    examples: ClassVar[Any] = ((lambda t, x: t.tril(x), (3, 4)), (lambda t, x: x.tril(-1), (2, 3, 3)))
-    errors: ClassVar[Any] = ((lambda t, x: x.tril(), (3,), RuntimeError, "tril: expected a tensor of at least 2"),)
-    part = staticmethod(np.tril)
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, diagonal: int) -> Any:
-        ctx.diagonal = diagonal
-        return ctx.part(x, diagonal)
-
-    # what was kept is kept of the gradient
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return type(ctx).apply(g, diagonal=ctx.diagonal)
-
-
-class Triu(Tril):
-    """x on and above a diagonal, else 0"""
-
-    examples = ((lambda t, x: t.triu(x, diagonal=1), (3, 4)),)
-    errors = ((lambda t, x: x.triu(), (3,), RuntimeError, "triu: expected a tensor of at least 2"),)
-    part = staticmethod(np.triu)
-
-
-class Flip(Function):
-    """The order of some dimensions reversed"""
-
-    examples = ((lambda t, x: x.flip(0, -1), (2, 3, 4)), (lambda t, x: t.flip(x, dims=(1,)), (3, 4)))
-    errors = (
-        (lambda t, x: x.flip(1), (3,), IndexError, "Dimension out of range"),
-        (lambda t, x: x.flip(0, -1), (3,), RuntimeError, "names a dimension twice"),
-        (lambda t, x: x.flip(), (3,), TypeError, "flip: expected dims"),
-        (lambda t, x: t.flip(x, (0,), dims=(0,)), (3,), TypeError, "flip: expected dims"),
-    )
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, dims: tuple[int, ...]) -> Any:
-        ctx.dims = dims
-        return np.flip(x, dims).copy()
-
-    # reversed again
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return Flip.apply(g, dims=ctx.dims)
-
-
-class Roll(Function):
-    """Elements shifted along dimensions; what falls off one end comes in at the other"""
-
-    examples = ((lambda t, x: x.roll(2), (3, 4)), (lambda t, x: t.roll(x, (1, -2), (0, 1)), (3, 4)))
-    errors = (
-        (lambda t, x: x.roll(()), (3,), RuntimeError, "`shifts` required"),
-        (lambda t, x: x.roll((1, 2)), (3, 4), RuntimeError, "must align"),
-        (lambda t, x: x.roll((1, 2), 0), (3, 4), RuntimeError, "must align"),
-        (lambda t, x: x.roll(1, 1), (3,), IndexError, "Dimension out of range"),
-        (lambda t, x: x.roll(1.5), (3,), TypeError, "shifts must be integers, got 1.5"),
-    )
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
-        ctx.shifts, ctx.dims = shifts, dims
-        return np.roll(x, shifts, dims) if dims else np.roll(x, shifts)
-
-    # shifted back
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return Roll.apply(g, shifts=tuple([-shift for shift in ctx.shifts]), dims=ctx.dims)
+        return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -212,6 +81,42 @@ def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
     return [x if x.dtype == dtype else x.to(dtype) for x in tensors]
 
 
+class Split(Function):
+    """Consecutive stretches of a dimension, as views"""
+
+    view = True
+    backward_shares = True
+    examples = (
+        (lambda t, x: x.split(2, dim=1), (3, 5)),
+        (lambda t, x: x.split([1, 3], dim=1)[1], (3, 4)),
+        (lambda t, x: x.chunk(3), (7, 2)),
+        (lambda t, x: x.split(4, dim=1), (2, 4)),
+    )
+    errors = (
+        (lambda t, x: x.split(-1), (3,), RuntimeError, "split_size to be positive, got -1"),
+        (lambda t, x: x.split(0), (3,), RuntimeError, "split_size to be positive, got 0"),
+        (lambda t, x: x.split([1, 1]), (3,), RuntimeError, "sizes [1, 1] must add up to 3"),
+        (lambda t, x: x.split([4, -1]), (3,), RuntimeError, "sizes [4, -1] must add up to 3"),
+        (lambda t, x: x.split(1, 1), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.chunk(0), (3,), RuntimeError, "greater than 0, got: 0"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, sizes: Sequence[int], dim: int) -> Any:
+        ctx.dim = dim
+        pieces, start = [], 0
+        lead = (slice(None),) * dim
+        for size in sizes:
+            pieces.append(x[(*lead, slice(start, start + size))])
+            start += size
+        return tuple(pieces)
+
+    # the stretches' gradients, put together again
+    @staticmethod
+    def backward(ctx: Any, *gs: Any) -> Any:
+        return Unsplit.apply(*gs, dim=ctx.dim)
+
+
 def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Stretches of a dimension, each of one size (the last may be smaller), or of the sizes in a list."""
     if not input.ndim:
@@ -227,7 +132,7 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
         pieces = [int(n) for n in split_size]
         if sum(pieces) != total or min(pieces, default=0) < 0:
             raise RuntimeError(f"split: sizes {pieces} must add up to {total}, the size of dimension {dim}")
-    return Split.apply(input, sizes=pieces, dim=dim)  # type: ignore[return-value]
+    return Split.apply(input, sizes=pieces, dim=dim)
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -239,17 +144,112 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
 
 
+class Unsplit(Function):
+    """Stretches of a dimension together again: the transpose of Split, which copies only if they are not so already"""
+
+    backward_shares = True
+    examples = ((lambda t, a, b: _unsplit(t, a, b), (2, 5), (1, 5)),)
+    errors = ()
+
+    @staticmethod
+    def forward(ctx: Any, *xs: Any, dim: int) -> Any:
+        ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
+        whole = _whole(xs, dim)
+        return np.concatenate(xs, axis=dim) if whole is None else whole
+
+    # each stretch gets its own stretch of g
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
+
+
+def _unsplit(t: Any, *xs: Any) -> Any:
+    """The gradient of split as a function of its cotangents."""
+    whole = t.zeros(3, 5, dtype=xs[0].dtype, requires_grad=True)
+    return t.autograd.grad(whole.split([2, 1]), whole, xs, create_graph=True)[0]
+
+
+def _whole(parts: Sequence[Any], dim: int) -> Any:
+    """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
+    whole = parts[0]
+    while type(whole.base) is type(whole):
+        whole = whole.base
+    shape = list(parts[0].shape)
+    shape[dim] = sum([part.shape[dim] for part in parts])
+    size = math.prod(shape)
+    if whole.dtype == np.uint8 and whole.ndim == 1:  # bytes that an array lies in, somewhere: see kernels.memory
+        start = parts[0].ctypes.data - whole.ctypes.data
+        whole = whole[start : start + size * parts[0].itemsize]
+        if whole.size < size * parts[0].itemsize:
+            return None
+        whole = whole.view(parts[0].dtype)
+    if whole.size != size or whole.dtype != parts[0].dtype or not whole.flags.c_contiguous:
+        return None
+    whole = whole.reshape(shape)
+    place, step = whole.ctypes.data, whole.strides[dim]
+    for part in parts:
+        if part.ctypes.data != place or part.strides != whole.strides:
+            return None
+        place += part.shape[dim] * step
+    return whole
+
+
+class Unbind(Function):
+    """The slices of a dimension, without it, as views"""
+
+    view = True
+    examples = ((lambda t, x: x.unbind(), (3, 4)), (lambda t, x: t.unbind(x, 1), (3, 4)))
+    errors = ((lambda t, x: x.unbind(1), (3,), IndexError, "Dimension out of range"),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dim: int) -> Any:
+        ctx.dim = dim
+        lead = (slice(None),) * dim
+        return tuple([x[(*lead, i, ...)] for i in range(x.shape[dim])])
+
+    # the slices' gradients, put together again
+    @staticmethod
+    def backward(ctx: Any, *gs: Any) -> Any:
+        return stack(gs, ctx.dim)
+
+
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices of a dimension, without it."""
+    if not input.ndim:
+        raise IndexError("unbind: a tensor without dimensions has no slices")
     dim = normalize_dim(dim, input.ndim)
-    if not input.shape[dim]:
-        return ()
-    return tuple([squeeze(x, dim) for x in split(input, 1, dim)])
+    return Unbind.apply(input, dim=dim) if input.array.shape[dim] else ()
+
+
+class Tril(Function):
+    """x on and below a diagonal, else 0; the diagonal is so many above the main one"""
+
+    examples: ClassVar[Any] = ((lambda t, x: t.tril(x), (3, 4)), (lambda t, x: x.tril(-1), (2, 3, 3)))
+    errors: ClassVar[Any] = ((lambda t, x: x.tril(), (3,), RuntimeError, "tril: expected a tensor of at least 2"),)
+    part = staticmethod(np.tril)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, diagonal: int) -> Any:
+        ctx.diagonal = diagonal
+        return ctx.part(x, diagonal)
+
+    # what was kept is kept of the gradient
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return type(ctx).apply(g, diagonal=ctx.diagonal)
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The lower triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
     return _triangle(Tril, input, diagonal)
+
+
+class Triu(Tril):
+    """x on and above a diagonal, else 0"""
+
+    examples = ((lambda t, x: t.triu(x, diagonal=1), (3, 4)),)
+    errors = ((lambda t, x: x.triu(), (3,), RuntimeError, "triu: expected a tensor of at least 2"),)
+    part = staticmethod(np.triu)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -261,7 +261,29 @@ def _triangle(function: Any, input: Tensor, diagonal: int) -> Tensor:
     if input.ndim < 2:
         name = function.__name__.lower()
         raise RuntimeError(f"{name}: expected a tensor of at least 2 dimensions, got shape {tuple(input.shape)}")
-    return function.apply(input, diagonal=diagonal)  # type: ignore[no-any-return]
+    return function.apply(input, diagonal=diagonal)
+
+
+class Flip(Function):
+    """The order of some dimensions reversed"""
+
+    examples = ((lambda t, x: x.flip(0, -1), (2, 3, 4)), (lambda t, x: t.flip(x, dims=(1,)), (3, 4)))
+    errors = (
+        (lambda t, x: x.flip(1), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.flip(0, -1), (3,), RuntimeError, "names a dimension twice"),
+        (lambda t, x: x.flip(), (3,), TypeError, "flip: expected dims"),
+        (lambda t, x: t.flip(x, (0,), dims=(0,)), (3,), TypeError, "flip: expected dims"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dims: tuple[int, ...]) -> Any:
+        ctx.dims = dims
+        return np.flip(x, dims).copy()
+
+    # reversed again
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Flip.apply(g, dims=ctx.dims)
 
 
 def flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
@@ -270,6 +292,29 @@ def flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
         raise TypeError(f"flip: expected dims, got {dims or 'nothing'} and {named or 'nothing'} by name")
     chosen = sizes((named["dims"],) if named else dims)
     return Flip.apply(input, dims=normalize_dims(chosen, input.ndim))
+
+
+class Roll(Function):
+    """Elements shifted along dimensions; what falls off one end comes in at the other"""
+
+    examples = ((lambda t, x: x.roll(2), (3, 4)), (lambda t, x: t.roll(x, (1, -2), (0, 1)), (3, 4)))
+    errors = (
+        (lambda t, x: x.roll(()), (3,), RuntimeError, "`shifts` required"),
+        (lambda t, x: x.roll((1, 2)), (3, 4), RuntimeError, "must align"),
+        (lambda t, x: x.roll((1, 2), 0), (3, 4), RuntimeError, "must align"),
+        (lambda t, x: x.roll(1, 1), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.roll(1.5), (3,), TypeError, "shifts must be integers, got 1.5"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+        ctx.shifts, ctx.dims = shifts, dims
+        return np.roll(x, shifts, dims) if dims else np.roll(x, shifts)
+
+    # shifted back
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Roll.apply(g, shifts=tuple([-shift for shift in ctx.shifts]), dims=ctx.dims)
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:

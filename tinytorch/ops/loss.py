@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import is_floating
-from ..function import FusedFunction
+from ..dtypes import int64, is_floating
 from ..kernels import loss as kernels
-from ..kernels.tape import launch
+from ..kernels.bounds import check_bounds
 from .activation import softplus
-from .common import array_of, as_array, contiguous, in_float32, is_tensor, only_floating, promote, whole, wrap
+from .common import as_input, contiguous, elements_of, in_float32, is_tensor, only_floating, promote, whole
+from .fused import FusedFunction
 from .soft_loss import soft_cross_entropy
 
 if TYPE_CHECKING:
@@ -56,68 +56,30 @@ class CrossEntropy(FusedFunction):
 
     @staticmethod
     def composite(x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
-        kept = target != ignore_index
-        index = np.where(kept, target, 0)[:, None]
+        ignored = target == ignore_index
         logp = x.log_softmax(1)
-        losses = -(1 - smoothing) * logp.gather(1, index).squeeze(1)
+        losses = -(1 - smoothing) * logp.gather(1, target.masked_fill(ignored, 0).unsqueeze(1)).squeeze(1)
         if smoothing:
             losses = losses - smoothing * logp.mean(1)
-        losses = losses.masked_fill(~kept, 0.0)
+        losses = losses.masked_fill(ignored, 0.0)
         if reduction == "none":
             return losses
-        return losses.sum() / kept.sum() if reduction == "mean" else losses.sum()
+        return losses.sum() / (~ignored).sum() if reduction == "mean" else losses.sum()
 
     @staticmethod
     def forward(ctx: Any, x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
-        losses, y, lse, ctx.divisor = kernels.cross_entropy(x, target, ignore_index, smoothing, reduction == "mean")
-        ctx.save(x, lse)
+        losses, y, lse, divisor = kernels.cross_entropy(x, target, ignore_index, smoothing, reduction == "mean")
+        ctx.save(x, target, lse, divisor)
         return losses if reduction == "none" else y
 
-    # d(-ln p_c)/dx_j = p_j - [j = c], and sum_c q_c = 1, so dL/dx_nj = w_n (p_nj - q_nj)
+    # d(-ln p_nc)/dx_nj = p_nj - [j = c]. With u_n = g w_n / sum_m w_m (g_n w_n, where rows are not summed up), and as
+    # sum_c q_nc = 1: dL/dx_nj = u_n sum_c q_nc (p_nj - [j = c]) = u_n (p_nj - q_nj)
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        x, lse = ctx.saved
-        target, ignore_index, smoothing = (ctx._params[name] for name in ("target", "ignore_index", "smoothing"))
+        x, target, lse, divisor = ctx.saved
+        ignore_index, smoothing = ctx.settings["ignore_index"], ctx.settings["smoothing"]
         flat_g = contiguous(g.reshape(-1))
-        return kernels.cross_entropy_backward(flat_g, ctx.divisor, x, lse, target, ignore_index, smoothing)
-
-
-def _cross_entropy(t: Any) -> Any:
-    return t.nn.functional.cross_entropy
-
-
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return losses
-    return losses.mean() if reduction == "mean" else losses.sum()
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{reduction!r} is not a valid value for reduction: 'mean', 'sum' or 'none'")
-
-
-def _check_weight(what: str, weight: Tensor | None, x: Tensor) -> None:
-    classes = x.shape[min(x.ndim - 1, 1)] if x.ndim else 0
-    if weight is not None and (tuple(weight.shape) != (classes,) or weight.dtype != x.dtype):
-        raise RuntimeError(
-            f"{what}: expected a weight for each of {classes} classes, {x.dtype} ({classes},), got {weight.dtype} "
-            f"{tuple(weight.shape)}"
-        )
-
-
-def _rows(what: str, x: Tensor, target: Any) -> tuple[Tensor, Any]:
-    """Scores (C,), (N, C) or (N, C, ...) as (rows, C), and class indices as (rows,)."""
-    index = as_array(target).copy()  # which backward reads
-    if index.dtype.kind not in "iu":
-        raise RuntimeError(f"{what}: expected class indices of an integer dtype as target, got {index.dtype}")
-    shape = tuple(x.shape)
-    expected = shape[:1] + shape[2:] if x.ndim > 1 else ()
-    if x.ndim == 0 or expected != index.shape:
-        raise ValueError(f"{what}: scores {shape} expect a target of shape {expected}, got {index.shape}")
-    if x.ndim != 2:
-        x = x.unsqueeze(0) if x.ndim == 1 else x.movedim(1, -1).reshape(-1, shape[1])
-    return x, index.reshape(-1).astype(np.int64, copy=False)
+        return kernels.cross_entropy_backward(flat_g, divisor, x, lse, target, ignore_index, smoothing), None
 
 
 def cross_entropy(
@@ -143,25 +105,25 @@ def cross_entropy(
     _check_weight("cross_entropy", weight, input)
     if is_tensor(target) and is_floating(target.dtype):
         return soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
-    x, index = _rows("cross_entropy", input, target)
+    x, index = _rows("cross_entropy", input, target, weight)
     options = {"ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
-    y = in_float32(_of_classes, x, weight, target=index, **options)
-    return whole(y.reshape(np.shape(array_of(target)))) if reduction == "none" else y
+    y = in_float32(_of_classes, x, index, weight, **options)
+    return whole(y.reshape(_places(input))) if reduction == "none" else y
 
 
-def _of_classes(x: Tensor, weight: Tensor | None, target: Any, **options: Any) -> Tensor:
+def _of_classes(x: Tensor, target: Tensor, weight: Tensor | None, **options: Any) -> Tensor:
     if weight is not None:
         return _weighted_cross_entropy(x, target, weight, **options)
     if x.shape[1]:
-        return CrossEntropy.apply(x.contiguous(), target=target, **options)
+        return CrossEntropy.apply(x.contiguous(), target, **options)
     # The kernel needs a class, and would check the targets.
-    launch(kernels.check_classes, "cross_entropy", target, 0, options["ignore_index"])
-    y: Tensor = CrossEntropy.composite(x, target=target, **options)
+    check_bounds("cross_entropy: target", elements_of(target), 0, "classes", ignored=options["ignore_index"])
+    y: Tensor = CrossEntropy.composite(x, target, **options)
     return y
 
 
 def _weighted_cross_entropy(
-    x: Tensor, target: Any, weight: Tensor, ignore_index: int, smoothing: float, reduction: str
+    x: Tensor, target: Tensor, weight: Tensor, ignore_index: int, smoothing: float, reduction: str
 ) -> Tensor:
     """Row n has loss (1 - e) w_t (-ln p_t) + (e/C) sum_c w_c (-ln p_c), and counts w_t in the mean."""
     logp = x.log_softmax(1)
@@ -183,26 +145,26 @@ def nll_loss(
     _check_reduction(reduction)
     only_floating("nll_loss", input)
     _check_weight("nll_loss", weight, input)
-    x, index = _rows("nll_loss", input, target)
-    launch(kernels.check_classes, "nll_loss", index, x.shape[1], ignore_index)
+    x, index = _rows("nll_loss", input, target, weight)
+    check_bounds("nll_loss: target", elements_of(index), x.shape[1], "classes", ignored=ignore_index)
 
     def loss(x: Tensor, weight: Tensor | None) -> Tensor:
         losses, row_weights = _nll(x, index, weight, ignore_index)
         return losses.sum() / row_weights.sum() if reduction == "mean" else _reduced(losses, reduction)
 
     y = in_float32(loss, x, weight)
-    return whole(y.reshape(np.shape(array_of(target)))) if reduction == "none" else y
+    return whole(y.reshape(_places(input))) if reduction == "none" else y
 
 
-def _nll(x: Tensor, target: Any, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _nll(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
     """-w_t x_t of each row, and w_t: 1 where there are no weights, both 0 in rows that are ignored."""
-    kept = target != ignore_index
-    index = np.where(kept, target, 0)
-    losses = -x.gather(1, index[:, None]).squeeze(1)
+    ignored = target == ignore_index
+    index = target.masked_fill(ignored, 0)
+    losses = -x.gather(1, index.unsqueeze(1)).squeeze(1)
     if weight is None:
-        return losses.masked_fill(~kept, 0.0), wrap(kept.astype(x.dtype))
-    row_weights = weight[index].masked_fill(~kept, 0.0)
-    return (losses * row_weights).masked_fill(~kept, 0.0), row_weights
+        return losses.masked_fill(ignored, 0.0), (~ignored).to(x.dtype)
+    row_weights = weight[index].masked_fill(ignored, 0.0)
+    return (losses * row_weights).masked_fill(ignored, 0.0), row_weights
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -243,3 +205,47 @@ def binary_cross_entropy_with_logits(
         return _reduced(losses if weight is None else losses * weight, reduction)
 
     return in_float32(loss, *promote(input, target), weight, pos_weight)
+
+
+def _rows(what: str, x: Tensor, target: Any, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scores (C,), (N, C) or (N, C, ...) as (rows, C), and class indices as int64 (rows,), as the kernel takes them."""
+    index = as_input(target, x, weight)
+    if index.array.dtype.kind not in "iu":
+        raise RuntimeError(f"{what}: expected class indices of an integer dtype as target, got {index.dtype}")
+    shape = x.array.shape
+    if not shape or _places(x) != index.array.shape:
+        raise ValueError(f"{what}: scores {shape} expect a target of shape {_places(x)}, got {index.array.shape}")
+    if len(shape) != 2:
+        x = x.unsqueeze(0) if len(shape) == 1 else x.movedim(1, -1).reshape(-1, shape[1])
+        index = index.reshape(-1)
+    index = index if index.array.dtype == int64 else index.to(int64)
+    return x, index if index.array.flags.carray else index.clone()
+
+
+def _places(x: Tensor) -> tuple[int, ...]:
+    """The sizes of the scores (C,), (N, C) or (N, C, ...) without that of their classes."""
+    return x.array.shape[:1] + x.array.shape[2:] if x.array.ndim > 1 else ()
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction!r} is not a valid value for reduction: 'mean', 'sum' or 'none'")
+
+
+def _check_weight(what: str, weight: Tensor | None, x: Tensor) -> None:
+    classes = x.shape[min(x.ndim - 1, 1)] if x.ndim else 0
+    if weight is not None and (tuple(weight.shape) != (classes,) or weight.dtype != x.dtype):
+        raise RuntimeError(
+            f"{what}: expected a weight for each of {classes} classes, {x.dtype} ({classes},), got {weight.dtype} "
+            f"{tuple(weight.shape)}"
+        )
+
+
+def _cross_entropy(t: Any) -> Any:
+    return t.nn.functional.cross_entropy

@@ -6,12 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..dtypes import float32, float64
-from ..function import FusedFunction
 from ..kernels import gemm
-from ..kernels.stored import stored_floats
 from .common import summed
+from .fused import FusedFunction
 from .linalg import linear
-from .stored import TWO_BYTES, as_rows, decoded_linear, decoded_linear_backward
+from .weights import TWO_BYTES, as_rows, weight_product, weight_product_backward
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -46,10 +45,7 @@ class LowRankLinear(FusedFunction):
             b if need_x or need_a else None,
             h if need_b else None,
         )
-        if w.dtype in TWO_BYTES:
-            y = decoded_linear(x, stored_floats(w), c)
-        else:
-            y = gemm.matmul(rows, w.T, bias=c).reshape(*x.shape[:-1], w.shape[0])
+        y = weight_product(x, w, c)
         gemm.matmul(h, b.T, out=as_rows(y), accumulate=True)
         return y
 
@@ -68,23 +64,11 @@ class LowRankLinear(FusedFunction):
             d *= ctx.scaling
             da = gemm.matmul(d.T, as_rows(x)) if need_a else None
         if w is not None:
-            if w.dtype in TWO_BYTES:
-                dx = decoded_linear_backward(g, stored_floats(w))
-            else:
-                dx = gemm.matmul(rows, w).reshape(*g.shape[:-1], w.shape[1])
-            gemm.matmul(d, a, out=as_rows(dx), accumulate=True)
+            dx = weight_product_backward(rows, w)
+            gemm.matmul(d, a, out=dx, accumulate=True)
+            dx = dx.reshape(*g.shape[:-1], dx.shape[1])
         dc = summed(rows, (0,)) if need_c else None
         return dx, None, dc, da, gemm.matmul(rows.T, h) if need_b else None
-
-
-def _example(t: Any, x: Any, a: Any, b: Any, c: Any, dtype: Any) -> Any:
-    """With a fixed weight; PyTorch has no such function, and has the weight widened first."""
-    shape = b.shape[0], a.shape[1]
-    w = (t.arange(math.prod(shape)).reshape(shape) % 20 / 8 - 1).to(dtype)  # numbers that every dtype holds
-    if t.__name__ == "tinytorch":
-        return low_rank_linear(x, w if x.dtype in (float32, float64) else w.to(x.dtype), c, a, b, 0.5)
-    F = t.nn.functional
-    return F.linear(x, w.to(x.dtype), c) + F.linear(F.linear(x, a) * 0.5, b)
 
 
 def low_rank_linear(
@@ -108,3 +92,13 @@ def low_rank_linear(
         return LowRankLinear.apply(input, weight, bias, lora_a, lora_b, scaling=scaling)
     y: Tensor = LowRankLinear.composite(input, weight, bias, lora_a, lora_b, scaling)
     return y
+
+
+def _example(t: Any, x: Any, a: Any, b: Any, c: Any, dtype: Any) -> Any:
+    """With a fixed weight; PyTorch has no such function, and has the weight widened first."""
+    shape = b.shape[0], a.shape[1]
+    w = (t.arange(math.prod(shape)).reshape(shape) % 20 / 8 - 1).to(dtype)  # numbers that every dtype holds
+    if t.__name__ == "tinytorch":
+        return low_rank_linear(x, w if x.dtype in (float32, float64) else w.to(x.dtype), c, a, b, 0.5)
+    F = t.nn.functional
+    return F.linear(x, w.to(x.dtype), c) + F.linear(F.linear(x, a) * 0.5, b)

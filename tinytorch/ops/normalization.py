@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..dtypes import finfo, float32
-from ..function import FusedFunction
 from ..kernels import normalization as kernels
 from .common import contiguous, in_float32, in_two_bytes, only_floating
+from .fused import FusedFunction
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-
-def _rows(x: Any, width: int) -> Any:
-    """(..., C) as contiguous rows (N, C)."""
-    return contiguous(x.reshape(x.size // width if width else 0, width))
 
 
 class LayerNorm(FusedFunction):
@@ -65,7 +60,7 @@ class LayerNorm(FusedFunction):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, w, mean, rstd = ctx.saved
-        width, shape = ctx.width, x.shape[x.ndim - ctx._params["ndim"] :]
+        width, shape = ctx.width, x.shape[x.ndim - ctx.settings["ndim"] :]
         flat_w = None if w is None else contiguous(w).reshape(width)
         dx, dw, db = kernels.layer_norm_backward(
             _rows(g, width), _rows(x, width), flat_w, mean, rstd, *ctx.needs_input_grad
@@ -75,6 +70,17 @@ class LayerNorm(FusedFunction):
             None if dw is None else dw.reshape(shape),
             None if db is None else db.reshape(shape),
         )
+
+
+def layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias.
+
+    The three have one floating-point dtype; weight and bias of a float16 or bfloat16 input may be float32.
+    """
+    shape = _check("layer_norm", input, normalized_shape, weight, bias)
+    return in_float32(LayerNorm.apply, input, weight, bias, ndim=len(shape), eps=eps)
 
 
 class RMSNorm(FusedFunction):
@@ -121,6 +127,18 @@ class RMSNorm(FusedFunction):
         return None if dx is None else dx.reshape(x.shape), None if dw is None else dw.reshape(w.shape)
 
 
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
+    shape = _check("rms_norm", input, normalized_shape, weight)
+    eps = float(finfo(input.dtype).eps) if eps is None else eps
+    return in_float32(RMSNorm.apply, input, weight, ndim=len(shape), eps=eps)
+
+
+def _rows(x: Any, width: int) -> Any:
+    """(..., C) as contiguous rows (N, C)."""
+    return contiguous(x.reshape(x.size // width if width else 0, width))
+
+
 def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tuple[int, ...]:
     shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (int(normalized_shape),)
     if not shape or input.array.shape[max(input.array.ndim - len(shape), 0) :] != shape:
@@ -132,21 +150,3 @@ def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tup
         if p is not None and p.array.dtype != dtype and not (in_two_bytes(dtype) and p.array.dtype == float32):
             raise RuntimeError(f"{what}: expected weight and bias of the input's dtype {input.dtype}, got {p.dtype}")
     return shape
-
-
-def layer_norm(
-    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
-    """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias.
-
-    The three have one floating-point dtype; weight and bias of a float16 or bfloat16 input may be float32.
-    """
-    shape = _check("layer_norm", input, normalized_shape, weight, bias)
-    return in_float32(LayerNorm.apply, input, weight, bias, ndim=len(shape), eps=eps)
-
-
-def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
-    shape = _check("rms_norm", input, normalized_shape, weight)
-    eps = float(finfo(input.dtype).eps) if eps is None else eps
-    return in_float32(RMSNorm.apply, input, weight, ndim=len(shape), eps=eps)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..function import Function
+from ..engine.function import Function
+from ..engine.tensor import wrap
 from .common import integers
 from .indexing import Index
+from .subscripts import ARRAY
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -84,7 +86,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
                 f"pad: ({before}, {after}) does not fit dimension {dim} of shape {tuple(input.shape)} in mode {mode!r}"
             )
         if before or after:
-            input = Index.apply(input, index=(slice(None),) * dim + (_PLACES[mode](size, before, after),))
+            places = wrap(_PLACES[mode](size, before, after))
+            input = Index.apply(input, places, layout=(slice(None),) * dim + (ARRAY,))
     return input
 
 

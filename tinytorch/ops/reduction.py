@@ -1,4 +1,4 @@
-"""Operations that reduce dimensions, and running sums.
+"""Sums, products and statistics of elements, of all or along dimensions; truth of any or all; running sums.
 
 `dim` is an int, a tuple of ints or None (all dimensions); `keepdim` keeps reduced dimensions with size 1.
 NumPy's `axis` and `keepdims` are accepted in their place.
@@ -7,16 +7,16 @@ NumPy's `axis` and `keepdims` are accepted in their place.
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..dtypes import float32, float64, int64, is_floating, uint8
-from ..function import Function
+from ..engine.function import Function
 from .common import (
     Dims,
-    array_of,
     as_array,
+    elements_of,
     floating,
     in_float32,
     in_two_bytes,
@@ -26,28 +26,17 @@ from .common import (
     summed,
     total,
     widened,
-    wrap,
 )
+from .shape import Expand
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-class ValuesIndices(NamedTuple):
-    """What max(dim), min(dim), topk and sort return."""
-
-    values: Tensor
-    indices: Tensor
-
-
-def _spread(reduced: Any, ctx: Any) -> Any:
-    """A reduced tensor with its reduced dimensions back at size 1, so that it broadcasts against the input."""
-    return reduced if ctx.keepdim or not ctx.dims else reduced.unsqueeze(ctx.dims)
-
-
 class Sum(Function):
     """y = sum_i x_i"""
 
+    backward_shares = True
     examples = (
         (lambda t, x: x.sum(), (3, 4)),
         (lambda t, x: x.sum(dim=(0, -1), keepdim=True), (2, 3, 4)),
@@ -68,12 +57,19 @@ class Sum(Function):
     # dy/dx_i = 1
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return _spread(g, ctx).expand(ctx.shape)
+        return Expand.apply(spread(g, ctx), shape=ctx.shape)
+
+
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
+    """Sum of the elements, in dtype where it is given; else integers and truth values add up in int64."""
+    input = input if dtype is None else input.to(dtype)
+    return _in_dtype(reduced(Sum, input, dim, keepdim, aliases), dtype)
 
 
 class Mean(Function):
     """y = (1/n) sum_i x_i"""
 
+    backward_shares = True
     examples = ((lambda t, x: x.mean(), (3, 4)), (lambda t, x: x.mean(dim=-1, keepdim=True), (2, 3, 4)))
     errors = (
         (lambda t, x: x.mean(-3), (3, 4), IndexError, "but got -3"),
@@ -89,7 +85,16 @@ class Mean(Function):
     # dy/dx_i = 1/n
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return (_spread(g, ctx) / builtins.max(ctx.count, 1)).expand(ctx.shape)
+        return Expand.apply(spread(g, ctx) / builtins.max(ctx.count, 1), shape=ctx.shape)
+
+
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
+    """Arithmetic mean; NaN of no elements. Raises RuntimeError for integers: convert first."""
+    if dtype is not None:
+        input = input.to(dtype)
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"mean(): the input must be floating point, got {input.dtype}: convert it with .float()")
+    return reduced(Mean, input, dim, keepdim, aliases)
 
 
 class Prod(Function):
@@ -118,13 +123,25 @@ class Prod(Function):
     def backward(ctx: Any, g: Any) -> Any:
         x, y = ctx.saved
         if not ctx.dims:
-            return g
-        if (array_of(x) != 0).all():
-            return _spread(g * y, ctx) / x
+            return g.clone()
+        if (elements_of(x) != 0).all():
+            return spread(g * y, ctx) / x
         (dim,) = ctx.dims
         rows = x.unsqueeze(dim).expand(*x.shape[:dim], x.shape[dim], *x.shape[dim:])  # (..., i, j, ...)
         own = np.eye(x.shape[dim], dtype=np.bool_).reshape(x.shape[dim], x.shape[dim], *(1,) * (x.ndim - dim - 1))
-        return _spread(g, ctx) * rows.masked_fill(own, 1.0).prod(dim + 1)
+        return spread(g, ctx) * rows.masked_fill(own, 1.0).prod(dim + 1)
+
+
+def prod(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any
+) -> Tensor:
+    """Product of the elements, over one dimension or all, in dtype where it is given; else of integers in int64."""
+    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
+    input = input if dtype is None else input.to(dtype)
+    if dim is None:
+        input, dim = input.reshape(-1), 0
+    dims = (normalize_dim(dim, input.ndim),)
+    return _in_dtype(in_float32(Prod.apply, input, dims=dims if input.ndim else (), keepdim=keepdim), dtype)
 
 
 class Var(Function):
@@ -148,7 +165,20 @@ class Var(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (x,) = ctx.saved
-        return _variance_backward(_spread(g, ctx), x, ctx)
+        return _variance_backward(spread(g, ctx), x, ctx)
+
+
+def var(
+    input: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+    **aliases: Any,
+) -> Tensor:
+    """Variance with n - correction in the denominator; the correction is 1 unless given or unbiased=False."""
+    return _spreads(Var, input, dim, unbiased, correction, keepdim, aliases)
 
 
 class Std(Function):
@@ -172,89 +202,93 @@ class Std(Function):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, y = ctx.saved
-        return _variance_backward(_spread((g / (2 * y)).masked_fill(y == 0, 0.0), ctx), x, ctx)
+        return _variance_backward(spread((g / (2 * y)).masked_fill(y == 0, 0.0), ctx), x, ctx)
 
 
-class Amax(Function):
-    """y = max_i x_i"""
+def std(
+    input: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+    **aliases: Any,
+) -> Tensor:
+    """Standard deviation, as `var`. Where it is 0 the gradient is 0."""
+    return _spreads(Std, input, dim, unbiased, correction, keepdim, aliases)
 
-    examples: ClassVar[Any] = ((lambda t, x: x.amax(dim=1), (3, 4)), (lambda t, x: x.amax(), (3, 4)))
-    errors: ClassVar[Any] = (
-        (lambda t, x: x.amax(1), (3, 0), IndexError, "(3, 0) must not be empty"),
-        (lambda t, x: x.amax((0, 2)), (3, 4), IndexError, "but got 2"),
-        (lambda t, x: x.amax(), (3, 0), RuntimeError, "(3, 0) has no largest element"),
-        (lambda t, x: x.max(), (3, 0), RuntimeError, "(3, 0) has no largest element"),
-        (lambda t, x: x.max(1), (3, 0), IndexError, "dimension 1 of shape (3, 0) must not be empty"),
-        (lambda t, x: x.max((0, 1)), (3, 4), TypeError, "must be an integer, got (0, 1)"),
-        (lambda t, x: x.argmax(), (0,), IndexError, "expected a tensor with elements, got shape (0,)"),
-        (lambda t, x: x.argmax(1), (3, 0), IndexError, "dimension 1 of shape (3, 0) must not be empty"),
-        (lambda t, x: x.max(2), (3, 4), IndexError, "but got 2"),
+
+def _spreads(
+    function: type[Function],
+    input: Tensor,
+    dim: Any,
+    unbiased: bool | None,
+    correction: float | None,
+    keepdim: bool,
+    aliases: Any,
+) -> Tensor:
+    if isinstance(dim, bool):  # PyTorch's overload var(unbiased)
+        dim, unbiased = None, dim
+    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
+    if unbiased is not None and correction is not None:
+        raise TypeError(f"{function.__name__.lower()}: give unbiased or correction, not both")
+    if correction is None:
+        correction = 0 if unbiased is False else 1
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"{function.__name__.lower()}: the input must be floating point, got {input.dtype}")
+    params = {"correction": correction, "whole": dim is None}
+    return in_float32(lambda x: reduced(function, x, dim, keepdim, {}, **params), input)
+
+
+def _variance(x: Any, dims: Any, keepdim: bool, freedom: float) -> Any:
+    """Two passes: subtracting the mean first keeps precision where the mean is large. NaN or inf where n <= c."""
+    mean = (total(x, dims, keepdims=True) / np.float64(_count(x.shape, dims))).astype(x.dtype)
+    centred = x - mean
+    return (total(centred * centred, dims, keepdim) / np.float64(builtins.max(freedom, 0))).astype(x.dtype)
+
+
+def _variance_backward(g: Any, x: Any, ctx: Any) -> Any:
+    """Of too few numbers, n <= c, it is PyTorch's: what the formula gives, or of a whole tensor infinite."""
+    centred = x - x.mean(ctx.dims, keepdim=True)
+    if ctx.whole and ctx.freedom <= 0:
+        return g * (centred * np.inf).abs()
+    return g * (2 / ctx.freedom if ctx.freedom else np.inf) * centred
+
+
+class AnyTrue(Function):
+    """y = [some x_i != 0]"""
+
+    examples: ClassVar[Any] = (
+        (lambda t, x: (x > 1).any(), (3, 4)),
+        (lambda t, x: t.any(x > 0.5, dim=1, keepdim=True), (3, 4)),
     )
-    pick = np.max
+    errors: ClassVar[Any] = ((lambda t, x: x.any(2), (3, 4), IndexError, "but got 2"),)
+    test = np.any
 
     @staticmethod
     def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
-        ctx.dims, ctx.keepdim = dims, keepdim
-        if x.size == 0 and (not dims or 0 in [x.shape[d] for d in dims]):
-            raise IndexError(
-                f"{type(ctx).__name__.lower()}: the reduced dimensions of shape {x.shape} must not be empty"
-            )
-        y = as_array(type(ctx).pick(x, axis=dims, keepdims=True))
-        if True in ctx.needs_input_grad:
-            ties = type(ctx).is_extreme(x, y)
-            ctx.save((ties / ties.sum(axis=dims, keepdims=True)).astype(x.dtype))
-        return y if keepdim else y.squeeze(dims)
-
-    # dy/dx_i = [x_i = y] / (number of i with x_i = y)
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        (share,) = ctx.saved
-        return _spread(g, ctx) * share
-
-    @staticmethod
-    def is_extreme(x: Any, y: Any) -> Any:
-        """Which elements share the gradient. Where y is NaN it has none: the shares are NaN."""
-        return x == y
+        found = as_array(type(ctx).test(x, axis=dims, keepdims=keepdim))
+        return found.astype(uint8) if x.dtype == uint8 else found
 
 
-class Max(Amax):
-    """y = max_i x_i of all elements; where it is NaN, the elements that are share the gradient"""
-
-    examples: ClassVar[Any] = ((lambda t, x: x.max(), (3, 4)),)
-    errors = ()
-
-    @staticmethod
-    def is_extreme(x: Any, y: Any) -> Any:
-        """Which elements share the gradient."""
-        return (x == y) | (x != x)  # of which the latter occur where y is NaN alone
-
-    # as above, and nothing of an infinite gradient for the elements that have no share of it
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        (share,) = ctx.saved
-        return (_spread(g, ctx) * share).masked_fill(share == 0, 0.0)
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+    """Whether any element is not zero: bool, but uint8 of uint8, as in PyTorch."""
+    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
+    return AnyTrue.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim)
 
 
-class Min(Max):
-    """y = min_i x_i of all elements; where it is NaN, the elements that are share the gradient"""
+class AllTrue(AnyTrue):
+    """y = [every x_i != 0]"""
 
-    examples = ((lambda t, x: x.min(), (3, 4)),)
-    errors = ()
-    pick = np.min
+    examples = ((lambda t, x: (x < 2).all(), (3, 4)), (lambda t, x: t.all(x < 0.5, dim=0), (3, 4)))
+    errors = ((lambda t, x: x.all((0, 0)), (3, 4), RuntimeError, "names a dimension twice"),)
+    test = np.all
 
 
-class Amin(Amax):
-    """y = min_i x_i"""
-
-    examples = ((lambda t, x: x.amin(dim=(0, 1), keepdim=True), (3, 4)), (lambda t, x: x.amin(), (3, 4)))
-    errors = (
-        (lambda t, x: x.amin((0, 1)), (3, 0), IndexError, "(3, 0) must not be empty"),
-        (lambda t, x: x.amin((1, 1)), (3, 4), RuntimeError, "names a dimension twice"),
-        (lambda t, x: x.min(), (0,), RuntimeError, "(0,) has no smallest element"),
-        (lambda t, x: x.min(0), (0,), IndexError, "dimension 0 of shape (0,) must not be empty"),
-        (lambda t, x: x.argmin(-1), (3, 0), IndexError, "dimension 1 of shape (3, 0) must not be empty"),
-    )
-    pick = np.min
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+    """Whether every element is not zero: bool, but uint8 of uint8, as in PyTorch."""
+    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
+    return AllTrue.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim)
 
 
 class CumSum(Function):
@@ -274,7 +308,14 @@ class CumSum(Function):
     # dL/dx_j = sum_{i >= j} g_i: the running sum from the other end
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return g if g.ndim == 0 else g.flip(ctx.dim).cumsum(ctx.dim).flip(ctx.dim)
+        return g.clone() if g.ndim == 0 else g.flip(ctx.dim).cumsum(ctx.dim).flip(ctx.dim)
+
+
+def cumsum(input: Tensor, dim: int | None = None, *, dtype: Any = None, **aliases: Any) -> Tensor:
+    """Running sum along a dimension, in dtype where it is given; else of integers in int64."""
+    dim, _ = keyword_aliases(dim, False, aliases)
+    input = input if dtype is None else input.to(dtype)
+    return _in_dtype(CumSum.apply(input, dim=normalize_dim(dim, input.ndim)), dtype)
 
 
 class LogSumExp(Function):
@@ -302,32 +343,15 @@ class LogSumExp(Function):
     def backward(ctx: Any, g: Any) -> Any:
         x, y = ctx.saved
         y = y.masked_fill(y == -np.inf, 0.0)
-        return _spread(g, ctx) * (x - _spread(y, ctx)).exp()
+        return spread(g, ctx) * (x - spread(y, ctx)).exp()
 
 
-def _count(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
-    count = 1
-    for dim in dims:
-        count *= shape[dim]
-    return count
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Any) -> Tensor:
+    """ln of the sum of exponentials, without overflow; -inf of a row of -inf, with gradient 0."""
+    return in_float32(lambda x: reduced(LogSumExp, x, dim, keepdim, aliases), floating(input))
 
 
-def _variance(x: Any, dims: Any, keepdim: bool, freedom: float) -> Any:
-    """Two passes: subtracting the mean first keeps precision where the mean is large. NaN or inf where n <= c."""
-    mean = (total(x, dims, keepdims=True) / np.float64(_count(x.shape, dims))).astype(x.dtype)
-    centred = x - mean
-    return (total(centred * centred, dims, keepdim) / np.float64(builtins.max(freedom, 0))).astype(x.dtype)
-
-
-def _variance_backward(g: Any, x: Any, ctx: Any) -> Any:
-    """Of too few numbers, n <= c, it is PyTorch's: what the formula gives, or of a whole tensor infinite."""
-    centred = x - x.mean(ctx.dims, keepdim=True)
-    if ctx.whole and ctx.freedom <= 0:
-        return g * (centred * np.inf).abs()
-    return g * (2 / ctx.freedom if ctx.freedom else np.inf) * centred
-
-
-def _reduction(
+def reduced(
     function: type[Function], input: Tensor, dim: Any, keepdim: bool, aliases: dict[str, Any], **params: Any
 ) -> Tensor:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
@@ -336,19 +360,10 @@ def _reduction(
     return function.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim, **params)
 
 
-def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
-    """Sum of the elements, in dtype where it is given; else integers and truth values add up in int64."""
-    input = input if dtype is None else input.to(dtype)
-    return _in_dtype(_reduction(Sum, input, dim, keepdim, aliases), dtype)
-
-
-def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
-    """Arithmetic mean; NaN of no elements. Raises RuntimeError for integers: convert first."""
-    if dtype is not None:
-        input = input.to(dtype)
-    if not is_floating(input.dtype):
-        raise RuntimeError(f"mean(): the input must be floating point, got {input.dtype}: convert it with .float()")
-    return _reduction(Mean, input, dim, keepdim, aliases)
+def spread(reduced: Any, ctx: Any) -> Any:
+    """A reduced tensor with its reduced dimensions back at size 1, so that it broadcasts against the input."""
+    # Without dimensions it broadcasts as it is.
+    return reduced if ctx.keepdim or not reduced.ndim else reduced.unsqueeze(ctx.dims)
 
 
 def _in_dtype(result: Tensor, dtype: Any) -> Tensor:
@@ -356,155 +371,8 @@ def _in_dtype(result: Tensor, dtype: Any) -> Tensor:
     return result if dtype is None else result.to(dtype)
 
 
-def prod(
-    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any
-) -> Tensor:
-    """Product of the elements, over one dimension or all, in dtype where it is given; else of integers in int64."""
-    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    input = input if dtype is None else input.to(dtype)
-    if dim is None:
-        input, dim = input.reshape(-1), 0
-    dims = (normalize_dim(dim, input.ndim),)
-    return _in_dtype(in_float32(Prod.apply, input, dims=dims if input.ndim else (), keepdim=keepdim), dtype)
-
-
-def _spreads(
-    function: type[Function],
-    input: Tensor,
-    dim: Any,
-    unbiased: bool | None,
-    correction: float | None,
-    keepdim: bool,
-    aliases: Any,
-) -> Tensor:
-    if isinstance(dim, bool):  # PyTorch's overload var(unbiased)
-        dim, unbiased = None, dim
-    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    if unbiased is not None and correction is not None:
-        raise TypeError(f"{function.__name__.lower()}: give unbiased or correction, not both")
-    if correction is None:
-        correction = 0 if unbiased is False else 1
-    if not is_floating(input.dtype):
-        raise RuntimeError(f"{function.__name__.lower()}: the input must be floating point, got {input.dtype}")
-    params = {"correction": correction, "whole": dim is None}
-    return in_float32(lambda x: _reduction(function, x, dim, keepdim, {}, **params), input)
-
-
-def var(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
-    correction: float | None = None,
-    **aliases: Any,
-) -> Tensor:
-    """Variance with n - correction in the denominator; the correction is 1 unless given or unbiased=False."""
-    return _spreads(Var, input, dim, unbiased, correction, keepdim, aliases)
-
-
-def std(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
-    correction: float | None = None,
-    **aliases: Any,
-) -> Tensor:
-    """Standard deviation, as `var`. Where it is 0 the gradient is 0."""
-    return _spreads(Std, input, dim, unbiased, correction, keepdim, aliases)
-
-
-def amax(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """The largest element; equal ones share the gradient."""
-    return _of_all_or_some(Amax, "largest", input, dim, keepdim, aliases)
-
-
-def amin(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """The smallest element; equal ones share the gradient."""
-    return _of_all_or_some(Amin, "smallest", input, dim, keepdim, aliases)
-
-
-def _of_all_or_some(function: Any, what: str, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
-    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    if not input.array.size and dim in (None, ()):
-        raise RuntimeError(f"a tensor of shape {tuple(input.shape)} has no {what} element: give a dimension")
-    return _reduction(function, input, dim, keepdim, {})
-
-
-def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, arg: Any, elementwise: str) -> Any:
-    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    if hasattr(dim, "array"):  # PyTorch's overload max(input, other)
-        return getattr(input, elementwise)(dim)
-    if dim is None:
-        return _of_all_or_some(reduce, "largest" if reduce is Max else "smallest", input, None, False, {})
-    indices = arg(input, dim, keepdim=True)
-    values = input.gather(dim, indices) if input.ndim else input.clone()
-    if not keepdim and input.ndim:
-        values, indices = values.squeeze(dim), indices.squeeze(dim)
-    return ValuesIndices(values, indices)
-
-
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
-    """The largest element: of all, or along one dimension with its indices, to which the gradient then goes."""
-    return _extreme(input, dim, keepdim, aliases, Max, argmax, "maximum")
-
-
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
-    """The smallest element: of all, or along one dimension with its indices, to which the gradient then goes."""
-    return _extreme(input, dim, keepdim, aliases, Min, argmin, "minimum")
-
-
-def _arg(function: Any, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
-    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    x = array_of(input)
-    if dim is None:
-        if x.size == 0:
-            raise IndexError(f"{function.__name__}: expected a tensor with elements, got shape {x.shape}")
-        return wrap(as_array(function(x)).reshape((1,) * x.ndim if keepdim else ()))
-    dim = normalize_dim(dim, x.ndim)
-    if x.ndim == 0:
-        return wrap(np.zeros((), np.int64))
-    if x.shape[dim] == 0:
-        raise IndexError(f"{function.__name__}: dimension {dim} of shape {x.shape} must not be empty")
-    return wrap(function(x, axis=dim, keepdims=keepdim))
-
-
-def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """Index of the (first) largest element, int64; in the flattened tensor if dim is None."""
-    return _arg(np.argmax, input, dim, keepdim, aliases)
-
-
-def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """Index of the (first) smallest element, int64; in the flattened tensor if dim is None."""
-    return _arg(np.argmin, input, dim, keepdim, aliases)
-
-
-def any(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """Whether any element is not zero: bool, but uint8 of uint8, as in PyTorch."""
-    return _truth(np.any, input, dim, keepdim, aliases)
-
-
-def all(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """Whether every element is not zero: bool, but uint8 of uint8, as in PyTorch."""
-    return _truth(np.all, input, dim, keepdim, aliases)
-
-
-def _truth(function: Any, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
-    dim, keepdim = keyword_aliases(dim, keepdim, aliases)
-    x = array_of(input)
-    found = function(x, axis=normalize_dims(dim, x.ndim), keepdims=keepdim)
-    return wrap(found.astype(x.dtype) if x.dtype == uint8 else found)
-
-
-def cumsum(input: Tensor, dim: int | None = None, *, dtype: Any = None, **aliases: Any) -> Tensor:
-    """Running sum along a dimension, in dtype where it is given; else of integers in int64."""
-    dim, _ = keyword_aliases(dim, False, aliases)
-    input = input if dtype is None else input.to(dtype)
-    return _in_dtype(CumSum.apply(input, dim=normalize_dim(dim, input.ndim)), dtype)
-
-
-def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Any) -> Tensor:
-    """ln of the sum of exponentials, without overflow; -inf of a row of -inf, with gradient 0."""
-    return in_float32(lambda x: _reduction(LogSumExp, x, dim, keepdim, aliases), floating(input))
+def _count(shape: tuple[int, ...], dims: tuple[int, ...]) -> int:
+    count = 1
+    for dim in dims:
+        count *= shape[dim]
+    return count

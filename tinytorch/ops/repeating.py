@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..kernels.tape import launch
-from .common import array_of, is_tensor, normalize_dim, sizes, wrap
+from ..engine.function import Function
+from ..engine.tensor import wrap
+from ..kernels.launch import launched
+from .common import is_tensor, normalize_dim, sizes, whole
 from .indexing import Index
 from .shape import expand, reshape, transpose, unsqueeze
+from .subscripts import ARRAY
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -27,18 +30,36 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     shape = (1,) * extra + tuple(input.shape)
     between = tuple(n for size in shape for n in (1, size))
     wide = tuple(n for k, size in zip(times, shape, strict=True) for n in (k, size))
-    return _copied(reshape(expand(reshape(input, between), wide), [k * n for k, n in zip(times, shape, strict=True)]))
-
-
-def _copied(result: Tensor) -> Tensor:
-    """Also where nothing is repeated, or by strides alone: in memory of its own."""
-    return result if result._base is None else result.clone()
+    copied = expand(reshape(input, between), wide).clone()
+    return whole(reshape(copied, [k * n for k, n in zip(times, shape, strict=True)]))
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """As repeat, but fewer repeats than dimensions count from the last."""
     times = sizes(dims)
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
+
+
+class Repeated(Function):
+    """Each of a row of places as many times as its count says"""
+
+    examples = ((lambda t, x: t.repeat_interleave(t.tensor([2, 3]) + 0 * x.long()), (2,)),)
+    errors = (
+        (lambda t, x: x.repeat_interleave(t.tensor([1, -1, 1])), (3,), RuntimeError, "can not be negative, got -1"),
+        (lambda t, x: x.repeat_interleave(t.tensor([1, 2])), (3,), RuntimeError, "one or as many as the 3"),
+        (lambda t, x: x.repeat_interleave(x), (3,), RuntimeError, "must be integers"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, places: Any, counts: Any) -> Any:
+        _check_counts(counts)
+        return places.repeat(counts)
+
+
+@launched
+def _check_counts(counts: Any) -> None:
+    if counts.min(initial=0) < 0:
+        raise RuntimeError(f"repeat_interleave: repeats can not be negative, got {counts.min()}")
 
 
 def repeat_interleave(
@@ -50,8 +71,8 @@ def repeat_interleave(
     given, is the size that must come out.
     """
     if repeats is None:
-        positions = np.arange(input.shape[0] if input.ndim else 1)
-        return repeat_interleave(wrap(positions), input, 0, output_size=output_size)
+        places = wrap(np.arange(input.shape[0] if input.ndim else 1))
+        return repeat_interleave(places, input, 0, output_size=output_size)
     if dim is None:
         input, dim = reshape(input, -1), 0
     elif not input.ndim:
@@ -61,34 +82,27 @@ def repeat_interleave(
     if isinstance(repeats, int):
         if repeats < 0:
             raise RuntimeError(f"repeat_interleave: repeats can not be negative, got {repeats}")
-        wide = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
-        result = _copied(reshape(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :])))
+        copied = expand(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :])).clone()
+        result = whole(reshape(copied, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :])))
     else:
-        counts = _counts(repeats, shape[dim])
-        places = np.ones(shape[dim], np.int64, like=counts).cumsum() - 1  # 0, 1, 2, ..., traced where the counts are
-        result = Index.apply(input, index=(*lead, places.repeat(counts)))
+        places = Repeated.apply(wrap(np.arange(shape[dim])), _counts(repeats, shape[dim]))
+        result = Index.apply(input, places, layout=(*lead, ARRAY))
     if output_size is not None and result.shape[dim] != output_size:
         raise RuntimeError(f"repeat_interleave: output_size is {output_size}, but {result.shape[dim]} come out")
     return result
 
 
-def _counts(repeats: Any, size: int) -> Any:
+def _counts(repeats: Any, size: int) -> Tensor:
     """How many times each, from a tensor of integers."""
     if not is_tensor(repeats):
         raise TypeError(f"repeat_interleave: repeats must be an int or a Tensor, got {type(repeats).__name__}")
-    counts = array_of(repeats)
-    if counts.dtype.kind not in "iu" or counts.ndim > 1 or counts.size not in (1, size):
+    counts: Tensor = repeats
+    if counts.dtype.kind not in "iu" or counts.ndim > 1 or counts.array.size not in (1, size):
         raise RuntimeError(
             f"repeat_interleave: repeats must be integers, one or as many as the {size} of the dimension, got "
-            f"{counts.dtype} {counts.shape}"
+            f"{counts.dtype} {tuple(counts.shape)}"
         )
-    launch(_check_counts, counts)
     return counts
-
-
-def _check_counts(counts: Any) -> None:
-    if counts.min(initial=0) < 0:
-        raise RuntimeError(f"repeat_interleave: repeats can not be negative, got {counts.min()}")
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:

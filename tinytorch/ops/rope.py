@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..dtypes import float32, float64
-from ..function import FusedFunction
 from ..kernels import rope as kernels
+from ..kernels.launch import empty_like
 from .common import contiguous
+from .fused import FusedFunction
 from .joining import cat
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-
-def _written_out(cat: Any, x: Any, cos: Any, sin: Any) -> Any:
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    cos, sin = cos.unsqueeze(2), sin.unsqueeze(2)  # (B or 1, T, 1, D/2): alike for all heads
-    return cat([a * cos - b * sin, b * cos + a * sin], -1)
-
-
-def _example(t: Any, x: Any, batch: int) -> Any:
-    # Any numbers will do, so they are ones that every dtype holds exactly.
-    T, half = x.shape[1], x.shape[3] // 2
-    cos = (t.arange(batch * T * half).reshape(batch, T, half) / 4 - 1).to(x.dtype)
-    sin = 2 - cos
-    return rope(x, cos, sin) if t.__name__ == "tinytorch" else _written_out(t.cat, x, cos, sin)  # PyTorch has none
 
 
 class Rope(FusedFunction):
@@ -61,14 +45,6 @@ class Rope(FusedFunction):
         return _rotate(g, cos, sin, back=True), None, None
 
 
-def _rotate(x: Any, cos: Any, sin: Any, back: bool = False) -> Any:
-    if not x.size:
-        return np.empty_like(x)
-    positions = contiguous(x).reshape(-1, *x.shape[2:])  # (B T, H, D)
-    cos, sin = (contiguous(table).reshape(-1, table.shape[-1]) for table in (cos, sin))  # (T or B T, D/2)
-    return kernels.rotate(positions, cos, sin, back).reshape(x.shape)
-
-
 def rope(input: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (i, i + D/2) of input (B, T, H, D) by the angle of its position.
 
@@ -88,3 +64,26 @@ def rope(input: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         y: Tensor = Rope.composite(input, cos, sin)  # the kernel has no gradient for the tables
         return y
     return Rope.apply(input, cos, sin)
+
+
+def _rotate(x: Any, cos: Any, sin: Any, back: bool = False) -> Any:
+    if not x.size:
+        return empty_like(x)
+    positions = contiguous(x).reshape(-1, *x.shape[2:])  # (B T, H, D)
+    cos, sin = (contiguous(table).reshape(-1, table.shape[-1]) for table in (cos, sin))  # (T or B T, D/2)
+    return kernels.rotate(positions, cos, sin, back).reshape(x.shape)
+
+
+def _written_out(cat: Any, x: Any, cos: Any, sin: Any) -> Any:
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    cos, sin = cos.unsqueeze(2), sin.unsqueeze(2)  # (B or 1, T, 1, D/2): alike for all heads
+    return cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def _example(t: Any, x: Any, batch: int) -> Any:
+    # Any numbers will do, so they are ones that every dtype holds exactly.
+    T, half = x.shape[1], x.shape[3] // 2
+    cos = (t.arange(batch * T * half).reshape(batch, T, half) / 4 - 1).to(x.dtype)
+    sin = 2 - cos
+    return rope(x, cos, sin) if t.__name__ == "tinytorch" else _written_out(t.cat, x, cos, sin)  # PyTorch has none

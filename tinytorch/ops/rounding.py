@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..dtypes import float32, is_floating
-from ..function import Function
-from ..kernels.tape import launch
-from .common import array_of, is_tensor, promote, wrap
+from ..engine.function import Function
+from ..kernels.launch import launched, zeros
+from .common import is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -25,8 +25,23 @@ class _Steps(Function):
     # dy/dx = 0, whatever g is, also infinite, and also where y jumps
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        like = array_of(g)
-        return tuple([wrap(np.zeros(g.shape, g.dtype, like=like)) if need else None for need in ctx.needs_input_grad])
+        return tuple([Flat.apply(g) if need else None for need in ctx.needs_input_grad])
+
+
+class Flat(Function):
+    """y = 0, whatever x is: the gradient of a step, itself without one"""
+
+    examples = ((lambda t, x: _flat(t, x), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return zeros(x.shape, x.dtype)
+
+
+def _flat(t: Any, x: Any) -> Any:
+    """The gradient of sign as a function of its cotangent x."""
+    whole = t.zeros(x.shape, dtype=x.dtype, requires_grad=True)
+    return t.autograd.grad(t.sign(whole), whole, x, create_graph=True)[0]
 
 
 class Sign(_Steps):
@@ -37,6 +52,11 @@ class Sign(_Steps):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
         return (x > 0).astype(x.dtype) if x.dtype.kind in "bu" else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; 0 for NaN."""
+    return Sign.apply(input)
 
 
 class Floor(_Steps):
@@ -51,6 +71,11 @@ class Floor(_Steps):
         return ctx.step(x) if is_floating(x.dtype) else x.copy()
 
 
+def floor(input: Tensor) -> Tensor:
+    """The largest integer not above each element, in its dtype."""
+    return Floor.apply(_number("floor", input))
+
+
 class Ceil(Floor):
     """y = the smallest integer that is not below x"""
 
@@ -59,12 +84,22 @@ class Ceil(Floor):
     step = np.ceil
 
 
+def ceil(input: Tensor) -> Tensor:
+    """The smallest integer not below each element, in its dtype."""
+    return Ceil.apply(_number("ceil", input))
+
+
 class Trunc(Floor):
     """y = x without its fraction"""
 
     examples = ((lambda t, x: t.trunc(x), (3, 4)),)
     errors = ((lambda t, x: t.trunc(x > 0), (3,), RuntimeError, "trunc is not implemented for bool"),)
     step = np.trunc
+
+
+def trunc(input: Tensor) -> Tensor:
+    """Each element without its fraction, in its dtype."""
+    return Trunc.apply(_number("trunc", input))
 
 
 class Round(_Steps):
@@ -92,6 +127,22 @@ class Round(_Steps):
         return y.astype(x.dtype)
 
 
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Each element to the nearest integer, or to a number of decimals (negative: tens, hundreds); in its dtype.
+
+    What lies in the middle goes to the even neighbour: 0.5 and 1.5 to 0 and 2.
+    """
+    if decimals and not is_floating(input.array.dtype):
+        raise RuntimeError(f"round: integers have no decimals to round, got {input.dtype} and decimals={decimals}")
+    return Round.apply(_number("round", input), decimals=decimals)
+
+
+def _number(what: str, input: Tensor) -> Tensor:
+    if input.array.dtype.kind == "b":
+        raise RuntimeError(f"{what} is not implemented for bool")
+    return input
+
+
 class FloorDivide(_Steps):
     """y = floor(a/b), of the exact quotient"""
 
@@ -108,10 +159,15 @@ class FloorDivide(_Steps):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         if not is_floating(a.dtype):
-            launch(_check_divisor, b)
+            _check_divisor(b)
         elif a.dtype.itemsize == 2:
             return _floor_divide(a, b)
         return np.floor_divide(a, b)
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """The largest integer not above input / other, broadcast. RuntimeError where integers are divided by 0."""
+    return _rounded(FloorDivide, "floor_divide", input, other)
 
 
 def _floor_divide(a: Any, b: Any) -> Any:
@@ -137,13 +193,27 @@ class TruncDivide(_Steps):
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         if is_floating(a.dtype):
             return np.trunc(a / b)
-        launch(_check_divisor, b)
+        _check_divisor(b)
         return (a - np.fmod(a, b)) // b  # a float would not hold large integers
+
+
+def trunc_divide(input: Any, other: Any) -> Tensor:
+    """input / other without its fraction, broadcast. RuntimeError where integers are divided by 0."""
+    return _rounded(TruncDivide, "div(rounding_mode='trunc')", input, other)
+
+
+def _rounded(function: type[Function], what: str, input: Any, other: Any) -> Tensor:
+    a, b = promote(input, other)
+    if a.array.dtype.itemsize == 2 and is_floating(a.array.dtype) and not is_tensor(other):
+        # A number is not rounded to two bytes first: 1 // 0.1 would be 9.
+        return function.apply(*promote(a.to(float32), other)).to(a.dtype)
+    return function.apply(_number(what, a), b)
 
 
 class Remainder(Function):
     """y = a - b floor(a/b), exactly: what the division leaves, with the sign of b"""
 
+    backward_shares = True
     examples = (
         (lambda t, a, b: a % b, (3, 4), (4,)),
         (lambda t, a: t.remainder(a, -0.7), (3,)),
@@ -163,7 +233,7 @@ class Remainder(Function):
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         ctx.save(a if ctx.needs_input_grad[1] else None, b)
         if not is_floating(a.dtype):
-            launch(_check_divisor, b)
+            _check_divisor(b)
             return np.remainder(a, b)
         # fmod is exact and has the sign of a. a - b floor(a/b) is neither: a/b is rounded first.
         left = np.fmod(a, b)
@@ -176,65 +246,6 @@ class Remainder(Function):
         return g, None if a is None else -g * floor_divide(a, b)
 
 
-def _check_divisor(divisor: Any) -> None:
-    if not divisor.all():
-        raise RuntimeError("ZeroDivisionError: integers cannot be divided by 0")
-
-
-def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1; 0 for NaN."""
-    return Sign.apply(input)
-
-
-def _number(what: str, input: Tensor) -> Tensor:
-    if input.array.dtype.kind == "b":
-        raise RuntimeError(f"{what} is not implemented for bool")
-    return input
-
-
-def floor(input: Tensor) -> Tensor:
-    """The largest integer not above each element, in its dtype."""
-    return Floor.apply(_number("floor", input))
-
-
-def ceil(input: Tensor) -> Tensor:
-    """The smallest integer not below each element, in its dtype."""
-    return Ceil.apply(_number("ceil", input))
-
-
-def trunc(input: Tensor) -> Tensor:
-    """Each element without its fraction, in its dtype."""
-    return Trunc.apply(_number("trunc", input))
-
-
-def round(input: Tensor, *, decimals: int = 0) -> Tensor:
-    """Each element to the nearest integer, or to a number of decimals (negative: tens, hundreds); in its dtype.
-
-    What lies in the middle goes to the even neighbour: 0.5 and 1.5 to 0 and 2.
-    """
-    if decimals and not is_floating(input.array.dtype):
-        raise RuntimeError(f"round: integers have no decimals to round, got {input.dtype} and decimals={decimals}")
-    return Round.apply(_number("round", input), decimals=decimals)
-
-
-def floor_divide(input: Any, other: Any) -> Tensor:
-    """The largest integer not above input / other, broadcast. RuntimeError where integers are divided by 0."""
-    return _rounded(FloorDivide, "floor_divide", input, other)
-
-
-def trunc_divide(input: Any, other: Any) -> Tensor:
-    """input / other without its fraction, broadcast. RuntimeError where integers are divided by 0."""
-    return _rounded(TruncDivide, "div(rounding_mode='trunc')", input, other)
-
-
-def _rounded(function: type[Function], what: str, input: Any, other: Any) -> Tensor:
-    a, b = promote(input, other)
-    if a.array.dtype.itemsize == 2 and is_floating(a.array.dtype) and not is_tensor(other):
-        # A number is not rounded to two bytes first: 1 // 0.1 would be 9.
-        return function.apply(*promote(a.to(float32), other)).to(a.dtype)
-    return function.apply(_number(what, a), b)
-
-
 def remainder(input: Any, other: Any) -> Tensor:
     """input - other * floor(input / other), exactly, broadcast: the sign is the divisor's, as in Python's %.
 
@@ -242,3 +253,9 @@ def remainder(input: Any, other: Any) -> Tensor:
     """
     a, b = promote(input, other)
     return Remainder.apply(_number("remainder", a), b)
+
+
+@launched
+def _check_divisor(divisor: Any) -> None:
+    if not divisor.all():
+        raise RuntimeError("ZeroDivisionError: integers cannot be divided by 0")

@@ -1,4 +1,4 @@
-"""Parts of a tensor by a dimension and a place, a mask, or an index array: functions of Index and Gather."""
+"""Parts of a tensor by a dimension and a place, a mask, or an index array."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..kernels.tape import launch
-from .common import array_of, as_array, is_tensor, normalize_dim, wrap
-from .indexing import Index, gather, getitem, with_dims
+from ..dtypes import int64
+from ..engine.function import Function
+from ..kernels.bounds import check_bounds
+from .common import as_input, is_tensor, normalize_dim
+from .gathering import gather, with_dims
+from .indexing import Index, Scatter, Slice, getitem
+from .subscripts import ARRAY, placed
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+
+class NonZero(Function):
+    """y = the coordinates of the elements of x that are not 0, one row each"""
+
+    examples = ((lambda t, x: t.nonzero(x.round()), (3, 4)), (lambda t, x: (x > 0).nonzero(as_tuple=True), (2, 3)))
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return np.argwhere(x)
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
@@ -19,10 +33,10 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 
     As a tuple it is an index of those elements; a tensor without dimensions has one coordinate there.
     """
-    x = array_of(input)
     if not as_tuple:
-        return wrap(np.argwhere(x))
-    return tuple([wrap(places) for places in np.nonzero(x if x.ndim else x.reshape(1))])
+        return NonZero.apply(input)
+    places = NonZero.apply(with_dims(input))
+    return tuple([places[:, d] for d in range(places.array.shape[1])])
 
 
 def select(input: Tensor, dim: int, index: int) -> Tensor:
@@ -52,61 +66,93 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     start = start + size if start < 0 else start
     if start + length > size:
         raise RuntimeError(f"narrow: {start} + {length} exceeds dimension size {size}")
-    return getitem(input, (slice(None),) * dim + (slice(start, start + length),))
+    return Slice.apply(input, layout=(slice(None),) * dim + (slice(start, start + length),))
+
+
+class IndexSelect(Function):
+    """y[..., i, ...] = x[..., index[i], ...], index a vector"""
+
+    examples = (
+        (lambda t, x: x.index_select(1, t.tensor([3, 0, 0])), (3, 4)),
+        (lambda t, x: x.sum().index_select(0, t.tensor([0])), (3,)),
+    )
+    long_examples = (
+        (lambda t, x: x.index_select(0, t.zeros(10_000, dtype=t.int64)), (3, 4)),
+        (lambda t, x: x.sum().index_select(0, t.tensor([0])), (10_000,)),
+    )
+    errors = (
+        (lambda t, x: x.index_select(0, t.tensor([3])), (3,), IndexError, "index[0] is 3, which is out"),
+        (lambda t, x: x.index_select(0, t.tensor([-1])), (3,), IndexError, "index[0] is -1, which is"),
+        (lambda t, x: x.index_select(0, t.tensor([0.5])), (3,), RuntimeError, "integer index, got float32"),
+        (lambda t, x: x.index_select(0, t.tensor([[0]])), (3,), IndexError, "supposed to be a vector"),
+        (lambda t, x: x.sum().index_select(0, t.tensor([0, 0])), (3,), RuntimeError, "the index names 2"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, index: Any, dim: int) -> Any:
+        ctx.save(index)
+        ctx.layout, ctx.shape = (slice(None),) * dim + (ARRAY,), x.shape
+        check_bounds("index_select: index", index, x.shape[dim], "slices")
+        return x[placed(ctx.layout, (index,))]
+
+    # dL/dx_j = the sum of g_i over the i with index_i = j
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return Scatter.apply(g, *ctx.saved, layout=ctx.layout, shape=ctx.shape), None
 
 
 def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
     """The slices of dim named by a one-dimensional index (integers)."""
-    index = as_array(index)
+    index = as_input(index, input)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"index_select: expected an integer index, got {index.dtype}")
     if index.ndim > 1:
-        raise IndexError(f"index_select: index is supposed to be a vector, got shape {index.shape}")
-    if not input.ndim and index.size != 1:
-        raise RuntimeError(f"index_select: a tensor without dimensions has one slice, the index names {index.size}")
+        raise IndexError(f"index_select: index is supposed to be a vector, got shape {tuple(index.shape)}")
+    if not input.ndim and index.array.size != 1:
+        raise RuntimeError(
+            f"index_select: a tensor without dimensions has one slice, the index names {index.array.size}"
+        )
     dim = normalize_dim(dim, input.ndim)
-    size = input.shape[dim] if input.ndim else 1
-    if index.size:
-        launch(_check_range, index, size)
-    chosen = Index.apply(with_dims(input), index=(slice(None),) * dim + (index.reshape(-1),))
+    chosen = IndexSelect.apply(with_dims(input), with_dims(index), dim=dim)
     return chosen if input.ndim else chosen.reshape(())
-
-
-def _check_range(index: Any, size: int) -> None:
-    if index.min() < 0 or index.max() >= size:
-        raise IndexError(f"index_select: index {index.min()}..{index.max()} is out of range for size {size}")
 
 
 def masked_select(input: Tensor, mask: Any) -> Tensor:
     """The elements where the mask (bool, broadcast) holds, as a vector."""
-    mask = as_array(mask)
+    mask = as_input(mask, input)
     if mask.dtype.kind != "b":
         raise RuntimeError(f"masked_select: expected a bool mask, got {mask.dtype}")
     try:
-        shape = np.broadcast_shapes(mask.shape, tuple(input.shape))
+        shape = np.broadcast_shapes(mask.array.shape, input.array.shape)
     except ValueError:
-        raise RuntimeError(f"masked_select: mask {mask.shape} does not broadcast with {tuple(input.shape)}") from None
-    return Index.apply(with_dims(input.expand(shape)), index=(np.broadcast_to(mask, shape or (1,)),))
+        raise RuntimeError(
+            f"masked_select: mask {tuple(mask.shape)} does not broadcast with {tuple(input.shape)}"
+        ) from None
+    return Index.apply(with_dims(input.expand(shape)), with_dims(mask.expand(shape)), layout=(ARRAY,))
 
 
 def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
     """As gather, with index and input broadcast against each other in the other dimensions; negative ones count from
     the end. Without dim, of the flattened tensor, a vector."""
-    index = as_array(indices)
+    index = as_input(indices, input)
     if dim is None:
         return gather(input.reshape(-1), 0, index.reshape(-1))
     dim = normalize_dim(dim, input.ndim)
     if index.ndim != input.ndim:
         raise RuntimeError(f"take_along_dim: the index has {index.ndim} dimensions, the input {input.ndim}")
-    others = [tuple([1 if d == dim else n for d, n in enumerate(shape)]) for shape in (index.shape, tuple(input.shape))]
+    others = [tuple([1 if d == dim else n for d, n in enumerate(x.array.shape)]) for x in (index, input)]
     try:
         shape = list(np.broadcast_shapes(*others))
     except ValueError:
         raise RuntimeError(
-            f"take_along_dim: the index {index.shape} does not broadcast with {tuple(input.shape)} outside of dim {dim}"
+            f"take_along_dim: the index {tuple(index.shape)} does not broadcast with {tuple(input.shape)} outside of "
+            f"dim {dim}"
         ) from None
     if not shape:
         return gather(input, 0, index)
-    size = input.shape[dim]
-    index = np.broadcast_to(index, [*shape[:dim], index.shape[dim], *shape[dim + 1 :]])
-    return gather(input.expand([*shape[:dim], size, *shape[dim + 1 :]]), dim, np.where(index < 0, index + size, index))
+    size = input.array.shape[dim]
+    if index.dtype.kind in "iu":  # others gather refuses
+        index = index.to(int64)
+        index = index + (index < 0) * size
+    index = index.expand([*shape[:dim], index.array.shape[dim], *shape[dim + 1 :]])
+    return gather(input.expand([*shape[:dim], size, *shape[dim + 1 :]]), dim, index)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..dtypes import float32
-from ..function import Function
-from .common import array_of, in_two_bytes, normalize_dim, normalize_dims, sizes, summed, wrap
+from ..engine.function import Function
+from .common import normalize_dim, normalize_dims, sizes, summed
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -20,6 +19,7 @@ class Alias(Function):
     """y = x, the same memory"""
 
     view = True
+    backward_shares = True
     examples = ((lambda t, x: x.view_as(x), (3, 4)),)
 
     @staticmethod
@@ -32,17 +32,22 @@ class Alias(Function):
         return g
 
 
+def alias(input: Tensor) -> Tensor:
+    """The same tensor as a new node of the graph."""
+    return Alias.apply(input)
+
+
 class Reshape(Function):
     """The same elements, in the same order, in another shape"""
 
     view = True
-    arrays_too = True
-    examples = (
+    backward_shares = True
+    examples: ClassVar[Any] = (
         (lambda t, x: x.reshape(2, -1), (3, 4)),
         (lambda t, x: x.T.flatten(), (3, 4)),
         (lambda t, x: x.unsqueeze(1).squeeze(), (3, 4)),
     )
-    errors = (
+    errors: ClassVar[Any] = (
         (lambda t, x: x.reshape(5, -1), (3, 4), RuntimeError, "(3, 4)"),
         (lambda t, x: x.reshape(-1, -1), (3, 4), RuntimeError, "one unknown dimension"),
         (lambda t, x: x.T.view(12), (3, 4), RuntimeError, "Use reshape, which copies where it must"),
@@ -62,14 +67,109 @@ class Reshape(Function):
     # the same order of elements, back in the old shape
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return g.reshape(ctx.shape)
+        return Reshape.apply(g, shape=ctx.shape)
+
+
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape; one size may be -1. A view where the strides allow it, else a copy."""
+    return Reshape.apply(input, shape=_wanted(shape, input.array.size))
+
+
+class View(Reshape):
+    """The same memory in another shape"""
+
+    examples = ((lambda t, x: x.view(3, 2, -1), (3, 4)), (lambda t, x: x.view(*x.shape, 1), (3, 4)))
+    errors = (
+        (lambda t, x: x.T.view(12), (3, 4), RuntimeError, "Use reshape, which copies where it must"),
+        (lambda t, x: x.view(5, -1), (3, 4), RuntimeError, "(3, 4)"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
+        y = Reshape.forward(ctx, x, shape)
+        if not x.flags.c_contiguous and y.size and not np.may_share_memory(x, y):
+            raise RuntimeError(
+                f"view: shape {shape} does not fit the strides {x.strides} (bytes) of shape {x.shape}. Use reshape, "
+                "which copies where it must"
+            )
+        return y
+
+
+class ViewBits(Function):
+    """The same memory, its bits read as elements of another dtype"""
+
+    view = True
+    examples = ((lambda t, x: x.float().view(t.int32), (3, 4)),)
+    errors = ((lambda t, x: x.T.view(t.int16), (3, 4), RuntimeError, "must be contiguous"),)
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, dtype: Any) -> Any:
+        return x.view(dtype)
+
+
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """The same memory in another shape; RuntimeError where the strides do not allow it."""
+    if len(shape) == 1 and isinstance(shape[0], np.dtype):
+        return ViewBits.apply(input, dtype=shape[0])
+    return View.apply(input, shape=_wanted(shape, input.array.size))
+
+
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """A view in the shape of another tensor."""
+    return alias(input) if input.shape == other.shape else view(input, other.shape)
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions start_dim to end_dim as one."""
+    start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if start == end and input.ndim:
+        return input
+    shape = input.array.shape
+    return Reshape.apply(input, shape=(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dimension as several."""
+    dim = normalize_dim(dim, input.ndim)
+    return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
+
+
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Without the dimensions of size 1: all of them, or those named."""
+    dims = normalize_dims(dim, input.ndim)
+    shape = tuple([n for i, n in enumerate(input.array.shape) if n != 1 or i not in dims])
+    return Reshape.apply(input, shape=shape)
+
+
+def unsqueeze(input: Tensor, dim: Any) -> Tensor:
+    """With a new dimension of size 1 at dim (of the result); a tuple of dims adds several."""
+    dims = dim if isinstance(dim, tuple) else (dim,)
+    ndim = input.ndim + len(dims)
+    new = {normalize_dim(d, ndim) for d in dims}
+    old = iter(input.array.shape)
+    return Reshape.apply(input, shape=tuple([1 if i in new else next(old) for i in range(ndim)]))
+
+
+def _wanted(shape: tuple[Any, ...], count: int) -> tuple[int, ...]:
+    """The shape that so many elements are wanted in, with the size that -1 stands for; if there is none, with -1."""
+    wanted = sizes(shape)
+    lowest = min(wanted, default=0)
+    if lowest < 0:
+        if lowest < -1:  # which NumPy takes for -1
+            raise RuntimeError(f"invalid shape dimension {lowest} of {wanted}: one size may be -1, none less")
+        known = -math.prod(wanted)
+        if wanted.count(-1) == 1 and known and count % known == 0:
+            return tuple([count // known if n == -1 else n for n in wanted])
+    return wanted
 
 
 class Permute(Function):
     """y's dimension i is x's dimension dims[i]"""
 
     view = True
-    arrays_too = True
+    backward_shares = True
     examples = (
         (lambda t, x: x.permute(2, 0, 1), (2, 3, 4)),
         (lambda t, x: x.movedim(0, -1), (2, 3, 4)),
@@ -96,14 +196,41 @@ class Permute(Function):
         inverse = [0] * len(ctx.dims)
         for i, dim in enumerate(ctx.dims):
             inverse[dim] = i
-        return Permute.of(g, dims=tuple(inverse))
+        return Permute.apply(g, dims=tuple(inverse))
+
+
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Dimensions in another order."""
+    order = tuple(normalize_dim(d, input.ndim) for d in sizes(dims))
+    if sorted(order) != list(range(input.ndim)):
+        raise RuntimeError(
+            f"permute: dims {sizes(dims)} are not a permutation of the {input.ndim} dimensions of the input"
+        )
+    return Permute.apply(input, dims=order)
+
+
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Dimensions moved to other places, one or a tuple of them; the rest keep their order."""
+    sources, places = _each_once("source", source, input.ndim), _each_once("destination", destination, input.ndim)
+    if len(sources) != len(places):
+        raise RuntimeError(f"movedim: source {source} and destination {destination} must name as many dimensions")
+    rest = iter([d for d in range(input.ndim) if d not in sources])
+    moved = dict(zip(places, sources, strict=True))
+    return Permute.apply(input, dims=tuple([moved[d] if d in moved else next(rest) for d in range(input.ndim)]))
+
+
+def _each_once(name: str, dims: Any, ndim: int) -> list[int]:
+    found = [normalize_dim(d, ndim) for d in (dims if isinstance(dims, Sequence) else (dims,))]
+    if len(set(found)) < len(found):
+        raise RuntimeError(f"movedim: repeated dim in {name}: {dims}")
+    return found
 
 
 class Transpose(Function):
     """Two dimensions swapped"""
 
     view = True
-    arrays_too = True
+    backward_shares = True
     examples = ((lambda t, x: x.transpose(0, -1), (2, 3, 4)), (lambda t, x: x.mT, (2, 3, 4)))
     errors = (
         (lambda t, x: x.transpose(0, 3), (2, 3, 4), IndexError, "range of [-3, 2], but got 3"),
@@ -113,19 +240,34 @@ class Transpose(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, dim0: int, dim1: int) -> Any:
-        ctx.dims = dim0, dim1
+        ctx.dim0, ctx.dim1 = dim0, dim1
         return x.swapaxes(dim0, dim1)
 
     # swapped back
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return g.swapaxes(*ctx.dims)
+        return Transpose.apply(g, dim0=ctx.dim0, dim1=ctx.dim1)
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions swapped."""
+    ndim = input.array.ndim
+    dim0, dim1 = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
+    return Transpose.apply(input, dim0=dim0, dim1=dim1) if ndim else alias(input)
+
+
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; a vector stays as it is."""
+    if input.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
+    return transpose(input, 0, 1) if input.ndim == 2 else input
 
 
 class Expand(Function):
     """x repeated along new dimensions and dimensions of size 1, without copying"""
 
     view = True
+    backward_shares = True
     examples = ((lambda t, x: x.expand(2, 3, 4), (3, 1)), (lambda t, x: t.broadcast_to(x, (2, 3)), ()))
     errors = (
         (lambda t, x: x.expand(2, 4), (3, 4), RuntimeError, "shape (3, 4) cannot be expanded to (2, 4)"),
@@ -148,79 +290,31 @@ class Expand(Function):
         return g
 
 
-class Unfold(Function):
-    """Windows of a dimension: y[..., j, ..., k] = x[..., j step + k, ...]; k is a new last dimension"""
-
-    view = True
-    examples = (
-        (lambda t, x: x.unfold(1, 3, 2), (2, 8)),
-        (lambda t, x: x.unfold(0, 2, 1), (3, 4)),
-        (lambda t, x: x.unfold(-1, 2, 3), (3, 6)),
-        (lambda t, x: x.sum().unfold(0, 1, 1), (3,)),
-    )
-    long_examples = (
-        (lambda t, x: _amid_zeros(t, x, 3999).unfold(0, 4000, 1), (1,)),
-        (lambda t, x: x.sum().unfold(0, 1, 1), (10_000,)),
-    )
-    errors = (
-        (lambda t, x: x.unfold(0, 4, 1), (3,), RuntimeError, "size 4 must be from 0 to 3"),
-        (lambda t, x: x.unfold(0, -1, 1), (3,), RuntimeError, "size -1 must be from 0 to 3"),
-        (lambda t, x: x.unfold(0, 2, 0), (3,), RuntimeError, "step must be greater than zero, got 0"),
-        (lambda t, x: x.unfold(1, 1, 1), (3,), IndexError, "Dimension out of range"),
-    )
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, dim: int, size: int, step: int) -> Any:
-        ctx.shape, ctx.dim, ctx.step = x.shape, dim, step
-        if not size:  # of which NumPy makes no windows
-            return np.empty((*x.shape[:dim], x.shape[dim] // step + 1, *x.shape[dim + 1 :], 0), x.dtype, like=x)
-        windows = np.lib.stride_tricks.sliding_window_view(x, size, dim, writeable=step >= size)
-        return windows[(*(slice(None),) * dim, slice(None, None, step))]
-
-    # an element has its place in several windows: dL/dx_i = sum of g_jk with j step + k = i
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return Fold.apply(g, shape=ctx.shape, dim=ctx.dim, step=ctx.step)
+def expand(input: Tensor, *shape: Any) -> Tensor:
+    """A view repeated along new leading dimensions and dimensions of size 1; -1 keeps a size."""
+    wanted = sizes(shape)
+    extra = len(wanted) - input.ndim
+    target = tuple(input.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
+    fits = extra >= 0 and min(target, default=0) >= 0
+    if not fits or any(old not in (1, new) for old, new in zip(input.shape, target[extra:], strict=True)):
+        raise RuntimeError(f"expand: shape {tuple(input.shape)} cannot be expanded to {wanted}")
+    return Expand.apply(input, shape=target)
 
 
-def _amid_zeros(t: Any, x: Any, count: int) -> Any:
-    zeros = t.zeros(count, dtype=x.dtype)
-    return t.cat([zeros, x, zeros])
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """A view in a larger shape, by the rules of broadcasting."""
+    return expand(input, size)
 
 
-class Fold(Function):
-    """y_i = sum of x_jk with j step + k = i: the transpose of Unfold"""
-
-    examples = ((lambda t, x: _fold(t, x, (2, 7), 1, 3, 2), (2, 3, 3)),)
-    long_examples = (
-        (lambda t, x: _fold(t, x.expand(4000, 4000), (7999,), 0, 4000, 1)[3999:4000], (4000, 1)),
-    )
-    errors = ()
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, shape: tuple[int, ...], dim: int, step: int) -> Any:
-        ctx.dim, ctx.step, ctx.size = dim, step, x.shape[-1]
-        y = np.zeros(shape, float32 if in_two_bytes(x.dtype) else x.dtype, like=x)
-        for k in range(ctx.size):  # no two windows have an element in the same place k
-            end = k + step * (x.shape[dim] - 1) + 1
-            part = y[(*(slice(None),) * dim, slice(k, end, step))]
-            np.add(part, x[..., k], out=part)
-        return y.astype(x.dtype) if in_two_bytes(x.dtype) else y
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return Unfold.apply(g, dim=ctx.dim, size=ctx.size, step=ctx.step)
-
-
-def _fold(t: Any, x: Any, shape: tuple[int, ...], dim: int, size: int, step: int) -> Any:
-    """The gradient of unfold as a function of its cotangent x."""
-    whole = t.zeros(shape, dtype=x.dtype, requires_grad=True)
-    return t.autograd.grad(whole.unfold(dim, size, step), whole, x, create_graph=True)[0]
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """A view in the shape of another tensor, by the rules of broadcasting."""
+    return expand(input, other.shape)
 
 
 class SumToSize(Function):
     """x summed over broadcast dimensions, down to a smaller shape: the transpose of Expand"""
 
+    backward_shares = True
     examples = ((lambda t, x: x.sum_to_size((3, 1)), (2, 3, 4)),)
     errors = (
         (lambda t, x: x.sum_to_size((2, 4)), (3, 4), RuntimeError, "(3, 4) cannot be summed to shape (2, 4)"),
@@ -238,152 +332,10 @@ class SumToSize(Function):
         )
         return summed(x, dims).reshape(shape)
 
+    # each element of x was added to one of y
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return g.expand(ctx.shape)
-
-
-def reshape(input: Tensor, *shape: Any) -> Tensor:
-    """The same elements in another shape; one size may be -1. A view where the strides allow it, else a copy."""
-    return Reshape.apply(input, shape=_wanted(shape))
-
-
-def _wanted(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    wanted = sizes(shape)
-    if wanted and min(wanted) < -1:  # which NumPy takes for -1
-        raise RuntimeError(f"invalid shape dimension {min(wanted)} of {wanted}: one size may be -1, none less")
-    return wanted
-
-
-def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory in another shape; RuntimeError where the strides do not allow it."""
-    if len(shape) == 1 and isinstance(shape[0], np.dtype):
-        bits = wrap(array_of(input).view(shape[0]))
-        bits._counter = input._counter
-        return bits
-    result = Reshape.apply(input, shape=_wanted(shape))
-    if result._counter is not input._counter and input.array.size:
-        raise RuntimeError(
-            f"view: shape {tuple(result.shape)} does not fit the strides {input.array.strides} (bytes) of shape "
-            f"{tuple(input.shape)}. Use reshape, which copies where it must"
-        )
-    return result
-
-
-def view_as(input: Tensor, other: Tensor) -> Tensor:
-    """A view in the shape of another tensor."""
-    return alias(input) if input.shape == other.shape else view(input, other.shape)
-
-
-def alias(input: Tensor) -> Tensor:
-    """The same tensor as a new node of the graph."""
-    return Alias.apply(input)
-
-
-def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim to end_dim as one."""
-    start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
-    if start > end:
-        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
-    if start == end and input.ndim:
-        return input
-    shape = input.shape
-    return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
-
-
-def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """One dimension as several."""
-    dim = normalize_dim(dim, input.ndim)
-    return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
-
-
-def squeeze(input: Tensor, dim: Any = None) -> Tensor:
-    """Without the dimensions of size 1: all of them, or those named."""
-    dims = normalize_dims(dim, input.ndim)
-    return reshape(input, tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in dims))
-
-
-def unsqueeze(input: Tensor, dim: Any) -> Tensor:
-    """With a new dimension of size 1 at dim (of the result); a tuple of dims adds several."""
-    dims = dim if isinstance(dim, tuple) else (dim,)
-    ndim = input.ndim + len(dims)
-    new = {normalize_dim(d, ndim) for d in dims}
-    old = iter(input.shape)
-    return reshape(input, tuple(1 if i in new else next(old) for i in range(ndim)))
-
-
-def permute(input: Tensor, *dims: Any) -> Tensor:
-    """Dimensions in another order."""
-    order = tuple(normalize_dim(d, input.ndim) for d in sizes(dims))
-    if sorted(order) != list(range(input.ndim)):
-        raise RuntimeError(
-            f"permute: dims {sizes(dims)} are not a permutation of the {input.ndim} dimensions of the input"
-        )
-    return Permute.apply(input, dims=order)
-
-
-def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions swapped."""
-    ndim = input.array.ndim
-    dim0, dim1 = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
-    return Transpose.apply(input, dim0=dim0, dim1=dim1) if ndim else alias(input)
-
-
-def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; a vector stays as it is."""
-    if input.ndim > 2:
-        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
-    return transpose(input, 0, 1) if input.ndim == 2 else input
-
-
-def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
-    """Dimensions moved to other places, one or a tuple of them; the rest keep their order."""
-    sources, places = _each_once("source", source, input.ndim), _each_once("destination", destination, input.ndim)
-    if len(sources) != len(places):
-        raise RuntimeError(f"movedim: source {source} and destination {destination} must name as many dimensions")
-    rest = iter([d for d in range(input.ndim) if d not in sources])
-    moved = dict(zip(places, sources, strict=True))
-    return Permute.apply(input, dims=tuple([moved[d] if d in moved else next(rest) for d in range(input.ndim)]))
-
-
-def _each_once(name: str, dims: Any, ndim: int) -> list[int]:
-    found = [normalize_dim(d, ndim) for d in (dims if isinstance(dims, Sequence) else (dims,))]
-    if len(set(found)) < len(found):
-        raise RuntimeError(f"movedim: repeated dim in {name}: {dims}")
-    return found
-
-
-def expand(input: Tensor, *shape: Any) -> Tensor:
-    """A view repeated along new leading dimensions and dimensions of size 1; -1 keeps a size."""
-    wanted = sizes(shape)
-    extra = len(wanted) - input.ndim
-    target = tuple(input.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
-    fits = extra >= 0 and min(target, default=0) >= 0
-    if not fits or any(old not in (1, new) for old, new in zip(input.shape, target[extra:], strict=True)):
-        raise RuntimeError(f"expand: shape {tuple(input.shape)} cannot be expanded to {wanted}")
-    return Expand.apply(input, shape=target)
-
-
-def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """A view of all windows of `size` elements along a dimension, `step` apart, which become a new last dimension."""
-    dim = normalize_dim(dimension, input.ndim)
-    whole = input if input.ndim else reshape(input, 1)
-    if not 0 <= size <= whole.shape[dim]:
-        raise RuntimeError(f"unfold: size {size} must be from 0 to {whole.shape[dim]}, the size of dimension {dim}")
-    if step < 1:
-        raise RuntimeError(f"unfold: step must be greater than zero, got {step}")
-    windows = Unfold.apply(whole, dim=dim, size=size, step=step)
-    return windows if input.ndim else reshape(windows, size)
-
-
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """A view in a larger shape, by the rules of broadcasting."""
-    return expand(input, size)
-
-
-def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """A view in the shape of another tensor, by the rules of broadcasting."""
-    return expand(input, other.shape)
+        return Expand.apply(g, shape=ctx.shape)
 
 
 def sum_to_size(input: Tensor, *size: Any) -> Tensor:

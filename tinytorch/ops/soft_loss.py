@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..function import FusedFunction
 from ..kernels import softmax as kernels
 from .common import contiguous, in_float32, promote
+from .fused import FusedFunction
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -57,7 +57,7 @@ class SoftCrossEntropy(FusedFunction):
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, t, w, logp = ctx.saved
-        smoothing, reduction = ctx._params["smoothing"], ctx._params["reduction"]
+        smoothing, reduction = ctx.settings["smoothing"], ctx.settings["reduction"]
         need_x, need_t, need_w = ctx.needs_input_grad
         g = (g / g.dtype.type(_count(x)) if reduction == "mean" else g).reshape(-1, 1)
         dx = dt = dw = None
@@ -69,20 +69,6 @@ class SoftCrossEntropy(FusedFunction):
         if need_w:
             dw = -(g * _weighted(t, None, smoothing) * logp).sum(axis=0)
         return dx, dt, dw
-
-
-def _count(x: Any) -> int:
-    return x.shape[0] if x.shape[1] else 0  # of no classes PyTorch's mean is NaN
-
-
-def _weighted(t: Any, w: Any, smoothing: float) -> Any:
-    """The probabilities smoothed, times the weight of their class."""
-    q = t * (1 - smoothing) + smoothing / max(t.shape[1], 1) if smoothing else t
-    return q if w is None else q * w
-
-
-def _loss(t: Any) -> Any:
-    return t.nn.functional.cross_entropy
 
 
 def soft_cross_entropy(
@@ -112,3 +98,17 @@ def _rows(x: Tensor) -> Tensor:
     if x.ndim == 2:
         return x
     return x.unsqueeze(0) if x.ndim == 1 else x.movedim(1, -1).flatten(0, -2)
+
+
+def _count(x: Any) -> int:
+    return x.shape[0] if x.shape[1] else 0  # of no classes PyTorch's mean is NaN
+
+
+def _weighted(t: Any, w: Any, smoothing: float) -> Any:
+    """The probabilities smoothed, times the weight of their class."""
+    q = t * (1 - smoothing) + smoothing / max(t.shape[1], 1) if smoothing else t
+    return q if w is None else q * w
+
+
+def _loss(t: Any) -> Any:
+    return t.nn.functional.cross_entropy

@@ -10,31 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..function import Function, FusedFunction
+from ..engine.function import Function
 from ..kernels import softmax as kernels
 from .common import contiguous, in_float32, normalize_dim, only_floating, total
+from .fused import FusedFunction
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
-    """Run a kernel on contiguous rows (N, C) that lie along `dim`."""
-    first = arrays[0]
-    if first.ndim == 0:
-        return _on_rows(kernel, 0, *[a.reshape(1) for a in arrays]).reshape(())
-    last = dim == first.ndim - 1
-    moved = arrays if last else [np.moveaxis(a, dim, -1) for a in arrays]
-    shape = moved[0].shape
-    rows = [contiguous(a).reshape(first.size // shape[-1] if first.size else 0, shape[-1]) for a in moved]
-    y = kernel(*rows).reshape(shape)
-    return y if last else contiguous(np.moveaxis(y, -1, dim))  # as PyTorch's, so that view() works on it
-
-
 class Softmax(Function):
-    """y_i = e^(x_i) / sum_k e^(x_k)"""
+    """y_i = e^(x_i) / sum_k e^(x_k); 0 where every x_k is -inf"""
 
-    arrays_too = True
     examples = ((lambda t, x: t.softmax(x, dim=-1), (3, 4)), (lambda t, x: x.softmax(0), (3, 4)))
     errors = (
         (lambda t, x: x.softmax(2), (3, 4), IndexError, "but got 2"),
@@ -44,18 +31,34 @@ class Softmax(Function):
     )
 
     @staticmethod
+    def composite(x: Any, dim: int) -> Any:
+        e = (x - _largest(x, dim)).exp()
+        s = e.sum(dim, keepdim=True)
+        return e / s.masked_fill(s == 0, 1.0)
+
+    @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
         ctx.dim = dim
         return ctx.save(_on_rows(kernels.softmax, dim, x))
 
+    # dy_i/dx_j = y_i ([i = j] - y_j), so
+    # dL/dx_j = sum_i g_i y_i ([i = j] - y_j) = y_j (g_j - sum_i g_i y_i)
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
-        return SoftmaxBackward.of(g, y, dim=ctx.dim)
+        return SoftmaxBackward.apply(g, y, dim=ctx.dim)
 
 
-# dy_i/dx_j = y_i ([i = j] - y_j), so
-# dL/dx_j = sum_i g_i y_i ([i = j] - y_j) = y_j (g_j - sum_i g_i y_i)
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward.
+
+    PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. What has a row without a finite
+    score is attention that may look at nothing, as of padding, and NaN would go from there into every weight. What
+    needs a distribution notices all the same: `multinomial` refuses such a row, the logarithm is -inf.
+    """
+    return _along("softmax", Softmax, input, dim, dtype)
+
+
 class SoftmaxBackward(FusedFunction):
     """dx_j = y_j (g_j - sum_i g_i y_i)"""
 
@@ -82,9 +85,8 @@ class SoftmaxBackward(FusedFunction):
 
 
 class LogSoftmax(Function):
-    """y_i = x_i - ln sum_k e^(x_k)"""
+    """y_i = x_i - ln sum_k e^(x_k); -inf where every x_k is"""
 
-    arrays_too = True
     examples = ((lambda t, x: t.log_softmax(x, dim=-1), (3, 4)), (lambda t, x: x.log_softmax(0), (3, 4)))
     errors = (
         (lambda t, x: x.log_softmax(-3), (3, 4), IndexError, "but got -3"),
@@ -92,54 +94,22 @@ class LogSoftmax(Function):
     )
 
     @staticmethod
+    def composite(x: Any, dim: int) -> Any:
+        z = x - _largest(x, dim)
+        s = z.exp().sum(dim, keepdim=True)
+        return (z - s.masked_fill(s == 0, 1.0).log()).masked_fill(s == 0, -np.inf)
+
+    @staticmethod
     def forward(ctx: Any, x: Any, dim: int) -> Any:
         ctx.dim = dim
         return ctx.save(_on_rows(kernels.log_softmax, dim, x))
 
+    # dy_i/dx_j = [i = j] - e^(x_j) / sum_k e^(x_k) = [i = j] - e^(y_j), so
+    # dL/dx_j = sum_i g_i ([i = j] - e^(y_j)) = g_j - e^(y_j) sum_i g_i
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         (y,) = ctx.saved
-        return LogSoftmaxBackward.of(g, y, dim=ctx.dim)
-
-
-# dy_i/dx_j = [i = j] - e^(y_j), so dL/dx_j = g_j - e^(y_j) sum_i g_i
-class LogSoftmaxBackward(FusedFunction):
-    """dx_j = g_j - e^(y_j) sum_i g_i"""
-
-    examples = ((lambda t, g, x: _gradient(t, x.log_softmax(1), x, g), (3, 4), (3, 4)),)
-    errors = ()
-
-    @staticmethod
-    def composite(g: Any, y: Any, dim: int) -> Any:
-        return g - y.exp() * g.sum(dim, keepdim=True)
-
-    @staticmethod
-    def forward(ctx: Any, g: Any, y: Any, dim: int) -> Any:
-        ctx.dim = dim
-        ctx.save(g, y)
-        return _on_rows(kernels.log_softmax_backward, dim, g, y)
-
-    # with a the gradient of dx: dL/dg_j = a_j - sum_i a_i e^(y_i); dL/dy_j = -a_j e^(y_j) sum_i g_i
-    @staticmethod
-    def backward(ctx: Any, a: Any) -> Any:
-        g, y = ctx.saved
-        p = a * np.exp(y)
-        return a - total(p, (ctx.dim,), keepdims=True), -p * total(g, (ctx.dim,), keepdims=True)
-
-
-def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
-    """The gradient of y as a function of its cotangent, for the examples."""
-    return t.autograd.grad(y, x, cotangent, create_graph=True)[0]
-
-
-def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
-    """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward.
-
-    PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. What has a row without a finite
-    score is attention that may look at nothing, as of padding, and NaN would go from there into every weight. What
-    needs a distribution notices all the same: `multinomial` refuses such a row, the logarithm is -inf.
-    """
-    return _along("softmax", Softmax, input, dim, dtype)
+        return LogSoftmaxBackward.apply(g, y, dim=ctx.dim)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
@@ -147,8 +117,61 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Ten
     return _along("log_softmax", LogSoftmax, input, dim, dtype)
 
 
+class LogSoftmaxBackward(FusedFunction):
+    """dx_j = g_j - e^(y_j) sum_i g_i; 0 where every y_i is -inf"""
+
+    examples = ((lambda t, g, x: _gradient(t, x.log_softmax(1), x, g), (3, 4), (3, 4)),)
+    errors = ()
+
+    @staticmethod
+    def composite(g: Any, y: Any, dim: int) -> Any:
+        p = y.exp()
+        return (g - p * g.sum(dim, keepdim=True)).masked_fill(p.sum(dim, keepdim=True) == 0, 0.0)
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, y: Any, dim: int) -> Any:
+        ctx.dim = dim
+        ctx.save(g, y)
+        return _on_rows(kernels.log_softmax_backward, dim, g, y)
+
+    # with a the gradient of dx: dL/dg_j = a_j - sum_i a_i e^(y_i), 0 where dx is; dL/dy_j = -a_j e^(y_j) sum_i g_i
+    @staticmethod
+    def backward(ctx: Any, a: Any) -> Any:
+        g, y = ctx.saved
+        dims, p = (ctx.dim,), np.exp(y)
+        ap = a * p
+        dg = np.where(total(p, dims, keepdims=True) == 0, a.dtype.type(0), a - total(ap, dims, keepdims=True))
+        return dg, -ap * total(g, dims, keepdims=True)
+
+
+def _largest(x: Any, dim: int) -> Any:
+    """What softmax and log_softmax subtract, so that e^x cannot overflow: a constant, as they do not depend on it."""
+    if not x.numel():
+        return 0.0
+    m = x.detach().amax(dim, keepdim=True)
+    return m.masked_fill(m == -np.inf, 0.0)
+
+
 def _along(name: str, function: type[Function], input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     if dim is None:
         raise TypeError(f"{name}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
     input = only_floating(name, input if dtype is None else input.to(dtype))
     return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))
+
+
+def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
+    """Run a kernel on contiguous rows (N, C) that lie along `dim`."""
+    first = arrays[0]
+    if first.ndim == 0:
+        return _on_rows(kernel, 0, *[a.reshape(1) for a in arrays]).reshape(())
+    if dim != first.ndim - 1:
+        y = _on_rows(kernel, first.ndim - 1, *[np.moveaxis(a, dim, -1) for a in arrays])
+        return contiguous(np.moveaxis(y, -1, dim))  # as PyTorch's, so that view() works on it
+    shape = first.shape
+    rows = first.size // shape[-1] if first.size else 0, shape[-1]
+    return kernel(*[(a if a.flags.c_contiguous else a.copy()).reshape(rows) for a in arrays]).reshape(shape)
+
+
+def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
+    """The gradient of y as a function of its cotangent, for the examples."""
+    return t.autograd.grad(y, x, cotangent, create_graph=True)[0]

@@ -6,24 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .common import array_of, normalize_dim, wrap
-from .indexing import gather
-from .reduction import ValuesIndices
+from ..engine.function import Function
+from .common import normalize_dim
+from .extremes import ValuesIndices
+from .gathering import gather
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
-    """The k largest (or smallest) elements along dim, in order, and their indices; the first of equals comes first."""
-    dim = normalize_dim(dim, input.ndim)
-    size = input.shape[dim] if input.ndim else 1
-    if not 0 <= k <= size:
-        raise RuntimeError(f"topk: selected index k out of range: k = {k}, dimension {dim} has size {size}")
-    x = np.atleast_1d(array_of(input))
-    order = np.moveaxis(_argsort(np.moveaxis(x, dim, -1), largest)[..., :k], -1, dim)
-    order = order.reshape(input.shape) if input.ndim == 0 else order
-    return ValuesIndices(gather(input, dim, order) if input.ndim else input.clone(), wrap(order))
+class ArgSort(Function):
+    """y = the places of the k smallest or, descending, largest elements of x along dim, in order"""
+
+    examples = (
+        (lambda t, x: x.argsort(1), (3, 4)),
+        (lambda t, x: t.sort(x, stable=True, dim=0, descending=True).indices, (3, 4)),
+    )
+    errors = (
+        (lambda t, x: x.topk(5), (3, 4), RuntimeError, "k out of range: k = 5, dimension 1 has size 4"),
+        (lambda t, x: x.argsort(2), (3, 4), IndexError, "Dimension out of range"),
+    )
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, k: int, dim: int, descending: bool) -> Any:
+        rows = np.moveaxis(np.atleast_1d(x), dim, -1)
+        order = np.moveaxis(_argsort(rows, descending)[..., :k], -1, dim)
+        return order if x.ndim else order.reshape(())
 
 
 def _argsort(x: Any, descending: bool) -> Any:
@@ -32,6 +40,16 @@ def _argsort(x: Any, descending: bool) -> Any:
         return np.argsort(x, axis=-1, kind="stable")
     last = x.shape[-1] - 1
     return last - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+
+
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
+    """The k largest (or smallest) elements along dim, in order, and their indices; the first of equals comes first."""
+    dim = normalize_dim(dim, input.ndim)
+    size = input.shape[dim] if input.ndim else 1
+    if not 0 <= k <= size:
+        raise RuntimeError(f"topk: selected index k out of range: k = {k}, dimension {dim} has size {size}")
+    order = ArgSort.apply(input, k=k, dim=dim, descending=largest)
+    return ValuesIndices(gather(input, dim, order) if input.ndim else input.clone(), order)
 
 
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = False) -> ValuesIndices:

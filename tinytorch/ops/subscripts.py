@@ -1,30 +1,42 @@
-"""What stands between the brackets of x[...], with PyTorch's meaning, made ready for NumPy."""
+"""What stands between the brackets of x[...], with PyTorch's meaning, made ready for NumPy.
+
+An index comes in two parts: its layout, a setting, which holds integers, slices, None and ..., and ARRAY in the place
+of each index array; and these arrays, Tensors, which are inputs of the operation like any other.
+"""
 
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..dtypes import int8, int16, int64, uint8
-from ..kernels.traced import ARRAYS, Traced
-from .common import array_of, is_tensor
+from ..engine.mode import mode
+from ..engine.tensor import wrap
+from .common import as_array, as_input, is_tensor
+from .comparison import ne
 
-Parts = tuple[Any, ...]
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
+Array = np.ndarray[Any, Any]
+Layout = tuple[Any, ...]
+Arrays = tuple[Any, ...]
+
+ARRAY = "array"
 _WHOLE = slice(None)
 
 
-def subscripts(index: Any, ndim: int) -> tuple[Parts | None, Parts]:
-    """The index of an array of ndim dimensions in two steps: x[first][then] is x[index]. `first` is None as a rule.
+def subscripts(index: Any, input: Tensor) -> tuple[tuple[Layout, Arrays] | None, Layout, Arrays]:
+    """The index of a Tensor in two steps: x[first][then] is x[index]. `first` is None as a rule.
 
     An integer selects before anything else in PyTorch; in NumPy, beside an index array, it is an index array itself,
     and decides where the dimensions of the result go. x[0, :, [0, 1]] of a shape (2, 3, 4) has (2, 3) in NumPy, (3, 2)
     in PyTorch. So where both occur, the integers make a step of their own.
     """
     if type(index) is int:
-        return None, (index,)
+        return None, (index,), ()
     integers = arrays = False
     parts = []
     for part in index if isinstance(index, tuple) else (_alone(index),):
@@ -34,21 +46,40 @@ def subscripts(index: Any, ndim: int) -> tuple[Parts | None, Parts]:
             if part.step is not None and operator.index(part.step) < 1:
                 raise ValueError(f"slice step must be greater than zero, got {part.step}: flip() reverses")
         elif part is not None and part is not Ellipsis:
-            part = _part(part)
+            part = _part(part, input)
             if _is_integer(part):
                 integers = True
-            else:
-                arrays = True
+            arrays = arrays or type(part) is not int
         parts.append(part)
-    if not arrays or len(parts) == 1:
-        return None, tuple(parts)
-    if sum([_reach(part) for part in parts]) == ndim:
+    if not arrays:
+        return None, tuple(parts), ()
+    if len(parts) == 1:
+        return None, *_split(parts)
+    if sum([_reach(part) for part in parts]) == input.array.ndim:
         # An ellipsis of no dimensions parts nothing in PyTorch, in NumPy it parts index arrays.
         parts = [part for part in parts if part is not Ellipsis]
-    return _integers_first(parts) if integers else (None, tuple(parts))
+    if not integers:
+        return None, *_split(parts)
+    first, then = _integers_first(parts)
+    return _split(first), *_split(then)
 
 
-def _integers_first(parts: list[Any]) -> tuple[Parts, Parts]:
+def _split(parts: list[Any]) -> tuple[Layout, Arrays]:
+    """The layout of an index and its arrays."""
+    arrays = [is_tensor(part) for part in parts]
+    layout = tuple([ARRAY if array else part for part, array in zip(parts, arrays, strict=True)])
+    return layout, tuple([part for part, array in zip(parts, arrays, strict=True) if array])
+
+
+def placed(layout: Layout, arrays: Arrays) -> tuple[Any, ...]:
+    """The index for NumPy: the layout with the arrays in their places."""
+    if not arrays:
+        return layout
+    rest = iter(arrays)
+    return tuple([next(rest) if part == ARRAY else part for part in layout])
+
+
+def _integers_first(parts: list[Any]) -> tuple[list[Any], list[Any]]:
     first: list[Any] = []
     then: list[Any] = []
     for part in parts:
@@ -59,19 +90,19 @@ def _integers_first(parts: list[Any]) -> tuple[Parts, Parts]:
         first += [part] if part is Ellipsis else [_WHOLE] * _reach(part)
     if not any(part is Ellipsis for part in first):
         first.append(Ellipsis)  # with which also a single element is a view
-    return tuple(first), tuple(then)
+    return first, then
 
 
 def _reach(part: Any) -> int:
     """How many dimensions a part is about."""
-    if part is None or part is Ellipsis or type(part) is bool:
+    if part is None or part is Ellipsis:
         return 0
-    return part.ndim if type(part) in ARRAYS and part.dtype.kind == "b" else 1
+    return part.array.ndim if is_tensor(part) and part.array.dtype.kind == "b" else 1
 
 
 def _is_integer(part: Any) -> bool:
-    # In a compiled function a Tensor without dimensions is an integer that is another at each call.
-    return type(part) is int or (type(part) is Traced and part.ndim == 0 and part.dtype.kind != "b")
+    # A Tensor without dimensions is an integer that is not known now: see _number.
+    return type(part) is int or (is_tensor(part) and part.array.ndim == 0 and part.array.dtype.kind != "b")
 
 
 def _alone(index: Any) -> Any:
@@ -84,19 +115,20 @@ def _alone(index: Any) -> Any:
     return index
 
 
-def _part(part: Any) -> Any:
-    """An integer, a truth value, or an index array or mask, from whatever else may stand in an index."""
+def _part(part: Any, input: Tensor) -> Any:
+    """An integer, or a Tensor that is an index array or mask, from whatever else may stand in an index."""
     if is_tensor(part):
-        array = array_of(part)
-        if array.dtype in (int8, int16) and array.ndim:
-            raise IndexError(f"tensors used as indices must be int64, int32, uint8 or bool tensors, got {array.dtype}")
-        return _checked(array)
-    if type(part) in ARRAYS:
+        if part.array.dtype in (int8, int16) and part.array.ndim:
+            raise IndexError(
+                f"tensors used as indices must be int64, int32, uint8 or bool tensors, got {part.array.dtype}"
+            )
         return _checked(part)
     if isinstance(part, (bool, np.bool_)):
-        return bool(part)
+        return wrap(np.asarray(part))
     if isinstance(part, (list, tuple, range)):
-        return _checked(_index_array(part))
+        return _checked(wrap(_index_array(part)))
+    if as_array(part) is part:
+        return _checked(as_input(part, input))
     try:
         return operator.index(part)
     except TypeError:
@@ -106,41 +138,49 @@ def _part(part: Any) -> Any:
         ) from None
 
 
-def _checked(array: Any) -> Any:
-    if array.dtype is int64 and array.ndim:
-        return array
-    if array.dtype.kind not in "iub":
-        raise IndexError(f"tensors used as indices must be integer or bool tensors, got {array.dtype}")
-    if array.dtype == uint8:
-        return array != 0  # a mask, as in PyTorch, which once had no bool
-    if array.ndim == 0 and array.dtype.kind != "b" and type(array) is np.ndarray:
-        return int(array)
-    return array
+def _checked(index: Tensor) -> Any:
+    """A Tensor that is an index array or a mask, or the integer in a Tensor without dimensions."""
+    dtype = index.array.dtype
+    if dtype is int64 and index.array.ndim:
+        return index
+    if dtype.kind not in "iub":
+        raise IndexError(f"tensors used as indices must be integer or bool tensors, got {dtype}")
+    if dtype == uint8:
+        return ne(index, 0)  # a mask, as in PyTorch, which once had no bool
+    return index if index.array.ndim or dtype.kind == "b" else _number(index)
+
+
+def _number(index: Tensor) -> Any:
+    """The integer in a Tensor without dimensions; or the Tensor, where it is not known now.
+
+    As in a compiled function, where it is another one at each call.
+    """
+    try:
+        return operator.index(mode.run.read(index, "array"))
+    except TypeError:
+        return index
 
 
 def _index_array(numbers: Any) -> Any:
     """An index array from a sequence of numbers, or from lists of them of one length."""
-    parts = [array_of(part) for part in numbers]
-    if any(isinstance(part, tuple) or (type(part) in ARRAYS and part.ndim) for part in parts):
+    parts = [mode.run.read(part, "array") if is_tensor(part) else part for part in numbers]
+    if any(isinstance(part, tuple) or getattr(part, "ndim", 0) for part in parts):
         raise IndexError(
             "a sequence of Tensors, arrays or tuples cannot be a part of an index: make an index array of it with "
             "torch.stack() or torch.tensor()"
         )
+    parts = [part.item() if isinstance(part, np.ndarray) else part for part in parts]
     try:
+        parts = [part.item() if isinstance(part, np.ndarray) else part for part in parts]
         return np.asarray(parts, None if parts else int64)
     except ValueError:
         raise IndexError(f"the lists in an index must have one length, got {numbers}") from None
 
 
-def index_arrays(indices: Any) -> Parts:
+def index_arrays(indices: Any, input: Tensor) -> Arrays:
     """The index arrays and masks of index_put, where a Tensor without dimensions is an array too."""
     if not isinstance(indices, (tuple, list)) or not all(is_tensor(i) or type(i) is np.ndarray for i in indices):
         raise TypeError("index_put: indices must be a tuple of Tensors, one for each dimension")
-    arrays = [array_of(index) for index in indices]
-    checked = [_checked(array) for array in arrays]
-    return tuple([array if type(part) is int else part for array, part in zip(arrays, checked, strict=True)])
-
-
-def is_basic(parts: Parts) -> bool:
-    """Whether there are integers, slices, None and ... alone, so that no element is named twice."""
-    return all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+    tensors = [as_input(index, input) for index in indices]
+    checked = [_checked(tensor) for tensor in tensors]
+    return tuple([tensor if type(part) is int else part for tensor, part in zip(tensors, checked, strict=True)])

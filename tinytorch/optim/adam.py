@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.mode import mode, untraced
 from ..kernels.memory import zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
-from ..modes import mode, untraced
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_distinct, check_outside, check_shape
 
@@ -272,7 +272,7 @@ class _Batch:
     def step(self) -> None:
         """One step of every parameter."""
         coefficients = self._coefficients()
-        gradients: list[Any] = [param._grad.array for param in self.params]  # type: ignore[union-attr]
+        gradients: list[Any] = [param._grad.array for param in self.params]
         if self.fused:
             for copy, array in self.copied:
                 copy[...] = array
@@ -295,7 +295,7 @@ class _Batch:
 
 def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> None:
     """Check what a step works on; make the state of a parameter's first one, or bring it to the parameter's dtype."""
-    array, gradient = param.array, param._grad.array  # type: ignore[union-attr]
+    array, gradient = param.array, param._grad.array
     if not param.is_floating_point():
         raise TypeError(f"Adam and AdamW train floating-point parameters, not {array.dtype}")
     if (gradient.shape, gradient.dtype) != (array.shape, array.dtype):

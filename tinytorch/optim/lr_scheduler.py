@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..modes import untraced
+from ..engine.mode import untraced
 from ..tensor import Tensor
 from .optimizer import Optimizer
 
@@ -80,7 +80,7 @@ class LRScheduler:
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first rate of the schedule is "
                 "skipped. Call `optimizer.step()` first",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         self._step_count += 1
         self._get_lr_called_within_step = True
@@ -92,7 +92,7 @@ class LRScheduler:
                 warnings.warn(
                     "The epoch parameter in `scheduler.step()` is deprecated: call step() once for each step",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
                 self.last_epoch = epoch
                 rates = getattr(self, "_get_closed_form_lr", self.get_lr)()

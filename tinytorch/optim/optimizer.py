@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..derivatives import zero_grad
+from ..grad_mode import enable_grad
 from ..kernels.memory import require_writable
-from ..kernels.traced import NotTraceable
-from ..modes import enable_grad
 from ..tensor import Tensor
 
 _WRITTEN = ("value", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # by a step: parameter and moments
@@ -231,9 +230,9 @@ def check_shape(value: Any, what: str, param: Tensor, error: type[Exception]) ->
 
 
 def check_outside(array: Any, what: str) -> None:
-    """Raise NotTraceable for an array of the state, called `what`, that is there only while a function is traced."""
-    if not isinstance(array, np.ndarray):
-        raise NotTraceable(
+    """Raise TypeError for an array of the state, called `what`, that is there only while a function is traced."""
+    if type(array) is not np.ndarray:
+        raise TypeError(
             f"{what}, shape {array.shape}, was assigned inside of a compiled function: write into the Tensor that is "
             "there (zero_(), copy_()), or assign outside"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..modes import mode, untraced
+from ..engine.mode import mode, untraced
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_outside, check_shape
 

@@ -1,7 +1,8 @@
 """Activation checkpointing: what backward needs of a part of the graph is computed a second time instead of kept.
 
 Chen et al. 2016, arXiv:1604.06174. Of L blocks, each in a checkpoint, the graph holds the L inputs and, while backward
-is in one of them, that block's activations, in place of the activations of all. The price is one more forward.
+is in one of them, that block's activations, in place of the activations of all. The price is one more forward. It is
+done with hooks of what nodes save: packing drops an array, unpacking runs the function again to have it back.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..function import Function
-from ..modes import enable_grad, mode
+from ..engine.mode import mode
+from ..engine.runner import EAGER, Runner
+from ..engine.saved import saved_tensors_hooks
+from ..engine.tensor import wrap
+from ..grad_mode import enable_grad
 from ..random import default_generator
 from ..tensor import Tensor
-
-Record = tuple[Any, ...]  # see Function._keep: array, source, version counter, version
 
 
 class CheckpointError(RuntimeError):
@@ -33,117 +35,157 @@ def checkpoint(
     """function(*args, **kwargs), whose operations keep nothing for backward: it runs again when backward comes to it.
 
     Values, gradients and derivatives of any order are those without the checkpoint, to the bit, if the function does
-    the same both times (CheckpointError where it records other operations). The second run draws the same numbers from
-    the default generator and leaves it as it was, unless preserve_rng_state is False. use_reentrant=True, PyTorch's
-    older way, which loses the gradients of parameters where no argument requires one, raises ValueError.
+    the same both times (CheckpointError where it saves other arrays). The second run draws the same numbers from the
+    default generator and leaves it as it was, unless preserve_rng_state is False. use_reentrant=True, PyTorch's older
+    way, which loses the gradients of parameters where no argument requires one, raises ValueError.
     """
     if use_reentrant:
         raise ValueError("checkpoint has no use_reentrant=True: leave it out")
-    if not mode.grad or mode.tape is not None:  # a compiled function keeps what it works in: nothing to save
+    if not mode.grad:
         return function(*args, **kwargs)
-    again = _Recomputation(lambda: function(*args, **kwargs), args, preserve_rng_state)
-    with _recorded() as nodes:
-        result = function(*args, **kwargs)
-    again.take_over(nodes)
-    return result
+    again = _Recomputation(function, args, kwargs, preserve_rng_state)
+    with saved_tensors_hooks(again.drop, again.bring_back):
+        return function(*args, **kwargs)
 
 
-class _Pending:
-    """In a node's place for what it saved: the records without their arrays. Called before they are needed."""
+class _Dropped:
+    """Stands for an array that was saved: there once the function has run again."""
 
-    def __init__(self, recomputation: _Recomputation, index: int, records: list[Record]) -> None:
-        self.recomputation, self.index, self.records = recomputation, index, records
+    __slots__ = ("__weakref__", "kind", "tensor", "version")
 
-    def __call__(self) -> None:
-        self.recomputation.restore()
+    def __init__(self, array: Any) -> None:
+        self.tensor: Any = None
+        self.version = 0
+        self.kind = array.shape, array.dtype
+
+
+class _Argument:
+    """A Tensor that the function is given. Inside of another checkpoint it is among what that drops."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.counter, self.version, self.kind = tensor._counter, tensor._counter[0], (tensor.dtype, tuple(tensor.shape))
+        self.requires_grad = tensor.requires_grad
+        packing = mode.packing
+        self.unpack = None if packing is None else packing[1]
+        self.held: Any = tensor if packing is None else packing[0](tensor)
+
+    def __call__(self) -> Tensor:
+        if self.counter[0] != self.version:
+            dtype, shape = self.kind
+            raise RuntimeError(
+                f"an argument of a checkpoint, {dtype} {shape}, was modified by an in-place operation before backward "
+                "came to it: clone() it before the change"
+            )
+        if self.unpack is None:
+            tensor: Tensor = self.held
+            return tensor
+        tensor = wrap(self.unpack(self.held).array)
+        return tensor.requires_grad_() if self.requires_grad else tensor
+
+
+def _each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """The value with each of a kind changed, also those in lists, tuples and dictionaries."""
+    if isinstance(value, kind):
+        return change(value)
+    if type(value) in (list, tuple):
+        return type(value)([_each(part, kind, change) for part in value])
+    if type(value) is dict:
+        return {name: _each(part, kind, change) for name, part in value.items()}
+    return value
 
 
 class _Recomputation:
-    """A function to be run again, and the nodes of its first run, in their order."""
+    """A function to be run again, and what its first run dropped, in order."""
 
-    def __init__(self, function: Callable[[], Any], args: tuple[Any, ...], preserve_rng_state: bool) -> None:
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, preserve_rng_state: bool) -> None:
         self.function = function
-        self.versions = [(arg, arg._counter[0]) for arg in args if isinstance(arg, Tensor)]
+        self.args, self.kwargs = _each((args, kwargs), Tensor, _Argument)
         self.random_state = default_generator.get_state() if preserve_rng_state else None
-        self.unfold = mode.unfold
-        self.kinds: list[type[Function]] = []
-        # Weak, since the nodes hold this object: dropping the loss frees the graph, as without a checkpoint.
-        self.nodes: list[weakref.ref[Function]] = []
+        self.runners = [runner for runner in _runners() if runner.changes_operations]
+        # Weak, since nodes hold these and they hold this object: dropping the loss frees the graph, as without it.
+        self.dropped: list[weakref.ref[_Dropped]] = []
+        self.kinds: list[Any] = []  # their shapes and dtypes
 
-    def take_over(self, nodes: list[Function]) -> None:
-        """Drop what the nodes have saved."""
-        self.kinds, self.nodes = [type(node) for node in nodes], [weakref.ref(node) for node in nodes]
-        for index, node in enumerate(nodes):
-            saved = node._saved
-            if saved:
-                # That of a checkpoint inside this one has its records already.
-                records = saved.records if isinstance(saved, _Pending) else [_without_array(*r) for r in saved]
-                node._saved = _Pending(self, index, records)
+    def drop(self, tensor: Tensor) -> _Dropped:
+        """In place of an array that is saved."""
+        dropped = _Dropped(tensor.array)
+        self.dropped.append(weakref.ref(dropped))
+        self.kinds.append(dropped.kind)
+        return dropped
 
-    def restore(self) -> None:
-        """Run the function and give each node what it had saved."""
-        for arg, version in self.versions:
-            if arg._counter[0] != version:
-                raise RuntimeError(
-                    f"an argument of a checkpoint, {arg.dtype} {tuple(arg.shape)}, was modified by an in-place "
-                    "operation before backward came to it: clone() it before the change"
-                )
-        with _recorded() as nodes, _as_before(self.random_state, self.unfold), enable_grad():
-            self.function()
-        if [type(node) for node in nodes] != self.kinds:
-            raise CheckpointError(
-                f"the function of a checkpoint recorded {len(self.kinds)} operations at first and {len(nodes)} when it "
-                "ran again, or others: it must do the same both times"
+    def keeps(self) -> list[Tensor]:
+        """What the graph keeps for it: its arguments, but for those that another checkpoint around it brings back."""
+        arguments = [arg.held for arg in (*self.args, *self.kwargs.values()) if isinstance(arg, _Argument)]
+        return [held for held in arguments if isinstance(held, Tensor)]
+
+    def bring_back(self, dropped: _Dropped) -> Tensor:
+        """What was dropped: all of it is back after the first call."""
+        if dropped.tensor is None:
+            self._run_again()
+        tensor: Tensor = dropped.tensor
+        if tensor._version != dropped.version:
+            raise RuntimeError(
+                f"what the function of a checkpoint saved, {tensor.dtype} {tuple(tensor.shape)}, was modified by an "
+                "in-place operation in it: clone() before the change"
             )
-        for reference, new in zip(self.nodes, nodes, strict=True):
-            node = reference()
-            pending: Any = None if node is None else node._saved
-            if isinstance(pending, _Pending) and pending.recomputation is self:
-                assert node is not None
-                node._saved = _refilled(pending.records, new._saved, reference)
+        return tensor
+
+    def _run_again(self) -> None:
+        found: list[tuple[Tensor, int]] = []
+        args, kwargs = _each((self.args, self.kwargs), _Argument, _Argument.__call__)
+
+        def keep(tensor: Tensor) -> Tensor:
+            found.append((tensor, tensor._version))
+            return tensor
+
+        with (
+            _as_before(self.random_state, self.runners),
+            enable_grad(),
+            saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            self.function(*args, **kwargs)
+        if [(tensor.array.shape, tensor.array.dtype) for tensor, _ in found] != self.kinds:
+            raise CheckpointError(
+                f"the function of a checkpoint saved {len(self.kinds)} arrays at first and {len(found)} when it ran "
+                "again, or others: it must do the same both times"
+            )
+        for reference, (tensor, version) in zip(self.dropped, found, strict=True):
+            dropped = reference()
+            if dropped is not None:
+                dropped.tensor, dropped.version = tensor, version
 
 
-def _without_array(array: Any, source: Any, counter: Any, version: int) -> Record:
-    """The array of a leaf stays: its memory is not the graph's, and a change of it is to be noticed."""
-    is_leaf = isinstance(source, Tensor)
-    return (array, source, counter, version) if is_leaf else (None, source, None, 0)
-
-
-def _refilled(records: list[Record], new: Any, node: weakref.ref[Function]) -> Any:
-    """The new run's arrays in the old records, which know the old node's place in its graph."""
-    if isinstance(new, _Pending):  # the new run met a checkpoint inside: what that brings back is for the old node
-        new.recomputation.nodes[new.index] = node
-        return _Pending(new.recomputation, new.index, records)
-    return [
-        (array, source, counter, version) if old is None else (old, source, old_counter, old_version)
-        for (old, source, old_counter, old_version), (array, _, counter, version) in zip(records, new, strict=True)
-    ]
+def _runners() -> list[Any]:
+    """Those at work now, from the outermost."""
+    found: list[Any] = []
+    runner = mode.run
+    while isinstance(runner, Runner):
+        found.append(runner)
+        runner = runner.below
+    return found[::-1]
 
 
 @contextlib.contextmanager
-def _recorded() -> Iterator[list[Function]]:
-    """A list that receives the nodes made inside, in their order; a list outside receives them too."""
-    outer = mode.nodes
-    nodes: list[Function] = []
-    mode.nodes = nodes
-    try:
-        yield nodes
-    finally:
-        mode.nodes = outer
-        if outer is not None:
-            outer.extend(nodes)
-
-
-@contextlib.contextmanager
-def _as_before(random_state: Tensor | None, unfold: bool) -> Iterator[None]:
-    """The random numbers and the mode of the first run."""
-    now, unfold_now = default_generator.get_state(), mode.unfold
-    mode.unfold = unfold
+def _as_before(random_state: Tensor | None, runners: list[Any]) -> Iterator[None]:
+    """The random numbers of the first run, and the runners that had a say in what it did."""
+    random_now, run, now = default_generator.get_state(), mode.run, _runners()
+    links = [(runner, runner.below) for runner in now]
+    again: list[Any] = []
+    if runners != [runner for runner in now if runner.changes_operations]:  # else all is as it was
+        again, mode.run = [runner.again() for runner in runners], EAGER
+        for runner in now:  # those that only look on do so now, too
+            if not runner.changes_operations:
+                runner.below, mode.run = mode.run, runner
     if random_state is not None:
         default_generator.set_state(random_state)
     try:
-        yield
+        with contextlib.ExitStack() as stack:
+            for runner in again:
+                stack.enter_context(runner)
+            yield
     finally:
-        mode.unfold = unfold_now
+        mode.run = run
+        for runner, below in links:
+            runner.below = below
         if random_state is not None:
-            default_generator.set_state(now)
+            default_generator.set_state(random_now)

@@ -1,0 +1,16 @@
+"""Derivatives: `backward`, `grad`, functions whose derivative the user writes, and ways to look at all that."""
+
+from ..derivatives import backward, grad
+from ..grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from ..gradcheck import GradcheckError, KinkError, gradcheck, gradgradcheck
+from . import graph
+from .anomaly import detect_anomaly, is_anomaly_enabled, set_detect_anomaly
+from .function import Function
+from .unfolding import unfold
+
+__all__ = [
+    "Function", "backward", "grad", "graph", "unfold",
+    "detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly",
+    "GradcheckError", "KinkError", "gradcheck", "gradgradcheck",
+    "enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled",
+]  # fmt: skip

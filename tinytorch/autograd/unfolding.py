@@ -1,0 +1,37 @@
+"""Unfolding: every operation that has a composite runs as the elementary operations that it stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.mode import mode
+from ..engine.runner import Runner
+from ..grad_mode import Switch
+
+
+class Unfolding(Runner):
+    """The runner of `unfold`."""
+
+    changes_operations = True
+
+    def apply(self, operation: Any, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """The composite, whose own operations come by here too."""
+        if operation.composite is None:
+            return super().apply(operation, inputs, settings)
+        return operation.composite(*inputs, **settings)
+
+
+class unfold(Switch):
+    """Study mode: inside, every operation that has a composite runs as that. Context manager and decorator.
+
+    The graph then holds each step (see `Tensor.grad_fn`), and backward goes through each.
+    """
+
+    def _recreate_cm(self) -> unfold:
+        return unfold()
+
+    def __enter__(self) -> None:
+        Unfolding().__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        mode.run.__exit__(*exception)

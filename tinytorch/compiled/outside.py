@@ -1,0 +1,229 @@
+"""What a compiled function finds outside of it, which must be as it was for its program to be right; what it leaves."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import types
+import weakref
+from collections.abc import Iterable
+from operator import attrgetter, eq, is_
+from typing import Any
+
+import numpy as np
+
+from ..engine.mode import mode
+from ..tensor import Tensor
+from .arguments import is_traced, owner
+from .arrays import NotTraceable, Recorded
+
+Array = np.ndarray[Any, Any]
+
+SHARES_MEMORY = (
+    "an argument of a compiled function shares memory with a Tensor from outside, or its gradient, that the function "
+    "writes to: pass a clone()"
+)
+_MADE_OF_AN_ARRAY = (
+    "a compiled function makes {}, {} {}, of a NumPy array, which would be the same one at each call: make it with "
+    "tinytorch.tensor(), or outside"
+)
+
+
+class Outside:
+    """Tensors, modules and hooks that a trace comes to. A call that finds them otherwise must be traced anew."""
+
+    def __init__(self) -> None:
+        self._guards: dict[str, tuple[list[Any], list[Any]]] = {}  # by the name of an attribute: objects, their values
+        self._lists: tuple[list[Any], list[Any]] = [], []  # and what they held
+        self._without_grad: list[Tensor] = []
+        self._with_grad: list[Tensor] = []
+        self._guarded: set[tuple[int, str]] = set()
+        self._had_grad: dict[int, bool] = {}  # by id of a leaf
+        self._versions: dict[int, list[Any]] = {}  # by id: version counters, and where they were
+        self._histories: dict[int, tuple[Tensor, Any]] = {}  # by id: Tensors, and their grad_fn
+        self.leaves: list[Tensor] = []  # whose .grad, as it is before, is read or added to
+
+    # ------------------------------------------------------------------ while tracing
+
+    def meet(self, tensor: Tensor) -> None:
+        """The function works on a Tensor from outside."""
+        self.guard(tensor, "array")
+        self.guard(tensor, "_requires_grad")
+        if tensor._requires_grad and tensor._grad_fn is None:
+            self.note_grad(tensor)
+            if mode.grad:  # else no gradient comes to it, and no hook is called
+                self.guard(tensor, "hooks")
+                self.guard(tensor, "_post_accumulate_hooks")
+                if tensor.hooks is not None:
+                    self.guard_list(tensor.hooks.functions)
+        self._versions.setdefault(id(tensor._counter), [tensor._counter, tensor._counter[0]])
+        self._histories.setdefault(id(tensor), (tensor, tensor._grad_fn))
+
+    def guard(self, thing: Any, name: str) -> None:
+        """An attribute is looked at, or about to be changed."""
+        if (id(thing), name) not in self._guarded and not is_traced(thing):
+            self._guarded.add((id(thing), name))
+            things, values = self._guards.setdefault(name, ([], []))
+            things.append(thing)
+            values.append(getattr(thing, name))
+
+    def guard_list(self, held: list[Any]) -> None:
+        """A list is looked at."""
+        if not any(held is known for known in self._lists[0]):
+            self._lists[0].append(held)
+            self._lists[1].append(held.copy())
+
+    def note_grad(self, leaf: Tensor) -> None:
+        """Whether a leaf has a gradient before the function does anything to it."""
+        self._had_grad.setdefault(id(leaf), leaf._grad is not None)
+
+    def guard_grad(self, leaf: Tensor) -> None:
+        """Whether it had one is looked at, if it is known."""
+        if id(leaf) in self._had_grad:
+            (self._with_grad if self._had_grad[id(leaf)] else self._without_grad).append(leaf)
+
+    def counts(self, counter: list[int]) -> bool:
+        """Whether this is the version counter of something here."""
+        return id(counter) in self._versions
+
+    def versions(self) -> list[int]:
+        """The versions now."""
+        return [counter[0] for counter, _ in self._versions.values()]
+
+    def let_pass(self, before: list[int]) -> None:
+        """The versions have risen since in a way that does not count."""
+        for version, count in zip(self._versions.values(), before, strict=True):
+            version[1] += version[0][0] - count
+
+    # ------------------------------------------------------------------ when the trace ends
+
+    def take_histories_back(self) -> list[Tensor]:
+        """The Tensors that were given a history, of nodes that are of no use outside: they have it no more."""
+        given = []
+        for tensor, history in self._histories.values():
+            if tensor._grad_fn is not history:
+                given.append(tensor)
+                tensor._grad_fn, tensor._requires_grad, tensor.output_nr = history, history is not None, 0
+        return given
+
+    def check_hooks(self) -> None:
+        """NotTraceable if the function has registered hooks."""
+        leaves, hooks = self._guards.get("hooks", ([], []))
+        new = [leaf.hooks for leaf, before in zip(leaves, hooks, strict=True) if leaf.hooks is not before]
+        leaves, lists = self._guards.get("_post_accumulate_hooks", ([], []))
+        after = [leaf for leaf, before in zip(leaves, lists, strict=True) if leaf._post_accumulate_hooks is not before]
+        registered = after or any([hooks is not None and hooks.functions for hooks in new])
+        if registered or self._lists[0] != self._lists[1]:
+            raise NotTraceable("a compiled function registers a hook with what is outside: do it before, once")
+
+    def find_written(self, traced: Iterable[Recorded], by_calls: bool, arguments_too: bool) -> None:
+        """What the function has written to, of all that it works on outside.
+
+        `sensitive`: memory that no argument may share, by its owner, as it is written to, or the argument.
+        """
+        written = {id(t.value): t.value for t in traced if t.writes}
+        self.sensitive: dict[int, list[Array]] = {}
+        self._written: list[Tensor] = []
+        for tensor, array in zip(*self._guards.get("array", ([], [])), strict=True):
+            if written.pop(id(array), None) is not None:
+                self._written.append(tensor)
+            elif not (arguments_too or (by_calls and tensor._requires_grad)):
+                continue
+            self.sensitive.setdefault(id(owner(array)), []).append(array)
+        self._written_arrays = list(written.values())  # which no Tensor has, but NumPy's
+        for array in self._written_arrays:
+            self.sensitive.setdefault(id(owner(array)), []).append(array)
+
+    def close(self, steps: list[Any], kept: list[Any]) -> None:
+        """Keep no more than runs need: NotTraceable if they would find what the last of them left.
+
+        `rises`: version counters, and by how much they rise. `changes`: attributes that are left otherwise.
+        """
+        self.rises = [(counter, counter[0] - before) for counter, before in self._versions.values()]
+        self.rises = [(counter, rise) for counter, rise in self.rises if rise]
+        self._forget_what_is_gone()
+        self._check_made_inside(steps, kept)
+        self.changes = [
+            (thing, name, getattr(thing, name))
+            for name in ("_requires_grad", "training")
+            for thing, value in zip(*self._guards.get(name, ([], [])), strict=True)
+            if getattr(thing, name) is not value
+        ]
+
+    def _forget_what_is_gone(self) -> None:
+        """No guards of Tensors that nobody else refers to: constants that the function made, which nothing changes."""
+        written = [(weakref.ref(t), t.dtype, tuple(t.shape)) for t in self._written]
+        guards = {
+            name: [(weakref.ref(thing), value) for thing, value in zip(*guards, strict=True)]
+            for name, guards in self._guards.items()
+        }
+        self._guards.clear()
+        self._histories.clear()
+        self._written.clear()
+        for reference, dtype, shape in written:
+            if reference() is None:
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format("a Tensor that it writes to", dtype, shape))
+        for name, references in guards.items():
+            kept = [(thing, value) for reference, value in references if (thing := reference()) is not None]
+            self._guards[name] = [thing for thing, _ in kept], [value for _, value in kept]
+
+    def _check_made_inside(self, steps: list[Any], kept: list[Any]) -> None:
+        """NotTraceable if a leaf with a gradient, or an array that was written to, is nobody's but the function's."""
+        tensors, before = self._guards.get("_requires_grad", ([], []))
+        new = {id(tensor) for tensor, required in zip(tensors, before, strict=True) if not required}
+        leaves = [leaf for leaf in self.leaves if id(leaf) in new]
+        if not leaves and not self._written_arrays:
+            return
+        ours = [kept, leaves, self.leaves, self._without_grad, self._with_grad, self._written_arrays]
+        known = _all_in([*steps, *ours, *self._guards.values(), *self.sensitive.values()])
+        for leaf in leaves:
+            if _is_held_by(leaf, known):
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format("a leaf", leaf.dtype, tuple(leaf.shape)))
+        for array in self._written_arrays:
+            if _is_held_by(array, known) and (owner(array) is array or _is_held_by(owner(array), known)):
+                raise NotTraceable(_MADE_OF_AN_ARRAY.format("a Tensor that it writes to", array.dtype, array.shape))
+
+    # ------------------------------------------------------------------ in later calls
+
+    def is_as_it_was(self) -> bool:
+        """Whether all is what the trace took for granted."""
+        for name, (things, values) in self._guards.items():
+            if not all(map(is_, map(attrgetter(name), things), values)):
+                return False
+        if any([leaf._grad is not None for leaf in self._without_grad]):
+            return False
+        return all(map(eq, *self._lists)) and all([leaf._grad is not None for leaf in self._with_grad])
+
+    def check_apart(self, tensors: Iterable[Tensor]) -> None:
+        """NotTraceable where an argument lies in memory that changes while its copy would not, or the other way."""
+        for tensor in tensors:
+            for array in self.sensitive.get(id(owner(tensor.array)), ()):
+                if np.may_share_memory(array, tensor.array):
+                    raise NotTraceable(SHARES_MEMORY)
+
+    def check_apart_from_gradients(self, tensors: Iterable[Tensor]) -> None:
+        """NotTraceable where an argument lies in the memory of a gradient."""
+        present = [leaf._grad.array for leaf in self.leaves if leaf._grad is not None]
+        if present:
+            owners = {id(owner(tensor.array)) for tensor in tensors}
+            for array in present:
+                if id(array if array.base is None else array.base) in owners:
+                    raise NotTraceable(SHARES_MEMORY)
+
+
+def _all_in(parts: list[Any]) -> set[int]:
+    """The ids of parts and of what they consist of."""
+    known: set[int] = set()
+    while parts:
+        part = parts.pop()
+        known.add(id(part))
+        if isinstance(part, functools.partial):
+            parts += [part.args, part.keywords]
+        elif isinstance(part, (tuple, list, dict)):
+            parts += part.values() if isinstance(part, dict) else part
+    return known
+
+
+def _is_held_by(thing: Any, known: set[int]) -> bool:
+    """Whether only these refer to it."""
+    return all(id(held) in known or isinstance(held, types.FrameType) for held in gc.get_referrers(thing))

@@ -1,0 +1,178 @@
+"""The backward walk: from the outputs to the leaves, each node once, when all its gradients are there.
+
+The walk alone undoes broadcasting, checks shapes, casts dtypes and sums the gradients of a shared input, so that no
+operation has to. It writes into a gradient where that is new, and so nobody else's: what a backward made that does not
+say `backward_shares`, and the walk's own sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tensor
+from .graph import Edge, leading, topological_order, uses_of
+from .mode import mode
+
+# By node: the gradients of its outputs that have come so far, and whether each is nobody else's.
+Arrived = dict[Any, tuple[list[Any], list[bool]]]
+_NOTHING: tuple[Any, Any] = None, None
+Receive = Callable[[Edge, Any, bool], None]  # an edge, its gradient, and whether the gradient is nobody else's
+
+
+def walk(
+    roots: Sequence[Edge],
+    gradients: Sequence[Any],
+    receive: Receive,
+    *,
+    wanted: Iterable[Edge] | None = None,
+    running: bool = False,
+    retain_graph: bool,
+    create_graph: bool,
+) -> None:
+    """Send gradients from the roots down the graph, and hand each one that is wanted to `receive` once it is complete.
+
+    All leaves are wanted, or the edges given: then no nodes run but those that lead to one of them, and, if `running`,
+    those whose outputs are wanted; then these gradients go to the hooks alone, as in PyTorch.
+    """
+    order, uses = topological_order([node for node, _ in roots])
+    edges = None if wanted is None else frozenset(wanted)
+    run = None if edges is None else leading(order, {node for node, _ in edges})
+    if run is not None:
+        order, uses = [node for node in order if node in run], uses_of(run)
+    arrived: Arrived = {}
+
+    def complete(leaf: Any) -> None:
+        """All that a leaf will get is there."""
+        grads, own = arrived.pop(leaf, _NOTHING)
+        if grads is None or (edges is not None and (leaf, 0) not in edges):
+            return
+        hooked = leaf.variable.hooks is not None
+        if hooked:
+            leaf.hooks.run(grads)
+        receive((leaf, 0), grads[0], own[0] and not hooked)
+
+    recording, mode.grad = mode.grad, create_graph
+    try:
+        with np.errstate(all="ignore"):
+            if run is not None and len(roots) == 1 and roots[0][0] not in run:
+                # As in PyTorch: one root's hooks see its gradient, also where it does not lead to what is wanted.
+                ((node, number),) = roots
+                if node.hooks is not None:
+                    node.hooks.run([*[None] * number, gradients[0], *[None] * (node.output_count - number - 1)])
+            for edge, gradient in zip(roots, gradients, strict=True):
+                if run is None or edge[0] in run or edge in edges:  # type: ignore[operator]
+                    _arrive(arrived, edge, gradient, False)
+            for node, _ in roots:
+                if not node.edges and not uses.get(node):
+                    complete(node)
+            while order:
+                node = order.pop()
+                if not node.edges:
+                    continue
+                grads, _ = arrived.pop(node, _NOTHING)
+                results = None if grads is None else _results(node, grads, receive, edges, run, running)
+                grads = None
+                own = not node.backward_shares
+                for i, edge in enumerate(node.edges):
+                    if edge is None:
+                        continue
+                    below = edge[0]
+                    if results is not None and results[i] is not None:
+                        # Dropped from the list, so that a gradient lives no longer than it must.
+                        result, results[i] = results[i], None
+                        if run is None or below in run or edge in edges:  # type: ignore[operator]
+                            _arrive(arrived, edge, result, own, node)
+                        result = None
+                    if below in uses:
+                        uses[below] -= 1
+                        if not uses[below]:
+                            complete(below)
+                if not retain_graph and node._saved and results is not None:
+                    node.release()
+    finally:
+        mode.grad = recording
+
+
+def _results(
+    node: Any, grads: list[Any], receive: Receive, edges: Any, run: Any, running: bool
+) -> list[Any] | None:
+    """What a node makes of its gradients, with the hooks around it; None where the walk ends at it."""
+    hooks = node.hooks
+    if edges and not running:
+        # As in PyTorch: where the walk ends, hooks come before a gradient is handed over; where it goes on, after that.
+        ends = True not in _leading_on(node, edges, run)
+        if ends and hooks is not None:
+            hooks.run(grads)
+        for number, grad in enumerate(grads):
+            if grad is not None and (node, number) in edges:
+                receive((node, number), grad, False)
+        if ends:
+            return None
+    if hooks is not None:
+        hooks.run(grads)
+    if node._prehooks:
+        grads = node.before(grads)
+        if all([grad is None for grad in grads]):
+            return [None] * len(node.edges)
+    given = tuple(grads) if node._posthooks else ()
+    results: list[Any] = mode.run.backward(node, grads)
+    if len(results) != len(node.edges):
+        raise RuntimeError(
+            f"{node.name()} returned {len(results)} gradients for {len(node.edges)} inputs: "
+            "backward returns one per input, None where there is none"
+        )
+    if node._posthooks:
+        results = [
+            _fit(result, edge, node) if wanted and result is not None else None
+            for edge, result, wanted in zip(node.edges, results, _leading_on(node, edges, run), strict=True)
+        ]
+        results = node.after(results, given)
+    return results
+
+
+def _leading_on(node: Any, edges: Any, run: Any) -> list[bool]:
+    """For each input, whether its gradient leads to what is wanted."""
+    return [edge is not None and (run is None or edge[0] in run or edge in edges) for edge in node.edges]
+
+
+def _fit(grad: Any, edge: Edge, node: Any) -> Any:
+    """The gradient in the shape and dtype of the input it belongs to."""
+    shape, dtype = edge[0].metadata[edge[1]]
+    if grad.array.shape != shape:
+        try:
+            grad = grad.sum_to_size(shape)
+        except RuntimeError:
+            raise RuntimeError(
+                f"{node.name()} returned a gradient of shape {tuple(grad.shape)} for an input of shape {shape}"
+            ) from None
+    return grad if grad.array.dtype == dtype else grad.to(dtype)
+
+
+def _arrive(arrived: Arrived, edge: Edge, grad: Any, own: bool, node: Any = None) -> None:
+    """Add a gradient, in the shape and dtype of what it belongs to, to those that are there."""
+    below, number = edge
+    if node is not None:
+        shape, dtype = below.metadata[number]
+        if grad.array.shape != shape or grad.array.dtype != dtype:
+            grad, own = _fit(grad, edge, node), True
+    found = arrived.get(below)
+    if found is None:
+        count = below.output_count
+        found = arrived[below] = [None] * count, [False] * count
+    grads, owned = found
+    present = grads[number]
+    if present is None:
+        grads[number], owned[number] = grad, own
+        return
+    if owned[number] and not mode.grad:
+        tensor.add(present.array, grad.array, out=present.array)
+    # NumPy adds up what lies in another order in another order: only alike may the sum lie in either.
+    elif own and not mode.grad and grad.array.strides == present.array.strides and grad.array.flags.writeable:
+        tensor.add(present.array, grad.array, out=grad.array)
+        grads[number] = grad
+    else:
+        grads[number] = present + grad
+    owned[number] = True

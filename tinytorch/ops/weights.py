@@ -1,0 +1,67 @@
+"""The product with a weight, in whatever form it is: frozen ones stay as they are stored, and the kernels decode them
+while they multiply.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import bfloat16, float16, float32, float64, is_floating
+from ..kernels import gemm, stored
+from ..kernels.stored import Stored
+
+TWO_BYTES = (bfloat16, float16)
+
+
+def as_rows(x: Any) -> Any:
+    """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def weight_product(x: Any, weight: Any, bias: Any = None) -> Any:
+    """x (..., in) times a weight (out, in) transposed, plus bias (out,): (..., out), in x's dtype.
+
+    The weight is an array, in x's dtype or in two bytes, or Stored (int8, NF4). Sums are in float32 at least.
+    """
+    rows, weight = as_rows(x), weight if type(weight) is Stored or weight.itemsize != 2 else _decodable(weight)
+    if type(weight) is Stored:
+        wide = _wide(x)
+        bias = None if bias is None else bias.astype(wide, copy=False)
+        y = stored.linear(rows.astype(wide, copy=False), weight, bias).astype(x.dtype, copy=False)
+    elif x.dtype.kind == "f":
+        y = gemm.matmul(rows, weight.T, bias=bias)
+    else:
+        y = product(rows, weight.T)
+        y = y if bias is None else y + bias
+    return y.reshape(*x.shape[:-1], y.shape[1])
+
+
+def weight_product_backward(rows: Any, weight: Any) -> Any:
+    """The gradient (N, in) of x in `weight_product`, from the rows (N, out) of that of its result."""
+    weight = weight if type(weight) is Stored or weight.itemsize != 2 else _decodable(weight)
+    if type(weight) is Stored:
+        return stored.linear_backward(rows.astype(_wide(rows), copy=False), weight).astype(rows.dtype, copy=False)
+    return gemm.matmul(rows, weight)
+
+
+def _decodable(weight: Any) -> Any:
+    """As the kernels take it that decode: Stored, where the weight is in two bytes."""
+    return stored.stored_floats(weight) if weight.dtype in TWO_BYTES else weight
+
+
+def _wide(x: Any) -> Any:
+    return float64 if x.dtype == float64 else float32
+
+
+def product(a: Any, b: Any) -> Any:
+    """Arrays (..., M, K) and (..., K, N): (..., M, N). float16 and bfloat16 add up in float32; integers go to NumPy."""
+    if a.dtype == float32 or a.dtype == float64:
+        return gemm.matmul(a, b)
+    if is_floating(a.dtype):
+        return gemm.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
+    if a.dtype.kind == "b":
+        raise RuntimeError("matmul is not implemented for bool")
+    return np.matmul(a, b)

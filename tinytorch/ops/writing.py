@@ -1,0 +1,150 @@
+"""Writes into Tensors, and what a recorded one makes of their history."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..engine.function import Function
+from ..engine.mode import mode
+from ..engine.tensor import wrap
+from ..engine.views import UNRECORDED, Chain, replayed, steps_of
+
+_LEAF = (
+    "{} that requires grad is being used in an in-place operation: do it under no_grad(), or use the out-of-place "
+    "operation"
+)
+
+
+class Write(Function):
+    """The elements of the second array, in place of those of the first"""
+
+    examples = ((lambda t, x: x.detach().clone().mul_(2), (3, 4)),)
+    errors = ((lambda t, x: x.clone().copy_(t.zeros(5)), (3, 4), RuntimeError, "5"),)
+
+    @staticmethod
+    def forward(ctx: Any, target: Any, value: Any) -> Any:
+        np.copyto(target, value, casting="same_kind")
+        return target
+
+
+class Overwrite(Function):
+    """y = base, with value in the part of it that a chain of view operations is; all of it without a chain"""
+
+    examples = (
+        (lambda t, x, v: _written(x, lambda y: y.view(-1)[::2].mul_(v)), (3, 4), ()),
+        (lambda t, x, v: _written(x, lambda y: y.copy_(v)), (3, 4), (4,)),
+    )
+    long_examples = ((lambda t, x, v: _written(x, lambda y: y.view(-1)[::2].copy_(v)), (10_000,), ()),)
+    errors = (
+        (lambda t, x: x[0].mul_(2), (3, 4), RuntimeError, "leaf"),
+        (lambda t, x: (x * 1).unbind(0)[0].mul_(2), (3, 4), RuntimeError, "multiple views"),
+        (lambda t, x: (x * 1).expand(2, 3, 4).mul_(2), (3, 4), RuntimeError, "clone()"),
+    )
+    backward_shares: ClassVar[bool] = True
+    chain: Chain | None = None
+    order: tuple[int, ...] | None = None  # of the base's dimensions in memory: in another, a chain may copy
+
+    @staticmethod
+    def forward(ctx: Any, base: Any, value: Any, chain: Chain | None, order: tuple[int, ...] | None) -> Any:
+        ctx.chain, ctx.order = chain, order
+        y = base.copy() if order is None else base.transpose(order).copy().transpose(np.argsort(order))
+        _part_of(chain, y)[...] = value
+        return y
+
+    # y_i = value_i within the part, base_i outside of it: dL/dvalue is g's part, dL/dbase is g with zeros there
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        need_base, need_value = ctx.needs_input_grad
+        dbase = None
+        if need_base:
+            dbase = Overwrite.apply(g, wrap(np.zeros((), g.array.dtype)), chain=ctx.chain, order=ctx.order)
+        return dbase, replayed(ctx.chain, g) if need_value else None
+
+    def name(self) -> str:  # type: ignore[override]
+        """As PyTorch calls them."""
+        return "CopyBackwards" if self.chain is None else "CopySlices"
+
+
+def _part_of(chain: Chain | None, array: Any) -> Any:
+    """The part of an array that a chain is."""
+    for operation, settings, number in steps_of(chain):
+        result = operation.forward(operation(), array, **settings)
+        array = result if number is None else result[number]
+    return array
+
+
+def _written(x: Any, change: Any) -> Any:
+    """A copy of x with a change made to it, for the examples."""
+    y = x.clone()
+    change(y)
+    return y
+
+
+def write(tensor: Any, value: Any, recording: bool, whole: bool = False) -> None:
+    """Write a value into a Tensor's memory; recorded, it gives the Tensor, or the base of a view, a new history.
+
+    `whole` says that the value stands for itself. Else it was computed of what was there, and its history becomes the
+    Tensor's.
+    """
+    node, number = value.grad_fn, value.output_nr
+    if node is not None and not whole:
+        node.set_aside(tensor)
+    with_grad, mode.grad = mode.grad, False
+    try:
+        mode.run.apply(Write, (tensor, value), {})
+    finally:
+        mode.grad = with_grad
+    if not recording:
+        tensor._counter[0] += 1
+        return
+    base = tensor if tensor._base is None else tensor._base
+    if whole or base is not tensor:
+        node, number = Overwrite(), 0
+        node.chain, node.order = tensor._chain, _order(base.array)
+        node.needs_input_grad = [base._requires_grad, value._requires_grad]
+        node.link((base, value), (base.array, value.array), (wrap(base.array),), {})
+    tensor._counter[0] += 1
+    base.set_history(node, number)
+
+
+def check_write(tensor: Any, recording: bool) -> None:
+    """RuntimeError where gradients are recorded and an in-place operation would write what it must not."""
+    base = tensor._base
+    if tensor._requires_grad and tensor.grad_fn is None:
+        raise RuntimeError(_LEAF.format("a leaf Tensor"))
+    if base is None or not (recording or base._requires_grad):
+        return
+    if (base._requires_grad or tensor._requires_grad) and base._grad_fn is None:
+        raise RuntimeError(_LEAF.format("a view of a leaf Tensor"))
+    if tensor._refused is UNRECORDED:
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Move both into "
+            "the no_grad block, so that the change is not recorded, or both out of it"
+        )
+    if tensor._refused is not None:
+        raise RuntimeError(
+            f"a view of shape {tensor.array.shape} is being modified inplace. It {tensor._refused}: such views cannot "
+            "be modified in place, use the out-of-place operation, or clone() it first"
+        )
+
+
+def same_part(a: Any, b: Any) -> bool:
+    """Whether two views that were taken of one Tensor were taken in the same way."""
+    return a._base is b._base and a._base is not None and a._chain[0] is b._chain[0] and a._chain[1:] == b._chain[1:]
+
+
+def aside(tensor: Any) -> Any:
+    """The elements of a Tensor with their history, in memory of their own."""
+    copied, node = wrap(tensor.array.copy()), tensor.grad_fn
+    if node is not None:
+        copied.set_history(node, tensor.output_nr)
+    return copied
+
+
+def _order(array: Any) -> tuple[int, ...] | None:
+    """The dimensions as they lie in memory, from the outermost; None for C order."""
+    if array.flags.c_contiguous:
+        return None
+    return tuple(sorted(range(array.ndim), key=lambda dim: -abs(array.strides[dim])))
