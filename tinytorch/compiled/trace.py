@@ -33,17 +33,12 @@ class Trace(OutsideTape, Runner):
 
     def __init__(self, tensors: Sequence[Tensor], apart: bool = False) -> None:
         super().__init__(tensors, apart)
-        self.entry = self.enter
         self.whole: list[str] = []  # operations that could not be traced
         self._born: dict[int, int] = {}  # by id of a node: the number of steps before it
         self._replayed: dict[int, Any] = {}  # by id of a node: itself, and the one that its step runs on
         self._pinned: list[Any] = []  # arrays whose memory must last until the trace ends
         self._draws: list[tuple[Any, Any]] = []  # streams of random numbers, and their state before each draw
-        self._run_by_us: dict[Any, Callable[..., Any]] = {
-            set_grad: self.set_grad,
-            assign_data: self.assign_data,
-            sharing: lambda array: wrap(self.outside(array).view()),
-        }
+        self._run_by_us: dict[Any, Callable[..., Any]] = {}  # functions that are not called as they are
 
     def again(self) -> Trace:
         """Itself: a checkpoint's function runs a second time within the same trace."""
@@ -60,10 +55,17 @@ class Trace(OutsideTape, Runner):
     def __enter__(self) -> Trace:
         OutsideTape.__enter__(self)
         Runner.__enter__(self)
+        self.entry = self.enter
+        self._run_by_us = {
+            set_grad: self.set_grad,
+            assign_data: self.assign_data,
+            sharing: lambda array: wrap(self.outside(array).view()),
+        }
         return self
 
     def __exit__(self, *exception: object) -> None:
         Runner.__exit__(self, *exception)
+        self.entry, self._run_by_us = None, {}  # which hold the trace, as it holds them
         self.written = written(self.inputs)
         self.surroundings.find_written(self._outside.values(), bool(self._calls), bool(self.written))
         self._gave_history = self.surroundings.take_histories_back()
