@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 import tinytorch
-from gpt.language_model import Sampling
+from gpt.generation import Sampling
 from gpt.run import load_model
 from programs.errors import UserError
 

@@ -10,7 +10,7 @@ import pytest
 
 import tinytorch
 from gpt.config import GPTConfig
-from gpt.language_model import Sampling
+from gpt.generation import Sampling
 from gpt.model import GPT
 from programs.errors import UserError
 
@@ -84,7 +84,7 @@ def test_what_was_seen_need_not_be_computed_again() -> None:
     with tinytorch.no_grad():
         for start, T in zip((0, *lengths), lengths, strict=False):
             expected = model.logits(idx[:, :T][:, -8:])[:, -1]
-            np.testing.assert_allclose(writer.read(idx[:, start:T]).numpy(), expected.numpy(), rtol=1e-12)
+            np.testing.assert_allclose(writer.next_logits(idx[:, start:T]).numpy(), expected.numpy(), rtol=1e-12)
 
 
 def written(model: GPT, text: list[int], count: int) -> list[int]:

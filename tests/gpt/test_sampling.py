@@ -7,7 +7,8 @@ import pytest
 
 import tinytorch
 from gpt.config import GPTConfig
-from gpt.language_model import LanguageModel, Sampling
+from gpt.generation import Sampling
+from gpt.language_model import LanguageModel
 from gpt.presets import build_model
 from programs.errors import UserError
 

@@ -10,7 +10,7 @@ import pytest
 
 from gpt.config import GPTConfig, TrainConfig
 from gpt.examples import ExamplesConfig
-from gpt.language_model import Sampling as CharacterSampling
+from gpt.generation import Sampling as CharacterSampling
 from gpt.sample import SampleConfig
 from gpt.stage_table import StagesConfig
 from programs.errors import UserError
