@@ -1,4 +1,4 @@
-"""Every Python example in README.md and docs/ runs, and prints what it says it prints."""
+"""Every Python example in the pages of the project runs, and prints what it says it prints; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.filterwarnings("ignore:Error detected in")  # one page lets anomaly detection find an error
