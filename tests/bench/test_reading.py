@@ -1,0 +1,79 @@
+"""What docs/reading.md says of lengths is so, and what bench.reading counts is what a call enters."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import tinytorch
+from bench.engine_size import code_lines
+from bench.reading import count, entered, path_of_a_step
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reading.md").read_text("utf-8")
+ROWS = re.findall(r"^\| `([\w/]+\.py)` \|(?: ((?:`[\w.]+`(?:, )?)*) ?\|)? (\d+) \|", PAGE, re.M)
+
+
+def test_the_page_has_its_rows() -> None:
+    assert len(ROWS) == len(re.findall(r"^\| `[\w/]+\.py`", PAGE, re.M)) > 15
+
+
+@pytest.mark.parametrize(("path", "names", "said"), ROWS, ids=lambda value: value.replace("`", ""))
+def test_lines_of_code(path: str, names: str, said: str) -> None:
+    source = (ROOT / path).read_text("utf-8")
+    lines = set(code_lines(source))
+    if names:
+        nodes = [node_of(ast.parse(source), name.split(".")) for name in re.findall(r"`([\w.]+)`", names)]
+        lines = {n for n in lines for node in nodes if first_line(node) <= n <= (node.end_lineno or 0)}
+    assert_near(len(lines), said)
+
+
+def test_the_sum() -> None:
+    said = re.search(r"about ([\d,]+) lines in all", PAGE)
+    assert said is not None
+    assert_near(sum(int(lines) for _, _, lines in ROWS), said[1])
+
+
+def test_the_path_of_a_step() -> None:
+    found = path_of_a_step()
+    functions, lines = (sum(counts) for counts in zip(*found.values(), strict=True))
+    said = re.search(r"\*\*(\d+) functions in (\d+) files, ([\d,]+) lines", PAGE)
+    assert said is not None
+    for number, text in zip((functions, len(found), lines), said.groups(), strict=True):
+        assert_near(number, text)
+    assert {"gpt/model.py", "tinytorch/engine/walk.py", "tinytorch/optim/adam.py"} <= set(found)
+
+
+def test_what_a_call_enters() -> None:
+    x = tinytorch.ones(3, requires_grad=True)
+    names = {code.co_name for code in entered(lambda: x.exp().sum().backward())}
+    assert {"exp", "apply", "forward", "backward", "walk"} <= names
+    assert not [name for name in names if name.startswith("<")]
+    kernel = {code.co_name for code in entered(lambda: x.softmax(-1))}
+    assert "softmax" in kernel and "_softmax" not in kernel  # which is compiled
+
+
+def test_lines_of_what_was_entered() -> None:
+    from tinytorch.ops.elementwise import exp
+
+    assert count({exp.__code__}) == {"tinytorch/ops/elementwise.py": (1, 2)}
+
+
+def assert_near(number: int, said: str) -> None:
+    """Within a tenth, or two lines of what is short."""
+    off = abs(number - int(said.replace(",", "")))
+    assert off <= max(2, number // 10), f"docs/reading.md says {said}, but it is {number}"
+
+
+def node_of(tree: ast.AST, path: list[str]) -> ast.ClassDef | ast.FunctionDef:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == path[0]:
+            return node_of(node, path[1:]) if path[1:] else node
+    raise AssertionError(f"there is no {path[0]}")
+
+
+def first_line(node: ast.ClassDef | ast.FunctionDef) -> int:
+    return min([node.lineno, *[decorator.lineno for decorator in node.decorator_list]])
