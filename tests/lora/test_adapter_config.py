@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lora import LoraConfig
-from lora.adapter_config import CONFIG_NAME
+from lora.adapters.adapter_config import CONFIG_NAME
 from programs.errors import UserError
 
 MINIMUM = {"peft_type": "LORA", "target_modules": ["q_proj"]}

@@ -11,8 +11,8 @@ import pytest
 import tinytorch
 import tinytorch.nn as nn
 from lora import Llama, LoraConfig, add_adapter, add_weighted_adapter, merge
-from lora.adapters import lora_layers
-from lora.layers import LoraLinear
+from lora.adapters.adapters import lora_layers
+from lora.adapters.layers import LoraLinear
 from programs.errors import UserError
 from tests.lora.test_llama import IDS, make
 from tinytorch import optim

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from lora.batches import Batches
-from lora.data import Example
+from lora.text.batches import Batches
+from lora.text.data import Example
 from programs.run import Batch
 from programs.trainer import IGNORED
 

@@ -12,7 +12,7 @@ import pytest
 
 import tinytorch
 from lora import Llama
-from lora.config import LlamaConfig
+from lora.model.config import LlamaConfig
 from programs.errors import UserError
 from tinytorch.safetensors import load_file, save_file
 from tinytorch.safetensors_shards import save_shards

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from lora.__main__ import main
-from lora.commands import COMMANDS
-from lora.foreign_options import FOREIGN
-from lora.speed import Speed, read_bandwidth
-from lora.tokenizer import Tokenizer
-from lora.training_record import remember
+from lora.commands.foreign_options import FOREIGN
+from lora.commands.speed import Speed, read_bandwidth
+from lora.commands.table import COMMANDS
+from lora.model.training_record import remember
+from lora.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,8 +193,8 @@ def test_a_conversation(
 
 def test_a_conversation_looks_at_what_was_said(small_folder: Path) -> None:
     """Keeping the cache between answers gives the texts that computing all anew gives."""
-    from lora.generate import GenerateConfig, Writer
-    from lora.sampling_options import SamplingOptions
+    from lora.commands.generate import GenerateConfig, Writer
+    from lora.commands.sampling_options import SamplingOptions
 
     config = GenerateConfig(model=small_folder, max_new_tokens=6, sampling=SamplingOptions(greedy=True))
     writer = Writer(config)

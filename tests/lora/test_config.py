@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lora.config import LlamaConfig
-from lora.rope import RopeScaling
-from lora.shapes import SHAPES
+from lora.model.config import LlamaConfig
+from lora.model.rope import RopeScaling
+from lora.model.shapes import SHAPES
 from programs.errors import UserError
 
 SMALL = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lora.data import Data, load_data, split, tokenize
-from lora.tokenizer import Tokenizer
+from lora.text.data import Data, load_data, split, tokenize
+from lora.text.tokenizer import Tokenizer
 from programs.errors import UserError
 from programs.trainer import IGNORED
 

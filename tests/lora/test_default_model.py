@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lora.default_model import default_model
-from lora.loading import load
-from lora.parrot import default_data
+from lora.commands.loading import load
+from lora.model.default_model import default_model
+from lora.text.parrot import default_data
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tinytorch", "programs", "gpt", "lora")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import tinytorch
-from lora.default_model import default_model
-from lora.generation import Sampling, generate
-from lora.llama import Llama
-from lora.loading import load
+from lora.commands.loading import load
+from lora.model.default_model import default_model
+from lora.model.generation import Sampling, generate
+from lora.model.llama import Llama
 
 pytestmark = pytest.mark.oracle("torch", "transformers")
 

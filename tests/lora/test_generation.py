@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import tinytorch
-from lora.generation import Sampling, generate, min_p, repetition_penalty, stream, top_k, top_p
-from lora.llama import Llama
-from lora.loading import load
-from lora.text_stream import TextStream, continue_texts
-from lora.tokenizer import Tokenizer
+from lora.commands.loading import load
+from lora.model.generation import Sampling, generate, min_p, repetition_penalty, stream, top_k, top_p
+from lora.model.llama import Llama
+from lora.text.text_stream import TextStream, continue_texts
+from lora.text.tokenizer import Tokenizer
 from programs.errors import UserError
 
 GREEDY = Sampling(greedy=True)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinytorch
-from lora import generation
-from lora.generation import Sampling, generate
-from lora.loading import load
+from lora.commands.loading import load
+from lora.model import generation
+from lora.model.generation import Sampling, generate
 
 pytestmark = pytest.mark.oracle("torch", "transformers")
 

@@ -10,8 +10,8 @@ import pytest
 import tinytorch
 import tinytorch.nn as nn
 from lora import Llama
-from lora.config import LlamaConfig
-from lora.rope import RopeScaling
+from lora.model.config import LlamaConfig
+from lora.model.rope import RopeScaling
 from tinytorch.nn import functional as F
 
 CONFIG = LlamaConfig(

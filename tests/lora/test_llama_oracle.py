@@ -136,7 +136,7 @@ def test_rope_scaling_beside_rope_parameters(theta: float | None) -> None:
     """As transformers takes it: what is in rope_scaling, and no more of rope_parameters."""
     from transformers import LlamaConfig
 
-    from lora.config import LlamaConfig as OurConfig
+    from lora.model.config import LlamaConfig as OurConfig
 
     given: dict[str, Any] = {
         "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
@@ -155,8 +155,8 @@ def test_frequencies_of_the_models_there_are() -> None:
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-    from lora.config import LlamaConfig as OurConfig
-    from lora.rope import frequencies
+    from lora.model.config import LlamaConfig as OurConfig
+    from lora.model.rope import frequencies
 
     llama32 = {**ROPES["llama3"], "factor": 32.0, "original_max_position_embeddings": 8192}
     for head_dim, rope in [(64, llama32), (128, llama32), *((128, rope) for rope in ROPES.values())]:

@@ -10,7 +10,7 @@ import pytest
 
 import tinytorch
 from lora import Llama, LoraConfig, add_adapter, merge, unmerge
-from lora.adapters import lora_layers
+from lora.adapters.adapters import lora_layers
 from programs.errors import UserError
 from tests.lora.test_adapters import ALL, IDS, adapted, digests, logits, randomize
 from tests.lora.test_llama import make

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 import tinytorch
-from lora.llama import Llama
-from lora.packing import packed_hidden_states
+from lora.model.llama import Llama
+from lora.model.packing import packed_hidden_states
 
 
 def test_a_packed_text_is_computed_as_if_alone(small_llama: Llama) -> None:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lora import parrot
-from lora.data import split
+from lora.text import parrot
+from lora.text.data import split
 
 
 def test_the_file_is_what_the_program_writes() -> None:

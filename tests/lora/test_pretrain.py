@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from lora.__main__ import main
-from lora.bpe import SPECIAL, train_bpe
-from lora.llama import Llama
-from lora.pretrain import PretrainConfig, PretrainRun
-from lora.tokenizer import Tokenizer
+from lora.commands.pretrain import PretrainConfig, PretrainRun
+from lora.model.llama import Llama
+from lora.text.bpe import SPECIAL, train_bpe
+from lora.text.tokenizer import Tokenizer
 from programs import checkpoint, metrics, trainer
 from programs.corpora import load_documents, load_text
 from programs.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lora.__main__ import main
-from lora.train import TuneConfig, TuneRun
+from lora.commands.train import TuneConfig, TuneRun
 from programs import trainer
 
 

@@ -14,11 +14,11 @@ import pytest
 import tinytorch
 from lora import LoraConfig, add_adapter, merge
 from lora.__main__ import main
-from lora.config import LlamaConfig
-from lora.llama import Llama
-from lora.loading import bytes_read_a_token
-from lora.quantize import quantize_folder
-from lora.quantized import Quantization, QuantizedLinear
+from lora.commands.loading import bytes_read_a_token
+from lora.commands.quantize import quantize_folder
+from lora.model.config import LlamaConfig
+from lora.model.llama import Llama
+from lora.model.quantized import Quantization, QuantizedLinear
 from programs.errors import UserError
 from tinytorch import nn
 from tinytorch.quantization import QuantizedWeight

@@ -11,9 +11,9 @@ import pytest
 import tinytorch
 from lora import LoraConfig, add_adapter
 from lora.__main__ import main
-from lora.llama import Llama
-from lora.merging import merge
-from lora.ranks import energy_rank, update_spectra
+from lora.adapters.merging import merge
+from lora.commands.ranks import energy_rank, update_spectra
+from lora.model.llama import Llama
 from programs import trainer
 
 

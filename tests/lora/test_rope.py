@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lora.rope import RopeScaling, frequencies, tables
+from lora.model.rope import RopeScaling, frequencies, tables
 from programs.errors import UserError
 
 D, THETA, LENGTH = 32, 10000.0, 64

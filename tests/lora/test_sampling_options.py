@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lora.generation import Sampling
-from lora.sampling_options import SamplingOptions
+from lora.commands.sampling_options import SamplingOptions
+from lora.model.generation import Sampling
 from programs.errors import UserError
 
 TALK = Sampling(temperature=0.2, top_p=0.9)

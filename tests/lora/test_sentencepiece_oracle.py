@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lora.tokenizer import Tokenizer
+from lora.text.tokenizer import Tokenizer
 from programs.corpora import load_text
 
 pytestmark = pytest.mark.oracle("sentencepiece")

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from lora import LoraConfig
-from lora.default_model import default_model
-from lora.evaluate import EvalConfig
-from lora.generate import GenerateConfig
-from lora.generation import Sampling
-from lora.info import InfoConfig
-from lora.pretrain import PretrainConfig
-from lora.qlora import QLoraConfig
-from lora.quantize import QuantizeConfig
-from lora.ranks import RanksConfig
-from lora.synthesize import SynthesizeConfig
-from lora.train import TuneConfig
+from lora.commands.evaluate import EvalConfig
+from lora.commands.generate import GenerateConfig
+from lora.commands.info import InfoConfig
+from lora.commands.pretrain import PretrainConfig
+from lora.commands.qlora import QLoraConfig
+from lora.commands.quantize import QuantizeConfig
+from lora.commands.ranks import RanksConfig
+from lora.commands.synthesize import SynthesizeConfig
+from lora.commands.train import TuneConfig
+from lora.model.default_model import default_model
+from lora.model.generation import Sampling
 from programs.errors import UserError
 
 MODEL, PARROT = {"model": default_model()}, {"data": "parrot"}

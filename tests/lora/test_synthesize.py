@@ -1,4 +1,4 @@
-"""lora.synthesize: random checkpoints in the shapes of real models."""
+"""lora.commands.synthesize: random checkpoints in the shapes of real models."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lora.__main__ import main
-from lora.config import LlamaConfig
-from lora.llama import Llama
-from lora.shapes import SHAPES
-from lora.synthesize import DTYPES, SynthesizeConfig, shape_of, synthesize, weight_shapes, write
+from lora.commands.synthesize import DTYPES, SynthesizeConfig, shape_of, synthesize, weight_shapes, write
+from lora.model.config import LlamaConfig
+from lora.model.llama import Llama
+from lora.model.shapes import SHAPES
 from programs.errors import UserError
 from tinytorch.safetensors import SafetensorError
 from tinytorch.safetensors_shards import open_shards

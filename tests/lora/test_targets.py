@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lora import LoraConfig, add_adapter
-from lora.targets import find_targets
+from lora.adapters.targets import find_targets
 from programs.errors import UserError
 from tests.lora.test_llama import make
 
@@ -104,7 +104,7 @@ ENDLESS = r"(?:.?){65000}(?:.?){65000}[Q!]"
 )
 def test_expressions_that_take_too_long(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """All matches of a configuration together, so that a model of many layers takes no longer."""
-    monkeypatch.setattr("lora.patterns.SECONDS", 0.2)
+    monkeypatch.setattr("lora.adapters.patterns.SECONDS", 0.2)
     start = time.process_time()
     with pytest.raises(UserError, match=r"takes more than 0\.2 seconds to match: write it without repetitions"):
         find_targets(make(), LoraConfig(**settings))

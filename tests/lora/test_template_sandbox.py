@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora.chat_template import ChatTemplate
+from lora.text.chat_template import ChatTemplate
 from programs.errors import UserError
 
 TALK = [{"role": "user", "content": "hello\n"}, {"role": "assistant", "content": "hi"}]
@@ -130,7 +130,7 @@ def rendered(template: str) -> str:
 @pytest.mark.parametrize("template", HOSTILE, ids=range(len(HOSTILE)))
 def test_limits(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, smaller in (("SECONDS", 0.2), ("LENGTH", 1 << 18), ("TOTAL", 1 << 23)):  # to be quick
-        monkeypatch.setattr(f"lora.template_sandbox.{name}", smaller)
+        monkeypatch.setattr(f"lora.text.template_sandbox.{name}", smaller)
     start = time.thread_time()
     tracemalloc.start()
     try:

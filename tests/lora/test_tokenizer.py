@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora.bpe import SPECIAL
-from lora.loading import check_fit
-from lora.tokenizer import IncrementalDecoder, Tokenizer
+from lora.commands.loading import check_fit
+from lora.text.bpe import SPECIAL
+from lora.text.tokenizer import IncrementalDecoder, Tokenizer
 from programs.errors import UserError
 
 TALK = [

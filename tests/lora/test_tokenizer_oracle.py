@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora.tokenizer import Tokenizer
+from lora.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.oracle("transformers")
 
@@ -77,7 +77,7 @@ def test_conversations(both: list[tuple[Tokenizer, Any]], prompt: bool) -> None:
 def test_templates(byte_level: Path, template: str) -> None:
     import transformers
 
-    from lora.chat_template import ChatTemplate
+    from lora.text.chat_template import ChatTemplate
 
     theirs = transformers.AutoTokenizer.from_pretrained(byte_level)
     talk = [{"role": "user", "content": "a <b> é"}, {"role": "assistant", "content": " c"}]

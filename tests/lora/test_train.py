@@ -18,16 +18,17 @@ import pytest
 from rich.console import Console
 
 import tinytorch
-from lora import LoraConfig, parrot
+from lora import LoraConfig
 from lora.__main__ import main
-from lora.adapter_files import load_adapter, save_adapter
-from lora.data import load_data
-from lora.llama import Llama
-from lora.loading import load
-from lora.quantize import quantize_folder
-from lora.rule import complete
-from lora.tokenizer import Tokenizer
-from lora.train import TuneConfig, TuneRun
+from lora.adapters.adapter_files import load_adapter, save_adapter
+from lora.commands.loading import load
+from lora.commands.quantize import quantize_folder
+from lora.commands.rule import complete
+from lora.commands.train import TuneConfig, TuneRun
+from lora.model.llama import Llama
+from lora.text import parrot
+from lora.text.data import load_data
+from lora.text.tokenizer import Tokenizer
 from programs import checkpoint, metrics, trainer
 from programs.errors import UserError
 from programs.trainer import IGNORED, Result

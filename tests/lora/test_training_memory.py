@@ -10,10 +10,10 @@ import pytest
 
 from lora import LoraConfig, add_adapter, save_adapter
 from lora.__main__ import main
-from lora.config import LlamaConfig
-from lora.llama import Llama
-from lora.targets import find_targets
-from lora.training_memory import PROGRAM, PROGRAM_BYTES, TrainingSettings, activations, training
+from lora.adapters.targets import find_targets
+from lora.adapters.training_memory import PROGRAM, PROGRAM_BYTES, TrainingSettings, activations, training
+from lora.model.config import LlamaConfig
+from lora.model.llama import Llama
 from programs.memory import peak_memory
 from tinytorch.engine.graph import topological_order
 
