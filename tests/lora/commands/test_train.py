@@ -397,7 +397,7 @@ def test_ctrl_c_saves_and_exits(make: Make, capsys: pytest.CaptureFixture[str]) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "COLUMNS": "120"},
     )
     log = config.out / "metrics.jsonl"

@@ -12,8 +12,8 @@ import pytest
 import tinytorch.nn as nn
 from lora import Llama, load_adapter, merge, save_adapter
 from programs.errors import UserError
-from tests.lora.test_adapters import IDS, logits
-from tests.lora.test_llama import make
+from tests.lora.adapters.test_adapters import IDS, logits
+from tests.lora.model.test_llama import make
 from tinytorch import Tensor
 from tinytorch.safetensors import save_file
 

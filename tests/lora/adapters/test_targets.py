@@ -10,7 +10,7 @@ import pytest
 from lora import LoraConfig, add_adapter
 from lora.adapters.targets import find_targets
 from programs.errors import UserError
-from tests.lora.test_llama import make
+from tests.lora.model.test_llama import make
 
 PROJECTIONS = [f"self_attn.{x}_proj" for x in "qkvo"] + [f"mlp.{x}_proj" for x in ("gate", "up", "down")]
 

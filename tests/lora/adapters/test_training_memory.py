@@ -87,7 +87,7 @@ def test_what_a_run_takes_is_near_what_info_says(small_folder: Path, tmp_path: P
     command = ["train", "--model", str(small_folder), "--data", str(data), "--out", str(tmp_path / "run"), *options]
     done = subprocess.run(
         [sys.executable, "-c", program.format(command)],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     measured = int(done.stdout.split()[-1])
     shape, config = LlamaConfig.load(small_folder), LoraConfig(r=4, target_modules="all-linear")

@@ -13,8 +13,8 @@ import pytest
 from lora import Llama, LoraConfig, add_adapter, load_adapter, save_adapter
 from programs.errors import UserError
 from tests.faults import Killed, full_from, killed_at
-from tests.lora.test_adapters import logits
-from tests.lora.test_llama import make
+from tests.lora.adapters.test_adapters import logits
+from tests.lora.model.test_llama import make
 from tinytorch.safetensors import SafetensorError
 
 Save, Load = Callable[[Path], None], Callable[[Path], Any]

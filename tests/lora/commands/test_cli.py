@@ -21,7 +21,7 @@ from lora.commands.table import COMMANDS
 from lora.model.training_record import remember
 from lora.text.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

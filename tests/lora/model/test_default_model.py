@@ -17,7 +17,7 @@ from lora.commands.loading import load
 from lora.model.default_model import default_model
 from lora.text.parrot import default_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGES = ("tinytorch", "programs", "gpt", "lora")
 
 

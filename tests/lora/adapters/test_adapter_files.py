@@ -13,8 +13,8 @@ import pytest
 import tinytorch
 from lora import Llama, LoraConfig, add_adapter, load_adapter, save_adapter
 from programs.errors import UserError
-from tests.lora.test_adapters import ALL, adapted, digests, logits, randomize, trained
-from tests.lora.test_llama import make
+from tests.lora.adapters.test_adapters import ALL, adapted, digests, logits, randomize, trained
+from tests.lora.model.test_llama import make
 from tinytorch.safetensors import load_file, save_file
 
 FILE, CONFIG = "adapter_model.safetensors", "adapter_config.json"
