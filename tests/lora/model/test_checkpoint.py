@@ -106,6 +106,13 @@ def test_trainable_weights_are_not_the_file_s(folder: Path) -> None:
     assert listing(folder) == before
 
 
+def test_a_class_of_one_s_own_is_read_as_that(folder: Path) -> None:
+    class Own(Llama):
+        pass
+
+    assert type(Own.from_pretrained(folder)) is Own
+
+
 def test_shards_are_read(folder: Path) -> None:
     expected = Llama.from_pretrained(folder)(IDS).detach().numpy()
     assert len(save_shards(weights(folder), folder, max_shard_size=4000)) > 2
