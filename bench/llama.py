@@ -128,9 +128,9 @@ def _ours(folder: Path, tokens: int) -> dict[str, float]:
 
     import tinytorch
     from lora import Llama
-    from lora.generation import Sampling, stream
-    from lora.loading import bytes_read_a_token
-    from lora.speed import read_bandwidth
+    from lora.commands.loading import bytes_read_a_token
+    from lora.commands.speed import read_bandwidth
+    from lora.model.generation import Sampling, stream
 
     imported = psutil.Process().memory_info().rss
     start = time.perf_counter()
@@ -155,7 +155,7 @@ def _theirs(folder: Path, tokens: int) -> dict[str, float]:
     import torch
     from transformers import LlamaForCausalLM
 
-    from lora.speed import read_bandwidth
+    from lora.commands.speed import read_bandwidth
 
     torch_on_all_cores()
     imported = psutil.Process().memory_info().rss
@@ -188,7 +188,7 @@ def _step(folder: Path, length: int) -> dict[str, float]:
 
     import tinytorch
     from lora import Llama, LoraConfig, add_adapter
-    from lora.synthesize import shape_of, weight_shapes
+    from lora.commands.synthesize import shape_of, weight_shapes
 
     imported = psutil.Process().memory_info().rss
     model = Llama.from_pretrained(folder, dtype="auto")

@@ -70,7 +70,7 @@ def cases(quick: bool) -> list[Case]:
 
 def _flops() -> float:
     """Operations of the products with the frozen weights: forward, and for the gradient of what goes in."""
-    from lora.synthesize import shape_of, weight_shapes
+    from lora.commands.synthesize import shape_of, weight_shapes
 
     shapes = weight_shapes(replace(shape_of(_SHAPE), num_hidden_layers=2)).items()
     numbers = sum(float(np.prod(shape)) for name, shape in shapes if len(shape) == 2 and "embed" not in name)
@@ -79,7 +79,7 @@ def _flops() -> float:
 
 def _write_models(folder: Path) -> dict[str, Path]:
     """The same random weights in bfloat16, 8 bits and 4 bits."""
-    from lora.quantize import quantize_folder
+    from lora.commands.quantize import quantize_folder
 
     paths = {"bfloat16": write_base(folder), "int8": folder / "int8", "nf4": folder / "nf4"}
     for scheme in ("int8", "nf4"):
@@ -89,7 +89,7 @@ def _write_models(folder: Path) -> dict[str, Path]:
 
 def write_base(folder: Path) -> Path:
     """The folder of a model of random weights in bfloat16."""
-    from lora.synthesize import SynthesizeConfig, shape_of, write
+    from lora.commands.synthesize import SynthesizeConfig, shape_of, write
 
     path = folder / "bfloat16"
     write(SynthesizeConfig(out=path), replace(shape_of(_SHAPE), num_hidden_layers=2), lambda done: None)

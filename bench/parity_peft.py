@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.parity import TOLERANCE, batch, difference, in_float64, their_model
 from lora import Llama, load_adapter, merge, save_adapter
-from lora.adapter_files import adapter_state
+from lora.adapters.adapter_files import adapter_state
 from tinytorch import optim
 
 STEPS, LEARNING_RATE = 20, 3e-4

@@ -87,7 +87,7 @@ def make_folder(out: Path) -> None:
 
 def answers(model: Path, adapter: Path | None) -> list[str]:
     """What `python -m lora generate --prompt ...` gives with no other options but a shorter answer."""
-    from lora.generate import GenerateConfig, Writer
+    from lora.commands.generate import GenerateConfig, Writer
 
     texts = []
     for question in QUESTIONS:
@@ -140,8 +140,8 @@ def main() -> int:
 
     from rich.console import Console
 
-    from lora.adapter_files import save_adapter
-    from lora.train import TuneConfig, TuneRun
+    from lora.adapters.adapter_files import save_adapter
+    from lora.commands.train import TuneConfig, TuneRun
     from programs import metrics
     from programs.trainer import train
 

@@ -30,8 +30,8 @@ def child(folder: str) -> None:
     import numpy as np
 
     from lora import Llama
-    from lora.config import LlamaConfig
-    from lora.quantized import Quantization, make_quantized
+    from lora.model.config import LlamaConfig
+    from lora.model.quantized import Quantization, make_quantized
     from tinytorch import bfloat16
 
     config = LlamaConfig.load(Path(folder))

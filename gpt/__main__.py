@@ -9,7 +9,7 @@ from programs.command_line import run_program
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code."""
-    return run_program("gpt", arguments)
+    return run_program("gpt.commands", arguments)
 
 
 if __name__ == "__main__":

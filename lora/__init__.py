@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lora.adapter_config import LoraConfig
-    from lora.adapter_files import load_adapter, save_adapter
-    from lora.adapters import add_adapter, add_weighted_adapter
-    from lora.llama import Llama
-    from lora.merging import merge, unmerge
+    from lora.adapters.adapter_config import LoraConfig
+    from lora.adapters.adapter_files import load_adapter, save_adapter
+    from lora.adapters.adapters import add_adapter, add_weighted_adapter
+    from lora.adapters.merging import merge, unmerge
+    from lora.model.llama import Llama
 
 __all__ = [
     "Llama",
@@ -25,9 +25,15 @@ __all__ = [
 
 # Imported when asked for: `python -m lora` passes through here, and must be able to say what is missing.
 _HOMES = {
-    "Llama": "llama", "LoraConfig": "adapter_config", "add_adapter": "adapters", "add_weighted_adapter": "adapters",
-    "load_adapter": "adapter_files", "merge": "merging", "save_adapter": "adapter_files", "unmerge": "merging",
-}  # fmt: skip
+    "Llama": "model.llama",
+    "LoraConfig": "adapters.adapter_config",
+    "add_adapter": "adapters.adapters",
+    "add_weighted_adapter": "adapters.adapters",
+    "load_adapter": "adapters.adapter_files",
+    "merge": "adapters.merging",
+    "save_adapter": "adapters.adapter_files",
+    "unmerge": "adapters.merging",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: `python -m lora`; its commands are in the module of that name."""
+"""The command line: `python -m lora`; its commands are in `lora.commands.table`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from programs.command_line import run_program
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code."""
-    return run_program("lora", arguments)
+    return run_program("lora.commands.table", arguments)
 
 
 if __name__ == "__main__":

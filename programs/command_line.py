@@ -24,12 +24,12 @@ INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _OURS = ("gpt", "lora", "programs", "tinytorch")
 
 
-def run_program(name: str, arguments: list[str]) -> int:
-    """Run one command of the program `name`, gpt or lora; its exit code."""
-    return exit_code(lambda: _commands(name).run(arguments), name)
+def run_program(module: str, arguments: list[str]) -> int:
+    """Run one command of the program whose commands are in `module`, such as gpt.commands; its exit code."""
+    return exit_code(lambda: _imported(module).run(arguments), module.partition(".")[0])
 
 
-def _commands(name: str) -> Any:
+def _imported(module: str) -> Any:
     """The module of the program's commands. Ctrl-C while it is imported ends the process at once.
 
     An exception would be taken for another one in the middle of an import, such as a SyntaxError.
@@ -41,10 +41,10 @@ def _commands(name: str) -> Any:
 
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not interruptible or threading.current_thread() is not threading.main_thread():
-        return import_module(f"{name}.commands")
+        return import_module(module)
     signal.signal(signal.SIGINT, end)
     try:
-        return import_module(f"{name}.commands")
+        return import_module(module)
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

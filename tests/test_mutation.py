@@ -60,7 +60,7 @@ def test_what_is_planted() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["tinytorch/engine/walk.py", "tinytorch/kernels/rope.py", "lora/merging.py", "gpt/model.py"]
+    "path", ["tinytorch/engine/walk.py", "tinytorch/kernels/rope.py", "lora/adapters/merging.py", "gpt/model.py"]
 )
 def test_every_fault_changes_the_program_and_no_line_number(path: str) -> None:
     source = (Path(__file__).parents[1] / path).read_bytes()

@@ -53,7 +53,7 @@ def test_the_source_distribution_has_every_file(source: Path) -> None:
 
 
 def test_its_tests_run(source: Path) -> None:
-    tests = ["tests/programs/test_batches.py", "tests/gpt/test_tokenizer.py", "tests/lora/test_config.py"]
+    tests = ["tests/programs/test_batches.py", "tests/gpt/test_tokenizer.py", "tests/lora/model/test_config.py"]
     assert " passed" in run("-m", "pytest", "-q", *tests, cwd=source, PYTHONPATH="")
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from bench.stored import main, resident
 from lora import Llama
-from lora.config import LlamaConfig
-from lora.quantize import quantize_folder
+from lora.commands.quantize import quantize_folder
+from lora.model.config import LlamaConfig
 from tinytorch import bfloat16
 
 

@@ -17,15 +17,15 @@ from gpt.config import GPTConfig, TrainConfig
 from gpt.presets import build_model
 from gpt.run import load_model
 from lora import Llama, LoraConfig, add_adapter, load_adapter, save_adapter
-from lora.chat_template import ChatTemplate
-from lora.checkpoint import check_sizes
-from lora.config import LlamaConfig
-from lora.data import load_data
-from lora.default_model import default_model
-from lora.foreign_settings import MATTERS
-from lora.quantize import quantize_folder
-from lora.rope import RopeScaling
-from lora.tokenizer import Tokenizer
+from lora.commands.quantize import quantize_folder
+from lora.model.checkpoint import check_sizes
+from lora.model.config import LlamaConfig
+from lora.model.default_model import default_model
+from lora.model.foreign_settings import MATTERS
+from lora.model.rope import RopeScaling
+from lora.text.chat_template import ChatTemplate
+from lora.text.data import load_data
+from lora.text.tokenizer import Tokenizer
 from programs import checkpoint, metrics
 from tests.fuzz.templates import template
 from tests.fuzz.trees import damaged, mutated, written

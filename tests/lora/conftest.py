@@ -8,10 +8,10 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import tinytorch
-from lora.bpe import save_bpe, train_bpe
-from lora.config import LlamaConfig
-from lora.llama import Llama
-from lora.training_record import remember
+from lora.model.config import LlamaConfig
+from lora.model.llama import Llama
+from lora.model.training_record import remember
+from lora.text.bpe import save_bpe, train_bpe
 from programs.corpora import load_documents
 
 

@@ -1,0 +1,304 @@
+"""A layer with low-rank adapters (Hu et al. 2021, arXiv:2106.09685) beside its frozen weight.
+
+    y = base(x) + scaling * B(A(dropout(x)))        x (..., in), y (..., out), A (r, in), B (out, r)
+
+The base is a module that is called, never changed: a Linear, in whatever dtype its weight is stored, a quantized one,
+an Embedding. The adapted layer takes its place under its name.
+
+DoRA (Liu et al. 2024, arXiv:2402.09353) divides the rows of W + scaling * B A by their lengths, taken for constants,
+and multiplies them by a trained magnitude m:
+
+    y = m / |W + scaling * B A| * (W x + scaling * B(A(x))) + bias
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+import tinytorch
+import tinytorch.nn as nn
+from lora.model.quantized import QuantizedLinear
+from tinytorch import Tensor
+from tinytorch.nn import functional as F
+
+Array = np.ndarray[Any, Any]
+Shapes = dict[str, tuple[int, ...]]
+
+_ROWS = 1024  # of a weight, converted at a time
+
+
+class LowRank(nn.Module):
+    """One adapter of one layer: what is trained of it. `scaling * lora_B @ lora_A` is what it adds to the weight."""
+
+    lora_A: nn.Parameter
+    lora_B: nn.Parameter
+    lora_magnitude_vector: nn.Parameter | None
+
+    def __init__(self, shapes: Shapes, scaling: float, dropout: float, dtype: Any) -> None:
+        super().__init__()
+        self.r, self.scaling, self.dropout = shapes["lora_A"][0], scaling, dropout
+        self.lora_magnitude_vector = None
+        for name, shape in shapes.items():
+            setattr(self, name, nn.Parameter(tinytorch.zeros(shape, dtype=dtype)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)"""
+        return F.linear(F.linear(x, self.lora_A) * self.scaling, self.lora_B)
+
+    def extra_repr(self) -> str:
+        return f"r={self.r}, scaling={self.scaling:g}, dropout={self.dropout:g}"
+
+
+class LoraLayer(nn.Module):
+    """A layer with adapters by name, of which one at most is active. See the two kinds below."""
+
+    names_in_file: ClassVar[Mapping[str, str]]  # of an adapter's parameters
+    base: Any
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+        self.merged: nn.Module | None = None  # a copy of the base with the active adapter in its weight
+        self.adapters = nn.ModuleDict()
+        self.active: str | None = None
+        self.enabled = True
+        self._squares: Array | None = None  # of the base's rows, once they are asked for
+        self.train(base.training)
+
+    @property
+    def adapter(self) -> LowRank | None:
+        """The active adapter."""
+        return None if self.active is None else self.adapters[self.active]
+
+    def forward(self, x: Tensor) -> Tensor:
+        adapter = self.adapter
+        if adapter is None or not self.enabled:
+            return self.base(x)
+        return self.adapted(x, adapter) if self.merged is None else self.merged(x)
+
+    def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
+        """The output with an adapter."""
+        raise NotImplementedError
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """The base, or the merged copy, has the layer's own name: in checkpoints its weight has its old name."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        yield from self.present.named_modules(memo, prefix, remove_duplicate)
+        yield from self.adapters.named_modules(memo, f"{prefix}.adapters", remove_duplicate)
+
+    def state_dict(
+        self, *, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Tensor]:
+        """With the base, or the merged copy, under the layer's own name."""
+        state = self.present.state_dict(destination=destination, prefix=prefix, keep_vars=keep_vars)
+        return self.adapters.state_dict(destination=state, prefix=f"{prefix}adapters.", keep_vars=keep_vars)
+
+    @property
+    def present(self) -> Any:
+        """What the model would be made of without adapters: the merged copy, where there is one, or the base."""
+        return self.base if self.merged is None else self.merged
+
+    @property
+    def weight(self) -> Any:
+        return self.present.weight
+
+    @property
+    def bias(self) -> Any:
+        return self.present.bias
+
+    # Adapters ---------------------------------------------------------------------------------------
+
+    def add(self, name: str, r: int, scaling: float, dropout: float, dora: bool, dtype: Any) -> LowRank:
+        """Make room for an adapter, all zeros."""
+        adapter = LowRank(self.shapes(self.base, r, dora), scaling, dropout, dtype).train(self.training)
+        self.adapters[name] = adapter
+        return adapter
+
+    @classmethod
+    def shapes(cls, base: Any, r: int, dora: bool) -> Shapes:
+        """Of the parameters of an adapter of this rank."""
+        in_features, out_features = cls.features(base)
+        shapes: Shapes = {"lora_A": (r, in_features), "lora_B": (out_features, r)}
+        return shapes | {"lora_magnitude_vector": (out_features,)} if dora else shapes
+
+    def initialize(self, name: str, how: bool | str) -> None:
+        """Draw the values that training begins with: see LoraConfig.init_lora_weights."""
+        adapter = self.adapters[name]
+        self.draw(adapter, how)
+        if adapter.lora_magnitude_vector is not None:
+            adapter.lora_magnitude_vector.data = Tensor(self.norm(adapter))
+
+    def norm(self, adapter: LowRank) -> Array:
+        """The lengths of the rows of the weight with an adapter, (out,), without forming that weight.
+
+        |w_o + s sum_k b_ok a_k|^2 = |w_o|^2 + s sum_k b_ok (2 w_o a_k + s sum_l b_ol a_l a_k)
+        """
+        a, b, s = adapter.lora_A.detach().array, adapter.lora_B.detach().array, adapter.scaling
+        if self._squares is None or self._squares.dtype != a.dtype:
+            self._squares = self.squares(a.dtype)
+        return np.sqrt(self._squares + s * (b * (2 * self.products(a).T + s * (b @ (a @ a.T)))).sum(axis=1))
+
+    def merged_weight(self, dtype: Any) -> Array:
+        """The weight of the base with the active adapter in it, computed as wide as the adapter, then rounded."""
+        adapter = self.adapter
+        assert adapter is not None
+        a, b = adapter.lora_A.detach().array, adapter.lora_B.detach().array * adapter.scaling
+        magnitude = adapter.lora_magnitude_vector
+        scale = None if magnitude is None else magnitude.detach().array / self.norm(adapter)
+        parts = []
+        for part, rows in weight_rows(self.base, a.dtype):
+            self.adapt_rows(rows, part, a, b, scale)
+            parts.append(rows.astype(dtype, copy=False))
+        return np.concatenate(parts)
+
+    # What the two kinds differ in -------------------------------------------------------------------
+
+    @staticmethod
+    def features(base: Any) -> tuple[int, int]:
+        """The sizes that A takes and B gives."""
+        raise NotImplementedError
+
+    def draw(self, adapter: LowRank, how: bool | str) -> None:
+        """Draw A and B."""
+        raise NotImplementedError
+
+    @staticmethod
+    def adapt_rows(rows: Array, part: slice, a: Array, b: Array, scale: Array | None) -> None:
+        """Change these rows of the base's weight to what they are with B A added, then scaled by (out,)."""
+        raise NotImplementedError
+
+    def squares(self, dtype: Any) -> Array:
+        """The squared lengths of the rows of the base's weight, (out,)."""
+        raise NotImplementedError
+
+    def products(self, a: Array) -> Array:
+        """Those of each row of A, (r, in), with each row of the base's weight: (r, out)."""
+        raise NotImplementedError
+
+
+class LoraLinear(LoraLayer):
+    """(..., in) to (..., out), on a Linear or a quantized one."""
+
+    names_in_file: ClassVar[Mapping[str, str]] = {
+        "lora_A": "lora_A.weight",
+        "lora_B": "lora_B.weight",
+        "lora_magnitude_vector": "lora_magnitude_vector",
+    }
+
+    @staticmethod
+    def features(base: Any) -> tuple[int, int]:
+        return base.in_features, base.out_features
+
+    def draw(self, adapter: LowRank, how: bool | str) -> None:
+        r, in_features = adapter.lora_A.shape
+        if isinstance(how, str):  # "gaussian"
+            nn.init.normal_(adapter.lora_A, std=1 / r)
+        else:
+            bound = 1 / math.sqrt(in_features)  # Kaiming's for a = sqrt(5)
+            nn.init.uniform_(adapter.lora_A, -bound, bound)
+        if how is False:
+            nn.init.uniform_(adapter.lora_B, -1 / math.sqrt(r), 1 / math.sqrt(r))
+
+    def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
+        dropped = F.dropout(x, adapter.dropout, self.training)
+        if adapter.lora_magnitude_vector is None:
+            return self._product(x, adapter, self.bias) if dropped is x else self.base(x) + adapter(dropped)
+        scale = adapter.lora_magnitude_vector / Tensor(self.norm(adapter))  # (out,)
+        if dropped is x:
+            y = self._product(x, adapter, None) * scale
+            return y if self.bias is None else y + self.bias
+        # What is scaled is the product with the dropped x, as in PEFT.
+        product = self._without_bias(dropped)
+        return self.base(x) + (scale - 1) * product + scale * adapter(dropped)
+
+    def _product(self, x: Tensor, adapter: LowRank, bias: Tensor | None) -> Tensor:
+        """x times the weight with an adapter transposed, plus the bias if that is given."""
+        if not isinstance(self.base, nn.Linear):
+            return (self._without_bias(x) if bias is None else self.base(x)) + adapter(x)
+        bias = None if bias is None else bias.to(x.dtype)
+        return F.low_rank_linear(x, self.weight, bias, adapter.lora_A, adapter.lora_B, adapter.scaling)
+
+    def _without_bias(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        return y if self.bias is None else y - self.bias
+
+    @staticmethod
+    def adapt_rows(rows: Array, part: slice, a: Array, b: Array, scale: Array | None) -> None:
+        rows += b[part] @ a
+        if scale is not None:
+            rows *= scale[part, None]
+
+    def squares(self, dtype: Any) -> Array:
+        return np.concatenate([np.square(rows).sum(axis=1) for _, rows in weight_rows(self.base, dtype)])
+
+    def products(self, a: Array) -> Array:
+        with tinytorch.no_grad():
+            return self._without_bias(Tensor(a)).array
+
+
+class LoraEmbedding(LoraLayer):
+    """Ids (...) to (..., C); A (r, V), B (C, r). Nothing is dropped, and a row of DoRA is a column of the table."""
+
+    names_in_file: ClassVar[Mapping[str, str]] = {
+        "lora_A": "lora_embedding_A",
+        "lora_B": "lora_embedding_B",
+        "lora_magnitude_vector": "lora_magnitude_vector",
+    }
+
+    @staticmethod
+    def features(base: Any) -> tuple[int, int]:
+        return base.num_embeddings, base.embedding_dim
+
+    def draw(self, adapter: LowRank, how: bool | str) -> None:
+        nn.init.normal_(adapter.lora_B)
+        if how is False:
+            nn.init.normal_(adapter.lora_A)
+
+    def adapted(self, x: Tensor, adapter: LowRank) -> Tensor:
+        rows = F.embedding(x, adapter.lora_A.mT, self.base.padding_idx)  # (..., r)
+        y = self.base(x).to(rows.dtype) + F.linear(rows * adapter.scaling, adapter.lora_B)
+        if adapter.lora_magnitude_vector is None:
+            return y
+        return y * (adapter.lora_magnitude_vector / Tensor(self.norm(adapter)))
+
+    @staticmethod
+    def adapt_rows(rows: Array, part: slice, a: Array, b: Array, scale: Array | None) -> None:
+        rows += a[:, part].T @ b.T
+        if scale is not None:
+            rows *= scale
+
+    def squares(self, dtype: Any) -> Array:
+        return np.sum([np.square(rows).sum(axis=0) for _, rows in weight_rows(self.base, dtype)], axis=0)
+
+    def products(self, a: Array) -> Array:
+        return np.sum([a[:, part] @ rows for part, rows in weight_rows(self.base, a.dtype)], axis=0)
+
+
+def supports(layer: nn.Module) -> bool:
+    """Whether it can be adapted, or is already."""
+    return isinstance(layer, (nn.Linear, QuantizedLinear, nn.Embedding, LoraLayer))
+
+
+def kind(base: nn.Module) -> type[LoraLayer]:
+    """What adapts a layer."""
+    return LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
+
+
+def weight_rows(base: Any, dtype: Any) -> Iterator[tuple[slice, Array]]:
+    """The weight of a layer a few rows at a time, and which; converted, in memory of their own."""
+    quantized = base.quantized if isinstance(base, QuantizedLinear) else None
+    weight = base.weight.detach().array
+    for start in range(0, len(weight), _ROWS):
+        part = slice(start, start + _ROWS)
+        yield part, weight[part].astype(dtype) if quantized is None else quantized.dequantize(dtype, part)

@@ -1,0 +1,111 @@
+"""What training an adapter takes, known from the shape of the model before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from lora.adapters.adapter_config import LoraConfig
+from lora.adapters.layers import kind
+from lora.adapters.targets import Target, find_targets
+from lora.model.config import LlamaConfig
+from lora.model.llama import Llama
+from programs.settings import check
+
+FLOAT32 = 4
+PROGRAM = "Python, its libraries, compiled kernels, about"
+PROGRAM_BYTES = 210_000_000  # measured with Python 3.11 on Linux, of a model of no size
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What training takes is said of an adapter of this rank, or of --adapter; options as of `python -m lora train`."""
+
+    rank: int = 16
+    """Rank r of the adapter."""
+
+    targets: tuple[str, ...] = ("all-linear",)
+    """Layers to adapt, by the ends of their names; all-linear for all but the head."""
+
+    dora: bool = False
+    """Train the lengths of the weights' rows apart from their directions (DoRA)."""
+
+    checkpointing: bool = False
+    """Keep only the inputs of the layers for backward."""
+
+    batch_size: int = 16
+    """Rows B in a batch."""
+
+    max_tokens: int = 512
+    """Tokens of a row at most, or of the model's context if that is shorter."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_tokens"):
+            check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: it must be at least 1")
+
+    def lora_config(self, adapter: Path | None) -> LoraConfig:
+        """The adapter's own configuration, or that of these settings."""
+        if adapter is not None:
+            return LoraConfig.load(adapter)
+        targets = "all-linear" if self.targets == ("all-linear",) else list(self.targets)
+        return LoraConfig(r=self.rank, target_modules=targets, use_dora=self.dora)
+
+
+class Training(NamedTuple):
+    """Numbers and bytes."""
+
+    total: int
+    trained: int
+    memory: dict[str, int]
+
+
+def training(shape: LlamaConfig, weight_bytes: int, config: LoraConfig, settings: TrainingSettings) -> Training:
+    """What training an adapter of the configuration takes, beside weights of so many bytes."""
+    model = Llama(shape, initialize=False)  # memory that nobody writes to costs nothing
+    targets = find_targets(model, config)
+    base = sum(p.numel() for p in model.parameters())
+    trained = sum(_numbers(target, config.use_dora) for target in targets.values())
+    length = min(settings.max_tokens, shape.max_position_embeddings)
+    tokens = settings.batch_size * length
+    memory = {
+        PROGRAM: PROGRAM_BYTES,
+        "weights as stored": weight_bytes,
+        "adapter": trained * FLOAT32,
+        "its gradients": trained * FLOAT32,
+        "AdamW's two means of them": 2 * trained * FLOAT32,
+        f"activations of {settings.batch_size} rows of {length} tokens, about": tokens
+        * activations(shape, targets, settings.checkpointing)
+        * FLOAT32,
+    }
+    return Training(base + trained, trained, {**memory, "sum": sum(memory.values())})
+
+
+def activations(shape: LlamaConfig, targets: dict[str, Target], checkpointing: bool) -> int:
+    """Numbers that forward keeps for a token: what the layers save, and its logits with their gradient."""
+    layers = [_layer(shape, targets, f"model.layers.{i}.") for i in range(shape.num_hidden_layers)]
+    kept = shape.hidden_size * len(layers) + max(layers) if checkpointing else sum(layers)
+    return kept + shape.hidden_size + 2 * shape.vocab_size
+
+
+def _layer(shape: LlamaConfig, targets: dict[str, Target], prefix: str) -> int:
+    """Of one layer. A frozen Linear saves nothing; an adapter its input, once for all that share it, and A's output."""
+    ranks = {name.removeprefix(prefix): target.r for name, target in targets.items() if name.startswith(prefix)}
+    C, I = shape.hidden_size, shape.intermediate_size  # noqa: E741 - as in the model
+    D, H, Hkv = shape.head_dim, shape.num_attention_heads, shape.num_key_value_heads
+    norms = 2 * C
+    attention = 2 * H * D + 2 * Hkv * D + 2 * H  # queries and outputs, keys and values, two sums a row
+    mlp = 2 * I  # gate and up
+    inputs = 0
+    for names, size in (("self_attn.q self_attn.k self_attn.v", C), ("mlp.gate mlp.up", C), ("mlp.down", I)):
+        if any(f"{name}_proj" in ranks for name in names.split()):
+            inputs += size
+    return norms + attention + mlp + inputs + sum(ranks.values())
+
+
+def _numbers(target: Target, dora: bool) -> int:
+    shapes = kind(target.layer).shapes(target.layer, target.r, dora)
+    total = 0
+    for rows, *columns in shapes.values():
+        total += rows * (columns[0] if columns else 1)
+    return total

@@ -1,0 +1,95 @@
+"""How well a model predicts what a file of examples has it learn."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+import tinytorch
+from lora.commands.loading import load
+from lora.commands.rule import data_path, show_samples
+from lora.model.default_model import default_model
+from lora.model.training_record import SEED, VAL_DATA, recall
+from lora.text.batches import Batches
+from lora.text.data import load_data, split
+from programs.errors import UserError
+from programs.settings import TrainSettings, check
+from programs.trainer import IGNORED
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Measure the loss and the perplexity of a model on a file, and on the parrot's how often its rule holds."""
+
+    model: Path = field(default_factory=default_model)
+    """Folder of a checkpoint; the default is the model that ships with the project."""
+
+    adapter: Path | None = None
+    """Folder of an adapter of that model."""
+
+    data: str = "parrot"
+    """File of examples, as of `python -m lora train`."""
+
+    part: Literal["validation", "all"] = "validation"
+    """The tenth of the examples that training does not see, or all of them."""
+
+    seed: int | None = None
+    """Seed by which that tenth was drawn; by default that of the adapter's training."""
+
+    max_tokens: int = 512
+    """Tokens of an example at most, or of the model's context if that is shorter; the rest is cut off."""
+
+    batch_size: int = 16
+    """Examples B in a batch."""
+
+    def __post_init__(self) -> None:
+        check(self.max_tokens >= 2, f"max_tokens is {self.max_tokens}: it must be at least 2, a token and the next")
+        check(self.batch_size >= 1, f"batch_size is {self.batch_size}: it must be at least 1")
+
+
+def _seed(config: EvalConfig) -> int:
+    """By which the examples that validate were drawn. UserError where the adapter was validated on another file."""
+    how = recall(config.adapter)
+    if how.get(VAL_DATA):
+        raise UserError(
+            f"{config.adapter} was validated on {how[VAL_DATA]}: give --data {how[VAL_DATA]} --part all, "
+            f"or --part all for all of {config.data}"
+        )
+    if config.seed is not None:
+        return config.seed
+    seed = how.get(SEED)
+    return seed if isinstance(seed, int) else TrainSettings.seed
+
+
+def evaluate(config: EvalConfig) -> int:
+    """Run the command; its exit code."""
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    model, tokenizer = load(config.model, adapter=config.adapter)
+    length = min(config.max_tokens, model.config.max_position_embeddings)
+    data = load_data(data_path(config.data), tokenizer, length)
+    for warning in data.warnings:
+        console.print(f"warning: {warning}")
+    examples, records = data.examples, data.records
+    if config.part == "validation":
+        seed = _seed(config)
+        examples, records = split(examples, seed)[1], split(records, seed)[1]
+    total, count, tokens, started = 0.0, 0, 0, time.perf_counter()
+    with tinytorch.no_grad():
+        for inputs, targets in Batches(examples, config.batch_size, seed=0).one_epoch():
+            learned = int((targets.array != IGNORED).sum())
+            total += model.loss_of(model.hidden_states(inputs), targets).item() * learned
+            count += learned
+            tokens += inputs.numel()
+    loss, seconds = total / count, time.perf_counter() - started
+    perplexity = math.exp(loss) if loss < 700 else math.inf
+    console.print(
+        f"{len(examples)} examples of {config.data}, {count:,} tokens to predict: loss {loss:.4f} nats a token, "
+        f"perplexity {perplexity:.4g} ({tokens / seconds:,.0f} tokens/s)"
+    )
+    show_samples(model, tokenizer, config.data, records, console)
+    return 0

@@ -1,0 +1,193 @@
+"""Train a small Llama and its tokenizer on a text: how the model that ships with the project came about."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from lora.model.checkpoint import HEAD
+from lora.model.config import LlamaConfig
+from lora.model.llama import Llama
+from lora.model.training_record import CHAT, remember
+from lora.text.bpe import BEGIN_ID, END_ID, EOS_IDS, SPECIAL, save_bpe, train_bpe
+from programs import checkpoint
+from programs.command_line import INTERRUPTED
+from programs.corpora import load_documents
+from programs.folders import locked, new_folder
+from programs.output import run_console
+from programs.run import model_state
+from programs.settings import TrainSettings, check
+from programs.text_run import TextRun
+from programs.trainer import train
+from tinytorch import Tensor
+from tinytorch.nn import functional as F
+from tinytorch.safetensors_shards import save_shards
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainSettings):
+    """Train a small Llama and its tokenizer on a text. The defaults make data/tiny-llama.
+
+    Writes to the folder OUT, as `python -m gpt train` does: last.json and best.json with their weights,
+    metrics.jsonl, loss.png (nats a token). At the end, OUT/model holds the model of the lowest validation loss,
+    in bfloat16, as a checkpoint for every other command and for transformers.
+
+    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, the run goes on as if
+    it had never stopped, to the bit.
+    """
+
+    out: Path = Path("runs/tiny-llama")
+    """Folder of the run."""
+
+    batch_size: int = 8
+    """Sequences B in a batch; a batch holds B x T tokens."""
+
+    max_iters: int = 640
+    """Optimizer steps; the cosine schedule ends here."""
+
+    learning_rate: float = 2e-3
+    """Learning rate after warm-up."""
+
+    min_lr: float = 2e-4
+    """Learning rate at the end of the cosine; equal to learning-rate for a constant one."""
+
+    warmup_iters: int = 40
+    """Steps of linear warm-up."""
+
+    eval_interval: int = 80
+    """Steps between evaluations; each one also writes the checkpoints."""
+
+    eval_iters: int = 16
+    """Batches of each split in an evaluation; the same ones every time."""
+
+    vocab_size: int = 1536
+    """Tokens V, special ones included."""
+
+    context: int = 256
+    """Context length T, in tokens."""
+
+    hidden_size: int = 128
+    """Channels C of the residual stream."""
+
+    intermediate_size: int = 352
+    """Channels inside the feed-forward layers."""
+
+    layers: int = 6
+    """Number of decoder layers L."""
+
+    heads: int = 4
+    """Heads H of queries; must divide hidden-size."""
+
+    kv_heads: int = 2
+    """Heads of keys and values; must divide heads."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in SHAPE:
+            check(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: it must be at least 1")
+        least = 256 + len(SPECIAL)
+        check(self.vocab_size >= least, f"vocab_size is {self.vocab_size}: bytes and special tokens take {least}")
+        check(
+            self.hidden_size % self.heads == 0,
+            f"hidden_size ({self.hidden_size}) is not a multiple of heads ({self.heads}): change one of them",
+        )
+
+
+SHAPE = tuple(f.name for f in fields(PretrainConfig) if f.name not in {g.name for g in fields(TrainSettings)})
+
+
+def pretrain(config: PretrainConfig) -> int:
+    """Run the command; its exit code."""
+    with locked(config.out):
+        run = PretrainRun.open(config)
+        if train(run, run_console()).interrupted:
+            return INTERRUPTED
+        run.export()
+    return 0
+
+
+class PretrainRun(TextRun[PretrainConfig]):
+    """A run on the tokens of documents, each between a begin and an end.
+
+    Every window begins with the token that begins a text, whatever stood there: so does every prompt.
+    """
+
+    config_class = PretrainConfig
+    model: Llama
+
+    def __init__(self, config: PretrainConfig) -> None:
+        documents = load_documents(config.data)
+        self.tokenizer = train_bpe(documents, config.vocab_size)
+        encodings = self.tokenizer.encode_batch(documents)
+        tokens = np.array([id for e in encodings for id in (*e.ids, END_ID)], dtype=np.int32)  # e.ids begin with BEGIN
+        super().__init__(config, "\n".join(documents), tokens, config.context)
+
+    @classmethod
+    def new(cls, config: PretrainConfig) -> PretrainRun:
+        return cls(config)
+
+    def build_model(self) -> Llama:
+        config = self.config
+        return Llama(
+            LlamaConfig(
+                vocab_size=self.tokenizer.get_vocab_size(),  # a short text may not have as many as were asked for
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.kv_heads,
+                max_position_embeddings=config.context,
+                rms_norm_eps=1e-5,
+                tie_word_embeddings=True,
+                other={"bos_token_id": BEGIN_ID, "eos_token_id": EOS_IDS},
+            )
+        )
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        inputs[:, 0] = BEGIN_ID
+        logits = self.model(inputs)
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
+
+    def describe(self) -> str:
+        return (
+            f"Llama of {sum(p.numel() for p in self.model.parameters()):,} parameters; {self.config.data}: "
+            f"{len(self.train_data) + len(self.val_data):,} tokens, {self.model.config.vocab_size} different; "
+            f"writing to {self.config.out}"
+        )
+
+    def next_command(self) -> str:
+        command = ["python", "-m", "lora", "generate", "--model", str(self.config.out / "model"), "--prompt", "The"]
+        return f"let it write: {shlex.join(command)}"
+
+    @staticmethod
+    def fixed(config: PretrainConfig) -> dict[str, Any]:
+        return {"seed": config.seed, **{name: getattr(config, name) for name in SHAPE}}
+
+    def export(self) -> None:
+        """Write the best model, rounded to bfloat16, to OUT/model, and beside it how it was trained."""
+        tensors, values = checkpoint.load(self.config.out, "best")
+        weights = {
+            name: tensor.numpy().astype(ml_dtypes.bfloat16)
+            for name, tensor in model_state(tensors).items()
+            if name != HEAD  # the embedding
+        }
+        settings = {key: value for key, value in values["config"].items() if key not in ("out", "resume")}
+        how = {
+            "program": "python -m lora pretrain",
+            CHAT: False,  # the tokenizer has a template, but the text was none
+            "settings": settings,
+            "text_sha256": self.text_sha256,
+            "python": values.get("python"),
+            "iteration": values["iteration"],
+            "validation_loss": values["best_val_loss"],
+        }
+        with new_folder(self.config.out / "model", replace=True) as folder:
+            save_shards(weights, folder)
+            save_bpe(self.tokenizer, folder, self.config.context)
+            remember(folder, how)
+            self.model.config.save(folder, "bfloat16")
