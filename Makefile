@@ -21,8 +21,12 @@ help:
 demo: $(VENV)/.installed-gpt
 	rm -rf $(DEMO)
 	$(BIN)/python -m gpt train --preset nano-cpu --max-iters 1000 --out $(DEMO)
+	@echo "What it writes now (the first time, kernels for writing are compiled before: some seconds):"
 	$(BIN)/python -m gpt sample --out $(DEMO)
-	@echo "The losses are drawn in $(DEMO)/loss.png"
+	@echo "The losses are drawn in $(DEMO)/loss.png. What to do next:"
+	@echo "  $(BIN)/python -m gpt sample --out $(DEMO) --prompt 'The '         # let it go on from your words"
+	@echo "  $(BIN)/python -m gpt train --resume --out $(DEMO) --max-iters 4000  # train it for longer"
+	@echo "  $(BIN)/python -m gpt stages --max-iters 500                       # from bigrams to a GPT, in stages"
 
 demo-lora: $(VENV)/.installed-lora
 	rm -rf $(DEMO_LORA)

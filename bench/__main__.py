@@ -91,7 +91,7 @@ def main() -> int:
         console.print("stopped; what was measured so far is kept")
     report.show_verdicts(console, rows)
     _save(out, facts, peaks, rows)
-    console.print(f"written to {out}/", highlight=False)
+    console.print(f"written to {out}/", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -46,7 +46,7 @@ def _matmul(dtype: str, shape: tuple[int, int, int], layout: str) -> Case:
         return (a.T if layout[0] == "T" else a), (b.T if layout[1] == "T" else b)
 
     def ours() -> Call:
-        from tinytorch.kernels.gemm import matmul
+        from tinytorch.kernels.gemm.gemm import matmul
 
         (a, b), out = operands(), np.empty((m, n), dtype)
         return lambda: matmul(a, b, out)

@@ -85,7 +85,7 @@ def main() -> int:
     settings.out.write_text(f"Made by `{command}`.\n\n{about}\n{table}", encoding="utf-8")
     record_file = settings.out.with_suffix(".json")
     record_file.write_text(json.dumps({"machine": facts, "peak": peak, "rows": records}, indent=1), encoding="utf-8")
-    console.print(f"written to {settings.out}", highlight=False)
+    console.print(f"written to {settings.out}", highlight=False, soft_wrap=True)
     return 0
 
 

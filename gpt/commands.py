@@ -15,6 +15,7 @@ from gpt.sample import SampleConfig, sample
 from gpt.stage_table import StagesConfig, run_stages
 from programs.command_line import INTERRUPTED
 from programs.folders import locked
+from programs.options import parse
 from programs.output import run_console
 from programs.resuming import settings_to_change
 from programs.trainer import train
@@ -44,8 +45,8 @@ def _parse(arguments: list[str]) -> TrainConfig | SampleConfig | StagesConfig | 
         | Annotated[StagesConfig, tyro.conf.subcommand("stages")]
         | Annotated[ExamplesConfig, tyro.conf.subcommand("examples")]
     )
-    config: TrainConfig | SampleConfig | StagesConfig | ExamplesConfig = tyro.cli(
-        commands, prog="python -m gpt", description="A character-level GPT on tinytorch.", args=arguments or ["--help"]
+    config: TrainConfig | SampleConfig | StagesConfig | ExamplesConfig = parse(
+        commands, "python -m gpt", "A character-level GPT on tinytorch.", arguments
     )
     return config
 

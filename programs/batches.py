@@ -21,10 +21,17 @@ class Batches:
     The windows depend on nothing but the generator, so its state is the position in the run.
     """
 
-    def __init__(self, tokens: np.ndarray, batch_size: int, block_size: int, generator: tinytorch.Generator) -> None:
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        batch_size: int,
+        block_size: int,
+        generator: tinytorch.Generator,
+        source: str = "the text",
+    ) -> None:
         if len(tokens) <= block_size:
             raise UserError(
-                f"{len(tokens)} tokens are too few for windows of {block_size} and a target: "
+                f"{source}: {len(tokens)} tokens are too few for windows of {block_size} and a target: "
                 "give a longer text or a smaller block size"
             )
         self.tokens = tokens

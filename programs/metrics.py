@@ -7,9 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from programs.errors import UserError
 from programs.reading import one_line
 from tinytorch.files import atomic_write
+
+_MEANS = 50  # that are drawn of the losses of all batches
 
 
 class MetricsLog:
@@ -60,7 +64,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
-    """Draw the losses of a metrics file (nats a `unit`, against steps) into a PNG."""
+    """Draw the losses of a metrics file (nats a `unit`, against steps) into a PNG.
+
+    A run has few evaluations, and the losses of single batches scatter: means of some batches show the way between.
+    """
     from matplotlib.figure import Figure  # imported here: it takes a good part of a second
 
     records = read(metrics)
@@ -68,12 +75,17 @@ def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
     evaluations = [record for record in records if "val_loss" in record]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([r["iter"] for r in steps], [r["loss"] for r in steps], color="0.8", linewidth=0.7, label="batch")
-    for key, label in (("train_loss", "training split"), ("val_loss", "validation split")):
+    iters, losses = np.array([(r["iter"], r["loss"]) for r in steps]).reshape(-1, 2).T  # of a run of no steps, too
+    axes.plot(iters, losses, color="0.8", linewidth=0.7, label="training: each batch")
+    size = max(1, len(steps) // _MEANS)
+    if size > 1:
+        means = [part[: len(part) // size * size].reshape(-1, size).mean(axis=1) for part in (iters, losses)]
+        axes.plot(*means, color="0.5", linestyle="--", label=f"training: means of {size} batches")
+    for key, label in (("train_loss", "training split, evaluated"), ("val_loss", "validation split, evaluated")):
         points = [(r["iter"], r[key]) for r in evaluations]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
     axes.set(title=title, xlabel="step", ylabel=f"cross-entropy (nats a {unit})")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(title=f"loss, in nats a {unit}")
     with atomic_write(png) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -24,8 +24,9 @@ class TextRun(Run[Settings]):
         self.train_data, self.val_data = split(tokens)
         self.generator = tinytorch.Generator()  # of the training batches
         self.generator.manual_seed(config.seed)
-        for data in (self.train_data, self.val_data):
-            Batches(data, config.batch_size, block_size, self.generator)  # a text too short fails here, at once
+        splits = {"first 90%, to train on": self.train_data, "last 10%, to validate": self.val_data}
+        for name, data in splits.items():  # a text too short fails here, at once
+            Batches(data, config.batch_size, block_size, self.generator, f"{config.data} ({name})")
         super().__init__(config, text)
         self.batches = Batches(self.train_data, config.batch_size, block_size, self.generator)
         self._learn, self._judge = tinytorch.compile(super().learn), tinytorch.compile(super().judge)

@@ -42,7 +42,14 @@ def train(run: Run[Any], console: Console) -> Result:
     config.out.mkdir(parents=True, exist_ok=True)
     checkpoint.remove_orphans(config.out)
     console.print(run.describe(), soft_wrap=True, markup=False)
-    if run.iteration:
+    if run.iteration and run.iteration == config.max_iters:
+        console.print(
+            f"{config.out} is finished: all its {run.iteration} iterations are done; for more, "
+            f"--resume {shlex.join(['--out', str(config.out), '--max-iters', str(2 * run.iteration)])}",
+            soft_wrap=True,
+            markup=False,
+        )
+    elif run.iteration:
         console.print(f"resuming at iteration {run.iteration}")
     if not anything_compiled():
         console.print("compiling the kernels for this processor: about half a minute, this once")

@@ -17,7 +17,7 @@ from tinytorch import nn
 from tinytorch.compiled.arguments import bounds, layout, sharing
 from tinytorch.compiled.arrays import NotTraceable
 from tinytorch.engine.function import Function
-from tinytorch.kernels import gemm
+from tinytorch.kernels.gemm import gemm
 from tinytorch.nn import functional as F
 from tinytorch.random import default_generator
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutation.__main__ import Copy, _subfolder
 from tests.mutation.faults import Fault, faults_of
 from tests.mutation.names import Names
 
@@ -93,3 +94,20 @@ def test_uses_are_followed_by_name(tmp_path: Path) -> None:
     found, seen = names.users(["BASE"], lambda mention: mention.path == "b.py")
     assert [(mention.path, mention.line) for mention in found] == [("b.py", 4)]
     assert seen == {"BASE", "LIMIT", "kernel"}
+
+
+def test_compiled_kernels_are_taken_from_every_folder_of_kernels(tmp_path: Path) -> None:
+    copy = Copy.__new__(Copy)
+    copy.tree, copy.kernels = tmp_path / "copy", tmp_path / "filled"
+    for folder in ("kernels", "kernels/gemm"):
+        for tree in (tmp_path / "tree", copy.tree):
+            (tree / "tinytorch" / folder).mkdir(parents=True)
+            (tree / "tinytorch" / folder / "__init__.py").touch()
+        cached = tmp_path / "cache" / _subfolder(tmp_path / "tree" / "tinytorch" / folder / "__init__.py")
+        cached.mkdir(parents=True)
+        for name in ("pack.pack", "pack._stale"):
+            (cached / f"{name}-12.py312.nbi").touch()
+    copy._fill_from(tmp_path / "cache", tmp_path / "tree", {"_stale"})
+    found = {path.relative_to(copy.kernels).as_posix() for path in copy.kernels.rglob("*.nbi")}
+    folders = [copy.tree / "tinytorch" / folder / "__init__.py" for folder in ("kernels", "kernels/gemm")]
+    assert found == {f"{_subfolder(folder)}/pack.pack-12.py312.nbi" for folder in folders}

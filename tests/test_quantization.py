@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import tinytorch
 from tests.kernels.test_stored import DTYPES, LAYOUTS, ROWS, SIZES, check
-from tinytorch.kernels.stored import linear_backward
-from tinytorch.kernels.stored_simd import NF4_VALUES
+from tinytorch.kernels.stored.decoding import NF4_VALUES
+from tinytorch.kernels.stored.stored import linear_backward
 from tinytorch.quantization import QuantizedWeight, layout, quantized_linear
 
 KINDS = [("int8", None), ("int8", 64), ("int8", 128), ("nf4", None)]

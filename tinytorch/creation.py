@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import dtypes
-from .dtypes import as_dtype, as_number, check_device, get_default_dtype, is_floating
+from .dtypes import DType, DTypeLike, as_dtype, as_number, check_device, get_default_dtype, is_floating
 from .engine.mode import mode, untraced
 from .kernels import memory
 from .kernels.launch import launched
-from .ops.common import create, elements_of, is_tensor, only_floating, python_number, sizes
+from .ops.common import Array, create, elements_of, is_tensor, only_floating, python_number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
 
-def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def _finish(array: Array, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
     check_device(device)
     if dtype is not None and array.dtype != as_dtype(dtype):
         array = memory.copy(array, as_dtype(dtype))
@@ -27,7 +27,7 @@ def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     return tensor.requires_grad_() if requires_grad else tensor
 
 
-def _array(data: Any, dtype: Any) -> Any:
+def _array(data: Any, dtype: DTypeLike | None) -> Array:
     """An array of anything. What is no array yet is made in dtype; None is the default dtype for floats, else int64."""
     if isinstance(data, Tensor):
         return elements_of(data)
@@ -50,7 +50,7 @@ def _array(data: Any, dtype: Any) -> Any:
 _PARTS = (Tensor, np.ndarray, np.generic, list, tuple)  # what makes a list more than a list of numbers
 
 
-def _dtype_of(data: Any) -> Any:
+def _dtype_of(data: Any) -> DType:
     """The dtype that holds all there is in nested lists."""
     if isinstance(data, (list, tuple)) and data:
         found = _dtype_of(data[0])
@@ -62,7 +62,7 @@ def _dtype_of(data: Any) -> Any:
     return _of_numbers(data, None).dtype
 
 
-def _of_numbers(data: Any, dtype: Any) -> Any:
+def _of_numbers(data: Any, dtype: DType | None) -> Array:
     """Python numbers, one or a list of them, each converted by itself: no float passes through the default dtype."""
     array = np.asarray(data)
     large = array.dtype.kind in "uO" and all(isinstance(number, (int, float)) for number in array.reshape(-1).tolist())
@@ -81,7 +81,7 @@ def _of_numbers(data: Any, dtype: Any) -> Any:
     return _fitting(array, dtype)
 
 
-def _fitting(array: Any, dtype: Any) -> Any:
+def _fitting(array: Array, dtype: DType) -> Array:
     """The array in another dtype. RuntimeError where that is for integers, and has no room for a number."""
     if array.dtype != dtype and dtype.kind in "iu" and type(array) is np.ndarray and array.size:
         for number in (array.min(), array.max()):
@@ -96,7 +96,9 @@ def _checked(array: Any) -> Any:
     return array
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """A leaf with a copy of the data: numbers, nested lists, arrays or Tensors.
 
     Without a dtype, Python floats become the default one, integers int64; arrays keep theirs. Raises RuntimeError for a
@@ -105,7 +107,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return _finish(memory.copy(_array(data, dtype)), dtype, device, requires_grad)
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """A Tensor of the data: the same one, or sharing an array's memory, where nothing needs converting."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
@@ -115,7 +117,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return _finish(_array(data, dtype).view(), dtype, device, False)
 
 
-def from_numpy(array: Any) -> Tensor:
+def from_numpy(array: Array) -> Tensor:
     """A Tensor that shares the array's memory."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
@@ -123,27 +125,52 @@ def from_numpy(array: Any) -> Tensor:
     return tensor
 
 
-def sharing(array: Any) -> Tensor:
+def sharing(array: Array) -> Tensor:
     """A Tensor over an array's memory, in a compiled function too: whatever is there when it is called."""
     return Tensor(array.view())
 
 
-def zeros(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *shape: int | Sequence[int],
+    size: Sequence[int] | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """0 everywhere."""
     return _finish(memory.zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
-def ones(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *shape: int | Sequence[int],
+    size: Sequence[int] | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """1 everywhere."""
     return _finish(np.ones(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
-def empty(*shape: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *shape: int | Sequence[int],
+    size: Sequence[int] | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Whatever was in the memory."""
     return _finish(memory.empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full(
+    size: Sequence[int],
+    fill_value: Any,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """One number, or a Tensor without dimensions, everywhere; without a dtype, in that of a tensor of the number.
 
     Raises RuntimeError where the dtype does not hold the number.
@@ -159,7 +186,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     return _finish(np.full(_size("full", size), value, value.dtype), None, device, requires_grad)
 
 
-def _shape(args: tuple[Any, ...], size: Any) -> tuple[int, ...]:
+def _shape(args: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]:
     """A shape given as separate integers, as one sequence, or as size=."""
     shape = sizes(args if size is None else (size,))
     if min(shape, default=0) < 0:
@@ -174,7 +201,7 @@ def _size(what: str, size: Any) -> tuple[int, ...]:
     return _shape((), size)
 
 
-def _or_default(dtype: Any) -> Any:
+def _or_default(dtype: DTypeLike | None) -> DType:
     return get_default_dtype() if dtype is None else as_dtype(dtype)
 
 
@@ -189,7 +216,7 @@ def _end(what: str, value: Any) -> Any:
     return python_number(value)
 
 
-def _no_bools(what: str, dtype: Any) -> None:
+def _no_bools(what: str, dtype: DType) -> None:
     if dtype == dtypes.bool:
         raise RuntimeError(f"{what} is not implemented for bool")
 
@@ -199,8 +226,8 @@ def arange(
     end: Any = None,
     step: Any = 1,
     *,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... below end; integers unless one of them is a float.
@@ -230,7 +257,13 @@ def arange(
 
 
 def linspace(
-    start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """So many values at equal distances from start to end, numbers or tensors without dimensions, both included.
 
@@ -249,33 +282,51 @@ def linspace(
     return _finish(array, dtype, device, requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """1 on the diagonal of an (n, m) matrix, else 0."""
     rows, columns = _shape((n, n if m is None else m), None)
     return _finish(np.eye(rows, columns, dtype=_or_default(dtype)), None, device, requires_grad)
 
 
-def _like(input: Tensor, dtype: Any) -> Any:
+def _like(input: Tensor, dtype: DTypeLike | None) -> DType:
     return input.dtype if dtype is None else as_dtype(dtype)
 
 
-def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """0 everywhere, in the shape and dtype of a tensor."""
     return zeros(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
-def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """1 everywhere, in the shape and dtype of a tensor."""
     return ones(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
-def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Whatever was in the memory, in the shape and dtype of a tensor."""
     return empty(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """One value everywhere, in the shape and dtype of a tensor, as `full`."""
     return full(input.shape, fill_value, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
@@ -285,7 +336,7 @@ def _draw(generator: Generator | None, function: Callable[[np.random.Generator],
     return (generator or default_generator).draw(function)
 
 
-def _real(what: str, dtype: Any) -> Any:
+def _real(what: str, dtype: DTypeLike | None) -> DType:
     """A floating-point dtype, the default one where none is given."""
     dtype = _or_default(dtype)
     if not is_floating(dtype):
@@ -294,11 +345,11 @@ def _real(what: str, dtype: Any) -> Any:
 
 
 def rand(
-    *shape: Any,
-    size: Any = None,
+    *shape: int | Sequence[int],
+    size: Sequence[int] | None = None,
     generator: Generator | None = None,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform in [0, 1)."""
@@ -307,11 +358,11 @@ def rand(
 
 
 def randn(
-    *shape: Any,
-    size: Any = None,
+    *shape: int | Sequence[int],
+    size: Sequence[int] | None = None,
     generator: Generator | None = None,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Normally distributed, mean 0 and variance 1."""
@@ -322,11 +373,11 @@ def randn(
 def randint(
     low: int,
     high: Any = None,
-    size: Any = None,
+    size: Sequence[int] | None = None,
     *,
     generator: Generator | None = None,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Integers from low (0 if only one bound is given) up to, but not including, high: int64.
@@ -349,7 +400,12 @@ def randint(
 
 
 def randperm(
-    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """The integers 0..n-1 in a random order: int64. Raises RuntimeError where the dtype does not hold n."""
     (n,), dtype = _shape((n,), None), dtypes.int64 if dtype is None else as_dtype(dtype)
@@ -365,11 +421,11 @@ def randperm(
 def normal(
     mean: Any,
     std: Any = 1.0,
-    size: Any = None,
+    size: Sequence[int] | None = None,
     *,
     generator: Generator | None = None,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Normally distributed, with means and standard deviations of Tensors, broadcast; or of two numbers, in a size.
@@ -394,12 +450,16 @@ def normal(
     return _finish(array, dtype, device, requires_grad)
 
 
-def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rand_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Uniform in [0, 1), in the shape and dtype of a tensor."""
     return rand(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
-def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randn_like(
+    input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Normally distributed, in the shape and dtype of a tensor."""
     return randn(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
@@ -412,7 +472,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
 
 
 @launched
-def _check_probabilities(p: Any) -> None:
+def _check_probabilities(p: Array) -> None:
     if p.size and not ((p >= 0) & (p <= 1)).all():
         raise RuntimeError("bernoulli: expected all probabilities to be between 0 and 1")
 

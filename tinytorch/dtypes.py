@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 DType = np.dtype[Any]
+DTypeLike = DType | type[Any] | str  # what names one: see as_dtype
 
 bool = np.dtype("bool")
 uint8 = np.dtype("uint8")
@@ -36,7 +37,7 @@ def get_default_dtype() -> DType:
     return _default
 
 
-def set_default_dtype(dtype: Any) -> None:
+def set_default_dtype(dtype: DTypeLike) -> None:
     """Make another floating-point dtype the default: float64 suits gradient checking."""
     global _default
     dtype = as_dtype(dtype)
@@ -45,7 +46,7 @@ def set_default_dtype(dtype: Any) -> None:
     _default = dtype
 
 
-def as_dtype(dtype: Any) -> DType:
+def as_dtype(dtype: DTypeLike) -> DType:
     """A NumPy dtype from anything that names one; Python's bool, int and float mean bool, int64 and the default."""
     if dtype is builtins.float:
         return _default
@@ -64,7 +65,7 @@ def _category(dtype: DType) -> builtins.int:
     return 2 if dtype in _FLOATS else 1 if dtype.kind in "iu" else 0
 
 
-def promote_types(type1: Any, type2: Any) -> DType:
+def promote_types(type1: DTypeLike, type2: DTypeLike) -> DType:
     """The smallest dtype that holds both; a float with an integer keeps the float's size, unlike NumPy's rule."""
     a, b = as_dtype(type1), as_dtype(type2)
     if a == b:
@@ -131,12 +132,12 @@ def _overflow(number: Any, dtype: DType) -> RuntimeError:
     return RuntimeError(f"value {number} cannot be converted to type {dtype} without overflow")
 
 
-def finfo(dtype: Any) -> Any:
+def finfo(dtype: DTypeLike) -> Any:
     """Limits of a floating-point dtype: eps, max, min, tiny."""
     return ml_dtypes.finfo(as_dtype(dtype))  # type: ignore[no-untyped-call]
 
 
-def iinfo(dtype: Any) -> np.iinfo[Any]:
+def iinfo(dtype: DTypeLike) -> np.iinfo[Any]:
     """Limits of an integer dtype: min, max, bits."""
     return np.iinfo(as_dtype(dtype))
 

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from . import profiler_flops
+from .engine.function import Function
 from .engine.mode import mode
 from .engine.runner import EAGER, Runner
 from .engine.saved import Packed
+from .engine.tensor import Tensor
 from .files import atomic_write
 from .ops.fused import FusedFunction
 from .profiler_table import Average, Averages
@@ -132,7 +134,7 @@ class Profiling(Runner):
         self._open: Event | None = None  # the innermost that is not over
         self._temporary = False  # in a backward that is not recorded: what is saved there is gone when it ends
 
-    def apply(self, operation: Any, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def apply(self, operation: type[Function], inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """With an event of the operation's name."""
         tensors = [t if hasattr(t, "array") else None for t in inputs]  # a user's Function is given other things, too
         memory = self.profile.memory
@@ -153,7 +155,7 @@ class Profiling(Runner):
             event.saved = sum([memory.newly_kept(node) for node in nodes.values()])
         return results
 
-    def backward(self, node: Any, grads: list[Any]) -> list[Any]:
+    def backward(self, node: Function, grads: list[Any]) -> list[Any]:
         """With an event of the node's name."""
         event = self._begin(node.name(), grads)
         temporary, self._temporary = self._temporary, not mode.grad
@@ -178,7 +180,7 @@ class Profiling(Runner):
             self.profile.memory.note_made([result])
         return result
 
-    def accumulate(self, leaf: Any, gradient: Any, own: bool) -> None:
+    def accumulate(self, leaf: Tensor, gradient: Tensor, own: bool) -> None:
         """With an event."""
         event = self._begin("AccumulateGrad", (gradient,))
         try:
@@ -223,7 +225,7 @@ class _Memory:
                 if tensor._requires_grad or id(owner) not in self._made:
                     self._outside[id(owner)] = owner
 
-    def newly_kept(self, node: Any) -> int:
+    def newly_kept(self, node: Function) -> int:
         """Bytes of memory that a node keeps, and none before it kept."""
         size = 0
         with self._lock:
@@ -245,7 +247,7 @@ def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array
 
 
-def _kept_by(node: Any) -> Iterator[np.ndarray[Any, Any]]:
+def _kept_by(node: Function) -> Iterator[np.ndarray[Any, Any]]:
     """The arrays that a node saved; of what a packing hook made of one, those that are known."""
     for record in node._saved if isinstance(node._saved, list) else ():
         kept = record[0]

@@ -11,7 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .engine.function import Function
+from .ops.common import Array
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 Shape = tuple[int, ...]
 
@@ -21,7 +27,9 @@ _MOVES = {
 }  # fmt: skip
 
 
-def of_forward(operation: Any, inputs: Sequence[Any], outputs: Sequence[Any], settings: dict[str, Any]) -> int:
+def of_forward(
+    operation: type[Function], inputs: Sequence[Any], outputs: Sequence[Any], settings: dict[str, Any]
+) -> int:
     """Of an operation on arrays or None, or on Tensors."""
     name = operation.__name__
     if name in ("Matmul", "Linear", "QuantizedProduct"):
@@ -59,16 +67,16 @@ def of_backward(node: Any, grads: Sequence[Any], results: Sequence[Any]) -> int:
     return _elementwise([*grads, *results])
 
 
-def _size(x: Any) -> int:
+def _size(x: Array | Tensor) -> int:
     return math.prod(x.shape)
 
 
-def _rows(x: Any) -> int:
+def _rows(x: Array | Tensor) -> int:
     """How many vectors there are along the last dimension."""
     return math.prod(x.shape[:-1])
 
 
-def _pairs(q: Any, k: Any, settings: dict[str, Any]) -> int:
+def _pairs(q: Array | Tensor, k: Array | Tensor, settings: dict[str, Any]) -> int:
     """Queries (B, H, T, D) and the keys (B, Hkv, S, D) that they attend to, in all batches and heads."""
     batch, heads, length, _ = q.shape
     keys = k.shape[2]
@@ -78,7 +86,7 @@ def _pairs(q: Any, k: Any, settings: dict[str, Any]) -> int:
     return int(batch * heads * (short * (short + 1) // 2 + (length - short) * keys))
 
 
-def _floating(x: Any) -> bool:
+def _floating(x: Array | Tensor) -> bool:
     return x is not None and x.dtype.kind not in "biu"
 
 

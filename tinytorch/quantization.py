@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.tensor import wrap
-from .kernels.stored import Stored
-from .kernels.stored_simd import NF4_VALUES, SEGMENT
+from .kernels.stored.decoding import NF4_VALUES, SEGMENT
+from .kernels.stored.stored import Stored
 from .ops.common import elements_of, summed
 from .ops.fused import FusedFunction
 from .ops.weights import as_rows, weight_product, weight_product_backward

@@ -18,7 +18,7 @@ import numpy as np
 import tinytorch
 
 from .engine.function import Function
-from .kernels.cache import cache_folder
+from .kernels.machinery.cache import cache_folder
 from .nn.utils import clip_grad_norm_
 from .ops.linalg import Linear
 from .quantization import QuantizedProduct

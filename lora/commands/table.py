@@ -18,6 +18,7 @@ from lora.commands.quantize import QuantizeConfig, quantize
 from lora.commands.ranks import RanksConfig, ranks
 from lora.commands.synthesize import SynthesizeConfig, synthesize
 from lora.commands.train import TuneConfig, tune
+from programs.options import parse
 from programs.resuming import settings_to_change
 from programs.settings import TrainSettings
 
@@ -47,11 +48,6 @@ def run(arguments: list[str]) -> int:
             subcommand = tyro.conf.subcommand(name, default=settings_to_change(arguments[1:], default))
         command: Any = Annotated[(settings, subcommand)]
         union = command if union is None else union | command
-    config = tyro.cli(
-        union,
-        prog="python -m lora",
-        description="Llama checkpoints and low-rank adapters on tinytorch.",
-        args=arguments or ["--help"],
-    )
+    config = parse(union, "python -m lora", "Llama checkpoints and low-rank adapters on tinytorch.", arguments)
     command = next(command for settings, command in COMMANDS.values() if isinstance(config, settings))
     return command(config)

@@ -53,6 +53,35 @@ def test_train_then_resume_then_sample(trained: Path, capsys: pytest.CaptureFixt
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_a_finished_run_says_so_when_it_is_resumed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["train", "--resume", "--out", str(trained)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "is finished" in line]
+    assert line.startswith(f"{trained} is finished: all its 3 iterations are done; for more, ")
+    more = shlex.split(line.partition("for more, ")[2])
+    assert main(["train", *more]) == 0
+    shown = capsys.readouterr().out
+    assert "resuming at iteration 3" in shown
+    assert "is finished" not in shown
+    assert json.loads((trained / "last.json").read_text())["iteration"] == 6
+
+
+def test_commands_and_paths_are_on_one_line(
+    tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However narrow the terminal is: whoever copies a command copies all of it."""
+    monkeypatch.setenv("COLUMNS", "30")
+    out = tmp_path / ("a long name of a folder " * 4).strip()
+    settings = ["--data", str(text_file), "--max-iters=1", *TINY]
+    assert main(["train", "--out", str(out), *settings]) == 0
+    assert main(["train", "--out", str(out), "--resume"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    folder = shlex.quote(str(out))
+    assert sum(f"writing to {out}" in line for line in lines) == 2
+    assert sum(line.endswith(f"python -m gpt sample --out {folder}") for line in lines) == 2
+    assert sum(line.endswith(f"--resume --out {folder} --max-iters 2") for line in lines) == 1
+
+
 def test_a_sample_without_prompt(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["sample", "--out", str(trained), "--checkpoint=last", "--max-new-tokens=7", "--greedy"]) == 0
@@ -80,7 +109,11 @@ def test_errors_before_training(tmp_path: Path, text_file: Path, capsys: pytest.
     assert "dropout is 1.0" in fails([*base, "--dropout=1"], capsys)
     assert "batch_size is 0" in fails([*base, "--batch-size=0"], capsys)
     assert "min_lr (0.1) is above" in fails([*base, "--min-lr=0.1"], capsys)
-    assert "too few" in fails([*base, "--block-size=200"], capsys)
+    too_long = fails([*base, "--block-size=200"], capsys)
+    assert f"{text_file} (last 10%, to validate): " in too_long
+    assert " tokens are too few for windows of 200" in too_long
+    too_long = fails([*base, "--block-size=100000"], capsys)
+    assert f"{text_file} (first 90%, to train on): " in too_long
     assert str(text_file) in fails(["train", "--data", str(text_file), "--out", str(text_file / "x"), *TINY], capsys)
     assert not out.exists()
 
@@ -152,11 +185,15 @@ def test_unknown_arguments_exit_with_2(arguments: list[str], capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["stages"], ["examples"]])
-def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as exit_:
         main([*command, "--help"])
     assert exit_.value.code == 0
-    assert "python -m gpt" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "python -m gpt" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert "…" not in shown
 
 
 def test_help_shows_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +236,7 @@ def test_stages(
     assert "loss expected" not in table  # those figures are for another text
     assert "already holds runs" in fails(command, capsys)
     assert main([*command, "--resume"]) == 0
-    assert "resuming at iteration 2" in capsys.readouterr().out
+    assert "bigram is finished: all its 2 iterations are done" in capsys.readouterr().out
 
 
 def test_the_table_has_the_expected_losses_of_tiny_shakespeare(capsys: pytest.CaptureFixture[str]) -> None:

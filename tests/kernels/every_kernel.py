@@ -16,16 +16,16 @@ import tinytorch.kernels
 from tinytorch.kernels import (
     activation,
     arithmetic,
-    attention,
     embedding,
-    gemm,
     loss,
     normalization,
     optim,
     rope,
     softmax,
-    stored,
 )
+from tinytorch.kernels.attention import attention
+from tinytorch.kernels.gemm import gemm
+from tinytorch.kernels.stored import stored
 
 Array = npt.NDArray[Any]
 
@@ -56,8 +56,8 @@ class Call(NamedTuple):
 def public_kernels() -> set[Callable[..., Any]]:
     """The functions of tinytorch.kernels that launch a kernel, found in the modules."""
     found = set()
-    for info in pkgutil.iter_modules(tinytorch.kernels.__path__):
-        module = import_module(f"tinytorch.kernels.{info.name}")
+    for info in pkgutil.walk_packages(tinytorch.kernels.__path__, "tinytorch.kernels."):
+        module = import_module(info.name)
         for name, value in vars(module).items():
             if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_"):
                 found.add(value)

@@ -29,18 +29,18 @@ import tinytorch as torch
 from tinytorch.kernels import (
     activation,
     arithmetic,
-    attention,
     bounds,
     embedding,
-    gemm,
     loss,
     memory,
     normalization,
     optim,
     rope,
     softmax,
-    stored,
 )
+from tinytorch.kernels.attention import attention
+from tinytorch.kernels.gemm import gemm
+from tinytorch.kernels.stored import stored
 from tinytorch.quantization import QuantizedWeight
 
 Array = np.ndarray[Any, Any]

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytorch.kernels.attention import attention, attention_backward, dropout_mask
-from tinytorch.kernels.attention_backward import plain_attention_backward
-from tinytorch.kernels.attention_forward import plain_attention
+from tinytorch.kernels.attention.attention import attention, attention_backward, dropout_mask
+from tinytorch.kernels.attention.backward import plain_attention_backward
+from tinytorch.kernels.attention.forward import plain_attention
 from tinytorch.kernels.threads import get_num_threads, max_threads, set_num_threads
 
 Array = npt.NDArray[Any]
@@ -333,7 +333,7 @@ def test_dropout_keeps_the_mean() -> None:
 _MEMORY = """
 import numpy as np
 from programs.memory import peak_memory
-from tinytorch.kernels.attention import attention, attention_backward
+from tinytorch.kernels.attention.attention import attention, attention_backward
 def step(T):
     q, k, v, grad = np.random.default_rng(0).standard_normal((4, 1, 1, T, 8)).astype(np.float32)
     out, stats = attention(q, k, v, causal=True)

@@ -17,8 +17,8 @@ import numba
 import numpy as np
 import pytest
 
-from tinytorch.kernels import cache
 from tinytorch.kernels.compiler import serial
+from tinytorch.kernels.machinery import cache
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="users and modes are POSIX's")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytorch.kernels.gemm import get_matmul_backend, matmul, plain_matmul, set_matmul_backend
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK
+from tinytorch.kernels.gemm.block import COLUMN_BLOCK, DEPTH_BLOCK, ROW_BLOCK
+from tinytorch.kernels.gemm.gemm import get_matmul_backend, matmul, plain_matmul, set_matmul_backend
 from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES
 from tinytorch.kernels.threads import get_num_threads, max_threads, set_num_threads
 

@@ -16,11 +16,11 @@ import pytest
 
 import tinytorch as torch
 from tinytorch import kernels, nn, optim
-from tinytorch.kernels.gemm import matmul
+from tinytorch.kernels.gemm.gemm import matmul
 from tinytorch.kernels.optim import ArrayList, adam_coefficients, adamw, scale, zero
 
 PROGRAM = Path(__file__).parent / "guarded.py"
-SOURCES = sorted(Path(kernels.__path__[0]).glob("*.py"))
+SOURCES = sorted(Path(kernels.__path__[0]).rglob("*.py"))
 
 
 def run(*arguments: str, **environment: str) -> str:
@@ -97,8 +97,8 @@ def test_compiled_code_allocates_in_one_place_alone() -> None:
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in makers:
                 makes.append(name)
-    assert {"gemm._gemm", "stored._product_in_pairs", "attention_forward.forward", "optim._piece"} <= set(found)
-    assert makes == ["attention_tiles.scratch"]
+    assert {"gemm._gemm", "stored._product_in_pairs", "forward.forward", "optim._piece"} <= set(found)
+    assert makes == ["tiles.scratch"]
 
 
 def test_addresses_are_those_of_arguments() -> None:
@@ -130,7 +130,7 @@ def test_a_backward_whose_scratch_memory_is_mapped(tmp_path: Path) -> None:
     code = """
 import hashlib, sys
 import numpy as np
-from tinytorch.kernels.attention import attention, attention_backward
+from tinytorch.kernels.attention.attention import attention, attention_backward
 rng = np.random.default_rng(0)
 q, grad = (rng.standard_normal((2, 8, 64, 128)).astype(np.float32) for _ in range(2))
 k, v = (rng.standard_normal((2, 8, 32768, 128)).astype(np.float32) for _ in range(2))

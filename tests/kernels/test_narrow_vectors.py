@@ -37,7 +37,7 @@ import numpy as np
 from tinytorch.kernels import simd
 if pretend:
     platform.machine = machine
-from tinytorch.kernels.gemm import matmul
+from tinytorch.kernels.gemm.gemm import matmul
 
 assert (simd.VECTOR_BYTES, simd.REGISTERS) == (width, registers)
 generator = np.random.default_rng(0)
@@ -52,7 +52,7 @@ for dtype, tolerance in ((np.float32, 1e-3), (np.float64, 1e-11)):
                 out = np.ones((m, n), dtype)
                 np.testing.assert_allclose(matmul(left, right, out, accumulate=True), exact + 1, rtol=0, atol=tolerance)
 
-from tinytorch.kernels.attention import attention
+from tinytorch.kernels.attention.attention import attention
 
 for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-13)):
     for heads, kv_heads, positions, keys, size in ((4, 1, 1, 70, 33), (12, 2, 3, 131, 32), (5, 5, 1, 7, 20)):

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import pytest
 
-from tinytorch.kernels.wide_vectors import WideCompiler
+from tinytorch.kernels.machinery.wide_vectors import WideCompiler
 
 
 @numba.njit(pipeline_class=WideCompiler, fastmath=True)  # not cached: a cached one has lost its text
@@ -71,7 +71,7 @@ ATTENTION = """
 import sys
 import numpy as np
 from tests.kernels.every_kernel import digest
-from tinytorch.kernels.attention import attention
+from tinytorch.kernels.attention.attention import attention
 
 rng = np.random.default_rng(0)
 q, k, v = (rng.standard_normal((2, 4, 100, 32)).astype(np.float32) for _ in range(3))

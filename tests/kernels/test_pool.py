@@ -39,7 +39,7 @@ WORK = """
 import os, sys
 import numpy as np
 import tinytorch as torch
-from tinytorch.kernels.gemm import matmul
+from tinytorch.kernels.gemm.gemm import matmul
 from tinytorch.kernels.softmax import softmax
 
 a = np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
@@ -150,7 +150,7 @@ print("done")
 def test_where_the_pool_cannot_be_ended_a_child_has_one_thread() -> None:
     """An OpenMP older than GCC 9."""
     code = f"""{WORK}
-from tinytorch.kernels import pool
+from tinytorch.kernels.machinery import pool
 pool._end = None
 expected = work()
 
@@ -323,7 +323,7 @@ def test_scratch_memory_is_made_once() -> None:
     code = """
 import sys, threading
 import numpy as np
-import tinytorch.kernels.gemm as gemm
+import tinytorch.kernels.gemm.gemm as gemm
 
 sys.setswitchinterval(1e-6)
 kernel = gemm._KERNELS[np.dtype(np.float32)]

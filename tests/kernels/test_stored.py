@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytorch.kernels.gemm import SKINNY
-from tinytorch.kernels.pairs import PAIRS
-from tinytorch.kernels.stored import (
+from tinytorch.kernels.gemm.gemm import SKINNY
+from tinytorch.kernels.gemm.pairs import PAIRS
+from tinytorch.kernels.stored.stored import (
     Stored,
     get_float32_matmul_precision,
     linear,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tinytorch.kernels.compiler import apart, inner, serial
+from tinytorch.kernels.machinery.wide_vectors import ApartCompiler, WideCompiler
 from tinytorch.kernels.simd import VECTOR_BYTES
-from tinytorch.kernels.wide_vectors import ApartCompiler, WideCompiler
 
 
 def _double_all(x: Any) -> None:

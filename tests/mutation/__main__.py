@@ -85,13 +85,14 @@ class Copy:
 
     def _fill_from(self, kernels: Path, tree: Path, stale: Any = frozenset(), into: Path | None = None) -> None:
         """Compiled kernels from another cache, but for those that are stale, by name; Numba names folders by paths."""
-        source = kernels / _subfolder(tree)
-        target = (into or self.kernels) / _subfolder(self.tree)
-        target.mkdir(parents=True, exist_ok=True)
-        for path in source.glob("*.nb?"):
-            name = path.name.rsplit("-", 1)[0]
-            if not stale & set(name.split(".")):
-                os.link(path, target / path.name)
+        for file in (tree / "tinytorch" / "kernels").rglob("__init__.py"):
+            source = kernels / _subfolder(file)
+            target = (into or self.kernels) / _subfolder(self.tree / file.relative_to(tree))
+            target.mkdir(parents=True, exist_ok=True)
+            for path in source.glob("*.nb?"):
+                name = path.name.rsplit("-", 1)[0]
+                if not stale & set(name.split(".")):
+                    os.link(path, target / path.name)
 
     def cache_for(self, fault: Fault, names: Names) -> Path | None:
         """A cache for a fault in the kernels: with what it does not touch. None where the usual one will do."""
@@ -162,17 +163,18 @@ def _begin() -> None:
 
 
 def _cache_folder(tree: Path, environment: dict[str, str]) -> Path:
-    script = "from tinytorch.kernels.cache import cache_folder; print(cache_folder())"
+    script = "from tinytorch.kernels.machinery.cache import cache_folder; print(cache_folder())"
     environment = {**os.environ, "PYTHONPATH": str(tree), **environment}
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, text=True)
     return Path(done.stdout.strip())
 
 
-def _subfolder(tree: Path) -> str:
+def _subfolder(source: Path) -> str:
+    """Where in a cache folder Numba keeps what the files of this one's folder define."""
     from numba.core.caching import UserProvidedCacheLocator
 
-    return UserProvidedCacheLocator.get_suitable_cache_subpath(str(tree / "tinytorch" / "kernels" / "compiler.py"))
+    return UserProvidedCacheLocator.get_suitable_cache_subpath(str(source))
 
 
 # ---------------------------------------------------------------------- which tests run which lines

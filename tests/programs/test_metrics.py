@@ -66,8 +66,9 @@ def test_lines_that_hold_no_measurements(content: bytes, tmp_path: Path) -> None
     assert path.read_bytes() == content
 
 
-def test_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "metrics.jsonl", RECORDS)
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The axes of each picture that is written."""
     drawn: list[Any] = []
     save = Figure.savefig
 
@@ -76,15 +77,34 @@ def test_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return save(figure, *arguments, **options)
 
     monkeypatch.setattr(Figure, "savefig", spy)
+    return drawn
+
+
+def test_what_is_drawn(tmp_path: Path, drawn: list[Any]) -> None:
+    write(tmp_path / "metrics.jsonl", RECORDS)
     plot(tmp_path / "metrics.jsonl", tmp_path / "loss.png", "tiny on text", "token")
     (axes,) = drawn
     lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
     assert lines == {
-        "batch": ([0, 1], [2.75, 2.5]),
-        "training split": ([0, 2], [3.0, 2.0]),
-        "validation split": ([0, 2], [3.5, 2.25]),
+        "training: each batch": ([0, 1], [2.75, 2.5]),
+        "training split, evaluated": ([0, 2], [3.0, 2.0]),
+        "validation split, evaluated": ([0, 2], [3.5, 2.25]),
     }
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines)
+    assert axes.get_legend().get_title().get_text() == "loss, in nats a token"
     assert axes.get_title() == "tiny on text"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "cross-entropy (nats a token)")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_longer_run_has_means_of_its_batches(tmp_path: Path, drawn: list[Any]) -> None:
+    """However few its evaluations are, fifty points and more show how it went."""
+    steps = [{"iter": i, "loss": 9.0 - i / 100 + i % 2} for i in range(101)]
+    write(tmp_path / "metrics.jsonl", [RECORDS[0], *steps])
+    plot(tmp_path / "metrics.jsonl", tmp_path / "loss.png", "tiny on text", "token")
+    (axes,) = drawn
+    (means,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert means.get_label() == "training: means of 2 batches"
+    assert list(means.get_xdata()) == [2 * i + 0.5 for i in range(50)]  # the last batch has none to go with
+    assert list(means.get_ydata()) == pytest.approx([9.5 - (2 * i + 0.5) / 100 for i in range(50)])
+    assert "training: means of 2 batches" in [text.get_text() for text in axes.get_legend().get_texts()]

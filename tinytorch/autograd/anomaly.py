@@ -7,10 +7,12 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
+from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.runner import EAGER, Runner
 from ..grad_mode import Switch
@@ -30,9 +32,9 @@ class AnomalyDetection(Runner):
 
     def __init__(self, check_nan: bool) -> None:
         self.check_nan = check_nan
-        self._running: Any = None  # the node whose backward is running, which induces what it applies
+        self._running: Function | None = None  # the node whose backward is running, which induces what it applies
 
-    def apply(self, operation: Any, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def apply(self, operation: type[Function], inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Note the calls that led here at the node, where one was made."""
         results = super().apply(operation, inputs, settings)
         for result in results if isinstance(results, tuple) else (results,):
@@ -41,7 +43,7 @@ class AnomalyDetection(Runner):
                 node.called_at, node.induced_by = _calls(), self._running
         return results
 
-    def backward(self, node: Any, grads: list[Any]) -> list[Any]:
+    def backward(self, node: Function, grads: list[Any]) -> list[Any]:
         """Raise RuntimeError if there is NaN in what comes out."""
         if isinstance(self._running, FusedFunction):  # whose composite is being differentiated: it answers for that
             return super().backward(node, grads)
@@ -66,7 +68,7 @@ class AnomalyDetection(Runner):
 def _calls() -> list[Place]:
     """The calls that led here, from the outermost. Their source is looked up when it is printed."""
     calls = []
-    frame: Any = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
         if not code.co_filename.startswith(_HIDDEN):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.runner import Runner
 from ..grad_mode import Switch
@@ -14,7 +15,7 @@ class Unfolding(Runner):
 
     changes_operations = True
 
-    def apply(self, operation: Any, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def apply(self, operation: type[Function], inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """The composite, whose own operations come by here too."""
         if operation.composite is None:
             return super().apply(operation, inputs, settings)

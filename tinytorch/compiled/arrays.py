@@ -10,12 +10,14 @@ recorded, and is refused where a kernel or an operation's result has to be.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numba.extending import typeof_impl
+
+from ..dtypes import DTypeLike
 
 if TYPE_CHECKING:
     from .tape import Tape
@@ -53,7 +55,7 @@ def escaped(array: Any) -> bool:
     return False
 
 
-def check_none_escaped(values: Any) -> None:
+def check_none_escaped(values: Sequence[Any]) -> None:
     """NotTraceable where an array, also within tuples and lists, is a plain view of a recorded one."""
     for value in values:
         if type(value) is tuple or type(value) is list:
@@ -241,7 +243,7 @@ class Recorded(np.ndarray):
             self.tape.steps.append((partial(function, out=where, **params), values))
         return outs if several else outs[0]
 
-    def __array_function__(self, function: Any, types: Any, args: Any, params: Any) -> Any:
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, params: Any) -> Any:
         if function in _ABOUT_SHAPES:
             return function(*plain(args), **plain(params))
         special = _SPECIAL.get(function)
@@ -251,51 +253,71 @@ class Recorded(np.ndarray):
 
 
 @typeof_impl.register(Recorded)  # type: ignore[untyped-decorator]
-def _in_numba(array: Recorded, context: Any) -> None:
+def _in_numba(array: Recorded, context: object) -> None:
     raise NotTraceable(
         f"a function of Numba's gets an array of shape {array.shape} while the function is traced: enter it through "
         "kernels.launch.launched"
     )
 
 
-def _count_write(array: Any, name: str) -> None:
+def _count_write(array: Array, name: str) -> None:
     if type(array) is not Recorded:
         raise NotTraceable(f"{name} writes traced numbers into an array that is not recorded")
     array.root.writes += 1
 
 
-def _basic(index: Any) -> list[Any]:
+def _basic(index: tuple[Any, ...]) -> list[Any]:
     """The parts of an index that can be compared with `in`."""
     return [part for part in index if part is ... or part is None or isinstance(part, (int, slice))]
 
 
-def _empty(tape: Tape, shape: Any, dtype: Any = np.float64, order: Any = "C", device: Any = None) -> Recorded:
+def _empty(
+    tape: Tape,
+    shape: int | tuple[int, ...],
+    dtype: DTypeLike = np.float64,
+    order: Literal["C", "F"] = "C",
+    device: str | None = None,
+) -> Recorded:
     return tape.empty(shape, dtype, None if order == "C" else np.empty(shape, dtype, order).strides)
 
 
-def _zeros(tape: Tape, shape: Any, dtype: Any = np.float64, order: Any = "C", device: Any = None) -> Recorded:
+def _zeros(
+    tape: Tape,
+    shape: int | tuple[int, ...],
+    dtype: DTypeLike = np.float64,
+    order: Literal["C", "F"] = "C",
+    device: str | None = None,
+) -> Recorded:
     new = _empty(tape, shape, dtype, order)
     new.fill(0)
     return new
 
 
-def _ones(tape: Tape, shape: Any, dtype: Any = np.float64, order: Any = "C", device: Any = None) -> Recorded:
+def _ones(
+    tape: Tape,
+    shape: int | tuple[int, ...],
+    dtype: DTypeLike = np.float64,
+    order: Literal["C", "F"] = "C",
+    device: str | None = None,
+) -> Recorded:
     new = _empty(tape, shape, dtype, order)
     new.fill(1)
     return new
 
 
-def _empty_like(tape: Tape, array: Any, *args: Any, **params: Any) -> Recorded:
+def _empty_like(tape: Tape, array: Array, *args: Any, **params: Any) -> Recorded:
     like = np.empty_like(plain(array), *args, **params)
     return tape.empty(like.shape, like.dtype, like.strides)
 
 
-def _copyto(tape: Tape, target: Any, source: Any, **params: Any) -> None:
+def _copyto(tape: Tape, target: Array, source: Any, **params: Any) -> None:
     _count_write(target, "np.copyto")
     tape.record(partial(np.copyto, **plain(params)), target, source)
 
 
-def _take(tape: Tape, array: Any, indices: Any, axis: Any = None, out: Any = None, mode: Any = "raise") -> Any:
+def _take(
+    tape: Tape, array: Array, indices: Any, axis: int | None = None, out: Array | None = None, mode: Any = "raise"
+) -> Any:
     if out is None:
         out = tape.filled(np.take(plain(array), plain(indices), axis, mode=mode))
     else:
@@ -314,7 +336,7 @@ def _where(tape: Tape, condition: Any, *choices: Any) -> Any:
     return out
 
 
-def _concatenate(tape: Tape, arrays: Any, axis: Any = 0, **params: Any) -> Any:
+def _concatenate(tape: Tape, arrays: Sequence[Array], axis: int = 0, **params: Any) -> Any:
     if params:
         return tape.capture(np.concatenate, (arrays, axis), params)
     out = tape.filled(np.concatenate(plain(arrays), axis))

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..creation import sharing
+from ..engine.function import Function
+from ..engine.hooks import Hooks
 from ..engine.mode import mode
 from ..engine.runner import Eager, Runner
 from ..engine.tensor import set_grad
 from ..grad_mode import no_grad
+from ..ops.common import Array
 from ..random import default_generator
 from ..tensor import Tensor, assign_data
 from .arguments import is_traced, rebuilt, tensors_in
@@ -28,8 +31,8 @@ from .trace import Trace
 def checked_call(
     function: Callable[..., Any],
     program: Program | None,
-    args: Any,
-    params: Any,
+    args: tuple[Any, ...],
+    params: dict[str, Any],
     tensors: Sequence[Tensor],
     apart: bool,
 ) -> tuple[Program, Any]:
@@ -89,7 +92,7 @@ def _raised(error: Exception | None) -> str:
     return "it does not raise" if error is None else f"it raises {type(error).__name__} ({error})"
 
 
-def _name(function: Any) -> str:
+def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", repr(function)))
 
 
@@ -120,15 +123,15 @@ class _Notes:
         self.note(f"what {name} gives", looking_at(result))
         return result
 
-    def noted_forward(self, node: Any, arrays: Any, call: Callable[[], Any]) -> Any:
+    def noted_forward(self, node: Function, arrays: Sequence[Any], call: Callable[[], Any]) -> Any:
         """Of an operation."""
         return self.noted(type(node).__name__, plain(list(arrays)), call, _arrays)
 
-    def noted_backward(self, node: Any, grads: Any, call: Callable[[], Any]) -> Any:
+    def noted_backward(self, node: Function, grads: list[Any], call: Callable[[], Any]) -> Any:
         """Of an operation."""
         return self.noted(node.name(), _arrays_of(grads)(), call, _arrays_of)
 
-    def noted_accumulate(self, leaf: Any, gradient: Any, call: Callable[[], Any]) -> Any:
+    def noted_accumulate(self, leaf: Tensor, gradient: Tensor, call: Callable[[], Any]) -> Any:
         """Of a leaf, which adds to its gradient."""
 
         def looking_at(result: Any) -> Look:
@@ -138,7 +141,9 @@ class _Notes:
 
         return self.noted("AccumulateGrad", _arrays_of([gradient])(), call, looking_at)
 
-    def noted_call(self, function: Any, args: Any, params: Any, call: Callable[[], Any]) -> Any:
+    def noted_call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any], call: Callable[[], Any]
+    ) -> Any:
         """Of a function that is called as it is. It may change what it is given."""
         given = _from_outside([getattr(function, "__self__", None), *args, *params.values()])
 
@@ -179,7 +184,7 @@ class _CheckedTrace(_Notes, Trace):
         self.state.add_all(_from_outside([tensor]))
         return super().enter(tensor)
 
-    def outside(self, array: Any) -> Recorded:
+    def outside(self, array: Array) -> Recorded:
         self.state.add(array)
         return super().outside(array)
 
@@ -209,14 +214,14 @@ class _CheckedTrace(_Notes, Trace):
         finally:
             self._inside = inside
 
-    def forward(self, node: Any, arrays: list[Any], settings: dict[str, Any]) -> Any:
+    def forward(self, node: Function, arrays: list[Any], settings: dict[str, Any]) -> Any:
         return self.noted_forward(node, arrays, lambda: super(_Notes, self).forward(node, arrays, settings))
 
-    def backward(self, node: Any, grads: list[Any]) -> list[Any]:
+    def backward(self, node: Function, grads: list[Any]) -> list[Any]:
         results: list[Any] = self.noted_backward(node, grads, lambda: super(_Notes, self).backward(node, grads))
         return results
 
-    def accumulate(self, leaf: Any, gradient: Any, own: bool) -> None:
+    def accumulate(self, leaf: Tensor, gradient: Tensor, own: bool) -> None:
         self.noted_accumulate(leaf, gradient, lambda: super(_Notes, self).accumulate(leaf, gradient, own))
 
 
@@ -231,14 +236,14 @@ class _Watch(_Notes, Runner):
 
     apply = Eager.apply
 
-    def forward(self, node: Any, arrays: list[Any], settings: dict[str, Any]) -> Any:
+    def forward(self, node: Function, arrays: list[Any], settings: dict[str, Any]) -> Any:
         return self.noted_forward(node, arrays, lambda: self.below.forward(node, arrays, settings))
 
-    def backward(self, node: Any, grads: list[Any]) -> list[Any]:
+    def backward(self, node: Function, grads: list[Any]) -> list[Any]:
         results: list[Any] = self.noted_backward(node, grads, lambda: self.below.backward(node, grads))
         return results
 
-    def accumulate(self, leaf: Any, gradient: Any, own: bool) -> None:
+    def accumulate(self, leaf: Tensor, gradient: Tensor, own: bool) -> None:
         self.noted_accumulate(leaf, gradient, lambda: self.below.accumulate(leaf, gradient, own))
 
     def read(self, owner: Any, name: str) -> Any:
@@ -263,7 +268,7 @@ class _Watch(_Notes, Runner):
 class _Unwatched:
     """The hooks of a leaf, as a walk calls them: what they do is not noted, as a trace calls them whole."""
 
-    def __init__(self, watch: _Watch, hooks: Any) -> None:
+    def __init__(self, watch: _Watch, hooks: Hooks) -> None:
         self._watch, self._hooks = watch, hooks
 
     def run(self, grads: list[Any]) -> None:
@@ -275,7 +280,12 @@ class _Unwatched:
 
 
 def _first_that_differs(
-    function: Callable[..., Any], program: Program, args: Any, params: Any, tensors: Sequence[Tensor], state: State
+    function: Callable[..., Any],
+    program: Program,
+    args: tuple[Any, ...],
+    params: dict[str, Any],
+    tensors: Sequence[Tensor],
+    state: State,
 ) -> str:
     """A sentence that names the first operation whose arguments or results are not those as written."""
     watch = _Watch()

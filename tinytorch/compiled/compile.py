@@ -20,8 +20,8 @@ from typing import Any
 from ..dtypes import get_default_dtype
 from ..engine.mode import mode
 from ..engine.runner import EAGER
-from ..kernels.gemm import get_matmul_backend
-from ..kernels.stored import get_float32_matmul_precision
+from ..kernels.gemm.gemm import get_matmul_backend
+from ..kernels.stored.stored import get_float32_matmul_precision
 from ..tensor import Tensor
 from .arguments import structure
 from .check import checked_call
@@ -85,7 +85,7 @@ def compile(function: Callable[..., Any] | None = None, *, check: bool = False) 
             finally:
                 busy = False
 
-    def call(key: Any, tensors: list[Tensor], args: Any, params: Any) -> Any:
+    def call(key: Any, tensors: list[Tensor], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         program = None
         for place, (known, candidate) in enumerate(programs):
             if known == key and candidate.fits(tensors):

@@ -28,7 +28,9 @@ class Program:
         self.trace: Any = trace
         self.steps: list[Any] = []
 
-    def record(self, function: Callable[..., Any], args: Any, params: Any, tensors: Sequence[Tensor]) -> Any:
+    def record(
+        self, function: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any], tensors: Sequence[Tensor]
+    ) -> Any:
         """Make the call, and record it."""
         trace = self.trace
         given = rebuilt((args, params), trace.stand_in)

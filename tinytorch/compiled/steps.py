@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.saved import Saved
 from ..engine.tensor import wrap
@@ -25,8 +26,8 @@ class Call:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.recording = function, mode.grad
-        self.args: Any = ()
-        self.params: Any = {}
+        self.args: tuple[Any, ...] = ()
+        self.params: dict[str, Any] = {}
         self.places: list[tuple[Tensor, Mirror | None]] = []  # what stands for such Tensors
         self.watched: list[list[int]] = []  # version counters that must not change
         self.outs: list[Any] = []  # where the results go; None for those that the function was given
@@ -67,11 +68,11 @@ class Call:
             fill_all(self.outs, [tensor.array for tensor in results], _name(self.function))
 
 
-def _name(function: Any) -> str:
+def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", repr(function)))
 
 
-def check_no_number(result: Any, function: Any) -> None:
+def check_no_number(result: Any, function: Callable[..., Any]) -> None:
     for item in result if isinstance(result, (tuple, list)) else (result,):
         if isinstance(item, (int, float, np.generic)) and not isinstance(item, bool):
             raise NotTraceable(f"{_name(function)} returns a number, which may be another at each call")
@@ -120,20 +121,22 @@ def accumulate(leaf: Tensor, array: Array, apart: bool) -> None:
         present._counter[0] += 1
 
 
-def records(saved: Any) -> list[Saved]:
+def records(saved: Sequence[Array | None]) -> list[Saved]:
     return [(array, None, None, 0) for array in saved]
 
 
-def forward_again(forward: Any, ctx: Any, values: Any, settings: Any, outs: Any) -> None:
+def forward_again(
+    forward: Callable[..., Any], ctx: Function, values: list[Any], settings: dict[str, Any], outs: list[Array]
+) -> None:
     results = forward(ctx, values, settings)
     fill_all(outs, results if type(results) is tuple else (results,), type(ctx).__name__)
     ctx._saved = records(ctx._saved)
 
 
-def backward_again(ctx: Any, values: Any) -> Any:
+def backward_again(ctx: Function, values: Sequence[Array | None]) -> list[Array | None]:
     results = ctx.run_backward([None if value is None else wrap(value) for value in values])
     return [None if result is None else result.array for result in results]
 
 
-def fill_from(outs: Any, function: Any, ctx: Any, values: Any) -> None:
+def fill_from(outs: Sequence[Array | None], function: Callable[..., Any], ctx: Function, values: list[Any]) -> None:
     fill_all(outs, function(ctx, values), ctx.name())

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import DTypeLike
 from ..kernels.launch import Bind, empty, empty_like, is_constant, recorder
 from ..kernels.memory import ALIGNMENT, aligned
 from .arrays import NotTraceable, Recorded, check_none_escaped, plain
@@ -65,7 +66,13 @@ class Tape:
         finally:
             self.steps = steps
 
-    def empty(self, shape: Any, dtype: Any = np.float64, strides: Any = None, offset: int = 0) -> Recorded:
+    def empty(
+        self,
+        shape: int | Sequence[int],
+        dtype: DTypeLike = np.float64,
+        strides: tuple[int, ...] | None = None,
+        offset: int = 0,
+    ) -> Recorded:
         """A new array. Strides and offset, the bytes before its first element, must fit each other."""
         shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple([int(n) for n in shape])
         dtype = np.dtype(dtype)
@@ -169,7 +176,7 @@ class Tape:
         np.copyto(out.value, result)
         return out
 
-    def _owner(self, args: Any, result: Any) -> Recorded | None:
+    def _owner(self, args: Sequence[Any], result: Array) -> Recorded | None:
         """Which argument a result is a view of."""
         for arg in args:
             if type(arg) is Recorded:
@@ -195,7 +202,7 @@ _SOMETIMES_THEMSELVES = {
 _VIEWS_BY_VALUES = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.trim_zeros}
 
 
-def _same(args: Any, result: Any) -> Recorded | None:
+def _same(args: Sequence[Any], result: Array) -> Recorded | None:
     for arg in args:
         if type(arg) is Recorded and arg.value is result:
             return arg
@@ -234,7 +241,7 @@ def fill_all(outs: Sequence[Array | None], results: Sequence[Any], name: str) ->
         np.copyto(out, result)
 
 
-def _name(function: Any) -> str:
+def _name(function: Callable[..., Any]) -> str:
     function = function.func if isinstance(function, partial) else function
     return str(getattr(function, "__qualname__", repr(function)))
 
@@ -250,7 +257,7 @@ class _Paused:
             raise NotTraceable(self._why)
         return function(*args)
 
-    def empty(self, shape: Any, dtype: Any) -> Array:
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         with recorder(None):
             return empty(shape, dtype)
 
@@ -260,7 +267,7 @@ class _Paused:
         return made
 
 
-def check_known(values: Any) -> None:
+def check_known(values: Sequence[Any]) -> None:
     """NotTraceable for an array, also within tuples, that is neither recorded nor a kernel's constant."""
     for value in values:
         if type(value) is tuple:
@@ -273,6 +280,6 @@ def check_known(values: Any) -> None:
             )
 
 
-def _is_recorded(values: Any) -> bool:
+def _is_recorded(values: Sequence[Any]) -> bool:
     """Whether an array, also within tuples, is recorded."""
     return any([type(value) is Recorded or (type(value) is tuple and _is_recorded(value)) for value in values])

@@ -44,7 +44,7 @@ class Trace(OutsideTape, Runner):
         """Itself: a checkpoint's function runs a second time within the same trace."""
         return self
 
-    def admit(self, runner: Any) -> None:
+    def admit(self, runner: Runner) -> None:
         """Only what changes operations can come above: who looks on would see this one call, and none after it."""
         if not runner.changes_operations:
             raise NotTraceable(
@@ -167,7 +167,7 @@ class Trace(OutsideTape, Runner):
 
     apply = Eager.apply
 
-    def forward(self, node: Any, arrays: list[Any], settings: dict[str, Any]) -> Any:
+    def forward(self, node: Function, arrays: list[Any], settings: dict[str, Any]) -> Any:
         """As steps; or, if it looks at values, as one step that is the whole operation."""
         mark = self._mark()
         self._born[id(node)] = len(self.steps)
@@ -198,7 +198,7 @@ class Trace(OutsideTape, Runner):
         for stream, state in reversed(self._draws[drawn:]):
             stream.state = state
 
-    def _whole_forward(self, node: Any, args: Sequence[Any], settings: dict[str, Any]) -> Any:
+    def _whole_forward(self, node: Function, args: Sequence[Any], settings: dict[str, Any]) -> Any:
         """The forward of an operation as one step, on a node of its own that is there for its backward."""
         self.whole.append(type(node).__name__)
         ctx = type(node)()
@@ -219,14 +219,14 @@ class Trace(OutsideTape, Runner):
         self.steps.append((steps.forward_again, (self.below.forward, ctx, values, settings, plain(outs))))
         return tuple(outs) if several else outs[0]
 
-    def accumulate(self, leaf: Any, gradient: Any, own: bool) -> None:
+    def accumulate(self, leaf: Tensor, gradient: Tensor, own: bool) -> None:
         """Add a gradient to that of a leaf, which may be from outside."""
         if is_traced(leaf):
             leaf._accumulate(gradient, own)
         else:
             self.accumulate_outside(leaf, gradient)
 
-    def backward(self, node: Any, grads: list[Any]) -> list[Any]:
+    def backward(self, node: Function, grads: list[Any]) -> list[Any]:
         """As steps; or as one step, if the forward was one or the backward looks at values."""
         grads = [g if g is None or is_traced(g) or g._requires_grad else wrap(self.enter(g)) for g in grads]
         self._watch_saved(node)

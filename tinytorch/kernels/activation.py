@@ -1,6 +1,14 @@
 """ReLU, leaky ReLU, GELU, SiLU, SwiGLU, sigmoid and erf, element by element, with their backwards.
 
 Every array is C-contiguous, float32 or float64, of any shape; the results have the first one's shape.
+
+    relu          y = max(x, 0)                         leaky_relu    y = x if x > 0 else slope x
+    gelu          y = x P(x), P the normal distribution's function, or what tanh makes of it
+    sigmoid       y = 1 / (1 + e^-x)                    silu          y = x sigmoid(x)
+    swiglu        y = gate sigmoid(gate) up             erf           y = erf(x)
+
+Each loop is one line of arithmetic, with functions that LLVM puts in it as vector code (`math.py`); ranges of elements
+are spread over the threads.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 """Sums of large arrays on all threads.
 
+    add            out_i = a_i + b_i
+    column_sums    out_c = sum_n x_nc
+    row_sums       out_n = sum_c x_nc
+
 NumPy adds on one thread: that is slower where the arrays are large, and it moves all of them to one core's cache,
 from which the next kernel's threads must fetch their parts.
 """

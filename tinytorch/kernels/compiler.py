@@ -17,9 +17,9 @@ from numba import types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
 
-from tinytorch.kernels.cache import cache_folder, kernel_cache
-from tinytorch.kernels.stack import on_large_stack
-from tinytorch.kernels.wide_vectors import ApartCompiler, WideCompiler
+from tinytorch.kernels.machinery.cache import cache_folder, kernel_cache
+from tinytorch.kernels.machinery.stack import on_large_stack
+from tinytorch.kernels.machinery.wide_vectors import ApartCompiler, WideCompiler
 
 if numba.config.DISABLE_JIT:
     raise ImportError("tinytorch's kernels are compiled, and nothing else: unset NUMBA_DISABLE_JIT", name="tinytorch")

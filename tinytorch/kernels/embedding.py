@@ -1,5 +1,9 @@
 """Adding where an index says: rows to rows (the backward of an embedding and of row indexing), or within each row.
 
+    take_rows         out[n] = weight[index[n]]
+    index_add         out[index[n]] += source[n]
+    add_within_rows   out[n, index[n, m]] += source[n, m]
+
 Rows are added in their order, each block of columns by one thread, so duplicates are summed without
 a race and the bits do not depend on the number of threads.
 """

@@ -4,6 +4,12 @@ x, y, grad, dx : (N, C), C-contiguous, float32 or float64
 weight, bias   : (C,) of the same type, or None
 mean, rstd     : (N,), what the backward needs of each row
 
+    layer_norm    y_c = (x_c - mean) rstd w_c + b_c,  rstd = 1 / sqrt(mean of (x_c - mean)^2 + eps)
+    rms_norm      y_c = x_c rstd w_c,                 rstd = 1 / sqrt(mean of x_c^2 + eps)
+
+`plain_layer_norm` says the first in plain loops. A row is read again while it is in the first-level cache; the rows are
+spread over the threads, and a backward's sums over rows over chunks of them.
+
 J. L. Ba, J. R. Kiros, G. E. Hinton, Layer Normalization, arXiv:1607.06450; B. Zhang, R. Sennrich,
 Root Mean Square Layer Normalization, arXiv:1910.07467.
 """

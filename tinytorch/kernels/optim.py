@@ -1,5 +1,8 @@
 """One launch over all parameters: AdamW, the norm of all gradients, scaling and zeroing them.
 
+    m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2        g the gradient of the parameter w, at step t
+    w = (1 - lr weight_decay) w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
+
 A model has many small parameters, and a call for each costs more than its arithmetic. An `ArrayList`
 holds the addresses and sizes of arrays of one type; the kernels see them as one long vector and cut
 it into equal pieces, wherever these fall, so threads share the work evenly whatever the sizes.

@@ -3,6 +3,10 @@
 x, y     : (N, H, D), C-contiguous, float32 or float64: N positions (of all sequences) of H heads, D even; not empty
 cos, sin : (R, D/2) of the same type; position n reads row n % R, so that one table can serve every sequence
 
+    y_i = x_i cos a_i - x_{i + D/2} sin a_i,    y_{i + D/2} = x_{i + D/2} cos a_i + x_i sin a_i
+
+The positions are spread over the threads. Both halves of a head are written in one loop over i, in vectors.
+
 J. Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, arXiv:2104.09864.
 """
 
@@ -20,8 +24,7 @@ Array = NDArray[np.floating]
 _GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 
 
-# The pair (x_i, x_{i + D/2}) is a point of the plane, turned by its angle a_i:
-#   y_i = x_i cos a_i - x_{i + D/2} sin a_i,  y_{i + D/2} = x_{i + D/2} cos a_i + x_i sin a_i
+# The pair (x_i, x_{i + D/2}) is a point of the plane, turned by its angle a_i.
 @apart
 def _rotate_positions(
     start: int, stop: int, worker: int, x: Array, cos: Array, sin: Array, sign: float, y: Array

@@ -2,6 +2,11 @@
 
 x, y, grad, dx : (N, C), C-contiguous, float32 or float64; each row is one distribution.
 
+    softmax        y_c = exp(x_c - m) / sum_j exp(x_j - m),  m = max_j x_j      dx_c = y_c (g_c - sum_j g_j y_j)
+    log_softmax    y_c = x_c - m - log sum_j exp(x_j - m)                       dx_c = g_c - exp(y_c) sum_j g_j
+
+A row is read while it is in the first-level cache; the rows are spread over the threads.
+
 A row of -inf only (all masked) is no distribution. It gives softmax 0 and log_softmax -inf, its
 logarithm, and gradient 0; PyTorch gives NaN. A row with NaN or +inf gives NaN, as in PyTorch.
 """

@@ -36,7 +36,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from tinytorch.kernels.pool import max_threads
+from tinytorch.kernels.machinery.pool import max_threads
 
 F = TypeVar("F", bound=Callable[..., Any])
 

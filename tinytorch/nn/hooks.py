@@ -9,6 +9,7 @@ from ..engine.function import Function
 from ..engine.hooks import RemovableHandle
 from ..engine.mode import mode
 from ..engine.views import OF_A_FUNCTION, note_view
+from ..ops.common import Array
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -67,14 +68,15 @@ class _Tap(Function):
     """
 
     backward_shares = True
+    observe: Callable[[Gradients], Gradients | None]
 
     @staticmethod
-    def forward(ctx: Any, *arrays: Any, observe: Callable[[Gradients], Gradients | None]) -> Any:
+    def forward(ctx: _Tap, *arrays: Array, observe: Callable[[Gradients], Gradients | None]) -> Any:
         ctx.observe = observe
         return tuple([array.view() for array in arrays])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
+    def backward(ctx: _Tap, *grads: Tensor) -> Any:
         replaced = ctx.observe(grads)
         return grads if replaced is None else replaced
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..creation import empty
+from ..dtypes import DTypeLike
 from ..tensor import Tensor
 
 
@@ -29,6 +30,6 @@ class Parameter(Tensor):
         return "Parameter containing:\n" + super().__repr__()
 
 
-def new_parameter(shape: tuple[int, ...], device: Any, dtype: Any) -> Parameter:
+def new_parameter(shape: tuple[int, ...], device: str | None, dtype: DTypeLike | None) -> Parameter:
     """A parameter whose values are not set yet."""
     return Parameter(empty(shape, device=device, dtype=dtype))

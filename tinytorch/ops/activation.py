@@ -10,7 +10,7 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..engine.function import Function
 from ..kernels import activation as kernels
-from .common import contiguous, floating, only_floating
+from .common import Array, contiguous, floating, only_floating
 from .elementwise import where
 from .fused import FusedFunction
 
@@ -35,13 +35,13 @@ class Erf(Function):
     examples = ((lambda t, x: t.erf(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Erf, x: Array) -> Any:
         ctx.save(x)
         return _on_flat(kernels.erf, x)
 
     # dy/dx = (2/sqrt(pi)) e^(-x^2)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Erf, g: Tensor) -> Any:
         (x,) = ctx.saved
         return g * (2 / math.sqrt(math.pi)) * (-x * x).exp()
 
@@ -57,12 +57,12 @@ class Tanh(Function):
     examples = ((lambda t, x: t.tanh(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Tanh, x: Array) -> Any:
         return ctx.save(np.tanh(x))
 
     # dy/dx = 1 - y^2
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Tanh, g: Tensor) -> Any:
         (y,) = ctx.saved
         return g * (1 - y * y)
 
@@ -78,12 +78,12 @@ class Sigmoid(Function):
     examples = ((lambda t, x: t.sigmoid(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Sigmoid, x: Array) -> Any:
         return ctx.save(_on_flat(kernels.sigmoid, x))
 
     # dy/dx = e^-x / (1 + e^-x)^2 = y (1 - y)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Sigmoid, g: Tensor) -> Any:
         (y,) = ctx.saved
         return g * (y * (1 - y))
 
@@ -100,12 +100,12 @@ class Relu(Function):
     errors = ((lambda t, x: t.relu(x > 0), (3,), RuntimeError, "relu is not implemented for bool"),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Relu, x: Array) -> Any:
         return ctx.save(_on_flat(kernels.relu, x) if is_floating(x.dtype) else np.maximum(x, 0))
 
     # dy/dx = [x > 0] = [y > 0]
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Relu, g: Tensor) -> Any:
         (y,) = ctx.saved
         return ReluBackward.apply(g, y)
 
@@ -124,17 +124,17 @@ class ReluBackward(FusedFunction):
     errors = ()
 
     @staticmethod
-    def composite(g: Any, y: Any) -> Any:
+    def composite(g: Tensor, y: Tensor) -> Any:
         return g.masked_fill(y <= 0, 0.0)
 
     @staticmethod
-    def forward(ctx: Any, g: Any, y: Any) -> Any:
+    def forward(ctx: ReluBackward, g: Array, y: Array) -> Any:
         ctx.save(g, y)
         return _on_flat(kernels.relu_backward, g, y)
 
     # with a the gradient of dx: dL/dg = [y > 0] a, dL/dy = 0, as dx is flat in y but where it jumps
     @staticmethod
-    def backward(ctx: Any, a: Any) -> Any:
+    def backward(ctx: ReluBackward, a: Array) -> Any:
         _, y = ctx.saved
         return _on_flat(kernels.relu_backward, a, y), None
 
@@ -153,20 +153,21 @@ class LeakyRelu(FusedFunction):
         (lambda t, x: t.nn.functional.leaky_relu(x.long()), (3,), RuntimeError, "not implemented for int64"),
         (lambda t, x: t.nn.functional.leaky_relu(x > 0), (3,), RuntimeError, "not implemented for bool"),
     )
+    slope: float
 
     @staticmethod
-    def composite(x: Any, slope: float) -> Any:
+    def composite(x: Tensor, slope: float) -> Any:
         return where(x > 0, x, x * slope)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, slope: float) -> Any:
+    def forward(ctx: LeakyRelu, x: Array, slope: float) -> Any:
         ctx.slope = slope
         ctx.save(x)
         return _on_flat(kernels.leaky_relu, x, slope=slope)
 
     # dy/dx = 1 where x > 0, else a
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: LeakyRelu, g: Array) -> Any:
         (x,) = ctx.saved
         return _on_flat(kernels.leaky_relu_backward, g, x, slope=ctx.slope)
 
@@ -184,9 +185,11 @@ class Softplus(Function):
         (lambda t, x: t.nn.functional.softplus(x.int()), (3,), RuntimeError, "not implemented for int32"),
         (lambda t, x: t.nn.functional.softplus(x > 0), (3,), RuntimeError, "not implemented for bool"),
     )
+    beta: float
+    threshold: float
 
     @staticmethod
-    def forward(ctx: Any, x: Any, beta: float, threshold: float) -> Any:
+    def forward(ctx: Softplus, x: Array, beta: float, threshold: float) -> Any:
         ctx.beta, ctx.threshold = beta, threshold
         ctx.save(x)
         z = x * beta
@@ -196,7 +199,7 @@ class Softplus(Function):
 
     # dy/dx = e^(b x) / (1 + e^(b x)) = sigmoid(b x); 1 above the threshold
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Softplus, g: Tensor) -> Any:
         (x,) = ctx.saved
         z = x * ctx.beta
         return g * z.sigmoid().masked_fill(z > ctx.threshold, 1.0)
@@ -219,15 +222,16 @@ class Gelu(FusedFunction):
         (lambda t, x: t.nn.functional.gelu(x > 0), (3,), RuntimeError, "gelu is not implemented for bool"),
         (lambda t, x: t.nn.functional.gelu(x, approximate="erf"), (3,), RuntimeError, "'none' or 'tanh', got 'erf'"),
     )
+    tanh: bool
 
     @staticmethod
-    def composite(x: Any, tanh: bool) -> Any:
+    def composite(x: Tensor, tanh: bool) -> Any:
         if tanh:
             return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)).tanh())
         return 0.5 * x * (1 + (x * math.sqrt(0.5)).erf())
 
     @staticmethod
-    def forward(ctx: Any, x: Any, tanh: bool) -> Any:
+    def forward(ctx: Gelu, x: Array, tanh: bool) -> Any:
         ctx.tanh = tanh
         ctx.save(x)
         return _on_flat(kernels.gelu, x, tanh=tanh)
@@ -235,7 +239,7 @@ class Gelu(FusedFunction):
     # y = x F(x), so dy/dx = F(x) + x F'(x). Of the normal distribution F'(x) = e^(-x^2/2) / sqrt(2 pi). Approximated,
     # F(x) = (1 + tanh(u/2))/2 = sigmoid(u) with u = 2 sqrt(2/pi) (x + 0.044715 x^3), so F'(x) = F(x) (1 - F(x)) du/dx
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Gelu, g: Array) -> Any:
         (x,) = ctx.saved
         return _on_flat(kernels.gelu_backward, g, x, tanh=ctx.tanh)
 
@@ -257,17 +261,17 @@ class Silu(FusedFunction):
     )
 
     @staticmethod
-    def composite(x: Any) -> Any:
+    def composite(x: Tensor) -> Any:
         return x * x.sigmoid()
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Silu, x: Array) -> Any:
         ctx.save(x)
         return _on_flat(kernels.silu, x)
 
     # with s = sigmoid(x): dy/dx = s + x s (1 - s)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Silu, g: Array) -> Any:
         (x,) = ctx.saved
         return _on_flat(kernels.silu_backward, g, x)
 
@@ -288,17 +292,17 @@ class Swiglu(FusedFunction):
     )
 
     @staticmethod
-    def composite(gate: Any, up: Any) -> Any:
+    def composite(gate: Tensor, up: Tensor) -> Any:
         return gate * gate.sigmoid() * up
 
     @staticmethod
-    def forward(ctx: Any, gate: Any, up: Any) -> Any:
+    def forward(ctx: Swiglu, gate: Array, up: Array) -> Any:
         ctx.save(gate, up)
         return _on_flat(kernels.swiglu, gate, up)
 
     # with s = sigmoid(gate): dL/dgate = g up (s + gate s (1 - s)), dL/dup = g gate s
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Swiglu, g: Array) -> Any:
         return _on_flat(kernels.swiglu_backward, g, *ctx.saved)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import is_floating
 from ..engine.function import Function
 from ..kernels import arithmetic as kernels
-from .common import promote, times_number
+from .common import Array, promote, times_number
 from .rounding import floor_divide, sign, trunc_divide
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class Add(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Add, a: Array, b: Array) -> Any:
         return kernels.add(a, b)
 
     # dy/da = 1, dy/db = 1
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Add, g: Tensor) -> Any:
         return g, g
 
 
@@ -64,12 +64,12 @@ class Sub(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Sub, a: Array, b: Array) -> Any:
         return a - b
 
     # dy/da = 1, dy/db = -1
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Sub, g: Tensor) -> Any:
         return g, -g if ctx.needs_input_grad[1] else None
 
 
@@ -105,14 +105,14 @@ class Mul(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Mul, a: Array, b: Array) -> Any:
         need_a, need_b = ctx.needs_input_grad
         ctx.save(a if need_b else None, b if need_a else None)
         return a * b
 
     # dy/da = b, dy/db = a
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Mul, g: Tensor) -> Any:
         a, b = ctx.saved
         return None if b is None else Mul.apply(g, b), None if a is None else Mul.apply(g, a)
 
@@ -132,13 +132,13 @@ class Div(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Div, a: Array, b: Array) -> Any:
         ctx.save(a if ctx.needs_input_grad[1] else None, b)
         return a / b
 
     # dy/da = 1/b, dy/db = -a/b^2
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Div, g: Tensor) -> Any:
         a, b = ctx.saved
         # Of small numbers in two bytes b^2 is 0, and g/b infinite, where (a/b)/b is not.
         return g / b if ctx.needs_input_grad[0] else None, None if a is None else -g * (a / b / b)
@@ -178,9 +178,10 @@ class Pow(Function):
         (lambda t, a: a.long() ** -1, (3,), RuntimeError, "Integers to negative integer powers are not allowed"),
         (lambda t, a: (a > 0) ** (a > 0), (3,), RuntimeError, "pow is not implemented for bool"),
     )
+    factors: int | None
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any, factors: int | None) -> Any:
+    def forward(ctx: Pow, a: Array, b: Array, factors: int | None) -> Any:
         ctx.save(a, b)
         ctx.factors = factors
         if factors is not None:
@@ -191,7 +192,7 @@ class Pow(Function):
     # dy/da = b a^(b-1), taken as 0 where b = 0, also at a = 0
     # dy/db = a^b log a, taken as 0 where a = 0 and b >= 0
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Pow, g: Tensor) -> Any:
         a, b = ctx.saved
         need_a, need_b = ctx.needs_input_grad
         da = db = None
@@ -205,7 +206,7 @@ class Pow(Function):
         return da, db
 
 
-def _integer_power(a: Any, b: Any) -> Any:
+def _integer_power(a: Array, b: Array) -> Any:
     """a^b of signed integers; a negative power is 1/a^-b without its fraction: 0, but for a = 1 and a = -1."""
     inverse = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b & 1), 0))
     return np.where(b < 0, inverse, a ** np.maximum(b, 0)).astype(a.dtype)
@@ -235,12 +236,12 @@ class Neg(Function):
     errors = ((lambda t, x: -(x > 0), (3,), RuntimeError, "on a bool tensor is not supported"),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Neg, x: Array) -> Any:
         return -x
 
     # dy/dx = -1
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Neg, g: Tensor) -> Any:
         return -g
 
 
@@ -258,13 +259,13 @@ class Abs(Function):
     errors = ((lambda t, x: (x > 0).abs(), (3,), RuntimeError, "abs is not implemented for bool"),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Abs, x: Array) -> Any:
         ctx.save(x)
         return np.abs(x)
 
     # dy/dx = sign x, and 0 at 0
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Abs, g: Tensor) -> Any:
         (x,) = ctx.saved
         return g * sign(x)
 

@@ -9,13 +9,15 @@ import numpy as np
 
 from ..dtypes import float32
 from ..engine.tensor import wrap
-from ..kernels import attention as kernels
+from ..kernels.attention import attention as kernels
 from ..random import default_generator
-from .common import as_input, in_float32, only_floating, whole
+from .common import Array, as_input, in_float32, only_floating, whole
 from .fused import FusedFunction
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+Shape = tuple[int, ...]
 
 
 class Attention(FusedFunction):
@@ -58,7 +60,14 @@ class Attention(FusedFunction):
 
     @staticmethod
     def composite(
-        q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None, dropout: float = 0.0, seed: int = 0
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        scale: float | None,
+        dropout: float = 0.0,
+        seed: int = 0,
     ) -> Any:
         group = q.shape[1] // max(k.shape[1], 1)
         if group != 1:
@@ -74,7 +83,7 @@ class Attention(FusedFunction):
         return p @ v  # (B, H, T, Dv)
 
     @staticmethod
-    def forward(ctx: Any, q: Any, k: Any, v: Any, mask: Any, **options: Any) -> Any:
+    def forward(ctx: Attention, q: Array, k: Array, v: Array, mask: Array | None, **options: Any) -> Any:
         y, stats = kernels.attention(q, k, v, mask, **options)
         ctx.save(q, k, v, mask, y, stats)
         return y
@@ -86,7 +95,7 @@ class Attention(FusedFunction):
     #     and sum_l u_il p_il = sum_d g_id sum_l p_il z_il v_ld = sum_d g_id y_id, for which no row of p is needed
     #   dL/dq_id = scale sum_j dL/ds_ij k_jd, dL/dk_jd = scale sum_i dL/ds_ij q_id
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Attention, g: Array) -> Any:
         q, k, v, mask, y, stats = ctx.saved
         return *kernels.attention_backward(g, q, k, v, y, stats, mask, **ctx.settings), None
 
@@ -95,7 +104,7 @@ def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attn_mask: Any = None,
+    attn_mask: Tensor | Array | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
@@ -140,7 +149,7 @@ def _four(x: Tensor) -> Tensor:
     return x.reshape((1,) * (4 - x.ndim) + tuple(x.shape)) if x.ndim < 4 else x.reshape(-1, *x.shape[-3:])
 
 
-def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Any, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:
     """query, key and value of one number of dimensions and one batch, where they and the mask go together."""
     shapes = q.array.shape, k.array.shape, v.array.shape
     problem, leads = _problem(*shapes, grouped)
@@ -161,7 +170,7 @@ def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Any, grouped: bool) -> tuple
     return q, k, v
 
 
-def _problem(q: Any, k: Any, v: Any, grouped: bool) -> tuple[str, tuple[Any, Any, Any]]:
+def _problem(q: Shape, k: Shape, v: Shape, grouped: bool) -> tuple[str, tuple[Shape, Shape, Shape]]:
     """What keeps these shapes from going together, or nothing; and what each is to have in front of its last two."""
     leads = q[:-2], k[:-2], v[:-2]
     if len(q) < 2 or len(k) < 2 or len(v) < 2:
@@ -179,7 +188,7 @@ def _problem(q: Any, k: Any, v: Any, grouped: bool) -> tuple[str, tuple[Any, Any
     return problem, (batches[0] + q[-3:-2], batches[1] + k[-3:-2], batches[2] + v[-3:-2])
 
 
-def _broadcast(q: Any, k: Any, v: Any) -> tuple[str, tuple[Any, Any, Any]]:
+def _broadcast(q: Shape, k: Shape, v: Shape) -> tuple[str, tuple[Shape, Shape, Shape]]:
     if q == k == v:
         return "", (q, k, v)
     try:

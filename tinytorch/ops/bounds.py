@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import result_type
 from ..engine.function import Function
-from .common import is_tensor, promote
+from .common import Array, is_tensor, promote
 from .elementwise import cast, where
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Maximum(Function):
     loses: ClassVar[np.ufunc] = np.less
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Maximum, a: Array, b: Array) -> Any:
         if True in ctx.needs_input_grad:
             ctx.save(a == b, ctx.loses(a, b), ctx.loses(b, a))
         return ctx.pick(a, b)
@@ -35,7 +35,7 @@ class Maximum(Function):
     # dy/da = 1 where a was taken, 1/2 where a = b, else 0, and likewise for b; both are 1 where one is NaN.
     # g is chosen, not multiplied, so that where it is infinite 0 stays 0.
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Maximum, g: Tensor) -> Any:
         equal, a_lost, b_lost = ctx.saved
         g = where(equal, g * 0.5, g)
         need_a, need_b = ctx.needs_input_grad
@@ -93,7 +93,7 @@ class Clamp(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, low: Any, high: Any) -> Any:
+    def forward(ctx: Clamp, x: Array, low: Array | None, high: Array | None) -> Any:
         y = x if low is None else np.maximum(x, low)  # low first: where low > high, the result is high
         y = y if high is None else np.minimum(y, high)
         if True in ctx.needs_input_grad:
@@ -102,7 +102,7 @@ class Clamp(Function):
 
     # dy/dx = [low <= x <= high]; dy/dlow = [x < low < high], dy/dhigh = [x > high or low > high]
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Clamp, g: Tensor) -> Any:
         x, low, high = ctx.saved
         need_x, need_low, need_high = ctx.needs_input_grad
         dx = dlow = dhigh = None

@@ -40,7 +40,7 @@ class Create(Function):
     errors = ((lambda t, x: t.ones(-1), (3,), RuntimeError, "-1"),)
 
     @staticmethod
-    def forward(ctx: Any, make: Callable[[], Any]) -> Any:
+    def forward(ctx: Create, make: Callable[[], Any]) -> Any:
         return make()
 
 
@@ -83,7 +83,7 @@ def as_input(data: Any, *differentiated: Any) -> Tensor:
     return wrap(array.copy() if recorded and isinstance(data, np.ndarray) else array)
 
 
-def contiguous(array: Any) -> Any:
+def contiguous(array: Array) -> Array:
     """The array itself if it lies in C order without gaps, else a copy that does."""
     return array if array.flags.c_contiguous else array.copy()
 
@@ -93,7 +93,7 @@ def in_two_bytes(dtype: DType) -> bool:
     return dtype.itemsize == 2 and is_floating(dtype)
 
 
-def widened(array: Any) -> Any:
+def widened(array: Array) -> Array:
     """The array; in float32 if it is float16 or bfloat16."""
     return array.astype(float32) if in_two_bytes(array.dtype) else array
 
@@ -109,7 +109,7 @@ def in_float32(function: Any, *operands: Any, **params: Any) -> Tensor:
     return result.to(dtype)
 
 
-def summed(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
+def summed(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """x.sum(axis=axes, keepdims=keepdims); float16 and bfloat16 add up in float32, integers and bools in int64."""
     dtype = x.dtype
     if dtype in (float32, float64):
@@ -119,7 +119,7 @@ def summed(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
     return total(x.astype(float32), axes, keepdims).astype(dtype)
 
 
-def total(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
+def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """x.sum(axis=axes, keepdims=keepdims) of float32 or float64, over dimensions counted from the front.
 
     NumPy and the kernels add what lies together in memory in pairs or in stretches, but along other dimensions one
@@ -134,7 +134,7 @@ def total(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
     return arithmetic.total(x, axes, keepdims)
 
 
-def _adds_in_pairs(x: Any, axes: tuple[int, ...]) -> bool:
+def _adds_in_pairs(x: Array, axes: tuple[int, ...]) -> bool:
     """Whether what is added lies together in memory, or is not much."""
     count = 1
     for axis in axes:
@@ -142,7 +142,7 @@ def _adds_in_pairs(x: Any, axes: tuple[int, ...]) -> bool:
     return count <= _LONG or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes))
 
 
-def _in_stretches(x: Any, axis: int) -> Any:
+def _in_stretches(x: Array, axis: int) -> Array:
     """k sums, in place of a dimension of n: of each k-th of its elements, _STRETCH at most."""
     n = x.shape[axis]
     k = -(-n // _STRETCH)
@@ -191,7 +191,7 @@ def times_number(function: type[Function], input: Any, other: Any, **options: bo
     return function.apply(*promote(input, other, **options))
 
 
-def _is_wider(number: Any, array: Any) -> bool:
+def _is_wider(number: Any, array: Array) -> bool:
     """Whether it is a number, or a tensor without dimensions, that would be rounded to the dtype of the array."""
     if not is_floating(array.dtype):
         return False

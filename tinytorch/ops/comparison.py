@@ -10,7 +10,7 @@ from ..dtypes import is_floating
 from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import wrap
-from .common import as_array, is_tensor, promote
+from .common import Array, as_array, is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -22,7 +22,7 @@ class _Ufunc(Function):
     ufunc: ClassVar[np.ufunc]
 
     @staticmethod
-    def forward(ctx: Any, *xs: Any) -> Any:
+    def forward(ctx: _Ufunc, *xs: Array) -> Any:
         return as_array(ctx.ufunc(*xs))
 
 

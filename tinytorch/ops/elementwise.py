@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import as_number
+from ..dtypes import DType, as_number
 from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.memory import copy
-from .common import as_input, floating, is_tensor, promote, python_number
+from .common import Array, as_input, floating, is_tensor, promote, python_number
 from .selecting import nonzero
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ class Exp(Function):
     examples = ((lambda t, x: t.exp(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Exp, x: Array) -> Any:
         return ctx.save(np.exp(x))
 
     # dy/dx = e^x = y
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Exp, g: Tensor) -> Any:
         (y,) = ctx.saved
         return g * y
 
@@ -50,12 +50,12 @@ class Expm1(Function):
     examples = ((lambda t, x: t.expm1(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Expm1, x: Array) -> Any:
         return ctx.save(np.expm1(x))
 
     # dy/dx = e^x = y + 1
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Expm1, g: Tensor) -> Any:
         (y,) = ctx.saved
         return g * (y + 1)
 
@@ -71,13 +71,13 @@ class Log(Function):
     examples = ((lambda t, x: t.log(x.abs() + 0.5), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Log, x: Array) -> Any:
         ctx.save(x)
         return np.log(x)
 
     # dy/dx = 1/x
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Log, g: Tensor) -> Any:
         (x,) = ctx.saved
         return g / x
 
@@ -93,13 +93,13 @@ class Log1p(Function):
     examples = ((lambda t, x: t.log1p(x.abs()), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Log1p, x: Array) -> Any:
         ctx.save(x)
         return np.log1p(x)
 
     # dy/dx = 1/(1 + x)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Log1p, g: Tensor) -> Any:
         (x,) = ctx.saved
         return g / (x + 1)
 
@@ -115,12 +115,12 @@ class Sqrt(Function):
     examples = ((lambda t, x: t.sqrt(x.abs() + 0.5), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Sqrt, x: Array) -> Any:
         return ctx.save(np.sqrt(x))
 
     # dy/dx = 1/(2 y): infinite at 0
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Sqrt, g: Tensor) -> Any:
         (y,) = ctx.saved
         return g / (2 * y)
 
@@ -136,12 +136,12 @@ class Rsqrt(Function):
     examples = ((lambda t, x: t.rsqrt(x.abs() + 0.5), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Rsqrt, x: Array) -> Any:
         return ctx.save(np.reciprocal(np.sqrt(x)))  # beside 1, older versions of NumPy widen bfloat16
 
     # dy/dx = -x^(-3/2)/2 = -y^3/2
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Rsqrt, g: Tensor) -> Any:
         (y,) = ctx.saved
         return -0.5 * g * y * y * y
 
@@ -157,13 +157,13 @@ class Sin(Function):
     examples = ((lambda t, x: t.sin(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Sin, x: Array) -> Any:
         ctx.save(x)
         return np.sin(x)
 
     # dy/dx = cos x
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Sin, g: Tensor) -> Any:
         (x,) = ctx.saved
         return g * x.cos()
 
@@ -179,13 +179,13 @@ class Cos(Function):
     examples = ((lambda t, x: t.cos(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Cos, x: Array) -> Any:
         ctx.save(x)
         return np.cos(x)
 
     # dy/dx = -sin x
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Cos, g: Tensor) -> Any:
         (x,) = ctx.saved
         return -g * x.sin()
 
@@ -218,13 +218,13 @@ class Where(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, condition: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Where, condition: Array, a: Array, b: Array) -> Any:
         ctx.save(condition)
         return np.where(condition, a, b)
 
     # dy/da = [condition], dy/db = [not condition]: chosen, not multiplied, so that a NaN on one side stays there
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Where, g: Tensor) -> Any:
         (condition,) = ctx.saved
         _, need_a, need_b = ctx.needs_input_grad
         zero = wrap(np.zeros((), g.array.dtype))
@@ -265,7 +265,7 @@ def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
     return Where.apply(mask, cast("masked_fill", value, input.array.dtype), input)
 
 
-def cast(what: str, value: Any, dtype: Any) -> Tensor:
+def cast(what: str, value: Any, dtype: DType) -> Tensor:
     """A number or a Tensor in a dtype. RuntimeError where the number does not fit."""
     if is_tensor(value):
         tensor: Tensor = value.to(dtype)
@@ -285,12 +285,12 @@ class To(Function):
     errors = ((lambda t, x: x.to("float8"), (3,), RuntimeError, "device 'float8' is not available"),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dtype: Any) -> Any:
+    def forward(ctx: To, x: Array, dtype: DType) -> Any:
         return x.astype(dtype)
 
     # dy/dx = 1; the walk casts g back to the dtype of x
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: To, g: Tensor) -> Any:
         return g
 
 
@@ -301,10 +301,10 @@ class Clone(Function):
     examples = ((lambda t, x: x.clone(), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Clone, x: Array) -> Any:
         return x.copy() if x.size < _SMALL else copy(x)
 
     # dy/dx = 1
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Clone, g: Tensor) -> Any:
         return g

@@ -11,7 +11,7 @@ from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.bounds import check_bounds
 from ..kernels.embedding import embedding_backward, take_rows
-from .common import as_array, as_input, contiguous, is_tensor, normalize_dim, widened
+from .common import Array, as_array, as_input, contiguous, is_tensor, normalize_dim, widened
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -30,9 +30,11 @@ class Embedding(Function):
         (lambda t, w: _embed(t)(t.tensor([0]), w), (3,), RuntimeError, "'weight' must be 2-D"),
         (lambda t, w: _embed(t)(t.tensor([0]), w, 3), (3, 4), IndexError, "out of range", "an AssertionError"),
     )
+    padding_idx: int | None
+    rows: int
 
     @staticmethod
-    def forward(ctx: Any, weight: Any, index: Any, padding_idx: int | None) -> Any:
+    def forward(ctx: Embedding, weight: Array, index: Array, padding_idx: int | None) -> Any:
         ctx.save(index)
         ctx.padding_idx, ctx.rows = padding_idx, weight.shape[0]
         check_bounds("embedding: index", index, weight.shape[0], "rows")
@@ -40,12 +42,12 @@ class Embedding(Function):
 
     # dL/dweight[v] = sum of g over the places with index v; no gradient for the padding row
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Embedding, g: Tensor) -> Any:
         (index,) = ctx.saved
         return EmbeddingBackward.apply(g, index, padding_idx=ctx.padding_idx, rows=ctx.rows), None
 
 
-def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(input: Tensor | Array, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """Rows of weight (V, C) for indices (...) of any integer dtype: (..., C). The row padding_idx gets no gradient.
 
     Raises IndexError for an index outside 0..V-1.
@@ -70,9 +72,10 @@ class EmbeddingBackward(Function):
     examples = ((lambda t, x: _embedding_backward(t, x, t.tensor([[0, 2, 1], [2, 1, 2]])), (2, 3, 4)),)
     long_examples = ((lambda t, x: _embedding_backward(t, x, t.full((10_000,), 2)), (10_000, 4)),)
     errors = ()
+    padding_idx: int | None
 
     @staticmethod
-    def forward(ctx: Any, x: Any, index: Any, padding_idx: int | None, rows: int) -> Any:
+    def forward(ctx: EmbeddingBackward, x: Array, index: Array, padding_idx: int | None, rows: int) -> Any:
         ctx.save(index)
         ctx.padding_idx = padding_idx
         flat = contiguous(widened(x).reshape(index.size, x.shape[-1]))
@@ -84,7 +87,7 @@ class EmbeddingBackward(Function):
 
     # each x[...] was added to the row of its index, but to no padding row
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: EmbeddingBackward, g: Tensor) -> Any:
         (index,) = ctx.saved
         rows = Embedding.apply(g, index, padding_idx=ctx.padding_idx)
         if ctx.padding_idx is None:
@@ -114,7 +117,7 @@ class OneHot(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, index: Any, num_classes: int) -> Any:
+    def forward(ctx: OneHot, index: Array, num_classes: int) -> Any:
         if num_classes == -1:
             num_classes = int(index.max()) + 1
         check_bounds("one_hot: index", index, num_classes, "classes", RuntimeError)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..engine.function import Function
-from .common import Dims, as_array, keyword_aliases, normalize_dim
+from .common import Array, Dims, as_array, keyword_aliases, normalize_dim
 from .reduction import reduced, spread
 
 if TYPE_CHECKING:
@@ -28,9 +28,11 @@ class Amax(Function):
         (lambda t, x: x.max(2), (3, 4), IndexError, "but got 2"),
     )
     pick = np.max
+    dims: tuple[int, ...]
+    keepdim: bool
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
+    def forward(ctx: Amax, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim = dims, keepdim
         if x.size == 0 and (not dims or 0 in [x.shape[d] for d in dims]):
             raise IndexError(
@@ -44,12 +46,12 @@ class Amax(Function):
 
     # dy/dx_i = [x_i = y] / (number of i with x_i = y)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Amax, g: Tensor) -> Any:
         (share,) = ctx.saved
         return spread(g, ctx) * share
 
     @staticmethod
-    def is_extreme(x: Any, y: Any) -> Any:
+    def is_extreme(x: Array, y: Array) -> Any:
         """Which elements share the gradient. Where y is NaN it has none: the shares are NaN."""
         return x == y
 
@@ -98,13 +100,13 @@ class Max(Amax):
     errors = ()
 
     @staticmethod
-    def is_extreme(x: Any, y: Any) -> Any:
+    def is_extreme(x: Array, y: Array) -> Any:
         """Which elements share the gradient."""
         return (x == y) | (x != x)  # of which the latter occur where y is NaN alone
 
     # as above, and nothing of an infinite gradient for the elements that have no share of it
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Amax, g: Tensor) -> Any:
         (share,) = ctx.saved
         return (spread(g, ctx) * share).masked_fill(share == 0, 0.0)
 
@@ -156,7 +158,7 @@ class ArgMax(Function):
     pick = np.argmax
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dim: int | None, keepdim: bool) -> Any:
+    def forward(ctx: ArgMax, x: Array, dim: int | None, keepdim: bool) -> Any:
         return as_array(type(ctx).pick(x, axis=dim, keepdims=keepdim))
 
 

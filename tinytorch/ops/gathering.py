@@ -11,7 +11,7 @@ from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.bounds import check_bounds
 from ..kernels.embedding import add_within_rows
-from .common import as_input, contiguous, in_two_bytes, normalize_dim
+from .common import Array, as_input, contiguous, in_two_bytes, normalize_dim
 from .indexing import Index, Scatter
 from .subscripts import ARRAY
 
@@ -45,9 +45,11 @@ class Gather(Function):
         (lambda t, x: x.gather(0, t.zeros(10_000, 4, dtype=t.int64)), (3, 4)),
         (lambda t, x: x.sum().gather(0, t.tensor([0, 0])), (10_000,)),
     )
+    dim: int
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, index: Any, dim: int) -> Any:
+    def forward(ctx: Gather, x: Array, index: Array, dim: int) -> Any:
         ctx.save(index)
         ctx.dim, ctx.shape = dim, x.shape
         check_bounds("gather: index", index, x.shape[dim], "places", RuntimeError)
@@ -55,12 +57,12 @@ class Gather(Function):
 
     # dL/dx = g added at the places that were read
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Gather, g: Tensor) -> Any:
         (index,) = ctx.saved
         return ScatterAdd.apply(wrap(np.zeros(ctx.shape, g.dtype)), index, g, dim=ctx.dim), None
 
 
-def gather(input: Tensor, dim: int, index: Any) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor | Array) -> Tensor:
     """Elements along dim picked by an index (int64) of as many dimensions as input; the result has its shape.
 
     A tensor without dimensions counts as one of one element, here and in scatter_add.
@@ -94,9 +96,11 @@ class ScatterAdd(Function):
     )
 
     backward_shares = True
+    dim: int
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, index: Any, src: Any, dim: int) -> Any:
+    def forward(ctx: ScatterAdd, x: Array, index: Array, src: Array, dim: int) -> Any:
         ctx.save(index)
         ctx.dim, ctx.shape = dim, src.shape
         check_bounds("scatter_add: index", index, x.shape[dim], "places", RuntimeError)
@@ -112,7 +116,7 @@ class ScatterAdd(Function):
 
     # dy/dx = 1; dL/dsrc is g at the places that were added to, 0 where src was not used
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: ScatterAdd, g: Tensor) -> Any:
         (index,) = ctx.saved
         dsrc = Gather.apply(g, index, dim=ctx.dim)
         if ctx.shape != index.array.shape:
@@ -121,7 +125,7 @@ class ScatterAdd(Function):
         return g, None, dsrc
 
 
-def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
+def scatter_add(input: Tensor, dim: int, index: Tensor | Array, src: Tensor) -> Tensor:
     """A copy of input with each src element, of its dtype, added at the place along dim that the index names."""
     dim = normalize_dim(dim, input.ndim)
     if src.dtype != input.dtype:
@@ -134,7 +138,7 @@ def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     return added if input.ndim else added.reshape(())
 
 
-def _grid(index: Any, dim: int) -> tuple[Any, ...]:
+def _grid(index: Array, dim: int) -> tuple[Array, ...]:
     """Index arrays of all dimensions: `index` along dim, each place's own coordinate along the others."""
     grid = list(np.ogrid[tuple(slice(n) for n in index.shape)]) if index.ndim else []
     if grid:

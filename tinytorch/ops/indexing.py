@@ -11,7 +11,7 @@ from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.embedding import index_add
 from ..kernels.launch import empty, zeros
-from .common import as_array, contiguous, in_two_bytes, is_tensor
+from .common import Array, as_array, contiguous, in_two_bytes, is_tensor
 from .shape import Reshape
 from .subscripts import ARRAY, Arrays, Layout, index_arrays, placed, subscripts
 
@@ -35,9 +35,11 @@ class Slice(Function):
         (lambda t, x: x[0, ::0], (3, 4), ValueError, "step must be greater than zero, got 0"),
         (lambda t, x: x[0.5:], (3,), TypeError, "slice indices must be integers"),
     )
+    layout: Layout
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, layout: Layout) -> Any:
+    def forward(ctx: Slice, x: Array, layout: Layout) -> Any:
         ctx.layout, ctx.shape = layout, x.shape
         y = x[layout]
         if isinstance(y, np.generic):  # one element, which NumPy copies out; with an ellipsis it is a view
@@ -46,7 +48,7 @@ class Slice(Function):
 
     # dL/dx_i = g where y was read from x_i, else 0
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Slice, g: Tensor) -> Any:
         return Scatter.apply(g, layout=ctx.layout, shape=ctx.shape)
 
 
@@ -89,16 +91,18 @@ class Index(Function):
         (lambda t, x: x[t.zeros(10_000, dtype=t.int64), t.full((10_000,), 2)], (3, 4)),
         (lambda t, x: x[:, t.zeros(10_000, dtype=t.int64)], (3, 4)),
     )
+    layout: Layout
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, *arrays: Any, layout: Layout) -> Any:
+    def forward(ctx: Index, x: Array, *arrays: Array, layout: Layout) -> Any:
         ctx.save(*arrays)
         ctx.layout, ctx.shape = layout, x.shape
         return as_array(x[placed(layout, arrays)])
 
     # dL/dx_i = the sum of g over the places of y that were read from x_i
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Index, g: Tensor) -> Any:
         arrays = ctx.saved
         return Scatter.apply(g, *arrays, layout=ctx.layout, shape=ctx.shape), *[None] * len(arrays)
 
@@ -129,9 +133,10 @@ class Scatter(Function):
             "(3,)",
         ),
     )
+    layout: Layout
 
     @staticmethod
-    def forward(ctx: Any, x: Any, *arrays: Any, layout: Layout, shape: tuple[int, ...]) -> Any:
+    def forward(ctx: Scatter, x: Array, *arrays: Array, layout: Layout, shape: tuple[int, ...]) -> Any:
         if arrays:
             ctx.save(*arrays)
         ctx.layout = layout
@@ -150,7 +155,7 @@ class Scatter(Function):
 
     # each element of x was added at one place of y
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Scatter, g: Tensor) -> Any:
         arrays = ctx.saved
         return _read(g, ctx.layout, arrays), *[None] * len(arrays)
 
@@ -173,12 +178,12 @@ def _dim_of_only_array(layout: Layout) -> int | None:
     return len(whole)
 
 
-def _is_for_kernel(x: Any, shape: tuple[int, ...]) -> bool:
+def _is_for_kernel(x: Array, shape: tuple[int, ...]) -> bool:
     """Whether it is not broadcast, and of a dtype that the kernel adds."""
     return bool(x.size) and x.shape == shape and x.dtype in (float32, float64)
 
 
-def _add_along(y: Any, places: Any, dim: int, x: Any) -> Any:
+def _add_along(y: Array, places: Array, dim: int, x: Array) -> Array:
     """y, which is 0, with the slices of x added along a dimension: as rows of an array that has it in front."""
     size = y.shape[dim]
     rows = empty((places.size,), int64)
@@ -211,9 +216,10 @@ class IndexAssign(Function):
         (lambda t, x, v: x.index_put((t.tensor([3]),), v), (3,), (), IndexError, "index 3 is out of bounds"),
         (lambda t, x, v: x.index_put((t.tensor([0]),), v.half()), (3,), (), RuntimeError, "the values float16"),
     )
+    layout: Layout
 
     @staticmethod
-    def forward(ctx: Any, x: Any, v: Any, *arrays: Any, layout: Layout) -> Any:
+    def forward(ctx: IndexAssign, x: Array, v: Array, *arrays: Array, layout: Layout) -> Any:
         if arrays:
             ctx.save(*arrays)
         ctx.layout = layout
@@ -223,7 +229,7 @@ class IndexAssign(Function):
 
     # dy/dv = 1 at the index (summed where v was broadcast), dy/dx = 1 elsewhere
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: IndexAssign, g: Tensor) -> Any:
         arrays = ctx.saved
         zero = wrap(np.zeros((), g.dtype))
         need_x, need_v = ctx.needs_input_grad[:2]
@@ -270,7 +276,7 @@ class Put(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, v: Any, *arrays: Any, layout: Layout) -> Any:
+    def forward(ctx: Put, x: Array, v: Array, *arrays: Array, layout: Layout) -> Any:
         x[placed(layout, arrays)] = v
         return x
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dtypes import promote_types
 from ..engine.function import Function
-from .common import integers, normalize_dim, normalize_dims, sizes
+from .common import Array, integers, normalize_dim, normalize_dims, sizes
 from .shape import unsqueeze
 
 if TYPE_CHECKING:
@@ -35,15 +35,17 @@ class Cat(Function):
         (lambda t: t.stack([]), RuntimeError, "expected a non-empty list of Tensors"),
         (lambda t, a, b: t.stack([a, b]), (3, 4), (3, 5), RuntimeError, "expects each tensor to be equal size"),
     )
+    dim: int
+    sizes: list[int]
 
     @staticmethod
-    def forward(ctx: Any, *xs: Any, dim: int) -> Any:
+    def forward(ctx: Cat, *xs: Array, dim: int) -> Any:
         ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
         return np.concatenate(xs, axis=dim)
 
     # each input gets its own stretch of g
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Cat, g: Tensor) -> Any:
         return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
 
 
@@ -100,9 +102,10 @@ class Split(Function):
         (lambda t, x: x.split(1, 1), (3,), IndexError, "Dimension out of range"),
         (lambda t, x: x.chunk(0), (3,), RuntimeError, "greater than 0, got: 0"),
     )
+    dim: int
 
     @staticmethod
-    def forward(ctx: Any, x: Any, sizes: Sequence[int], dim: int) -> Any:
+    def forward(ctx: Split, x: Array, sizes: Sequence[int], dim: int) -> Any:
         ctx.dim = dim
         pieces, start = [], 0
         lead = (slice(None),) * dim
@@ -113,7 +116,7 @@ class Split(Function):
 
     # the stretches' gradients, put together again
     @staticmethod
-    def backward(ctx: Any, *gs: Any) -> Any:
+    def backward(ctx: Split, *gs: Tensor) -> Any:
         return Unsplit.apply(*gs, dim=ctx.dim)
 
 
@@ -150,16 +153,18 @@ class Unsplit(Function):
     backward_shares = True
     examples = ((lambda t, a, b: _unsplit(t, a, b), (2, 5), (1, 5)),)
     errors = ()
+    dim: int
+    sizes: list[int]
 
     @staticmethod
-    def forward(ctx: Any, *xs: Any, dim: int) -> Any:
+    def forward(ctx: Unsplit, *xs: Array, dim: int) -> Any:
         ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
         whole = _whole(xs, dim)
         return np.concatenate(xs, axis=dim) if whole is None else whole
 
     # each stretch gets its own stretch of g
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Unsplit, g: Tensor) -> Any:
         return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
 
 
@@ -200,16 +205,17 @@ class Unbind(Function):
     view = True
     examples = ((lambda t, x: x.unbind(), (3, 4)), (lambda t, x: t.unbind(x, 1), (3, 4)))
     errors = ((lambda t, x: x.unbind(1), (3,), IndexError, "Dimension out of range"),)
+    dim: int
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dim: int) -> Any:
+    def forward(ctx: Unbind, x: Array, dim: int) -> Any:
         ctx.dim = dim
-        lead = (slice(None),) * dim
+        lead: tuple[Any, ...] = (slice(None),) * dim
         return tuple([x[(*lead, i, ...)] for i in range(x.shape[dim])])
 
     # the slices' gradients, put together again
     @staticmethod
-    def backward(ctx: Any, *gs: Any) -> Any:
+    def backward(ctx: Unbind, *gs: Tensor) -> Any:
         return stack(gs, ctx.dim)
 
 
@@ -227,15 +233,16 @@ class Tril(Function):
     examples: ClassVar[Any] = ((lambda t, x: t.tril(x), (3, 4)), (lambda t, x: x.tril(-1), (2, 3, 3)))
     errors: ClassVar[Any] = ((lambda t, x: x.tril(), (3,), RuntimeError, "tril: expected a tensor of at least 2"),)
     part = staticmethod(np.tril)
+    diagonal: int
 
     @staticmethod
-    def forward(ctx: Any, x: Any, diagonal: int) -> Any:
+    def forward(ctx: Tril, x: Array, diagonal: int) -> Any:
         ctx.diagonal = diagonal
         return ctx.part(x, diagonal)
 
     # what was kept is kept of the gradient
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Tril, g: Tensor) -> Any:
         return type(ctx).apply(g, diagonal=ctx.diagonal)
 
 
@@ -274,15 +281,16 @@ class Flip(Function):
         (lambda t, x: x.flip(), (3,), TypeError, "flip: expected dims"),
         (lambda t, x: t.flip(x, (0,), dims=(0,)), (3,), TypeError, "flip: expected dims"),
     )
+    dims: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: tuple[int, ...]) -> Any:
+    def forward(ctx: Flip, x: Array, dims: tuple[int, ...]) -> Any:
         ctx.dims = dims
         return np.flip(x, dims).copy()
 
     # reversed again
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Flip, g: Tensor) -> Any:
         return Flip.apply(g, dims=ctx.dims)
 
 
@@ -305,15 +313,17 @@ class Roll(Function):
         (lambda t, x: x.roll(1, 1), (3,), IndexError, "Dimension out of range"),
         (lambda t, x: x.roll(1.5), (3,), TypeError, "shifts must be integers, got 1.5"),
     )
+    shifts: tuple[int, ...]
+    dims: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    def forward(ctx: Roll, x: Array, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
         ctx.shifts, ctx.dims = shifts, dims
         return np.roll(x, shifts, dims) if dims else np.roll(x, shifts)
 
     # shifted back
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Roll, g: Tensor) -> Any:
         return Roll.apply(g, shifts=tuple([-shift for shift in ctx.shifts]), dims=ctx.dims)
 
 

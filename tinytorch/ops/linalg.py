@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..dtypes import float32, float64
 from ..engine.function import Function
-from .common import summed, whole
+from ..kernels.stored.stored import Stored
+from .common import Array, summed, whole
 from .fused import FusedFunction
 from .weights import TWO_BYTES, as_rows, product, weight_product, weight_product_backward
 
@@ -37,9 +38,10 @@ class Matmul(Function):
         (lambda t, a, b: t.mv(a, b), (3, 4), (4, 1), RuntimeError, "1 dimensions, got shape (4, 1)"),
         (lambda t, a, b: t.dot(a, b), (3,), (4,), RuntimeError, "inner sizes must agree"),
     )
+    transposed: tuple[bool, bool]
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any, a_transposed: bool = False, b_transposed: bool = False) -> Any:
+    def forward(ctx: Matmul, a: Array, b: Array, a_transposed: bool = False, b_transposed: bool = False) -> Any:
         need_a, need_b = ctx.needs_input_grad
         ctx.transposed = a_transposed, b_transposed
         ctx.save(a if need_b else None, b if need_a else None)
@@ -49,7 +51,7 @@ class Matmul(Function):
     # dL/db_kn = sum_m a_mk g_mn = (a^T g)_kn
     # The gradient of what was transposed is the transpose of that: (g b^T)^T = b g^T, (a^T g)^T = g^T a.
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Matmul, g: Tensor) -> Any:
         a, b = ctx.saved
         at, bt = ctx.transposed
         da = db = None
@@ -153,12 +155,12 @@ class Linear(FusedFunction):
     )
 
     @staticmethod
-    def composite(x: Any, w: Any, b: Any) -> Any:
+    def composite(x: Tensor, w: Tensor, b: Tensor | None) -> Any:
         y = x @ w.to(x.dtype).mT
         return y if b is None else y + b
 
     @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, b: Any) -> Any:
+    def forward(ctx: Linear, x: Array, w: Array | Stored, b: Array | None) -> Any:
         # A frozen weight asks for no x, an input without gradient for no w.
         need_x, need_w, _ = ctx.needs_input_grad
         ctx.save(x if need_w else None, w if need_x else None)
@@ -166,7 +168,7 @@ class Linear(FusedFunction):
 
     # dL/dx_ni = sum_o g_no w_oi; dL/dw_oi = sum_n g_no x_ni; dL/db_o = sum_n g_no
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Linear, g: Array) -> Any:
         x, w = ctx.saved
         rows = as_rows(g)
         dx = None if w is None else weight_product_backward(rows, w).reshape(*g.shape[:-1], w.shape[1])
@@ -202,7 +204,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return Linear.apply(input, weight, bias)
 
 
-def _may_stay_stored(x: Any, weight: Any, bias: Any) -> bool:
+def _may_stay_stored(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether the weight is frozen, in two bytes, beside x in four or eight."""
     mixed = weight.dtype in TWO_BYTES and x.dtype in (float32, float64) and not weight.requires_grad
     return mixed and (bias is None or bias.dtype in (x.dtype, weight.dtype))

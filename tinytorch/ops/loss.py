@@ -10,7 +10,7 @@ from ..dtypes import int64, is_floating
 from ..kernels import loss as kernels
 from ..kernels.bounds import check_bounds
 from .activation import softplus
-from .common import as_input, contiguous, elements_of, in_float32, is_tensor, only_floating, promote, whole
+from .common import Array, as_input, contiguous, elements_of, in_float32, is_tensor, only_floating, promote, whole
 from .fused import FusedFunction
 from .soft_loss import soft_cross_entropy
 
@@ -55,7 +55,7 @@ class CrossEntropy(FusedFunction):
     )
 
     @staticmethod
-    def composite(x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
+    def composite(x: Tensor, target: Tensor, ignore_index: int, smoothing: float, reduction: str) -> Any:
         ignored = target == ignore_index
         logp = x.log_softmax(1)
         losses = -(1 - smoothing) * logp.gather(1, target.masked_fill(ignored, 0).unsqueeze(1)).squeeze(1)
@@ -67,7 +67,7 @@ class CrossEntropy(FusedFunction):
         return losses.sum() / (~ignored).sum() if reduction == "mean" else losses.sum()
 
     @staticmethod
-    def forward(ctx: Any, x: Any, target: Any, ignore_index: int, smoothing: float, reduction: str) -> Any:
+    def forward(ctx: CrossEntropy, x: Array, target: Array, ignore_index: int, smoothing: float, reduction: str) -> Any:
         losses, y, lse, divisor = kernels.cross_entropy(x, target, ignore_index, smoothing, reduction == "mean")
         ctx.save(x, target, lse, divisor)
         return losses if reduction == "none" else y
@@ -75,7 +75,7 @@ class CrossEntropy(FusedFunction):
     # d(-ln p_nc)/dx_nj = p_nj - [j = c]. With u_n = g w_n / sum_m w_m (g_n w_n, where rows are not summed up), and as
     # sum_c q_nc = 1: dL/dx_nj = u_n sum_c q_nc (p_nj - [j = c]) = u_n (p_nj - q_nj)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: CrossEntropy, g: Array) -> Any:
         x, target, lse, divisor = ctx.saved
         ignore_index, smoothing = ctx.settings["ignore_index"], ctx.settings["smoothing"]
         flat_g = contiguous(g.reshape(-1))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..dtypes import float32, float64
-from ..kernels import gemm
-from .common import summed
+from ..kernels.gemm import gemm
+from ..kernels.stored.stored import Stored
+from .common import Array, summed
 from .fused import FusedFunction
 from .linalg import linear
 from .weights import TWO_BYTES, as_rows, weight_product, weight_product_backward
@@ -27,13 +30,16 @@ class LowRankLinear(FusedFunction):
         (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (2, 5), (5, 2), RuntimeError, "(5, 5)"),
         (lambda t, x, a, b: _example(t, x, a, b, None, x.dtype), (3, 4), (3, 4), (5, 2), RuntimeError, "lora_a (3, 4)"),
     )
+    scaling: np.floating[Any]
 
     @staticmethod
-    def composite(x: Any, w: Any, c: Any, a: Any, b: Any, scaling: float) -> Any:
+    def composite(x: Tensor, w: Tensor, c: Tensor | None, a: Tensor, b: Tensor, scaling: float) -> Any:
         return linear(x, w, c) + linear(linear(x, a) * scaling, b)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, c: Any, a: Any, b: Any, scaling: float) -> Any:
+    def forward(
+        ctx: LowRankLinear, x: Array, w: Array | Stored, c: Array | None, a: Array, b: Array, scaling: float
+    ) -> Any:
         need_x, _, _, need_a, need_b = ctx.needs_input_grad
         rows, ctx.scaling = as_rows(x), x.dtype.type(scaling)
         h = gemm.matmul(rows, a.T)
@@ -54,7 +60,7 @@ class LowRankLinear(FusedFunction):
     #   dL/dx_ni = sum_o g_no w_oi + sum_k d_nk a_ki; dL/dc_o = sum_n g_no
     #   dL/da_ki = sum_n d_nk x_ni; dL/db_ok = sum_n g_no h_nk
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: LowRankLinear, g: Array) -> Any:
         x, w, a, b, h = ctx.saved
         _, _, need_c, need_a, need_b = ctx.needs_input_grad
         rows = as_rows(g)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dtypes import finfo, float32
 from ..kernels import normalization as kernels
-from .common import contiguous, in_float32, in_two_bytes, only_floating
+from .common import Array, contiguous, in_float32, in_two_bytes, only_floating
 from .fused import FusedFunction
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class LayerNorm(FusedFunction):
         (lambda t, x, w: t.nn.functional.layer_norm(x, (4,), w.half()), (3, 4), (4,), RuntimeError, "got float16"),
         (lambda t, x: t.nn.functional.layer_norm(x.long(), (4,)), (3, 4), RuntimeError, "not implemented for int64"),
     )
+    width: int
 
     @staticmethod
-    def composite(x: Any, w: Any, b: Any, ndim: int, eps: float) -> Any:
+    def composite(x: Tensor, w: Tensor | None, b: Tensor | None, ndim: int, eps: float) -> Any:
         dims = tuple(range(-ndim, 0))
         centred = x - x.mean(dims, keepdim=True)
         y = centred * ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
@@ -45,7 +46,7 @@ class LayerNorm(FusedFunction):
         return y if b is None else y + b
 
     @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, b: Any, ndim: int, eps: float) -> Any:
+    def forward(ctx: LayerNorm, x: Array, w: Array | None, b: Array | None, ndim: int, eps: float) -> Any:
         width = math.prod(x.shape[x.ndim - ndim :])
         flat_w, flat_b = [None if p is None else contiguous(p).reshape(width) for p in (w, b)]
         y, mean, rstd = kernels.layer_norm(_rows(x, width), flat_w, flat_b, eps)
@@ -58,7 +59,7 @@ class LayerNorm(FusedFunction):
     #   dL/dx_j = r (u_j - (1/n) sum_i u_i - h_j (1/n) sum_i u_i h_i)
     # dL/dw_i = sum over rows of g_i h_i, dL/db_i = sum over rows of g_i
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: LayerNorm, g: Array) -> Any:
         x, w, mean, rstd = ctx.saved
         width, shape = ctx.width, x.shape[x.ndim - ctx.settings["ndim"] :]
         flat_w = None if w is None else contiguous(w).reshape(width)
@@ -73,7 +74,11 @@ class LayerNorm(FusedFunction):
 
 
 def layer_norm(
-    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias.
 
@@ -99,14 +104,15 @@ class RMSNorm(FusedFunction):
         (lambda t, x: t.nn.functional.rms_norm(x.int(), (4,)), (3, 4), RuntimeError, "not implemented for int32"),
         (lambda t, x, w: t.nn.functional.rms_norm(x, (4,), w), (3, 4), (3,), RuntimeError, "(4,), got (3,)"),
     )
+    width: int
 
     @staticmethod
-    def composite(x: Any, w: Any, ndim: int, eps: float) -> Any:
+    def composite(x: Tensor, w: Tensor | None, ndim: int, eps: float) -> Any:
         y = x * ((x * x).mean(tuple(range(-ndim, 0)), keepdim=True) + eps).rsqrt()
         return y if w is None else y * w
 
     @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, ndim: int, eps: float) -> Any:
+    def forward(ctx: RMSNorm, x: Array, w: Array | None, ndim: int, eps: float) -> Any:
         width = math.prod(x.shape[x.ndim - ndim :])
         flat_w = None if w is None else contiguous(w).reshape(width)
         y, rstd = kernels.rms_norm(_rows(x, width), flat_w, eps)
@@ -118,7 +124,7 @@ class RMSNorm(FusedFunction):
     #   dr/dx_j = -r^2 h_j / n, so dL/dx_j = r (u_j - h_j (1/n) sum_i u_i h_i)
     # dL/dw_i = sum over rows of g_i h_i
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: RMSNorm, g: Array) -> Any:
         x, w, rstd = ctx.saved
         flat_w = None if w is None else contiguous(w).reshape(ctx.width)
         dx, dw = kernels.rms_norm_backward(
@@ -127,19 +133,21 @@ class RMSNorm(FusedFunction):
         return None if dx is None else dx.reshape(x.shape), None if dw is None else dw.reshape(w.shape)
 
 
-def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
     shape = _check("rms_norm", input, normalized_shape, weight)
     eps = float(finfo(input.dtype).eps) if eps is None else eps
     return in_float32(RMSNorm.apply, input, weight, ndim=len(shape), eps=eps)
 
 
-def _rows(x: Any, width: int) -> Any:
+def _rows(x: Array, width: int) -> Array:
     """(..., C) as contiguous rows (N, C)."""
     return contiguous(x.reshape(x.size // width if width else 0, width))
 
 
-def _check(what: str, input: Tensor, normalized_shape: Any, *params: Any) -> tuple[int, ...]:
+def _check(what: str, input: Tensor, normalized_shape: int | Sequence[int], *params: Tensor | None) -> tuple[int, ...]:
     shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (int(normalized_shape),)
     if not shape or input.array.shape[max(input.array.ndim - len(shape), 0) :] != shape:
         raise RuntimeError(f"{what}: normalized_shape {shape} must be the last sizes of the input {tuple(input.shape)}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.function import Function
 from ..engine.tensor import wrap
-from .common import integers
+from .common import Array, integers
 from .indexing import Index
 from .subscripts import ARRAY
 
@@ -38,16 +38,17 @@ class Pad(Function):
         (lambda t, x: t.nn.functional.pad(x, (1, 1), "reflect"), (3, 0), RuntimeError, "needs elements"),
         (lambda t, x: t.nn.functional.pad(x, (1, 1), "circular"), (3,), NotImplementedError, "one or two others"),
     )
+    widths: tuple[tuple[int, int], ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, widths: tuple[tuple[int, int], ...], value: float) -> Any:
+    def forward(ctx: Pad, x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Any:
         ctx.widths = widths
         cropped = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True))]
         return np.pad(cropped, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
 
     # the gradient with what was added cropped, and zeros where x was cropped
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Pad, g: Tensor) -> Any:
         return Pad.apply(g, widths=tuple((-a, -b) for a, b in ctx.widths), value=0.0)
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..dtypes import float32, float64, int64, is_floating, uint8
+from ..dtypes import DTypeLike, float32, float64, int64, is_floating, uint8
 from ..engine.function import Function
 from .common import (
+    Array,
     Dims,
     as_array,
     elements_of,
@@ -48,19 +49,24 @@ class Sum(Function):
         (lambda t, x: x.sum(1.0), (3, 4), TypeError, "must be an integer, got 1.0"),
         (lambda t, x: x.sum(sideways=0), (3, 4), TypeError, "'sideways'"),
     )
+    dims: tuple[int, ...]
+    keepdim: bool
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
+    def forward(ctx: Sum, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.shape = dims, keepdim, x.shape
         return summed(x, dims, keepdim)
 
     # dy/dx_i = 1
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Sum, g: Tensor) -> Any:
         return Expand.apply(spread(g, ctx), shape=ctx.shape)
 
 
-def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
+def sum(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Any
+) -> Tensor:
     """Sum of the elements, in dtype where it is given; else integers and truth values add up in int64."""
     input = input if dtype is None else input.to(dtype)
     return _in_dtype(reduced(Sum, input, dim, keepdim, aliases), dtype)
@@ -75,20 +81,26 @@ class Mean(Function):
         (lambda t, x: x.mean(-3), (3, 4), IndexError, "but got -3"),
         (lambda t, x: x.long().mean(), (3, 4), RuntimeError, "must be floating point, got int64"),
     )
+    count: int
+    dims: tuple[int, ...]
+    keepdim: bool
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
+    def forward(ctx: Mean, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.shape = dims, keepdim, x.shape
         ctx.count = _count(x.shape, dims)
         return (total(widened(x), dims, keepdim) / np.float64(ctx.count)).astype(x.dtype)
 
     # dy/dx_i = 1/n
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Mean, g: Tensor) -> Any:
         return Expand.apply(spread(g, ctx) / builtins.max(ctx.count, 1), shape=ctx.shape)
 
 
-def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any) -> Tensor:
+def mean(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Any
+) -> Tensor:
     """Arithmetic mean; NaN of no elements. Raises RuntimeError for integers: convert first."""
     if dtype is not None:
         input = input.to(dtype)
@@ -109,9 +121,11 @@ class Prod(Function):
         (lambda t, x: x.prod(2), (3, 4), IndexError, "but got 2"),
         (lambda t, x: x.prod((0, 1)), (3, 4), TypeError, "must be an integer, got (0, 1)"),
     )
+    dims: tuple[int, ...]
+    keepdim: bool
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
+    def forward(ctx: Prod, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim = dims, keepdim
         y = x.prod(axis=dims, keepdims=keepdim, dtype=int64 if x.dtype.kind in "biu" else None)
         ctx.save(x, as_array(y))
@@ -120,7 +134,7 @@ class Prod(Function):
     # dy/dx_i = prod_{j != i} x_j, which is y / x_i only where no x is 0. With zeros each of the n
     # products is formed by itself, from copies of x in which the i-th element is replaced by 1.
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Prod, g: Tensor) -> Any:
         x, y = ctx.saved
         if not ctx.dims:
             return g.clone()
@@ -133,7 +147,7 @@ class Prod(Function):
 
 
 def prod(
-    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None, **aliases: Any
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Any
 ) -> Tensor:
     """Product of the elements, over one dimension or all, in dtype where it is given; else of integers in int64."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
@@ -153,9 +167,13 @@ class Var(Function):
         (lambda t, x: x.var(1, unbiased=True, correction=1), (3, 4), TypeError, "not both"),
         (lambda t, x: x.long().var(), (3, 4), RuntimeError, "must be floating point, got int64"),
     )
+    freedom: float
+    dims: tuple[int, ...]
+    keepdim: bool
+    whole: bool
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float, whole: bool) -> Any:
+    def forward(ctx: Var, x: Array, dims: tuple[int, ...], keepdim: bool, correction: float, whole: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.whole = dims, keepdim, whole
         ctx.freedom = _count(x.shape, dims) - correction
         ctx.save(x)
@@ -163,7 +181,7 @@ class Var(Function):
 
     # dy/dx_i = 2 (x_i - m) / (n - c): the dependence of m on x_i cancels, as sum_i (x_i - m) = 0
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Var, g: Tensor) -> Any:
         (x,) = ctx.saved
         return _variance_backward(spread(g, ctx), x, ctx)
 
@@ -189,9 +207,13 @@ class Std(Function):
         (lambda t, x: x.std((0, 0)), (3, 4), RuntimeError, "names a dimension twice"),
         (lambda t, x: x.int().std(1), (3, 4), RuntimeError, "must be floating point, got int32"),
     )
+    freedom: float
+    dims: tuple[int, ...]
+    keepdim: bool
+    whole: bool
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool, correction: float, whole: bool) -> Any:
+    def forward(ctx: Std, x: Array, dims: tuple[int, ...], keepdim: bool, correction: float, whole: bool) -> Any:
         ctx.dims, ctx.keepdim, ctx.whole = dims, keepdim, whole
         ctx.freedom = _count(x.shape, dims) - correction
         y = as_array(np.sqrt(_variance(x, dims, keepdim, ctx.freedom)))
@@ -200,7 +222,7 @@ class Std(Function):
 
     # with v = y^2 the variance: dy/dv = 1/(2 y), taken as 0 where y = 0
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Std, g: Tensor) -> Any:
         x, y = ctx.saved
         return _variance_backward(spread((g / (2 * y)).masked_fill(y == 0, 0.0), ctx), x, ctx)
 
@@ -240,14 +262,14 @@ def _spreads(
     return in_float32(lambda x: reduced(function, x, dim, keepdim, {}, **params), input)
 
 
-def _variance(x: Any, dims: Any, keepdim: bool, freedom: float) -> Any:
+def _variance(x: Array, dims: tuple[int, ...], keepdim: bool, freedom: float) -> Array:
     """Two passes: subtracting the mean first keeps precision where the mean is large. NaN or inf where n <= c."""
     mean = (total(x, dims, keepdims=True) / np.float64(_count(x.shape, dims))).astype(x.dtype)
     centred = x - mean
     return (total(centred * centred, dims, keepdim) / np.float64(builtins.max(freedom, 0))).astype(x.dtype)
 
 
-def _variance_backward(g: Any, x: Any, ctx: Any) -> Any:
+def _variance_backward(g: Tensor, x: Tensor, ctx: Var | Std) -> Tensor:
     """Of too few numbers, n <= c, it is PyTorch's: what the formula gives, or of a whole tensor infinite."""
     centred = x - x.mean(ctx.dims, keepdim=True)
     if ctx.whole and ctx.freedom <= 0:
@@ -266,7 +288,7 @@ class AnyTrue(Function):
     test = np.any
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
+    def forward(ctx: AnyTrue, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
         found = as_array(type(ctx).test(x, axis=dims, keepdims=keepdim))
         return found.astype(uint8) if x.dtype == uint8 else found
 
@@ -296,9 +318,10 @@ class CumSum(Function):
 
     examples = ((lambda t, x: x.cumsum(1), (3, 4)), (lambda t, x: t.cumsum(x, dim=0), (3, 4)))
     errors = ((lambda t, x: x.cumsum(-3), (3, 4), IndexError, "but got -3"),)
+    dim: int
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dim: int) -> Any:
+    def forward(ctx: CumSum, x: Array, dim: int) -> Any:
         ctx.dim = dim
         if x.dtype.kind in "biu":
             return np.cumsum(x, axis=dim if x.ndim else None, dtype=int64).reshape(x.shape)
@@ -307,11 +330,11 @@ class CumSum(Function):
 
     # dL/dx_j = sum_{i >= j} g_i: the running sum from the other end
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: CumSum, g: Tensor) -> Any:
         return g.clone() if g.ndim == 0 else g.flip(ctx.dim).cumsum(ctx.dim).flip(ctx.dim)
 
 
-def cumsum(input: Tensor, dim: int | None = None, *, dtype: Any = None, **aliases: Any) -> Tensor:
+def cumsum(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None, **aliases: Any) -> Tensor:
     """Running sum along a dimension, in dtype where it is given; else of integers in int64."""
     dim, _ = keyword_aliases(dim, False, aliases)
     input = input if dtype is None else input.to(dtype)
@@ -326,9 +349,11 @@ class LogSumExp(Function):
         (lambda t, x: x.logsumexp(2), (3, 4), IndexError, "but got 2"),
         (lambda t, x: x.logsumexp((1, -1)), (3, 4), RuntimeError, "names a dimension twice"),
     )
+    dims: tuple[int, ...]
+    keepdim: bool
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: Any, keepdim: bool) -> Any:
+    def forward(ctx: LogSumExp, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
         ctx.dims, ctx.keepdim = dims, keepdim
         # e^(x - m) cannot overflow; an infinite m would make inf - inf
         m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
@@ -340,7 +365,7 @@ class LogSumExp(Function):
 
     # dy/dx_i = e^(x_i) / sum_j e^(x_j) = e^(x_i - y), and 0 where y = -inf
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: LogSumExp, g: Tensor) -> Any:
         x, y = ctx.saved
         y = y.masked_fill(y == -np.inf, 0.0)
         return spread(g, ctx) * (x - spread(y, ctx)).exp()
@@ -360,13 +385,13 @@ def reduced(
     return function.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim, **params)
 
 
-def spread(reduced: Any, ctx: Any) -> Any:
+def spread(reduced: Tensor, ctx: Any) -> Tensor:
     """A reduced tensor with its reduced dimensions back at size 1, so that it broadcasts against the input."""
     # Without dimensions it broadcasts as it is.
     return reduced if ctx.keepdim or not reduced.ndim else reduced.unsqueeze(ctx.dims)
 
 
-def _in_dtype(result: Tensor, dtype: Any) -> Tensor:
+def _in_dtype(result: Tensor, dtype: DTypeLike | None) -> Tensor:
     """The sum or product of integers, which is int64, in the dtype that was asked for."""
     return result if dtype is None else result.to(dtype)
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.launch import launched
-from .common import is_tensor, normalize_dim, sizes, whole
+from .common import Array, is_tensor, normalize_dim, sizes, whole
 from .indexing import Index
 from .shape import expand, reshape, transpose, unsqueeze
 from .subscripts import ARRAY
@@ -51,13 +51,13 @@ class Repeated(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, places: Any, counts: Any) -> Any:
+    def forward(ctx: Repeated, places: Array, counts: Array) -> Any:
         _check_counts(counts)
         return places.repeat(counts)
 
 
 @launched
-def _check_counts(counts: Any) -> None:
+def _check_counts(counts: Array) -> None:
     if counts.min(initial=0) < 0:
         raise RuntimeError(f"repeat_interleave: repeats can not be negative, got {counts.min()}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..dtypes import float32, float64
 from ..kernels import rope as kernels
 from ..kernels.launch import empty_like
-from .common import contiguous
+from .common import Array, contiguous
 from .fused import FusedFunction
 from .joining import cat
 
@@ -28,11 +28,11 @@ class Rope(FusedFunction):
     )
 
     @staticmethod
-    def composite(x: Any, cos: Any, sin: Any) -> Any:
+    def composite(x: Tensor, cos: Tensor, sin: Tensor) -> Any:
         return _written_out(cat, x, cos, sin)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, cos: Any, sin: Any) -> Any:
+    def forward(ctx: Rope, x: Array, cos: Array, sin: Array) -> Any:
         ctx.save(cos, sin)
         return _rotate(x, cos, sin)
 
@@ -40,7 +40,7 @@ class Rope(FusedFunction):
     # rotation is its inverse:
     #   dL/dx_i = g_i cos a_i + g_{i+D/2} sin a_i, dL/dx_{i+D/2} = g_{i+D/2} cos a_i - g_i sin a_i
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Rope, g: Array) -> Any:
         cos, sin = ctx.saved
         return _rotate(g, cos, sin, back=True), None, None
 
@@ -66,7 +66,7 @@ def rope(input: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return Rope.apply(input, cos, sin)
 
 
-def _rotate(x: Any, cos: Any, sin: Any, back: bool = False) -> Any:
+def _rotate(x: Array, cos: Array, sin: Array, back: bool = False) -> Array:
     if not x.size:
         return empty_like(x)
     positions = contiguous(x).reshape(-1, *x.shape[2:])  # (B T, H, D)

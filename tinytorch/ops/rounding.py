@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import float32, is_floating
 from ..engine.function import Function
 from ..kernels.launch import launched, zeros
-from .common import is_tensor, promote
+from .common import Array, is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -24,7 +24,7 @@ class _Steps(Function):
 
     # dy/dx = 0, whatever g is, also infinite, and also where y jumps
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: _Steps, g: Tensor) -> Any:
         return tuple([Flat.apply(g) if need else None for need in ctx.needs_input_grad])
 
 
@@ -34,7 +34,7 @@ class Flat(Function):
     examples = ((lambda t, x: _flat(t, x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Flat, x: Array) -> Any:
         return zeros(x.shape, x.dtype)
 
 
@@ -50,7 +50,7 @@ class Sign(_Steps):
     examples = ((lambda t, x: t.sign(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Sign, x: Array) -> Any:
         return (x > 0).astype(x.dtype) if x.dtype.kind in "bu" else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
 
 
@@ -67,7 +67,7 @@ class Floor(_Steps):
     step: ClassVar[np.ufunc] = np.floor
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Floor, x: Array) -> Any:
         return ctx.step(x) if is_floating(x.dtype) else x.copy()
 
 
@@ -116,7 +116,7 @@ class Round(_Steps):
     )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, decimals: int) -> Any:
+    def forward(ctx: Round, x: Array, decimals: int) -> Any:
         if not is_floating(x.dtype):
             return x.copy()
         if not decimals:
@@ -157,7 +157,7 @@ class FloorDivide(_Steps):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: FloorDivide, a: Array, b: Array) -> Any:
         if not is_floating(a.dtype):
             _check_divisor(b)
         elif a.dtype.itemsize == 2:
@@ -170,7 +170,7 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     return _rounded(FloorDivide, "floor_divide", input, other)
 
 
-def _floor_divide(a: Any, b: Any) -> Any:
+def _floor_divide(a: Array, b: Array) -> Any:
     """NumPy's way to floor_divide of wider floats, rounded to two bytes at each step, as PyTorch's is."""
     left = np.fmod(a, b)
     quotient = (a - left) / b - ((left != 0) & ((left < 0) != (b < 0))).astype(a.dtype)
@@ -190,7 +190,7 @@ class TruncDivide(_Steps):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: TruncDivide, a: Array, b: Array) -> Any:
         if is_floating(a.dtype):
             return np.trunc(a / b)
         _check_divisor(b)
@@ -230,7 +230,7 @@ class Remainder(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
+    def forward(ctx: Remainder, a: Array, b: Array) -> Any:
         ctx.save(a if ctx.needs_input_grad[1] else None, b)
         if not is_floating(a.dtype):
             _check_divisor(b)
@@ -241,7 +241,7 @@ class Remainder(Function):
 
     # floor(a/b) is flat but where it jumps: dy/da = 1, dy/db = -floor(a/b)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Remainder, g: Tensor) -> Any:
         a, b = ctx.saved
         return g, None if a is None else -g * floor_divide(a, b)
 
@@ -256,6 +256,6 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 
 @launched
-def _check_divisor(divisor: Any) -> None:
+def _check_divisor(divisor: Array) -> None:
     if not divisor.all():
         raise RuntimeError("ZeroDivisionError: integers cannot be divided by 0")

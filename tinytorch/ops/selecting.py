@@ -9,10 +9,10 @@ import numpy as np
 from ..dtypes import int64
 from ..engine.function import Function
 from ..kernels.bounds import check_bounds
-from .common import as_input, is_tensor, normalize_dim
+from .common import Array, as_input, is_tensor, normalize_dim
 from .gathering import gather, with_dims
 from .indexing import Index, Scatter, Slice, getitem
-from .subscripts import ARRAY, placed
+from .subscripts import ARRAY, Layout, placed
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -24,7 +24,7 @@ class NonZero(Function):
     examples = ((lambda t, x: t.nonzero(x.round()), (3, 4)), (lambda t, x: (x > 0).nonzero(as_tuple=True), (2, 3)))
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: NonZero, x: Array) -> Any:
         return np.argwhere(x)
 
 
@@ -87,9 +87,11 @@ class IndexSelect(Function):
         (lambda t, x: x.index_select(0, t.tensor([[0]])), (3,), IndexError, "supposed to be a vector"),
         (lambda t, x: x.sum().index_select(0, t.tensor([0, 0])), (3,), RuntimeError, "the index names 2"),
     )
+    layout: Layout
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, index: Any, dim: int) -> Any:
+    def forward(ctx: IndexSelect, x: Array, index: Array, dim: int) -> Any:
         ctx.save(index)
         ctx.layout, ctx.shape = (slice(None),) * dim + (ARRAY,), x.shape
         check_bounds("index_select: index", index, x.shape[dim], "slices")
@@ -97,11 +99,11 @@ class IndexSelect(Function):
 
     # dL/dx_j = the sum of g_i over the i with index_i = j
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: IndexSelect, g: Tensor) -> Any:
         return Scatter.apply(g, *ctx.saved, layout=ctx.layout, shape=ctx.shape), None
 
 
-def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor | Array) -> Tensor:
     """The slices of dim named by a one-dimensional index (integers)."""
     index = as_input(index, input)
     if index.dtype.kind not in "iu":
@@ -117,7 +119,7 @@ def index_select(input: Tensor, dim: int, index: Any) -> Tensor:
     return chosen if input.ndim else chosen.reshape(())
 
 
-def masked_select(input: Tensor, mask: Any) -> Tensor:
+def masked_select(input: Tensor, mask: Tensor | Array) -> Tensor:
     """The elements where the mask (bool, broadcast) holds, as a vector."""
     mask = as_input(mask, input)
     if mask.dtype.kind != "b":
@@ -131,7 +133,7 @@ def masked_select(input: Tensor, mask: Any) -> Tensor:
     return Index.apply(with_dims(input.expand(shape)), with_dims(mask.expand(shape)), layout=(ARRAY,))
 
 
-def take_along_dim(input: Tensor, indices: Any, dim: int | None = None) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor | Array, dim: int | None = None) -> Tensor:
     """As gather, with index and input broadcast against each other in the other dimensions; negative ones count from
     the end. Without dim, of the flattened tensor, a vector."""
     index = as_input(indices, input)

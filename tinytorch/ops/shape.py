@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..dtypes import DType
 from ..engine.function import Function
-from .common import normalize_dim, normalize_dims, sizes, summed
+from .common import Array, normalize_dim, normalize_dims, sizes, summed
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -23,12 +24,12 @@ class Alias(Function):
     examples = ((lambda t, x: x.view_as(x), (3, 4)),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: Alias, x: Array) -> Any:
         return x.view()
 
     # dy/dx = 1
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Alias, g: Tensor) -> Any:
         return g
 
 
@@ -58,15 +59,16 @@ class Reshape(Function):
         (lambda t, x: x.squeeze((0, 0)), (3, 4), RuntimeError, "names a dimension twice"),
         (lambda t, x: x.unsqueeze(3), (3, 4), IndexError, "Dimension out of range"),
     )
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    def forward(ctx: Reshape, x: Array, shape: tuple[int, ...]) -> Any:
         ctx.shape = x.shape
         return x.reshape(shape)
 
     # the same order of elements, back in the old shape
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Reshape, g: Tensor) -> Any:
         return Reshape.apply(g, shape=ctx.shape)
 
 
@@ -85,7 +87,7 @@ class View(Reshape):
     )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    def forward(ctx: Reshape, x: Array, shape: tuple[int, ...]) -> Any:
         y = Reshape.forward(ctx, x, shape)
         if not x.flags.c_contiguous and y.size and not np.may_share_memory(x, y):
             raise RuntimeError(
@@ -103,7 +105,7 @@ class ViewBits(Function):
     errors = ((lambda t, x: x.T.view(t.int16), (3, 4), RuntimeError, "must be contiguous"),)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dtype: Any) -> Any:
+    def forward(ctx: ViewBits, x: Array, dtype: DType) -> Any:
         return x.view(dtype)
 
 
@@ -184,15 +186,16 @@ class Permute(Function):
         (lambda t, x: x.movedim((0, 1), (1, 1)), (2, 3, 4), RuntimeError, "repeated dim in destination"),
         (lambda t, x: x.movedim(0, 3), (2, 3, 4), IndexError, "Dimension out of range"),
     )
+    dims: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dims: tuple[int, ...]) -> Any:
+    def forward(ctx: Permute, x: Array, dims: tuple[int, ...]) -> Any:
         ctx.dims = dims
         return x.transpose(dims)
 
     # the inverse permutation
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Permute, g: Tensor) -> Any:
         inverse = [0] * len(ctx.dims)
         for i, dim in enumerate(ctx.dims):
             inverse[dim] = i
@@ -237,15 +240,17 @@ class Transpose(Function):
         (lambda t, x: x.mT, (3,), RuntimeError, "at least 2 dimensions, got shape (3,)"),
         (lambda t, x: x.t(), (2, 3, 4), RuntimeError, "<= 2 dimensions"),
     )
+    dim0: int
+    dim1: int
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dim0: int, dim1: int) -> Any:
+    def forward(ctx: Transpose, x: Array, dim0: int, dim1: int) -> Any:
         ctx.dim0, ctx.dim1 = dim0, dim1
         return x.swapaxes(dim0, dim1)
 
     # swapped back
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Transpose, g: Tensor) -> Any:
         return Transpose.apply(g, dim0=ctx.dim0, dim1=ctx.dim1)
 
 
@@ -280,13 +285,13 @@ class Expand(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    def forward(ctx: Expand, x: Array, shape: tuple[int, ...]) -> Any:
         # Where nothing is repeated it may be written to.
         return x.reshape(shape) if math.prod(shape) == x.size else np.broadcast_to(x, shape)
 
     # dL/dx is g summed over the repetitions, which the walk does
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Expand, g: Tensor) -> Any:
         return g
 
 
@@ -320,9 +325,10 @@ class SumToSize(Function):
         (lambda t, x: x.sum_to_size((2, 4)), (3, 4), RuntimeError, "(3, 4) cannot be summed to shape (2, 4)"),
         (lambda t, x: x.sum_to_size((1, 3, 4)), (3, 4), RuntimeError, "cannot be summed to shape (1, 3, 4)"),
     )
+    shape: tuple[int, ...]
 
     @staticmethod
-    def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
+    def forward(ctx: SumToSize, x: Array, shape: tuple[int, ...]) -> Any:
         ctx.shape = x.shape
         extra = x.ndim - len(shape)
         if extra < 0 or any(size not in (1, x.shape[extra + i]) for i, size in enumerate(shape)):
@@ -334,7 +340,7 @@ class SumToSize(Function):
 
     # each element of x was added to one of y
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: SumToSize, g: Tensor) -> Any:
         return Expand.apply(g, shape=ctx.shape)
 
 

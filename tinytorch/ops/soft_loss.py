@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels import softmax as kernels
-from .common import contiguous, in_float32, promote
+from .common import Array, contiguous, in_float32, promote
 from .fused import FusedFunction
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class SoftCrossEntropy(FusedFunction):
     )
 
     @staticmethod
-    def composite(x: Any, t: Any, w: Any, smoothing: float, reduction: str) -> Any:
+    def composite(x: Tensor, t: Tensor, w: Tensor | None, smoothing: float, reduction: str) -> Any:
         losses = -(x.log_softmax(1) * _weighted(t, w, smoothing)).sum(1)
         if reduction == "none":
             return losses
         return losses.sum() / _count(x) if reduction == "mean" else losses.sum()
 
     @staticmethod
-    def forward(ctx: Any, x: Any, t: Any, w: Any, smoothing: float, reduction: str) -> Any:
+    def forward(ctx: SoftCrossEntropy, x: Array, t: Array, w: Array | None, smoothing: float, reduction: str) -> Any:
         logp = kernels.log_softmax(contiguous(x))
         ctx.save(x, t, w, logp)
         losses = -(_weighted(t, w, smoothing) * logp).sum(axis=1)
@@ -55,7 +55,7 @@ class SoftCrossEntropy(FusedFunction):
     #   dL/dx_nj = g_n (p_nj sum_c u_nc - u_nj)
     #   dL/dt_nc = -g_n (1 - e) w_c ln p_nc, dL/dw_c = -sum_n g_n q_nc ln p_nc
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: SoftCrossEntropy, g: Array) -> Any:
         x, t, w, logp = ctx.saved
         smoothing, reduction = ctx.settings["smoothing"], ctx.settings["reduction"]
         need_x, need_t, need_w = ctx.needs_input_grad

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dtypes import DTypeLike
 from ..engine.function import Function
 from ..kernels import softmax as kernels
-from .common import contiguous, in_float32, normalize_dim, only_floating, total
+from .common import Array, contiguous, in_float32, normalize_dim, only_floating, total
 from .fused import FusedFunction
 
 if TYPE_CHECKING:
@@ -29,27 +30,28 @@ class Softmax(Function):
         (lambda t, x: x.softmax(1, dtype=t.int64), (3, 4), RuntimeError, "softmax is not implemented for int64"),
         (lambda t, x: x.long().softmax(1), (3, 4), RuntimeError, "softmax is not implemented for int64"),
     )
+    dim: int
 
     @staticmethod
-    def composite(x: Any, dim: int) -> Any:
+    def composite(x: Tensor, dim: int) -> Any:
         e = (x - _largest(x, dim)).exp()
         s = e.sum(dim, keepdim=True)
         return e / s.masked_fill(s == 0, 1.0)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dim: int) -> Any:
+    def forward(ctx: Softmax, x: Array, dim: int) -> Any:
         ctx.dim = dim
         return ctx.save(_on_rows(kernels.softmax, dim, x))
 
     # dy_i/dx_j = y_i ([i = j] - y_j), so
     # dL/dx_j = sum_i g_i y_i ([i = j] - y_j) = y_j (g_j - sum_i g_i y_i)
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Softmax, g: Tensor) -> Any:
         (y,) = ctx.saved
         return SoftmaxBackward.apply(g, y, dim=ctx.dim)
 
 
-def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
     """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward.
 
     PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. What has a row without a finite
@@ -64,13 +66,14 @@ class SoftmaxBackward(FusedFunction):
 
     examples = ((lambda t, g, x: _gradient(t, x.softmax(1), x, g), (3, 4), (3, 4)),)
     errors = ()
+    dim: int
 
     @staticmethod
-    def composite(g: Any, y: Any, dim: int) -> Any:
+    def composite(g: Tensor, y: Tensor, dim: int) -> Any:
         return y * (g - (g * y).sum(dim, keepdim=True))
 
     @staticmethod
-    def forward(ctx: Any, g: Any, y: Any, dim: int) -> Any:
+    def forward(ctx: SoftmaxBackward, g: Array, y: Array, dim: int) -> Any:
         ctx.dim = dim
         ctx.save(g, y)
         return _on_rows(kernels.softmax_backward, dim, g, y)
@@ -78,7 +81,7 @@ class SoftmaxBackward(FusedFunction):
     # with a the gradient of dx: dL/dg_j = y_j (a_j - sum_i a_i y_i)
     # dL/dy_j = a_j (g_j - sum_i g_i y_i) - g_j sum_i a_i y_i
     @staticmethod
-    def backward(ctx: Any, a: Any) -> Any:
+    def backward(ctx: SoftmaxBackward, a: Array) -> Any:
         g, y = ctx.saved
         inner = total(a * y, (ctx.dim,), keepdims=True)
         return y * (a - inner), a * (g - total(g * y, (ctx.dim,), keepdims=True)) - g * inner
@@ -92,27 +95,28 @@ class LogSoftmax(Function):
         (lambda t, x: x.log_softmax(-3), (3, 4), IndexError, "but got -3"),
         (lambda t, x: x.log_softmax(), (3, 4), TypeError, "give the dimension"),
     )
+    dim: int
 
     @staticmethod
-    def composite(x: Any, dim: int) -> Any:
+    def composite(x: Tensor, dim: int) -> Any:
         z = x - _largest(x, dim)
         s = z.exp().sum(dim, keepdim=True)
         return (z - s.masked_fill(s == 0, 1.0).log()).masked_fill(s == 0, -np.inf)
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dim: int) -> Any:
+    def forward(ctx: LogSoftmax, x: Array, dim: int) -> Any:
         ctx.dim = dim
         return ctx.save(_on_rows(kernels.log_softmax, dim, x))
 
     # dy_i/dx_j = [i = j] - e^(x_j) / sum_k e^(x_k) = [i = j] - e^(y_j), so
     # dL/dx_j = sum_i g_i ([i = j] - e^(y_j)) = g_j - e^(y_j) sum_i g_i
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: LogSoftmax, g: Tensor) -> Any:
         (y,) = ctx.saved
         return LogSoftmaxBackward.apply(g, y, dim=ctx.dim)
 
 
-def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
     """The logarithm of softmax, in one step and without overflow: -inf in a row of -inf."""
     return _along("log_softmax", LogSoftmax, input, dim, dtype)
 
@@ -122,21 +126,22 @@ class LogSoftmaxBackward(FusedFunction):
 
     examples = ((lambda t, g, x: _gradient(t, x.log_softmax(1), x, g), (3, 4), (3, 4)),)
     errors = ()
+    dim: int
 
     @staticmethod
-    def composite(g: Any, y: Any, dim: int) -> Any:
+    def composite(g: Tensor, y: Tensor, dim: int) -> Any:
         p = y.exp()
         return (g - p * g.sum(dim, keepdim=True)).masked_fill(p.sum(dim, keepdim=True) == 0, 0.0)
 
     @staticmethod
-    def forward(ctx: Any, g: Any, y: Any, dim: int) -> Any:
+    def forward(ctx: LogSoftmaxBackward, g: Array, y: Array, dim: int) -> Any:
         ctx.dim = dim
         ctx.save(g, y)
         return _on_rows(kernels.log_softmax_backward, dim, g, y)
 
     # with a the gradient of dx: dL/dg_j = a_j - sum_i a_i e^(y_i), 0 where dx is; dL/dy_j = -a_j e^(y_j) sum_i g_i
     @staticmethod
-    def backward(ctx: Any, a: Any) -> Any:
+    def backward(ctx: LogSoftmaxBackward, a: Array) -> Any:
         g, y = ctx.saved
         dims, p = (ctx.dim,), np.exp(y)
         ap = a * p
@@ -144,7 +149,7 @@ class LogSoftmaxBackward(FusedFunction):
         return dg, -ap * total(g, dims, keepdims=True)
 
 
-def _largest(x: Any, dim: int) -> Any:
+def _largest(x: Tensor, dim: int) -> Tensor | float:
     """What softmax and log_softmax subtract, so that e^x cannot overflow: a constant, as they do not depend on it."""
     if not x.numel():
         return 0.0
@@ -152,7 +157,7 @@ def _largest(x: Any, dim: int) -> Any:
     return m.masked_fill(m == -np.inf, 0.0)
 
 
-def _along(name: str, function: type[Function], input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+def _along(name: str, function: type[Function], input: Tensor, dim: int | None, dtype: DTypeLike | None) -> Tensor:
     if dim is None:
         raise TypeError(f"{name}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
     input = only_floating(name, input if dtype is None else input.to(dtype))

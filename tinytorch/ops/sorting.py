@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.function import Function
-from .common import normalize_dim
+from .common import Array, normalize_dim
 from .extremes import ValuesIndices
 from .gathering import gather
 
@@ -28,13 +28,13 @@ class ArgSort(Function):
     )
 
     @staticmethod
-    def forward(ctx: Any, x: Any, k: int, dim: int, descending: bool) -> Any:
+    def forward(ctx: ArgSort, x: Array, k: int, dim: int, descending: bool) -> Any:
         rows = np.moveaxis(np.atleast_1d(x), dim, -1)
         order = np.moveaxis(_argsort(rows, descending)[..., :k], -1, dim)
         return order if x.ndim else order.reshape(())
 
 
-def _argsort(x: Any, descending: bool) -> Any:
+def _argsort(x: Array, descending: bool) -> Array:
     """Stable order along the last axis; NaN counts as the largest."""
     if not descending:
         return np.argsort(x, axis=-1, kind="stable")

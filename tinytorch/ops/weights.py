@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import bfloat16, float16, float32, float64, is_floating
-from ..kernels import gemm, stored
-from ..kernels.stored import Stored
+from ..dtypes import DType, bfloat16, float16, float32, float64, is_floating
+from ..kernels.gemm import gemm
+from ..kernels.stored import stored
+from ..kernels.stored.stored import Stored
+from .common import Array
 
 TWO_BYTES = (bfloat16, float16)
 
@@ -21,13 +23,13 @@ def as_rows(x: Any) -> Any:
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def weight_product(x: Any, weight: Any, bias: Any = None) -> Any:
+def weight_product(x: Array, weight: Array | Stored, bias: Array | None = None) -> Array:
     """x (..., in) times a weight (out, in) transposed, plus bias (out,): (..., out), in x's dtype.
 
     The weight is an array, in x's dtype or in two bytes, or Stored (int8, NF4). Sums are in float32 at least.
     """
-    rows, weight = as_rows(x), weight if type(weight) is Stored or weight.itemsize != 2 else _decodable(weight)
-    if type(weight) is Stored:
+    rows, weight = as_rows(x), weight if isinstance(weight, Stored) or weight.itemsize != 2 else _decodable(weight)
+    if isinstance(weight, Stored):
         wide = _wide(x)
         bias = None if bias is None else bias.astype(wide, copy=False)
         y = stored.linear(rows.astype(wide, copy=False), weight, bias).astype(x.dtype, copy=False)
@@ -39,24 +41,24 @@ def weight_product(x: Any, weight: Any, bias: Any = None) -> Any:
     return y.reshape(*x.shape[:-1], y.shape[1])
 
 
-def weight_product_backward(rows: Any, weight: Any) -> Any:
+def weight_product_backward(rows: Array, weight: Array | Stored) -> Array:
     """The gradient (N, in) of x in `weight_product`, from the rows (N, out) of that of its result."""
-    weight = weight if type(weight) is Stored or weight.itemsize != 2 else _decodable(weight)
-    if type(weight) is Stored:
+    weight = weight if isinstance(weight, Stored) or weight.itemsize != 2 else _decodable(weight)
+    if isinstance(weight, Stored):
         return stored.linear_backward(rows.astype(_wide(rows), copy=False), weight).astype(rows.dtype, copy=False)
     return gemm.matmul(rows, weight)
 
 
-def _decodable(weight: Any) -> Any:
+def _decodable(weight: Array) -> Array | Stored:
     """As the kernels take it that decode: Stored, where the weight is in two bytes."""
     return stored.stored_floats(weight) if weight.dtype in TWO_BYTES else weight
 
 
-def _wide(x: Any) -> Any:
+def _wide(x: Array) -> DType:
     return float64 if x.dtype == float64 else float32
 
 
-def product(a: Any, b: Any) -> Any:
+def product(a: Array, b: Array) -> Array:
     """Arrays (..., M, K) and (..., K, N): (..., M, N). float16 and bfloat16 add up in float32; integers go to NumPy."""
     if a.dtype == float32 or a.dtype == float64:
         return gemm.matmul(a, b)

@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import float32
 from ..engine.function import Function
 from ..kernels.launch import empty, zeros
-from .common import in_two_bytes, normalize_dim
+from .common import Array, in_two_bytes, normalize_dim
 from .shape import reshape
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ class Unfold(Function):
         (lambda t, x: x.unfold(0, 2, 0), (3,), RuntimeError, "step must be greater than zero, got 0"),
         (lambda t, x: x.unfold(1, 1, 1), (3,), IndexError, "Dimension out of range"),
     )
+    shape: tuple[int, ...]
+    dim: int
+    step: int
 
     @staticmethod
-    def forward(ctx: Any, x: Any, dim: int, size: int, step: int) -> Any:
+    def forward(ctx: Unfold, x: Array, dim: int, size: int, step: int) -> Any:
         ctx.shape, ctx.dim, ctx.step = x.shape, dim, step
         if not size:  # of which NumPy makes no windows
             return empty((*x.shape[:dim], x.shape[dim] // step + 1, *x.shape[dim + 1 :], 0), x.dtype)
@@ -47,7 +50,7 @@ class Unfold(Function):
 
     # an element has its place in several windows: dL/dx_i = sum of g_jk with j step + k = i
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Unfold, g: Tensor) -> Any:
         return Fold.apply(g, shape=ctx.shape, dim=ctx.dim, step=ctx.step)
 
 
@@ -77,9 +80,12 @@ class Fold(Function):
         (lambda t, x: _fold(t, x.expand(4000, 4000), (7999,), 0, 4000, 1)[3999:4000], (4000, 1)),
     )
     errors = ()
+    dim: int
+    step: int
+    size: int
 
     @staticmethod
-    def forward(ctx: Any, x: Any, shape: tuple[int, ...], dim: int, step: int) -> Any:
+    def forward(ctx: Fold, x: Array, shape: tuple[int, ...], dim: int, step: int) -> Any:
         ctx.dim, ctx.step, ctx.size = dim, step, x.shape[-1]
         y = zeros(shape, float32 if in_two_bytes(x.dtype) else x.dtype)
         for k in range(ctx.size):  # no two windows have an element in the same place k
@@ -89,7 +95,7 @@ class Fold(Function):
         return y.astype(x.dtype) if in_two_bytes(x.dtype) else y
 
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Fold, g: Tensor) -> Any:
         return Unfold.apply(g, dim=ctx.dim, size=ctx.size, step=ctx.step)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -10,6 +10,10 @@ from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import wrap
 from ..engine.views import UNRECORDED, Chain, replayed, steps_of
+from .common import Array
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 _LEAF = (
     "{} that requires grad is being used in an in-place operation: do it under no_grad(), or use the out-of-place "
@@ -24,7 +28,7 @@ class Write(Function):
     errors = ((lambda t, x: x.clone().copy_(t.zeros(5)), (3, 4), RuntimeError, "5"),)
 
     @staticmethod
-    def forward(ctx: Any, target: Any, value: Any) -> Any:
+    def forward(ctx: Write, target: Array, value: Array) -> Any:
         np.copyto(target, value, casting="same_kind")
         return target
 
@@ -47,7 +51,7 @@ class Overwrite(Function):
     order: tuple[int, ...] | None = None  # of the base's dimensions in memory: in another, a chain may copy
 
     @staticmethod
-    def forward(ctx: Any, base: Any, value: Any, chain: Chain | None, order: tuple[int, ...] | None) -> Any:
+    def forward(ctx: Overwrite, base: Array, value: Array, chain: Chain | None, order: tuple[int, ...] | None) -> Any:
         ctx.chain, ctx.order = chain, order
         y = base.copy() if order is None else base.transpose(order).copy().transpose(np.argsort(order))
         _part_of(chain, y)[...] = value
@@ -55,7 +59,7 @@ class Overwrite(Function):
 
     # y_i = value_i within the part, base_i outside of it: dL/dvalue is g's part, dL/dbase is g with zeros there
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: Overwrite, g: Tensor) -> Any:
         need_base, need_value = ctx.needs_input_grad
         dbase = None
         if need_base:
@@ -67,7 +71,7 @@ class Overwrite(Function):
         return "CopyBackwards" if self.chain is None else "CopySlices"
 
 
-def _part_of(chain: Chain | None, array: Any) -> Any:
+def _part_of(chain: Chain | None, array: Array) -> Any:
     """The part of an array that a chain is."""
     for operation, settings, number in steps_of(chain):
         result = operation.forward(operation(), array, **settings)
@@ -82,7 +86,7 @@ def _written(x: Any, change: Any) -> Any:
     return y
 
 
-def write(tensor: Any, value: Any, recording: bool, whole: bool = False) -> None:
+def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -> None:
     """Write a value into a Tensor's memory; recorded, it gives the Tensor, or the base of a view, a new history.
 
     `whole` says that the value stands for itself. Else it was computed of what was there, and its history becomes the
@@ -109,7 +113,7 @@ def write(tensor: Any, value: Any, recording: bool, whole: bool = False) -> None
     base.set_history(node, number)
 
 
-def check_write(tensor: Any, recording: bool) -> None:
+def check_write(tensor: Tensor, recording: bool) -> None:
     """RuntimeError where gradients are recorded and an in-place operation would write what it must not."""
     base = tensor._base
     if tensor._requires_grad and tensor.grad_fn is None:
@@ -130,12 +134,12 @@ def check_write(tensor: Any, recording: bool) -> None:
         )
 
 
-def same_part(a: Any, b: Any) -> bool:
+def same_part(a: Tensor, b: Tensor) -> bool:
     """Whether two views that were taken of one Tensor were taken in the same way."""
     return a._base is b._base and a._base is not None and a._chain[0] is b._chain[0] and a._chain[1:] == b._chain[1:]
 
 
-def aside(tensor: Any) -> Any:
+def aside(tensor: Tensor) -> Tensor:
     """The elements of a Tensor with their history, in memory of their own."""
     copied, node = wrap(tensor.array.copy()), tensor.grad_fn
     if node is not None:
@@ -143,7 +147,7 @@ def aside(tensor: Any) -> Any:
     return copied
 
 
-def _order(array: Any) -> tuple[int, ...] | None:
+def _order(array: Array) -> tuple[int, ...] | None:
     """The dimensions as they lie in memory, from the outermost; None for C order."""
     if array.flags.c_contiguous:
         return None

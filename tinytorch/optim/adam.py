@@ -12,6 +12,7 @@ import numpy as np
 from ..engine.mode import mode, untraced
 from ..kernels.memory import zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
+from ..ops.common import Array
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_distinct, check_outside, check_shape
 
@@ -321,7 +322,9 @@ def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> No
             state[name] = Tensor(state[name].array.astype(array.dtype))
 
 
-def _update(row: list[float], gradient: Any, value: Any, exp_avg: Any, exp_avg_sq: Any, *max_exp_avg_sq: Any) -> None:
+def _update(
+    row: list[float], gradient: Array, value: Array, exp_avg: Array, exp_avg_sq: Array, *max_exp_avg_sq: Array
+) -> None:
     """The kernel's step of one parameter in NumPy: with amsgrad, and for 16 bits, which become float32 on the way."""
     keep, penalty, one_minus_beta1, beta2, step_size, root, eps = row
     real = np.result_type(value.dtype, np.float32)

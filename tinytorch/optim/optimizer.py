@@ -13,6 +13,7 @@ import numpy as np
 from ..derivatives import zero_grad
 from ..grad_mode import enable_grad
 from ..kernels.memory import require_writable
+from ..ops.common import Array
 from ..tensor import Tensor
 
 _WRITTEN = ("value", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # by a step: parameter and moments
@@ -223,13 +224,13 @@ def check_distinct(params: list[Tensor]) -> None:
         raise ValueError("some parameters appear twice: list each of them once")
 
 
-def check_shape(value: Any, what: str, param: Tensor, error: type[Exception]) -> None:
+def check_shape(value: Tensor | Array, what: str, param: Tensor, error: type[Exception]) -> None:
     """Raise `error` unless a Tensor or array, which is called `what`, has the parameter's shape."""
     if value.shape != param.array.shape:
         raise error(f"{what} has shape {tuple(value.shape)}, the parameter {param.array.shape}")
 
 
-def check_outside(array: Any, what: str) -> None:
+def check_outside(array: Array, what: str) -> None:
     """Raise TypeError for an array of the state, called `what`, that is there only while a function is traced."""
     if type(array) is not np.ndarray:
         raise TypeError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.mode import mode, untraced
+from ..ops.common import Array
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_outside, check_shape
 
@@ -77,8 +78,8 @@ class SGD(Optimizer):
         for param in group["params"]:
             if param._grad is None:
                 continue
-            value: Any = param.array
-            grad: Any = param._grad.array
+            value = param.array
+            grad: Array = param._grad.array
             check_shape(grad, "the gradient of a parameter", param, RuntimeError)
             half = value.itemsize < 4
             if half:
@@ -93,7 +94,7 @@ class SGD(Optimizer):
             value -= lr * grad
             param._counter[0] += 1
 
-    def _move_buffer(self, param: Tensor, grad: Any, momentum: float, dampening: float) -> Any:
+    def _move_buffer(self, param: Tensor, grad: Array, momentum: float, dampening: float) -> Array:
         """Put the gradient into the momentum buffer. Returns what that then holds, in the gradient's dtype."""
         state, dtype = self.state[param], param.array.dtype
         if state.get("momentum_buffer") is None:
@@ -101,7 +102,7 @@ class SGD(Optimizer):
             return grad
         if state["momentum_buffer"].dtype != dtype:
             state["momentum_buffer"] = Tensor(state["momentum_buffer"].array.astype(dtype))
-        buffer: Any = state["momentum_buffer"].array
+        buffer: Array = state["momentum_buffer"].array
         check_shape(buffer, "momentum_buffer of a parameter", param, RuntimeError)
         check_outside(buffer, "momentum_buffer")
         moving = buffer.astype(grad.dtype, copy=False)

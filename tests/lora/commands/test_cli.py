@@ -41,11 +41,15 @@ def own(small_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
-def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as exit_:
         main([*command, "--help"])
     assert exit_.value.code == 0
-    assert "python -m lora" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "python -m lora" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert "…" not in shown
 
 
 @pytest.mark.parametrize("arguments", [["generate", "--no-such-option"], ["generate", "--model"], ["fly"]])

@@ -32,7 +32,7 @@ from lora.text.tokenizer import Tokenizer
 from programs import checkpoint, metrics, trainer
 from programs.errors import UserError
 from programs.trainer import IGNORED, Result
-from tinytorch.kernels.pairs import PAIRS
+from tinytorch.kernels.gemm.pairs import PAIRS
 from tinytorch.nn import functional as F
 from tinytorch.safetensors import load_file
 

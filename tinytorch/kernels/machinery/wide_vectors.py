@@ -20,7 +20,7 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
-from tinytorch.kernels.own_copies import OwnCopies
+from tinytorch.kernels.machinery.own_copies import OwnCopies
 from tinytorch.kernels.simd import VECTOR_BYTES
 
 

@@ -9,7 +9,7 @@ x, as in generating a token, are dot products that decode in registers: there th
 memory gives the stored bytes.
 
 With the precision "medium" both operands are rounded to bfloat16, where the processor multiplies those in
-pairs: twice as many in an instruction, summed up in float32. `stored_pack` says how they lie.
+pairs: twice as many in an instruction, summed up in float32. `pack` says how they lie.
 
 As there, each element of the result is one sum in an order that depends on shapes alone.
 """
@@ -27,15 +27,15 @@ import numpy.typing as npt
 from numba import types
 
 from tinytorch.kernels.compiler import inner, serial
-from tinytorch.kernels.gemm import SKINNY, TASK_WORK
-from tinytorch.kernels.gemm_block import COLUMN_BLOCK, PAGE, ROW_BLOCK, pack_rest, part, sweep
+from tinytorch.kernels.gemm.block import COLUMN_BLOCK, PAGE, ROW_BLOCK, pack_rest, part, sweep
+from tinytorch.kernels.gemm.gemm import SKINNY, TASK_WORK
+from tinytorch.kernels.gemm.pairs import PAIRS, round_along
 from tinytorch.kernels.launch import constant, empty, launched
-from tinytorch.kernels.pairs import PAIRS, round_along
-from tinytorch.kernels.pool import max_threads
+from tinytorch.kernels.machinery.pool import max_threads
+from tinytorch.kernels.machinery.stack import on_large_stack
 from tinytorch.kernels.simd import REGISTERS, ROWS, VECTOR_BYTES, advance, pointer, pointer_at, pointer_like, value
-from tinytorch.kernels.stack import on_large_stack
-from tinytorch.kernels.stored_pack import DEPTH, STRIP, pack_weight, words_along
-from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decoded_dots
+from tinytorch.kernels.stored.decoding import SEGMENT, decode_one, decoded_dots
+from tinytorch.kernels.stored.pack import DEPTH, STRIP, pack_weight, words_along
 from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 
 Array = npt.NDArray[Any]
@@ -171,7 +171,7 @@ def _product_in_pairs(
 
 @inner
 def _weight(codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int) -> Any:
-    """As stored_simd takes it."""
+    """As `decoding` takes it."""
     row = codes.strides[0] // codes.itemsize
     return pointer(codes), row, pointer(scale_codes), pointer(scales), np.float32(offset), groups, shift
 
@@ -192,7 +192,7 @@ def _in_blocks(
 
 
 class Stored(NamedTuple):
-    """A frozen weight (N, K) as it is stored: see stored_simd for what the arrays hold.
+    """A frozen weight (N, K) as it is stored: see `decoding` for what the arrays hold.
 
     Empty arrays stand for what a scheme has no need of.
     """

@@ -14,11 +14,11 @@ from numba import types
 from numba.extending import overload
 
 from tinytorch.kernels.compiler import inner
-from tinytorch.kernels.gemm_block import DEPTH_BLOCK
-from tinytorch.kernels.gemm_pack import ROWS_AT_ONCE, pack
-from tinytorch.kernels.pairs import interleave, round_across, round_along
+from tinytorch.kernels.gemm.block import DEPTH_BLOCK
+from tinytorch.kernels.gemm.pack import ROWS_AT_ONCE, pack
+from tinytorch.kernels.gemm.pairs import interleave, round_across, round_along
 from tinytorch.kernels.simd import advance, lanes, pointer_like
-from tinytorch.kernels.stored_simd import SEGMENT, decode_one, decode_segment
+from tinytorch.kernels.stored.decoding import SEGMENT, decode_one, decode_segment
 
 DEPTH = DEPTH_BLOCK // SEGMENT * SEGMENT  # of a packed block, in numbers or in words
 STRIP = DEPTH * SEGMENT + 2 * DEPTH  # elements of scratch memory that pack_weight needs
@@ -119,7 +119,7 @@ def words_along(source: Any, count: int, target: Any) -> None:
 def pack_weight(
     weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
 ) -> None:
-    """Pack columns j .. j + cols, rows k .. k + depth of W^T, if `transposed`, else of W, as gemm_pack does.
+    """Pack columns j .. j + cols, rows k .. k + depth of W^T, if `transposed`, else of W, as gemm/pack.py does.
 
     Where `packed` is a pointer to words, rows are words; the matrix has `length` rows of numbers.
     """

@@ -1,5 +1,7 @@
 """Scaled dot-product attention, forward, for a few queries, as in generation with a cache of keys.
 
+It computes what `forward.plain_attention` says: o_i = sum_j p_ij v_j, p_i = softmax of scale q_i k_j over the keys j.
+
 A panel of queries would be nearly empty. Here the vector lanes run along the head, and the keys and
 values are read where they are, once for up to ROWS heads of queries that share them: memory sets the pace.
 """
@@ -10,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.kernels.attention_tiles import FLOAT_MASK, NO_MASK, fill, own_scratch, round_up, scratch
+from tinytorch.kernels.attention.tiles import FLOAT_MASK, NO_MASK, fill, own_scratch, round_up, scratch
 from tinytorch.kernels.compiler import inner, serial
-from tinytorch.kernels.gemm_block import DOT_SCRATCH, dot_block
+from tinytorch.kernels.gemm.block import DOT_SCRATCH, dot_block
+from tinytorch.kernels.gemm.tile import tile_product
 from tinytorch.kernels.launch import launched
 from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.simd import ROW_STEP, advance, dot_products, lanes, pointer, pointer_at
 from tinytorch.kernels.threads import parallel_for
-from tinytorch.kernels.tile import tile_product
 
 FEW = 4  # queries; from about 8 on tiles are faster
 ROWS = ROW_STEP  # heads of a task: the rows of the smallest register tile
@@ -29,7 +31,7 @@ _GRAIN = 1 << 15  # multiplications that are worth a thread
 def _softmax_row(
     s: Any, keys: int, scale: Any, mask_kind: int, allowed: Any, bias: Any, at: int, step: int, top: Any, total: Any
 ) -> Any:
-    """Scale and mask a row of scores, and turn it into exp(s - top), as in attention_forward. Returns the factor for
+    """Scale and mask a row of scores, and turn it into exp(s - top), as in `forward`. Returns the factor for
     what was summed under the old maximum."""
     for j in range(keys):
         s[j] *= scale
@@ -136,7 +138,7 @@ def _queries(
 @launched
 @serial
 def decode(out: Any, stats: Any, args: Any) -> None:
-    """What attention_forward.forward does, for T <= FEW and without dropout."""
+    """What forward.forward does, for T <= FEW and without dropout."""
     H, kv_heads, T, S, D, Dv = args[6]
     group = H // kv_heads
     tasks = out.shape[0] * kv_heads * ((group - 1) // ROWS + 1) * T

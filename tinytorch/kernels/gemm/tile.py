@@ -1,4 +1,11 @@
-"""A tile of a matrix product: sums that stay in registers from the first k to the last."""
+"""A tile of a matrix product: sums that stay in registers from the first k to the last.
+
+    c[m, n] = sum over k of a[m, k] b[k, n]        m < ROWS, n < the lanes of two vectors; or fewer
+
+For each k, one element of each row of a, repeated in all lanes, is multiplied by the vectors of row k of b and added
+to the sums: as many multiply-adds as there are sums, for few loads. Written as LLVM IR, as Numba's own loops would
+keep the sums in memory.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +16,7 @@ from numba import types as numba_types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinytorch.kernels.pairs import _multiply_add_pairs
+from tinytorch.kernels.gemm.pairs import _multiply_add_pairs
 from tinytorch.kernels.simd import (
     _broadcast,
     _element,
@@ -94,7 +101,7 @@ def tile_product(
     one whose rows are 0 apart is a bias. The sum over k is taken in order.
 
     a_copy and b_copy, where they are pointers and not None, receive what is read of a (whose a_row is 1 then) and
-    of b, packed as `gemm_pack` does it, and what lies beside it is fetched for the next tile: loads and stores
+    of b, packed as `pack` does it, and what lies beside it is fetched for the next tile: loads and stores
     have time while the processor multiplies.
 
     a and b have the type of c; or, where c is float32, they may be words of two bfloat16 (uint32, see pairs), numbers

@@ -1,5 +1,7 @@
 """One block of a matrix product on one thread: what is packed, the sweep over tiles, dot products for few rows.
 
+    c[m, n] = sum over k of a[m, k] b[k, n] (+ addend[m, n])        for the m and n of one block
+
 The operands are typed pointers, their strides in elements. `addend` is what is added to the product
 if `add` is 1: the result's old contents, or a bias, whose rows are 0 apart.
 """
@@ -10,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tinytorch.kernels.compiler import inner
-from tinytorch.kernels.gemm_pack import pack
+from tinytorch.kernels.gemm.pack import pack
+from tinytorch.kernels.gemm.tile import tile_product
 from tinytorch.kernels.simd import (
     MOST_ROWS,
     REGISTERS,
@@ -22,7 +25,6 @@ from tinytorch.kernels.simd import (
     lanes,
     value,
 )
-from tinytorch.kernels.tile import tile_product
 
 DEPTH_BLOCK = 256  # of float64 three quarters: a tile's rows of A and a panel of B share the first-level cache
 ROW_BLOCK = 168 * ROWS  # of a task of more rows, as many parts as need be

@@ -1,6 +1,8 @@
 """Pairs of bfloat16: a *word* of 32 bits holds two, which one instruction of AVX512_BF16 multiplies by another two.
 
-Both products are added to a float32, so a vector of words does twice the work of a vector of float32.
+    c += a.lower * b.lower + a.upper * b.upper        in each lane, c in float32
+
+So a vector of words does twice the work of a vector of float32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,12 @@
-"""Scaled dot-product attention, forward: one pass over the keys with a running softmax."""
+"""Scaled dot-product attention, forward: one pass over the keys with a running softmax.
+
+    s_ij = scale sum_d q_id k_jd (+ mask),  p_ij = exp(s_ij - max_j s_ij) / sum_j exp(s_ij - max_j s_ij)
+    o_id = sum_j p_ij v_jd
+
+`plain_attention` says it in plain loops. Here a task takes some panels of queries through the keys, KEYS at a time: the
+scores of a tile are computed, made into exponentials under the largest score so far, and multiplied by the values,
+while all of it is in the cache. What was summed under an older maximum is scaled down as a larger one is found.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.kernels.attention_tiles import (
+from tinytorch.kernels.attention.tiles import (
     FAR,
     ROWS,
     dropout_key,

@@ -48,7 +48,7 @@ def cache_folder() -> Path | None:
     parent; else the user's cache folder.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    sources = Path(__file__).parent
+    sources = Path(__file__).parents[1]
     for source in sorted(sources.rglob("*.py")):
         digest.update(source.relative_to(sources).as_posix().encode() + source.read_bytes())
     try:

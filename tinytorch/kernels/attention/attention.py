@@ -1,5 +1,9 @@
 """Scaled dot-product attention in tiles: memory linear in the number of positions.
 
+    s_ij = scale sum_d q_id k_jd (+ mask),  p_i = softmax(s_i),  o_id = sum_j p_ij v_jd
+
+`forward.plain_attention` and `backward.plain_attention_backward` are these as plain loops.
+
 The (T, S) matrix of scores is never stored. The forward walks over tiles of keys with a running
 maximum and sum (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax") and keeps
 two numbers a row, its largest score and the sum of exp(score - largest); the backward computes the
@@ -16,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinytorch.kernels.attention_backward import KEYS, backward
-from tinytorch.kernels.attention_decode import FEW, decode
-from tinytorch.kernels.attention_forward import forward
-from tinytorch.kernels.attention_tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
+from tinytorch.kernels.attention.backward import KEYS, backward
+from tinytorch.kernels.attention.decode import FEW, decode
+from tinytorch.kernels.attention.forward import forward
+from tinytorch.kernels.attention.tiles import BOOL_MASK, FLOAT_MASK, NO_MASK, dropout_key, keeps, key_hash
 from tinytorch.kernels.compiler import serial
 from tinytorch.kernels.launch import constant, empty, launched
 

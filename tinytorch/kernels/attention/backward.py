@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.kernels.attention_tiles import (
+from tinytorch.kernels.attention.tiles import (
     FAR,
     ROWS,
     copy_rows,
@@ -106,7 +106,7 @@ def _most_keys(S: int, chunks: int) -> int:
 def plain_attention_backward(
     grad: Any, q: Any, k: Any, v: Any, out: Any, top: Any, total: Any, mask: Any, scale: float
 ) -> Any:
-    """What `backward` computes, in Python's numbers, from what `attention_forward.plain_attention` takes and gives."""
+    """What `backward` computes, in Python's numbers, from what `forward.plain_attention` takes and gives."""
     (B, H, T, D), (kv_heads, S, Dv) = q.shape, v.shape[1:]
     dq, dk, dv = np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape)
     for b, h, i in np.ndindex(B, H, T):

@@ -1,5 +1,7 @@
 """Matrix product: packed, cache-blocked, register-tiled, on all threads.
 
+    c[m, n] = sum over k of a[m, k] b[k, n] (+ bias[n])        as three plain loops: `plain_matmul`
+
 The structure is that of K. Goto and R. van de Geijn, "Anatomy of high-performance matrix
 multiplication", ACM TOMS 34 (2008). The result is cut into blocks, one task each. A task goes
 through k in blocks of at most DEPTH_BLOCK, and in each through its columns in blocks of at most
@@ -32,11 +34,11 @@ import numpy.typing as npt
 from numba import types
 
 from tinytorch.kernels.compiler import c_function, inner, serial
-from tinytorch.kernels.gemm_block import SCRATCH, block_product, dot_block, part
+from tinytorch.kernels.gemm.block import SCRATCH, block_product, dot_block, part
 from tinytorch.kernels.launch import constant, empty, launched
-from tinytorch.kernels.pool import max_threads
+from tinytorch.kernels.machinery.pool import max_threads
+from tinytorch.kernels.machinery.stack import on_large_stack
 from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
-from tinytorch.kernels.stack import on_large_stack
 from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 
 SKINNY = 8

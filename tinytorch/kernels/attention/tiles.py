@@ -1,5 +1,8 @@
 """The pieces that the attention kernels are made of: products of tiles, packing, masks, dropout.
 
+    product    c[i, j] = sum over k of a[i, k] b[k, j], j in one panel
+    keeps      whether dropout leaves a probability: a hash of the seed, the query and the key
+
 Tiles are kept with the queries in the vector lanes. A *panel* is `width` = 2 vectors of queries (32 in
 float32 and 16 in float64 with AVX-512, half of that with AVX2). Scores are kept transposed, as
 (keys, width), so the softmax over the keys runs down the rows, lane by lane; and in every matrix
@@ -17,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from tinytorch.kernels.compiler import inner
+from tinytorch.kernels.gemm.tile import tile_product
 from tinytorch.kernels.simd import REGISTERS, advance, lanes, pointer, pointer_at, transpose
 from tinytorch.kernels.threads import threads_in_use
-from tinytorch.kernels.tile import tile_product
 
 ROWS = 8 if REGISTERS == 32 else 4  # rows of a register tile; tiles are filled up to a multiple of it
 NO_MASK, BOOL_MASK, FLOAT_MASK = 0, 1, 2
