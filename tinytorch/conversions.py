@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
-from .dtypes import as_dtype, check_device
+from .dtypes import DTypeLike, as_dtype, check_device
 from .engine.tensor import wrap
 from .ops import elementwise
 from .ops.common import elements_of, is_tensor
@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 class Conversions:
     """To and from NumPy, to Python's numbers, between dtypes."""
+
+    array: Array
 
     def numpy(self: Any, *, force: builtins.bool = False) -> Array:
         """The array underneath, sharing memory; RuntimeError if it requires grad, unless force."""
@@ -38,23 +40,23 @@ class Conversions:
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def item(self: Any) -> Any:
+    def item(self) -> Any:
         """The only element, as a Python number."""
         if self.array.size != 1:
             raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
         array = elements_of(self).reshape(())
-        return array.item() if self.dtype != dtypes.bfloat16 else float(array)
+        return array.item() if self.array.dtype != dtypes.bfloat16 else float(array)
 
-    def tolist(self: Any) -> Any:
+    def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
         array = elements_of(self)
-        return (array.astype(np.float32) if self.dtype == dtypes.bfloat16 else array).tolist()
+        return (array.astype(np.float32) if self.array.dtype == dtypes.bfloat16 else array).tolist()
 
     def to(
         self: Any,
         *args: Any,
-        dtype: Any = None,
-        device: Any = None,
+        dtype: DTypeLike | None = None,
+        device: str | None = None,
         copy: builtins.bool = False,
         non_blocking: builtins.bool = False,
     ) -> Tensor:
@@ -73,80 +75,75 @@ class Conversions:
             return same
         return elementwise.To.apply(self, dtype=dtype)
 
-    def type(self: Any, dtype: Any = None) -> Any:
+    def type(self: Any, dtype: DTypeLike | None = None) -> Any:
         """In another dtype; without one, the name of the dtype."""
         return f"torch.{self.dtype}" if dtype is None else self.to(as_dtype(dtype))
 
-    def type_as(self: Any, other: Tensor) -> Tensor:
+    def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of another tensor."""
-        return _to(self, other.dtype)
+        return self.to(other.dtype)
 
     def cpu(self: Any) -> Tensor:
         """Itself: there is no other device."""
         itself: Tensor = self
         return itself
 
-    def float(self: Any) -> Tensor:
+    def float(self) -> Tensor:
         """As float32."""
-        return _to(self, dtypes.float32)
+        return self.to(dtypes.float32)
 
-    def double(self: Any) -> Tensor:
+    def double(self) -> Tensor:
         """As float64."""
-        return _to(self, dtypes.float64)
+        return self.to(dtypes.float64)
 
-    def half(self: Any) -> Tensor:
+    def half(self) -> Tensor:
         """As float16."""
-        return _to(self, dtypes.float16)
+        return self.to(dtypes.float16)
 
-    def bfloat16(self: Any) -> Tensor:
+    def bfloat16(self) -> Tensor:
         """As bfloat16."""
-        return _to(self, dtypes.bfloat16)
+        return self.to(dtypes.bfloat16)
 
-    def long(self: Any) -> Tensor:
+    def long(self) -> Tensor:
         """As int64."""
-        return _to(self, dtypes.int64)
+        return self.to(dtypes.int64)
 
-    def int(self: Any) -> Tensor:
+    def int(self) -> Tensor:
         """As int32."""
-        return _to(self, dtypes.int32)
+        return self.to(dtypes.int32)
 
-    def bool(self: Any) -> Tensor:
+    def bool(self) -> Tensor:
         """As truth values: whether not 0."""
-        return _to(self, dtypes.bool)
+        return self.to(dtypes.bool)
 
-    def __bool__(self: Any) -> Any:
+    def __bool__(self) -> Any:
         if self.array.size != 1:
             raise RuntimeError(
                 f"Boolean value of Tensor with {self.array.size} values is ambiguous: use any() or all()"
             )
         return bool(elements_of(self).reshape(()))
 
-    def __float__(self: Any) -> Any:
+    def __float__(self) -> Any:
         return float(self._number())
 
-    def __int__(self: Any) -> Any:
+    def __int__(self) -> Any:
         return int(self._number())
 
-    def _number(self: Any) -> Any:
+    def _number(self) -> Any:
         if self.array.size != 1:
-            raise ValueError(f"only one element tensors convert to Python scalars, this one has {self.numel()}")
+            raise ValueError(f"only one element tensors convert to Python scalars, this one has {self.array.size}")
         return self.item()
 
-    def __index__(self: Any) -> Any:
+    def __index__(self) -> Any:
         if self.array.size != 1 or self.array.dtype.kind not in "biu":
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.item())
 
-    def __format__(self: Any, spec: str) -> str:
+    def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self.array.ndim else object.__format__(self, spec)
 
-    def __contains__(self: Any, value: Any) -> Any:
+    def __contains__(self, value: Any) -> Any:
         return bool((elements_of(self) == elements_of(value)).any())
-
-
-def _to(tensor: Any, dtype: Any) -> Tensor:
-    converted: Tensor = tensor.to(dtype)
-    return converted
 
 
 def _is_dtype_name(name: str) -> builtins.bool:

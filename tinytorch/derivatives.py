@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def _collect(edge: Edge, gradient: Tensor, own: bool) -> None:
     edge[0].receive(gradient, own)
 
 
-def _full_like(make: Any, tensor: Tensor) -> Tensor:
+def _full_like(make: Callable[..., Any], tensor: Tensor) -> Tensor:
     """A Tensor of ones or zeros, of another's shape and dtype."""
     shape, dtype = tensor.array.shape, tensor.array.dtype
     return create(lambda: make(shape, dtype))

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import float64, is_floating
-from .engine.graph import leading, topological_order
+from .engine.graph import Edge, leading, topological_order
 from .engine.tensor import edge_of, wrap
 from .engine.walk import walk
 from .gradcheck_report import (
@@ -57,7 +57,7 @@ def _vjp(outputs: Sequence[Tensor], cotangents: Sequence[Any], inputs: Sequence[
     seeds = [c for _, c in pairs]
     found: dict[Any, Any] = {}
 
-    def keep(edge: Any, gradient: Any, own: bool) -> None:
+    def keep(edge: Edge, gradient: Tensor, own: bool) -> None:
         found[edge] = gradient
 
     walk([e for e, _ in pairs], seeds, keep, wanted=edges, retain_graph=True, create_graph=create_graph)

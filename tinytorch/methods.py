@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 import numpy as np
 
-from .dtypes import as_number, is_floating
+from .dtypes import DType, as_number, is_floating
 from .engine.mode import mode
 from .engine.tensor import wrap
 from .kernels.memory import require_writable
@@ -32,7 +32,7 @@ from .ops import (
     sorting,
     windows,
 )  # fmt: skip
-from .ops.common import is_tensor, only_floating, python_number
+from .ops.common import Array, is_tensor, only_floating, python_number
 from .ops.writing import aside, check_write, same_part, write
 from .random import Generator, default_generator
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def _operator(function: Any, reflected: bool = False) -> Callable[[Any, Any], Tensor]:
+def _operator(function: Callable[..., Any], reflected: bool = False) -> Callable[[Any, Any], Tensor]:
     """A method for a Python operator: other types get their turn, as NotImplemented asks."""
 
     def method(self: Any, other: Any) -> Any:
@@ -269,11 +269,11 @@ class Methods:
         drawn = (generator or default_generator).draw(lambda stream: stream.random(shape))
         return self._overwrite((drawn < p).astype(self.dtype))
 
-    def _overwrite(self: Any, array: Any) -> Any:
+    def _overwrite(self: Any, array: Array) -> Any:
         """Other values everywhere. Like every in-place operation, it leaves what was recorded a history."""
         return self._become(wrap(array), whole=True)
 
-    def _become(self: Any, result: Any, whole: bool = False) -> Any:
+    def _become(self: Any, result: Tensor, whole: bool = False) -> Any:
         """Write a result into this tensor's memory, and make its history this tensor's. See ops/writing.py."""
         recording = mode.grad and (self.grad_fn is not None or self._requires_grad or result._requires_grad)
         self._check_writable(recording)
@@ -296,7 +296,7 @@ class Methods:
         require_writable(self.array, "the target of an in-place operation")
 
 
-def _value(value: Any, dtype: Any) -> Any:
+def _value(value: Any, dtype: DType) -> Any:
     """What is written into a tensor: a number as an array of its dtype. RuntimeError where it does not fit."""
     if isinstance(value, (int, float, np.generic)):
         return as_number(python_number(value), dtype, halves=False)
@@ -309,7 +309,7 @@ def _is_basic(index: Any) -> bool:
     return all([part is None or part is Ellipsis or type(part) in (int, slice) for part in parts])
 
 
-def _matrix(other: Any, like: Any) -> Any:
+def _matrix(other: Array, like: Tensor) -> Tensor:
     return wrap(other.astype(like.dtype, copy=False))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .dtypes import DTypeLike
 from .engine.tensor import wrap
 from .kernels.stored.decoding import NF4_VALUES, SEGMENT
 from .kernels.stored.stored import Stored
@@ -94,7 +95,7 @@ class QuantizedWeight:
         scales: Array = self.offset.astype(np.float64) + np.repeat(self.scales, _BLOCKS_A_STEP)[: flat.size] * flat
         return scales.astype(np.float32).reshape(self.scale_codes.shape)
 
-    def dequantize(self, dtype: Any = np.float32, rows: slice = slice(None)) -> Array:
+    def dequantize(self, dtype: DTypeLike = np.float32, rows: slice = slice(None)) -> Array:
         """The numbers that the codes stand for (N, K), or those of some rows.
 
         Computed in float32, or in float64 where that is the dtype, then rounded to any other.
@@ -262,13 +263,13 @@ class QuantizedProduct(FusedFunction):
     )
 
     @staticmethod
-    def composite(x: Any, b: Any, *arrays: Any, **settings: Any) -> Any:
+    def composite(x: Tensor, b: Tensor | None, *arrays: Tensor, **settings: Any) -> Any:
         weight = _weight(*[elements_of(a) for a in arrays], **settings)
         y = x @ wrap(weight.dequantize(x.dtype)).mT
         return y if b is None else y + b
 
     @staticmethod
-    def forward(ctx: Any, x: Any, b: Any, *arrays: Any, **settings: Any) -> Any:
+    def forward(ctx: QuantizedProduct, x: Array, b: Array | None, *arrays: Any, **settings: Any) -> Any:
         ctx.settings = settings
         if ctx.needs_input_grad[0]:
             ctx.save(*arrays)
@@ -276,7 +277,7 @@ class QuantizedProduct(FusedFunction):
 
     # as in Linear
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
+    def backward(ctx: QuantizedProduct, g: Array) -> Any:
         need_x, need_b = ctx.needs_input_grad[:2]
         rows, dx = as_rows(g), None
         if need_x:

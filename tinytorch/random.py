@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dtypes import check_device, finfo
+from .dtypes import DTypeLike, check_device, finfo
 from .engine.mode import mode, untraced
 from .engine.tensor import wrap
 from .ops.common import elements_of
@@ -55,7 +55,7 @@ class Generator:
         """A seed for a kernel that makes its own random numbers: an array of no dimensions, int64."""
         return self.draw(lambda stream: stream.integers(0, 2**63))
 
-    def uniform(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def uniform(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """An array of numbers from [0, 1) in steps that the dtype holds exactly: none is rounded up to 1."""
         if dtype in (np.float32, np.float64):
             return self.draw(lambda stream: stream.random(shape, dtype))

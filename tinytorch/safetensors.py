@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .dtypes import DTypeLike
 from .files import atomic_write
 from .safetensors_header import DTYPES, Entry, SafetensorError, read_header, write_header
 
@@ -113,12 +114,12 @@ class _Reader:
             what = f"tensor '{name}' has a shape for which NumPy has no array: {error}"
             raise SafetensorError(self._where, "UnsupportedShape", what) from error
 
-    def tensor(self, name: str, dtype: Any) -> Array:
+    def tensor(self, name: str, dtype: DTypeLike | None) -> Array:
         part = self.slice(name)
         floating = part.get_dtype().startswith(("F", "BF"))
         return part[...] if dtype is None or not floating else part[...].astype(dtype, copy=False)
 
-    def tensors(self, dtype: Any) -> dict[str, Array]:
+    def tensors(self, dtype: DTypeLike | None) -> dict[str, Array]:
         return {name: self.tensor(name, dtype) for name in self.header.entries}
 
 
@@ -153,7 +154,7 @@ class safe_open:
         """The strings that the writer added; None where it added none."""
         return self._open().header.metadata
 
-    def get_tensor(self, name: str, dtype: Any = None) -> Array:
+    def get_tensor(self, name: str, dtype: DTypeLike | None = None) -> Array:
         """A tensor as stored; one of floating-point numbers as `dtype`, where that is given."""
         return self._open().tensor(name, dtype)
 
@@ -166,7 +167,7 @@ class safe_open:
         return self._open().bytes(name)
 
 
-def load_file(path: str | os.PathLike[str], dtype: Any = None) -> dict[str, Array]:
+def load_file(path: str | os.PathLike[str], dtype: DTypeLike | None = None) -> dict[str, Array]:
     """The tensors of a file by name, in the order of their bytes; mapped and read-only, as `safe_open` gives them.
 
     With a `dtype`, tensors of floating-point numbers of another are converted to it, which reads and copies them.
@@ -174,7 +175,7 @@ def load_file(path: str | os.PathLike[str], dtype: Any = None) -> dict[str, Arra
     return _Reader(_map(path), os.fspath(path)).tensors(dtype)
 
 
-def load(data: bytes, dtype: Any = None) -> dict[str, Array]:
+def load(data: bytes, dtype: DTypeLike | None = None) -> dict[str, Array]:
     """The tensors of a file's content by name, as `load_file` gives them; views of `data` where not converted."""
     return _Reader(data, "the given bytes").tensors(dtype)
 
@@ -187,7 +188,7 @@ class LazyTensor(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: DTypeLike
     make: Callable[[], Array]
 
     @property

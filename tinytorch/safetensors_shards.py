@@ -20,6 +20,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .dtypes import DTypeLike
 from .files import atomic_write, flush_folder
 from .safetensors import LazyTensor, SafetensorError, TensorSlice, as_lazy, refuse_mapped, safe_open, save_file
 
@@ -90,7 +91,7 @@ class open_shards:
         shard = min(self._places.values(), default=SINGLE if SINGLE in self._files else None)
         return None if shard is None else self._open(shard).metadata()
 
-    def get_tensor(self, name: str, dtype: Any = None) -> NDArray[Any]:
+    def get_tensor(self, name: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
         """A tensor as stored; one of floating-point numbers as `dtype`, where that is given."""
         return self._holder(name).get_tensor(name, dtype)
 

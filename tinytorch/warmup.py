@@ -11,12 +11,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 import tinytorch
 
+from .dtypes import DTypeLike
 from .engine.function import Function
 from .kernels.machinery.cache import cache_folder
 from .nn.utils import clip_grad_norm_
@@ -35,7 +35,7 @@ def operations() -> list[type[Function]]:
     return [cls for cls in below(Function) if cls.examples and cls.__module__.startswith("tinytorch.")]
 
 
-def _run_examples(cls: type[Function], dtype: Any) -> None:
+def _run_examples(cls: type[Function], dtype: DTypeLike) -> None:
     generator = np.random.default_rng(0)
     for call, *shapes in cls.examples:
         tensors = [tinytorch.tensor(generator.standard_normal(s), dtype=dtype, requires_grad=True) for s in shapes]
@@ -45,14 +45,14 @@ def _run_examples(cls: type[Function], dtype: Any) -> None:
                 result.backward(tinytorch.ones_like(result), retain_graph=True)
 
 
-def _run_optimizer(dtype: Any) -> None:
+def _run_optimizer(dtype: DTypeLike) -> None:
     parameter = tinytorch.nn.Parameter(tinytorch.ones(4, dtype=dtype))
     parameter.grad = tinytorch.ones(4, dtype=dtype)
     clip_grad_norm_([parameter], 1.0)
     tinytorch.optim.AdamW([parameter]).step()
 
 
-def _run_large(dtype: Any) -> None:
+def _run_large(dtype: DTypeLike) -> None:
     """What is left to NumPy where it is small: sums, and rows of an embedding."""
     large = tinytorch.ones(4, 1 << 14, dtype=dtype)
     large.add(large)
@@ -61,12 +61,12 @@ def _run_large(dtype: Any) -> None:
     tinytorch.nn.functional.embedding(tinytorch.tensor([0, 1, 2, 3]), large)
 
 
-def _run_compiled(dtype: Any) -> None:
+def _run_compiled(dtype: DTypeLike) -> None:
     """The form that products have in compiled functions."""
     tinytorch.compile(lambda x: x @ x)(tinytorch.ones(2, 2, dtype=dtype))
 
 
-def _run_medium(dtype: Any) -> None:
+def _run_medium(dtype: DTypeLike) -> None:
     """Products with frozen weights, at the precision that has kernels of its own."""
     precision = tinytorch.get_float32_matmul_precision()
     tinytorch.set_float32_matmul_precision("medium")

@@ -23,6 +23,7 @@ import tinytorch
 import tinytorch.nn as nn
 from lora.model.quantized import QuantizedLinear
 from tinytorch import Tensor
+from tinytorch.dtypes import DTypeLike
 from tinytorch.nn import functional as F
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +39,7 @@ class LowRank(nn.Module):
     lora_B: nn.Parameter
     lora_magnitude_vector: nn.Parameter | None
 
-    def __init__(self, shapes: Shapes, scaling: float, dropout: float, dtype: Any) -> None:
+    def __init__(self, shapes: Shapes, scaling: float, dropout: float, dtype: DTypeLike) -> None:
         super().__init__()
         self.r, self.scaling, self.dropout = shapes["lora_A"][0], scaling, dropout
         self.lora_magnitude_vector = None
@@ -119,7 +120,7 @@ class LoraLayer(nn.Module):
 
     # Adapters ---------------------------------------------------------------------------------------
 
-    def add(self, name: str, r: int, scaling: float, dropout: float, dora: bool, dtype: Any) -> LowRank:
+    def add(self, name: str, r: int, scaling: float, dropout: float, dora: bool, dtype: DTypeLike) -> LowRank:
         """Make room for an adapter, all zeros."""
         adapter = LowRank(self.shapes(self.base, r, dora), scaling, dropout, dtype).train(self.training)
         self.adapters[name] = adapter
@@ -149,7 +150,7 @@ class LoraLayer(nn.Module):
             self._squares = self.squares(a.dtype)
         return np.sqrt(self._squares + s * (b * (2 * self.products(a).T + s * (b @ (a @ a.T)))).sum(axis=1))
 
-    def merged_weight(self, dtype: Any) -> Array:
+    def merged_weight(self, dtype: DTypeLike) -> Array:
         """The weight of the base with the active adapter in it, computed as wide as the adapter, then rounded."""
         adapter = self.adapter
         assert adapter is not None
@@ -178,7 +179,7 @@ class LoraLayer(nn.Module):
         """Change these rows of the base's weight to what they are with B A added, then scaled by (out,)."""
         raise NotImplementedError
 
-    def squares(self, dtype: Any) -> Array:
+    def squares(self, dtype: DTypeLike) -> Array:
         """The squared lengths of the rows of the base's weight, (out,)."""
         raise NotImplementedError
 
@@ -239,7 +240,7 @@ class LoraLinear(LoraLayer):
         if scale is not None:
             rows *= scale[part, None]
 
-    def squares(self, dtype: Any) -> Array:
+    def squares(self, dtype: DTypeLike) -> Array:
         return np.concatenate([np.square(rows).sum(axis=1) for _, rows in weight_rows(self.base, dtype)])
 
     def products(self, a: Array) -> Array:
@@ -278,7 +279,7 @@ class LoraEmbedding(LoraLayer):
         if scale is not None:
             rows *= scale
 
-    def squares(self, dtype: Any) -> Array:
+    def squares(self, dtype: DTypeLike) -> Array:
         return np.sum([np.square(rows).sum(axis=0) for _, rows in weight_rows(self.base, dtype)], axis=0)
 
     def products(self, a: Array) -> Array:
@@ -295,7 +296,7 @@ def kind(base: nn.Module) -> type[LoraLayer]:
     return LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
 
 
-def weight_rows(base: Any, dtype: Any) -> Iterator[tuple[slice, Array]]:
+def weight_rows(base: Any, dtype: DTypeLike) -> Iterator[tuple[slice, Array]]:
     """The weight of a layer a few rows at a time, and which; converted, in memory of their own."""
     quantized = base.quantized if isinstance(base, QuantizedLinear) else None
     weight = base.weight.detach().array

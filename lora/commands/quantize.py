@@ -22,7 +22,7 @@ from lora.model.llama import Llama
 from lora.model.quantized import KEY, Quantization, quantized_layers
 from programs.errors import UserError
 from programs.folders import new_folder
-from tinytorch.dtypes import bfloat16, float32, float64
+from tinytorch.dtypes import DTypeLike, bfloat16, float32, float64
 from tinytorch.quantization import QuantizedWeight, layout, scale_arrays
 from tinytorch.safetensors import LazyTensor
 from tinytorch.safetensors_shards import open_shards, save_shards
@@ -128,7 +128,7 @@ def _tensors(
                 yield LazyTensor(name, array.shape, stored, partial(_read, source, name, stored))
 
 
-def _read(source: Path, name: str, dtype: Any = None) -> Array:
+def _read(source: Path, name: str, dtype: DTypeLike | None = None) -> Array:
     with open_shards(source) as file:
         return file.get_tensor(name, dtype)
 

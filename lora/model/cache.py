@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 import tinytorch
 from lora.model.config import LlamaConfig
 from tinytorch import Tensor
+from tinytorch.dtypes import DTypeLike
 
 Array = NDArray[Any]
 
@@ -20,7 +21,7 @@ class Cache:
     Which of them are padding is remembered. Set `length` back to forget the last positions.
     """
 
-    def __init__(self, config: LlamaConfig, batch: int, capacity: int, dtype: Any) -> None:
+    def __init__(self, config: LlamaConfig, batch: int, capacity: int, dtype: DTypeLike) -> None:
         shape = (batch, config.num_key_value_heads, max(capacity, 1), config.head_dim)
         self.length = 0
         self.is_token = np.zeros((batch, shape[2]), np.bool_)  # False where a position is padding
@@ -62,7 +63,7 @@ class Cache:
         return Tensor(keys[:, :, :end]), Tensor(values[:, :, :end])
 
 
-def _buffer(shape: tuple[int, ...], dtype: Any) -> Array:
+def _buffer(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return tinytorch.empty(shape, dtype=dtype).numpy()
 
 

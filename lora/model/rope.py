@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from programs.errors import UserError
 from programs.reading import one_line
+from tinytorch.dtypes import DTypeLike
 
 Floats = NDArray[np.floating[Any]]
 
@@ -115,7 +116,12 @@ def check_frequencies(head_dim: int, theta: float, scaling: RopeScaling, length:
 
 
 def tables(
-    positions: NDArray[np.integer[Any]], head_dim: int, theta: float, scaling: RopeScaling, length: int, dtype: Any
+    positions: NDArray[np.integer[Any]],
+    head_dim: int,
+    theta: float,
+    scaling: RopeScaling,
+    length: int,
+    dtype: DTypeLike,
 ) -> tuple[Floats, Floats]:
     """cos and sin, (B, T, D/2) of a dtype, for positions (B, T); length is the model's max_position_embeddings."""
     speeds, amplitude = frequencies(head_dim, theta, scaling, length, int(positions.max(initial=0)) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def _on_flat(kernel: Any, *arrays: Any, **params: Any) -> Any:
+def _on_flat(kernel: Callable[..., Any], *arrays: Array, **params: Any) -> Any:
     """Run a kernel on contiguous one-dimensional arrays; float16 and bfloat16 pass through float32."""
     dtype, shape = arrays[0].dtype, arrays[0].shape
     if dtype != float32 and dtype != float64:

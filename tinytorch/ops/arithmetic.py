@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import is_floating
 from ..engine.function import Function
 from ..kernels import arithmetic as kernels
-from .common import Array, promote, times_number
+from .common import Array, Operand, promote, times_number
 from .rounding import floor_divide, sign, trunc_divide
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Add(Function):
         return g, g
 
 
-def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, broadcast."""
     a, b = promote(input, other)
     return Add.apply(a, b if alpha == 1 else _times(b, alpha))
@@ -73,7 +73,7 @@ class Sub(Function):
         return g, -g if ctx.needs_input_grad[1] else None
 
 
-def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input - alpha * other, broadcast. Truth values cannot be subtracted, nor subtracted from."""
     a, b = promote(input, other)
     if a.array.dtype.kind == "b" or (a is not input and _is_bool(input)) or (b is not other and _is_bool(other)):
@@ -117,7 +117,7 @@ class Mul(Function):
         return None if b is None else Mul.apply(g, b), None if a is None else Mul.apply(g, a)
 
 
-def mul(input: Any, other: Any) -> Tensor:
+def mul(input: Operand, other: Operand) -> Tensor:
     """input * other, broadcast."""
     return times_number(Mul, input, other)
 
@@ -144,7 +144,7 @@ class Div(Function):
         return g / b if ctx.needs_input_grad[0] else None, None if a is None else -g * (a / b / b)
 
 
-def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """input / other, broadcast. Integers divide to the default dtype.
 
     rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero), whose gradient is 0. RuntimeError where integers
@@ -212,7 +212,7 @@ def _integer_power(a: Array, b: Array) -> Any:
     return np.where(b < 0, inverse, a ** np.maximum(b, 0)).astype(a.dtype)
 
 
-def pow(input: Any, exponent: Any) -> Tensor:
+def pow(input: Operand, exponent: Operand) -> Tensor:
     """input ** exponent, broadcast. RuntimeError for integers to the power of a negative Python integer."""
     few = type(exponent) in (int, float) and exponent in (2, 3)  # products take a thirtieth of a power's time
     a, b = promote(input, exponent, checked=isinstance(exponent, int))

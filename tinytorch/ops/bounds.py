@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import result_type
 from ..engine.function import Function
-from .common import Array, is_tensor, promote
+from .common import Array, Operand, is_tensor, promote
 from .elementwise import cast, where
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     return Minimum.apply(*_two("minimum", input, other))
 
 
-def _two(what: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:
+def _two(what: str, input: Operand, other: Operand) -> tuple[Tensor, Tensor]:
     if isinstance(input, (int, float)) or isinstance(other, (int, float)):
         names = f"{type(input).__name__} and {type(other).__name__}"
         raise TypeError(f"{what}: expected two Tensors, got {names}: clamp() takes numbers")

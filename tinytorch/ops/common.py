@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from ..engine.tensor import wrap
 from ..kernels import arithmetic
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from ..tensor import Tensor
 
 Array = np.ndarray[Any, Any]
 Dims = int | Sequence[int] | None
+Operand: TypeAlias = "Tensor | Array | float | np.generic"  # of arithmetic and comparisons
 
 
 _NUMBERS = frozenset({int, float})
@@ -28,7 +31,7 @@ _STRETCH = 64  # numbers that are added one after the other, where there are mor
 _LONG = 256
 
 
-def is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> TypeIs[Tensor]:
     """Whether a value is a Tensor."""
     return isinstance(value, EngineTensor)
 
@@ -76,8 +79,7 @@ def as_input(data: Any, *differentiated: Any) -> Tensor:
     is where one of the differentiated inputs requires grad.
     """
     if is_tensor(data):
-        tensor: Tensor = data
-        return tensor
+        return data
     array = as_array(data)
     recorded = mode.grad and any(is_tensor(x) and x.requires_grad for x in differentiated)
     return wrap(array.copy() if recorded and isinstance(data, np.ndarray) else array)
@@ -155,7 +157,7 @@ def _in_stretches(x: Array, axis: int) -> Array:
 
 
 def promote(
-    input: Any, other: Any, *, true_division: bool = False, checked: bool = False
+    input: Operand, other: Operand, *, true_division: bool = False, checked: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Both operands as Tensors of the dtype in which PyTorch combines them.
 
@@ -178,7 +180,7 @@ def promote(
     return _in_dtype(input, dtype, checked), _in_dtype(other, dtype, checked)
 
 
-def times_number(function: type[Function], input: Any, other: Any, **options: bool) -> Tensor:
+def times_number(function: type[Function], input: Operand, other: Operand, **options: bool) -> Tensor:
     """function.apply of two operands, promoted, for products and quotients.
 
     A number beside float16 or bfloat16 is not itself rounded to that, nor is a wider tensor without dimensions: x * 0.1
@@ -220,8 +222,7 @@ def python_number(value: Any) -> Any:
 
 def _in_dtype(value: Any, dtype: DType, checked: bool) -> Tensor:
     if is_tensor(value):
-        tensor: Tensor = value
-        return tensor if tensor.array.dtype == dtype else tensor.to(dtype)
+        return value if value.array.dtype == dtype else value.to(dtype)
     if checked or is_floating(dtype):
         return wrap(as_number(value, dtype, halves=False) if checked else np.asarray(float(value), dtype))
     if not -(2**63) <= value < 2**64:
@@ -268,7 +269,7 @@ def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
     return dims if ndim else ()
 
 
-def keyword_aliases(dim: Any, keepdim: bool, aliases: dict[str, Any]) -> tuple[Any, bool]:
+def keyword_aliases(dim: Dims, keepdim: bool, aliases: dict[str, Dims]) -> tuple[Any, Any]:
     """NumPy's `axis` and `keepdims` in place of `dim` and `keepdim`."""
     if not aliases:
         return dim, keepdim

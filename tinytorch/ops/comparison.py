@@ -10,7 +10,7 @@ from ..dtypes import is_floating
 from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import wrap
-from .common import Array, as_array, is_tensor, promote
+from .common import Array, Operand, as_array, is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -40,7 +40,7 @@ class Equal(_Ufunc):
     ufunc = np.equal
 
 
-def eq(input: Tensor, other: Any) -> Tensor:
+def eq(input: Tensor, other: Operand) -> Tensor:
     """Whether elements are equal, broadcast: a bool tensor."""
     return _compared(Equal, input, other)
 
@@ -56,7 +56,7 @@ class NotEqual(_Ufunc):
     ufunc = np.not_equal
 
 
-def ne(input: Tensor, other: Any) -> Tensor:
+def ne(input: Tensor, other: Operand) -> Tensor:
     """Whether elements differ, broadcast: a bool tensor."""
     return _compared(NotEqual, input, other)
 
@@ -69,7 +69,7 @@ class Less(_Ufunc):
     ufunc = np.less
 
 
-def lt(input: Tensor, other: Any) -> Tensor:
+def lt(input: Tensor, other: Operand) -> Tensor:
     """Whether elements are less than others, broadcast: a bool tensor."""
     return _compared(Less, input, other)
 
@@ -82,7 +82,7 @@ class LessEqual(_Ufunc):
     ufunc = np.less_equal
 
 
-def le(input: Tensor, other: Any) -> Tensor:
+def le(input: Tensor, other: Operand) -> Tensor:
     """Whether elements are less than others or equal, broadcast: a bool tensor."""
     return _compared(LessEqual, input, other)
 
@@ -95,7 +95,7 @@ class Greater(_Ufunc):
     ufunc = np.greater
 
 
-def gt(input: Tensor, other: Any) -> Tensor:
+def gt(input: Tensor, other: Operand) -> Tensor:
     """Whether elements are greater than others, broadcast: a bool tensor."""
     return _compared(Greater, input, other)
 
@@ -108,12 +108,12 @@ class GreaterEqual(_Ufunc):
     ufunc = np.greater_equal
 
 
-def ge(input: Tensor, other: Any) -> Tensor:
+def ge(input: Tensor, other: Operand) -> Tensor:
     """Whether elements are greater than others or equal, broadcast: a bool tensor."""
     return _compared(GreaterEqual, input, other)
 
 
-def _compared(function: type[_Ufunc], input: Any, other: Any) -> Tensor:
+def _compared(function: type[_Ufunc], input: Operand, other: Operand) -> Tensor:
     if not is_tensor(input):
         raise TypeError(f"{function.ufunc.__name__}: expected a Tensor first, got {type(input).__name__}")
     dtype = input.array.dtype
@@ -273,7 +273,7 @@ class BitwiseAnd(_Ufunc):
     ufunc = np.bitwise_and
 
 
-def bitwise_and(input: Any, other: Any) -> Tensor:
+def bitwise_and(input: Operand, other: Operand) -> Tensor:
     """The bits that are 1 in both, of integers or truth values, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseAnd, "bitwise_and", input, other)
 
@@ -286,7 +286,7 @@ class BitwiseOr(_Ufunc):
     ufunc = np.bitwise_or
 
 
-def bitwise_or(input: Any, other: Any) -> Tensor:
+def bitwise_or(input: Operand, other: Operand) -> Tensor:
     """The bits that are 1 in either, of integers or truth values, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseOr, "bitwise_or", input, other)
 
@@ -299,12 +299,12 @@ class BitwiseXor(_Ufunc):
     ufunc = np.bitwise_xor
 
 
-def bitwise_xor(input: Any, other: Any) -> Tensor:
+def bitwise_xor(input: Operand, other: Operand) -> Tensor:
     """The bits in which they differ, of integers or truth values, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseXor, "bitwise_xor", input, other)
 
 
-def _bitwise(function: type[Function], what: str, input: Any, other: Any) -> Tensor:
+def _bitwise(function: type[Function], what: str, input: Operand, other: Operand) -> Tensor:
     if isinstance(input, (int, float)) and isinstance(other, (int, float)):
         raise TypeError(f"{what}: expected a Tensor beside a number, got two numbers")
     a, b = promote(input, other)

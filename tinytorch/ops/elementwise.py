@@ -268,8 +268,7 @@ def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
 def cast(what: str, value: Any, dtype: DType) -> Tensor:
     """A number or a Tensor in a dtype. RuntimeError where the number does not fit."""
     if is_tensor(value):
-        tensor: Tensor = value.to(dtype)
-        return tensor
+        return value.to(dtype)
     if type(value) not in (int, float):
         if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value):
             raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")

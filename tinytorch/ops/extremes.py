@@ -56,7 +56,7 @@ class Amax(Function):
         return x == y
 
 
-def amax(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+def amax(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
     """The largest element; equal ones share the gradient."""
     return _of_all_or_some(Amax, "largest", input, dim, keepdim, aliases)
 
@@ -74,12 +74,14 @@ class Amin(Amax):
     pick = np.min
 
 
-def amin(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+def amin(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
     """The smallest element; equal ones share the gradient."""
     return _of_all_or_some(Amin, "smallest", input, dim, keepdim, aliases)
 
 
-def _of_all_or_some(function: Any, what: str, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
+def _of_all_or_some(
+    function: type[Function], what: str, input: Tensor, dim: Any, keepdim: bool, aliases: dict[str, Dims]
+) -> Tensor:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     if not input.array.size and dim in (None, ()):
         raise RuntimeError(f"a tensor of shape {tuple(input.shape)} has no {what} element: give a dimension")
@@ -111,7 +113,7 @@ class Max(Amax):
         return (spread(g, ctx) * share).masked_fill(share == 0, 0.0)
 
 
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Dims) -> Any:
     """The largest element: of all, or along one dimension with its indices, to which the gradient then goes."""
     return _extreme(input, dim, keepdim, aliases, Max, ArgMax, "maximum")
 
@@ -124,12 +126,20 @@ class Min(Max):
     pick = np.min
 
 
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Any) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Dims) -> Any:
     """The smallest element: of all, or along one dimension with its indices, to which the gradient then goes."""
     return _extreme(input, dim, keepdim, aliases, Min, ArgMin, "minimum")
 
 
-def _extreme(input: Tensor, dim: Any, keepdim: bool, aliases: Any, reduce: Any, arg: Any, elementwise: str) -> Any:
+def _extreme(
+    input: Tensor,
+    dim: Any,
+    keepdim: bool,
+    aliases: dict[str, Dims],
+    reduce: type[Function],
+    arg: type[Function],
+    elementwise: str,
+) -> Any:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     if hasattr(dim, "array"):  # PyTorch's overload max(input, other)
         return getattr(input, elementwise)(dim)
@@ -162,7 +172,7 @@ class ArgMax(Function):
         return as_array(type(ctx).pick(x, axis=dim, keepdims=keepdim))
 
 
-def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
     """Index of the (first) largest element, int64; in the flattened tensor if dim is None. Not of truth values."""
     return _place(ArgMax, "argmax", _numbers("argmax", input), dim, keepdim, aliases)
 
@@ -179,7 +189,7 @@ class ArgMin(ArgMax):
     pick = np.argmin
 
 
-def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
     """Index of the (first) smallest element, int64; in the flattened tensor if dim is None. Not of truth values."""
     return _place(ArgMin, "argmin", _numbers("argmin", input), dim, keepdim, aliases)
 
@@ -190,7 +200,9 @@ def _numbers(what: str, input: Tensor) -> Tensor:
     return input
 
 
-def _place(function: Any, what: str, input: Tensor, dim: Any, keepdim: bool, aliases: Any) -> Tensor:
+def _place(
+    function: type[Function], what: str, input: Tensor, dim: Any, keepdim: bool, aliases: dict[str, Dims]
+) -> Tensor:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     shape = input.array.shape
     if dim is not None:

@@ -264,7 +264,7 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     return _triangle(Triu, input, diagonal)
 
 
-def _triangle(function: Any, input: Tensor, diagonal: int) -> Tensor:
+def _triangle(function: type[Function], input: Tensor, diagonal: int) -> Tensor:
     if input.ndim < 2:
         name = function.__name__.lower()
         raise RuntimeError(f"{name}: expected a tensor of at least 2 dimensions, got shape {tuple(input.shape)}")
@@ -294,7 +294,7 @@ class Flip(Function):
         return Flip.apply(g, dims=ctx.dims)
 
 
-def flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
+def flip(input: Tensor, *dims: int | Sequence[int], **named: Any) -> Tensor:
     """The order of elements reversed along dimensions: flip(x, (0, 1)), x.flip(0, 1) or flip(x, dims=(0, 1))."""
     if set(named) - {"dims"} or (named and dims) or not (named or dims):
         raise TypeError(f"flip: expected dims, got {dims or 'nothing'} and {named or 'nothing'} by name")
@@ -327,7 +327,7 @@ class Roll(Function):
         return Roll.apply(g, shifts=tuple([-shift for shift in ctx.shifts]), dims=ctx.dims)
 
 
-def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """Elements shifted along dimensions, round the end; without dims, by one shift in the flattened tensor."""
     shifts, dims = integers("shifts", shifts), integers("dims", () if dims is None else dims)
     if not shifts:

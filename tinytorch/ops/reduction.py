@@ -65,7 +65,7 @@ class Sum(Function):
 
 
 def sum(
-    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Any
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Dims
 ) -> Tensor:
     """Sum of the elements, in dtype where it is given; else integers and truth values add up in int64."""
     input = input if dtype is None else input.to(dtype)
@@ -99,7 +99,7 @@ class Mean(Function):
 
 
 def mean(
-    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Any
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Dims
 ) -> Tensor:
     """Arithmetic mean; NaN of no elements. Raises RuntimeError for integers: convert first."""
     if dtype is not None:
@@ -147,7 +147,7 @@ class Prod(Function):
 
 
 def prod(
-    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Any
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Dims
 ) -> Tensor:
     """Product of the elements, over one dimension or all, in dtype where it is given; else of integers in int64."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
@@ -193,7 +193,7 @@ def var(
     keepdim: bool = False,
     *,
     correction: float | None = None,
-    **aliases: Any,
+    **aliases: Dims,
 ) -> Tensor:
     """Variance with n - correction in the denominator; the correction is 1 unless given or unbiased=False."""
     return _spreads(Var, input, dim, unbiased, correction, keepdim, aliases)
@@ -234,7 +234,7 @@ def std(
     keepdim: bool = False,
     *,
     correction: float | None = None,
-    **aliases: Any,
+    **aliases: Dims,
 ) -> Tensor:
     """Standard deviation, as `var`. Where it is 0 the gradient is 0."""
     return _spreads(Std, input, dim, unbiased, correction, keepdim, aliases)
@@ -243,11 +243,11 @@ def std(
 def _spreads(
     function: type[Function],
     input: Tensor,
-    dim: Any,
+    dim: Dims,
     unbiased: bool | None,
     correction: float | None,
     keepdim: bool,
-    aliases: Any,
+    aliases: dict[str, Dims],
 ) -> Tensor:
     if isinstance(dim, bool):  # PyTorch's overload var(unbiased)
         dim, unbiased = None, dim
@@ -293,7 +293,7 @@ class AnyTrue(Function):
         return found.astype(uint8) if x.dtype == uint8 else found
 
 
-def any(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
     """Whether any element is not zero: bool, but uint8 of uint8, as in PyTorch."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     return AnyTrue.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim)
@@ -307,7 +307,7 @@ class AllTrue(AnyTrue):
     test = np.all
 
 
-def all(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Any) -> Tensor:
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
     """Whether every element is not zero: bool, but uint8 of uint8, as in PyTorch."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     return AllTrue.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim)
@@ -334,7 +334,7 @@ class CumSum(Function):
         return g.clone() if g.ndim == 0 else g.flip(ctx.dim).cumsum(ctx.dim).flip(ctx.dim)
 
 
-def cumsum(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None, **aliases: Any) -> Tensor:
+def cumsum(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None, **aliases: Dims) -> Tensor:
     """Running sum along a dimension, in dtype where it is given; else of integers in int64."""
     dim, _ = keyword_aliases(dim, False, aliases)
     input = input if dtype is None else input.to(dtype)
@@ -371,13 +371,13 @@ class LogSumExp(Function):
         return spread(g, ctx) * (x - spread(y, ctx)).exp()
 
 
-def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Any) -> Tensor:
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Dims) -> Tensor:
     """ln of the sum of exponentials, without overflow; -inf of a row of -inf, with gradient 0."""
     return in_float32(lambda x: reduced(LogSumExp, x, dim, keepdim, aliases), floating(input))
 
 
 def reduced(
-    function: type[Function], input: Tensor, dim: Any, keepdim: bool, aliases: dict[str, Any], **params: Any
+    function: type[Function], input: Tensor, dim: Dims, keepdim: bool, aliases: dict[str, Dims], **params: Any
 ) -> Tensor:
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     if dim == ():  # PyTorch's reductions read no dimensions as all of them

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
+def repeat(input: Tensor, *repeats: int | Sequence[int]) -> Tensor:
     """Copies side by side: so many along each dimension, new ones in front."""
     times = sizes(repeats)
     extra = len(times) - input.ndim
@@ -34,7 +34,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     return whole(reshape(copied, [k * n for k, n in zip(times, shape, strict=True)]))
 
 
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """As repeat, but fewer repeats than dimensions count from the last."""
     times = sizes(dims)
     return repeat(input, (1,) * (input.ndim - len(times)) + times)

@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import float32, is_floating
 from ..engine.function import Function
 from ..kernels.launch import launched, zeros
-from .common import Array, is_tensor, promote
+from .common import Array, Operand, is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -165,7 +165,7 @@ class FloorDivide(_Steps):
         return np.floor_divide(a, b)
 
 
-def floor_divide(input: Any, other: Any) -> Tensor:
+def floor_divide(input: Operand, other: Operand) -> Tensor:
     """The largest integer not above input / other, broadcast. RuntimeError where integers are divided by 0."""
     return _rounded(FloorDivide, "floor_divide", input, other)
 
@@ -197,12 +197,12 @@ class TruncDivide(_Steps):
         return (a - np.fmod(a, b)) // b  # a float would not hold large integers
 
 
-def trunc_divide(input: Any, other: Any) -> Tensor:
+def trunc_divide(input: Operand, other: Operand) -> Tensor:
     """input / other without its fraction, broadcast. RuntimeError where integers are divided by 0."""
     return _rounded(TruncDivide, "div(rounding_mode='trunc')", input, other)
 
 
-def _rounded(function: type[Function], what: str, input: Any, other: Any) -> Tensor:
+def _rounded(function: type[Function], what: str, input: Operand, other: Operand) -> Tensor:
     a, b = promote(input, other)
     if a.array.dtype.itemsize == 2 and is_floating(a.array.dtype) and not is_tensor(other):
         # A number is not rounded to two bytes first: 1 // 0.1 would be 9.
@@ -246,7 +246,7 @@ class Remainder(Function):
         return g, None if a is None else -g * floor_divide(a, b)
 
 
-def remainder(input: Any, other: Any) -> Tensor:
+def remainder(input: Operand, other: Operand) -> Tensor:
     """input - other * floor(input / other), exactly, broadcast: the sign is the divisor's, as in Python's %.
 
     RuntimeError where integers are divided by 0.

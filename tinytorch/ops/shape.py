@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..engine.function import Function
-from .common import Array, normalize_dim, normalize_dims, sizes, summed
+from .common import Array, Dims, normalize_dim, normalize_dims, sizes, summed
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -72,7 +72,7 @@ class Reshape(Function):
         return Reshape.apply(g, shape=ctx.shape)
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape; one size may be -1. A view where the strides allow it, else a copy."""
     return Reshape.apply(input, shape=_wanted(shape, input.array.size))
 
@@ -138,14 +138,14 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
 
-def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
     """Without the dimensions of size 1: all of them, or those named."""
     dims = normalize_dims(dim, input.ndim)
     shape = tuple([n for i, n in enumerate(input.array.shape) if n != 1 or i not in dims])
     return Reshape.apply(input, shape=shape)
 
 
-def unsqueeze(input: Tensor, dim: Any) -> Tensor:
+def unsqueeze(input: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """With a new dimension of size 1 at dim (of the result); a tuple of dims adds several."""
     dims = dim if isinstance(dim, tuple) else (dim,)
     ndim = input.ndim + len(dims)
@@ -202,7 +202,7 @@ class Permute(Function):
         return Permute.apply(g, dims=tuple(inverse))
 
 
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """Dimensions in another order."""
     order = tuple(normalize_dim(d, input.ndim) for d in sizes(dims))
     if sorted(order) != list(range(input.ndim)):
@@ -212,7 +212,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     return Permute.apply(input, dims=order)
 
 
-def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Dimensions moved to other places, one or a tuple of them; the rest keep their order."""
     sources, places = _each_once("source", source, input.ndim), _each_once("destination", destination, input.ndim)
     if len(sources) != len(places):
@@ -222,7 +222,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     return Permute.apply(input, dims=tuple([moved[d] if d in moved else next(rest) for d in range(input.ndim)]))
 
 
-def _each_once(name: str, dims: Any, ndim: int) -> list[int]:
+def _each_once(name: str, dims: int | Sequence[int], ndim: int) -> list[int]:
     found = [normalize_dim(d, ndim) for d in (dims if isinstance(dims, Sequence) else (dims,))]
     if len(set(found)) < len(found):
         raise RuntimeError(f"movedim: repeated dim in {name}: {dims}")
@@ -295,7 +295,7 @@ class Expand(Function):
         return g
 
 
-def expand(input: Tensor, *shape: Any) -> Tensor:
+def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """A view repeated along new leading dimensions and dimensions of size 1; -1 keeps a size."""
     wanted = sizes(shape)
     extra = len(wanted) - input.ndim
@@ -344,7 +344,7 @@ class SumToSize(Function):
         return Expand.apply(g, shape=ctx.shape)
 
 
-def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+def sum_to_size(input: Tensor, *size: int | Sequence[int]) -> Tensor:
     """The sum over broadcast dimensions that gives this size; the input itself where it has it."""
     shape = sizes(size)
     return input if input.array.shape == shape != () else SumToSize.apply(input, shape=shape)

@@ -6,6 +6,7 @@ whose inputs are what was saved: that is what makes the second derivative.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,7 +165,7 @@ def _along(name: str, function: type[Function], input: Tensor, dim: int | None, 
     return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))
 
 
-def _on_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
+def _on_rows(kernel: Callable[..., Any], dim: int, *arrays: Array) -> Array:
     """Run a kernel on contiguous rows (N, C) that lie along `dim`."""
     first = arrays[0]
     if first.ndim == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -79,7 +80,7 @@ def _part_of(chain: Chain | None, array: Array) -> Any:
     return array
 
 
-def _written(x: Any, change: Any) -> Any:
+def _written(x: Any, change: Callable[[Any], Any]) -> Any:
     """A copy of x with a change made to it, for the examples."""
     y = x.clone()
     change(y)
