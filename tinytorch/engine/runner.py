@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .mode import mode
+from .saved import describe
 from .tensor import wrap
 from .views import note_view, renew
 
@@ -128,11 +129,6 @@ class Runner(Eager):
     def accumulate(self, leaf: Any, gradient: Any, own: bool) -> None:
         """As the runner below does it."""
         self.below.accumulate(leaf, gradient, own)
-
-
-def describe(arrays: Any) -> str:
-    """dtypes and shapes, for messages."""
-    return ", ".join("None" if a is None else f"{a.dtype} {tuple(a.shape)}" for a in arrays)
 
 
 EAGER = Eager()

@@ -119,3 +119,8 @@ class saved_tensors_hooks:
 
     def __exit__(self, *exception: object) -> None:
         mode.packing = self._previous.pop()
+
+
+def describe(arrays: Any) -> str:
+    """dtypes and shapes, for messages."""
+    return ", ".join("None" if a is None else f"{a.dtype} {tuple(a.shape)}" for a in arrays)

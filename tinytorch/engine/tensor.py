@@ -177,8 +177,7 @@ class Tensor:
     __hash__ = object.__hash__  # by identity, although == compares elements
 
 
-_new, _ARRAY = object.__new__, np.ndarray
-_public: Any = Tensor
+_new, _ARRAY, _public = object.__new__, np.ndarray, Tensor
 
 
 def register(tensor: Any, sums: Callable[..., Array]) -> None:

@@ -17,8 +17,7 @@ from .graph import Edge, leading, topological_order, uses_of
 from .mode import mode
 
 # By node: the gradients of its outputs that have come so far, and whether each is nobody else's.
-Arrived = dict[Any, tuple[list[Any], list[bool]]]
-_NOTHING: tuple[Any, Any] = None, None
+Arrived = dict[Any, Any]
 Receive = Callable[[Edge, Any, bool], None]  # an edge, its gradient, and whether the gradient is nobody else's
 
 
@@ -46,7 +45,7 @@ def walk(
 
     def complete(leaf: Any) -> None:
         """All that a leaf will get is there."""
-        grads, own = arrived.pop(leaf, _NOTHING)
+        grads, own = arrived.pop(leaf, (None, None))
         if grads is None or (edges is not None and (leaf, 0) not in edges):
             return
         hooked = leaf.variable.hooks is not None
@@ -72,7 +71,7 @@ def walk(
                 node = order.pop()
                 if not node.edges:
                     continue
-                grads, _ = arrived.pop(node, _NOTHING)
+                grads, _ = arrived.pop(node, (None, None))
                 results = None if grads is None else _results(node, grads, receive, edges, run, running)
                 grads = None
                 own = not node.backward_shares
