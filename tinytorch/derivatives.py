@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .captures import gradients_at
 from .engine.graph import Edge
 from .engine.mode import untraced
 from .engine.tensor import edge_of, wrap
@@ -112,12 +113,7 @@ def grad(
         raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
     retain = create_graph if retain_graph is None else retain_graph
     edges = [_edge(i, tensor) for i, tensor in enumerate(wanted)]
-    found: dict[Edge, Any] = {}
-
-    def keep(edge: Edge, gradient: Tensor, own: bool) -> None:
-        found[edge] = gradient
-
-    walk(roots, seeds, keep, wanted=edges, retain_graph=retain, create_graph=create_graph)
+    found = gradients_at(edges, roots, seeds, retain_graph=retain, create_graph=create_graph)
     results = [found.get(edge) for edge in edges]
     if materialize_grads:
         results = [_full_like(np.zeros, t) if g is None else g for t, g in zip(wanted, results, strict=True)]

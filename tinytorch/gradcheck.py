@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from .captures import gradients_at
 from .dtypes import float64, is_floating
-from .engine.graph import Edge, leading, topological_order
+from .engine.graph import leading, topological_order
 from .engine.tensor import edge_of, wrap
-from .engine.walk import walk
 from .gradcheck_report import (
     Array,
     Comparison,
@@ -55,12 +55,7 @@ def _vjp(outputs: Sequence[Tensor], cotangents: Sequence[Any], inputs: Sequence[
     pairs = [(edge_of(y), c) for y, c in zip(outputs, cotangents, strict=True) if c is not None]
     edges = [edge_of(x) for x in inputs]
     seeds = [c for _, c in pairs]
-    found: dict[Any, Any] = {}
-
-    def keep(edge: Edge, gradient: Tensor, own: bool) -> None:
-        found[edge] = gradient
-
-    walk([e for e, _ in pairs], seeds, keep, wanted=edges, retain_graph=True, create_graph=create_graph)
+    found = gradients_at(edges, [e for e, _ in pairs], seeds, retain_graph=True, create_graph=create_graph)
     return [found.get(edge) for edge in edges]
 
 

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..captures import gradients_at
 from ..engine.function import Function
-from ..engine.graph import Edge
 from ..engine.mode import mode
 from ..engine.tensor import edge_of, wrap
-from ..engine.walk import walk
 
 
 class FusedFunction(Function):
@@ -68,12 +67,10 @@ class FusedFunction(Function):
         outputs = outputs if type(outputs) is tuple else (outputs,)
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o._requires_grad]
         wanted = [edge_of(t) if needs else None for t, needs in zip(inputs, self.needs_input_grad, strict=True)]
-        found: dict[Edge, Any] = {}
-        walk(
+        found = gradients_at(
+            [edge for edge in wanted if edge is not None],
             [edge_of(o) for o, _ in pairs],
             [g for _, g in pairs],
-            lambda edge, gradient, own: found.__setitem__(edge, gradient),
-            wanted=[edge for edge in wanted if edge is not None],
             retain_graph=True,
             create_graph=True,
         )

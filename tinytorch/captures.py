@@ -1,0 +1,22 @@
+"""The gradients that arrive at given places of a graph, which no leaf is added to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .engine.graph import Edge
+from .engine.walk import walk
+
+
+def gradients_at(
+    wanted: Iterable[Edge], roots: Sequence[Edge], gradients: Sequence[Any], *, retain_graph: bool, create_graph: bool
+) -> dict[Edge, Any]:
+    """By edge, what a walk from the roots brings there; an edge that nothing leads to is missing."""
+    found: dict[Edge, Any] = {}
+
+    def keep(edge: Edge, gradient: Any, own: bool) -> None:
+        found[edge] = gradient
+
+    walk(roots, gradients, keep, wanted=wanted, retain_graph=retain_graph, create_graph=create_graph)
+    return found
