@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import shlex
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bench import report
 from bench.instructions import start_again_with_avx2
 from bench.machine import describe, peak_bandwidth, peak_flops
 from bench.timing import Row, Sides
+from programs.options import parse
 
 Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling", "busy", "hashes"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
@@ -32,8 +34,10 @@ class Settings:
     divided by ours, turn by turn. Leave the machine alone meanwhile.
     """
 
-    sections: tyro.conf.Positional[tuple[Section, ...]] = ()
-    """What to measure; everything if left out."""
+    sections: Annotated[
+        tyro.conf.Positional[tuple[Section, ...]],
+        tyro.conf.arg(metavar="[SECTION ...]", help=f"What to measure: {', '.join(SECTIONS)}; everything if left out."),
+    ] = ()
 
     against: str = "torch,numpy"
     """Libraries to compare with, by commas: torch, numpy, jax. One that is not installed is left out."""
@@ -50,7 +54,8 @@ class Settings:
 
 def main() -> int:
     """Run what the command line asks for."""
-    settings = tyro.cli(Settings, prog="python -m bench")
+    arguments = sys.argv[1:] or [*SECTIONS]
+    settings: Settings = parse(Settings, "python -m bench", inspect.cleandoc(Settings.__doc__ or ""), arguments)
     if settings.avx2:
         start_again_with_avx2()
     out = settings.out or Path("bench/results/avx2" if settings.avx2 else "bench/results")

@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.table import Table
+
+from bench.options import parser_of
 
 _ROOT = Path(__file__).parents[1]
 _OLD_ENGINE = ("modes.py", "function.py", "walk.py", "tensor.py")  # before there was a folder
@@ -58,12 +59,11 @@ print(json.dumps(found))
 """  # a comprehension is a function in some versions of Python only, so what is named <like this> does not count
 
 
-def main(against: str | None = None) -> None:
-    """Print the sizes of this tree, and beside them those of another revision.
-
-    Args:
-        against: A revision that git knows, such as 65ca756.
-    """
+def main() -> None:
+    """Print the sizes of this tree, and beside them those of another revision."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--against", metavar="REVISION", help="a revision that git knows, such as 65ca756")
+    against = parser.parse_args().against
     columns = {"this tree": measure(_ROOT)}
     if against is not None:
         with checked_out(against) as root:
@@ -211,4 +211,4 @@ def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m bench.engine_size")
+    main()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine import describe
+from bench.options import parser_of
 from tinytorch.kernels.compiler import apart, serial
 from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.threads import parallel_for
@@ -135,6 +136,7 @@ def _fastest(call: Callable[[Array, Array], None], x: Array, y: Array) -> float:
 
 def main() -> None:
     """Print the table, and what it was measured on."""
+    parser_of(__doc__).parse_args()
     facts = describe()
     print(table())
     print(f"\nfloat32, {_SHAPE[0]} rows of {_SHAPE[1]}; {facts['processor']}, {facts['threads']} threads")

@@ -1,4 +1,4 @@
-"""python -m bench.llama FOLDER...: checkpoints of real size: loading, memory, generating, a LoRA step.
+"""python -m bench.llama: loading, memory, generation and a LoRA step, measured on checkpoints of real size.
 
     python -m lora synthesize --like llama-3.2-1b --dtype bf16 --out runs/1b
     python -m lora quantize --model runs/1b --out runs/1b-nf4 --scheme nf4
@@ -31,6 +31,7 @@ from bench.machine import describe, peak_flops
 from bench.report import markdown
 from bench.timing import OURS
 from programs.memory import peak_memory
+from programs.options import parse
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ HEADINGS = [
 
 def main() -> int:
     """Run what the command line asks for."""
-    settings = tyro.cli(Settings, prog="python -m bench.llama", description=__doc__)
+    settings: Settings = parse(Settings, "python -m bench.llama", __doc__, sys.argv[1:])
     console = Console(width=None if sys.stdout.isatty() else 200)
     facts, peak = describe(), peak_flops()
     records: list[dict[str, Any]] = []

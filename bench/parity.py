@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.options import parser_of
 from lora import Llama
 
 T = 70
@@ -153,6 +154,7 @@ def difference(ours: Any, theirs: Any) -> float:
 
 def main() -> int:
     """Print the table; exit code 1 where a difference is beyond the tolerance."""
+    parser_of(__doc__).parse_args()
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table

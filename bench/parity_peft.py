@@ -2,10 +2,10 @@
 
 Both have the same small Llama with random weights, and an adapter with random values that PEFT wrote. What is compared:
 
-    logits    of the adapter that PEFT wrote and we read
-    back      of the adapter that we wrote and PEFT read
-    trained   what 20 steps of AdamW have made of the adapter, and of biases where they are trained
-    merged    every weight of the model with that adapter in it
+    logits    with the adapter that PEFT wrote and we read
+    back      logits with the adapter that we wrote and PEFT read
+    trained   the adapter, and biases if trained, after 20 steps of AdamW
+    merged    every weight of the model after that adapter was merged
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.options import parser_of
 from bench.parity import TOLERANCE, batch, difference, in_float64, their_model
 from lora import Llama, load_adapter, merge, save_adapter
 from lora.adapters.adapter_files import adapter_state
@@ -138,6 +139,7 @@ def _largest(ours: Any, theirs: Any) -> float:
 
 def main() -> int:
     """Print the table; exit code 1 where a difference is beyond the tolerance."""
+    parser_of(__doc__).parse_args()
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table

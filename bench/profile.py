@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import generate, train
+from bench.options import parser_of
 from bench.timing import OURS, Case
 from tinytorch.compiled import program
 from tinytorch.profiler import profile
@@ -27,6 +28,7 @@ _WARM, _TIMED = 3, 10
 
 def main() -> None:
     """A table for each step and for a token."""
+    parser_of(__doc__).parse_args()
     console = Console()
     for case in [*train.cases(quick=False), *generate.cases(quick=False)]:
         show(case, console)

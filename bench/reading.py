@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.engine_size import code_lines
+from bench.options import parser_of
 from bench.timing import OURS
 from bench.train import STEPS, training_step
 
@@ -28,6 +29,7 @@ _FOLDERS = tuple(str(_ROOT / name) + "/" for name in ("tinytorch", "gpt", "progr
 
 def main() -> None:
     """Print the path of one step."""
+    parser_of(__doc__).parse_args()
     found = path_of_a_step()
     table = Table("file", "functions", "lines")
     for column in table.columns[1:]:

