@@ -1,4 +1,4 @@
-"""The command line: `python -m gpt`; its commands are in the module of that name."""
+"""The command line, `python -m gpt`. The commands themselves are in gpt/commands.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from programs.command_line import run_program
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     return run_program("gpt.commands", arguments)
 
 

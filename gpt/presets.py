@@ -14,7 +14,7 @@ from programs.errors import UserError
 
 ARCHITECTURES: dict[str, type[LanguageModel]] = {"gpt": GPT, **STAGES}
 
-# Validation loss that each stage reaches on tiny Shakespeare, rounded up.
+# The validation loss that each stage reaches on tiny Shakespeare, rounded up.
 EXPECTED_LOSS = {
     "bigram": 2.49,
     "one-head": 2.4,
@@ -27,7 +27,7 @@ EXPECTED_LOSS = {
 
 
 def _stage(name: str, learning_rate: float = 1e-3, max_iters: int = 5000) -> TrainConfig:
-    """The lecture's loop: a constant rate, PyTorch's default AdamW, no clipping."""
+    """The lecture's loop: a constant learning rate, PyTorch's default AdamW, no clipping."""
     return TrainConfig(
         preset=name,
         architecture=name,
@@ -70,7 +70,7 @@ PRESETS = {config.preset: replace(config, out=Path("runs") / config.preset) for 
 
 
 def get_preset(name: str) -> TrainConfig:
-    """The settings called `name`; UserError with the nearest name, or all of them, where there is none."""
+    """The settings called `name`; a UserError suggests the nearest name, or lists all of them, where there are none."""
     if name in PRESETS:
         return PRESETS[name]
     near = difflib.get_close_matches(name, PRESETS, n=1)

@@ -138,9 +138,9 @@ def test_errors_about_runs(trained: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocabulary": 3}, "best.json: a vocabulary is a text, not of the type int"),
-        ({"vocabulary": "abc"}, "its vocabulary another one"),
-        ({"vocabulary": None}, "a vocabulary is a text"),
+        ({"vocabulary": 3}, "best.json: a vocabulary is a string, not of type int"),
+        ({"vocabulary": "abc"}, "but its vocabulary has another size"),
+        ({"vocabulary": None}, "a vocabulary is a string"),
         ({"model": {"n_layer": 10**7}}, "of another size than its weights"),
         ({"model": {"n_embd": 10**6}}, "of another size than its weights"),
         ({"model": {"n_layer": 2}}, "best.json"),
