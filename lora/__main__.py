@@ -1,4 +1,4 @@
-"""The command line: `python -m lora`; its commands are in `lora.commands.table`."""
+"""The command line, `python -m lora`. The commands themselves are listed in `lora.commands.table`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from programs.command_line import run_program
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     return run_program("lora.commands.table", arguments)
 
 

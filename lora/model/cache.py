@@ -1,4 +1,4 @@
-"""The keys and values of the positions seen so far: with them a new token costs one position, not all of them anew."""
+"""The KV cache: with the keys and values of earlier positions kept, a new token costs one position, not all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Array = NDArray[Any]
 
 
 class Cache:
-    """For each layer keys and values (B, Hkv, capacity, D), filled up to `length`; they grow where more is needed.
+    """Keys and values (B, Hkv, capacity, D) for each layer, filled up to `length`; they grow when more are needed.
 
-    Which of them are padding is remembered. Set `length` back to forget the last positions.
+    It also records which positions are padding. Set `length` back to drop the last positions.
     """
 
     def __init__(self, config: LlamaConfig, batch: int, capacity: int, dtype: DTypeLike) -> None:
@@ -33,20 +33,20 @@ class Cache:
 
     @property
     def capacity(self) -> int:
-        """Positions there is room for before the buffers grow."""
+        """How many positions fit before the buffers grow."""
         return self.is_token.shape[1]
 
     def reserve(self, T: int, is_token: Array | None) -> Array:
-        """Make room for T more positions, and return which of all are tokens, (B, length + T).
+        """Make room for T more positions, and return which positions are tokens, (B, length + T).
 
-        Those are is_token, of that shape; None for the new ones being tokens all. The new positions count as seen once
-        `length` has been moved past them, after all layers are done.
+        Pass that mask as is_token, or None if all new positions are tokens. The new positions count once `length` has
+        been moved past them, after the last layer.
         """
         end = self.length + T
         if end > self.capacity:
             more = max(end, 2 * self.capacity) - self.capacity
             self.is_token = np.pad(self.is_token, ((0, 0), (0, more)))
-            for i, layer in enumerate(self._layers):  # one by one: only one is there twice at a time
+            for i, layer in enumerate(self._layers):  # one at a time, so that only one layer is in memory twice
                 self._layers[i] = tuple(_longer(buffer, self.length, more) for buffer in layer)  # type: ignore[assignment]
         if is_token is None:
             self.is_token[:, self.length : end] = True
@@ -55,7 +55,7 @@ class Cache:
         return self.is_token[:, :end]
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep keys and values (B, Hkv, T, D) of the reserved positions; all so far, each (B, Hkv, length + T, D)."""
+        """Store the reserved positions' keys and values (B, Hkv, T, D); returns all, each (B, Hkv, length + T, D)."""
         end = self.length + k.shape[2]
         keys, values = self._layers[layer]
         keys[:, :, self.length : end] = k.array

@@ -1,7 +1,7 @@
-"""New tokens from a model's logits: what changes the distribution, and the loop that draws from it.
+"""Generation: the filters that change the distribution of the next token, and the loop that draws from it.
 
-The settings mean what they mean in transformers and are applied in its order: repetition penalty, temperature, top-k,
-top-p, min-p. B batch, T time, V vocabulary.
+The settings mean what they mean in transformers, and are applied in its order: repetition penalty, temperature,
+top-k, top-p, min-p. B batch, T time, V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class Sampling:
     """How the next token is drawn from the logits."""
 
     temperature: float = 1.0
-    """Divides the logits: below 1 the likely tokens become likelier, above 1 less so."""
+    """Divides the logits: below 1 it makes likely tokens likelier still, above 1 less so."""
 
     top_k: int | None = None
-    """Draw among the k likeliest tokens only; 0 or None for all, as in transformers."""
+    """Draw from the k likeliest tokens only; 0 or None for all, as in transformers."""
 
     top_p: float | None = None
-    """Draw among the fewest tokens whose probabilities add up to at least this, in (0, 1]; None for all."""
+    """Draw from the fewest tokens whose probabilities add up to at least this, in (0, 1]; None for all."""
 
     min_p: float | None = None
-    """Draw among the tokens at least this times as likely as the likeliest, in [0, 1]; None for all."""
+    """Draw from the tokens at least this times as likely as the likeliest, in [0, 1]; None for all."""
 
     repetition_penalty: float = 1.0
-    """Above 1, tokens that are already there become less likely."""
+    """Above 1, tokens that are already in the text become less likely."""
 
     greedy: bool = False
     """Take the likeliest token; temperature, top-k, top-p and min-p then have no effect."""
@@ -57,8 +57,8 @@ class Sampling:
     def choose(
         self, logits: Logits, ids: Ids, mask: NDArray[Any], generator: tinytorch.Generator | None = None
     ) -> Ids:
-        """Draw one token a row, (B,), from logits (B, V) after ids (B, T), of which those with mask (B, T) 0 are
-        padding."""
+        """Draw one token for each row, (B,), from the logits (B, V) that follow ids (B, T); where mask (B, T) is 0, ids
+        are padding."""
         if self.repetition_penalty != 1.0:
             logits = repetition_penalty(logits, ids, mask, self.repetition_penalty)
         if self.greedy:
@@ -78,13 +78,13 @@ def _check(good: bool, name: str, value: float | None, rule: str) -> None:
         raise UserError(f"{name} is {value}: it must be {rule}")
 
 
-# Each takes logits (B, V) and gives new ones, with -inf for the tokens that it rules out ------------
+# Each takes logits (B, V) and returns new ones, with -inf for the tokens that it rules out ----------
 
 
 def repetition_penalty(logits: Logits, ids: Ids, mask: NDArray[Any], penalty: float) -> Logits:
-    """Divide positive logits of the tokens in ids (B, T) by `penalty`, multiply negative ones (arXiv:1909.05858).
+    """Divide the positive logits of tokens in ids (B, T) by `penalty`, and multiply negative ones (arXiv:1909.05858).
 
-    Padding counts as not there (transformers penalises the padding token too).
+    Padding is ignored (transformers penalises the padding token too).
     """
     out = logits.copy()
     for row, tokens, kept in zip(out, ids, mask, strict=True):
@@ -94,17 +94,17 @@ def repetition_penalty(logits: Logits, ids: Ids, mask: NDArray[Any], penalty: fl
 
 
 def top_k(logits: Logits, k: int) -> Logits:
-    """Keep the k largest, and what equals the k-th."""
+    """Keep the k largest, and any that equal the k-th."""
     k = min(k, logits.shape[-1])
     smallest = np.partition(logits, -k, axis=-1)[:, -k, None]
     return np.where(logits < smallest, -np.inf, logits)
 
 
 def top_p(logits: Logits, p: float) -> Logits:
-    """Keep the fewest tokens whose probabilities add up to p: the nucleus of arXiv:1904.09751. At least one stays."""
-    order = np.argsort(logits, axis=-1, kind="stable")  # the unlikeliest first
+    """Keep the fewest tokens whose probabilities add up to p, at least one: nucleus sampling (arXiv:1904.09751)."""
+    order = np.argsort(logits, axis=-1, kind="stable")  # the least likely first
     below = np.cumsum(_softmax(np.take_along_axis(logits, order, axis=-1)), axis=-1)
-    out = below <= 1.0 - p  # all that is left out adds up to no more than 1 - p
+    out = below <= 1.0 - p  # together, the tokens left out have a probability of at most 1 - p
     out[:, -1] = False
     removed = np.empty_like(out)
     np.put_along_axis(removed, order, out, axis=-1)
@@ -137,18 +137,18 @@ def stream(
     cache: Cache | None = None,
     is_done: Callable[[Ids], NDArray[np.bool_]] | None = None,
 ) -> Iterator[Ids]:
-    """Yield the next tokens of input_ids (B, T), each (B,), as they are drawn.
+    """Yield the tokens that follow input_ids (B, T), each (B,), as they are drawn.
 
-    attention_mask (B, T) is 0 for padding, which goes to the left. A row is done after one of eos_token_ids, which is
-    still given, and where `is_done`, called with each step's tokens (B,), says so; what follows in that row is
-    pad_token_id. The stream ends when all rows are done.
+    attention_mask (B, T) is 0 for padding, which goes on the left. A row is done after one of eos_token_ids, which is
+    still yielded, or when `is_done`, called with each step's tokens (B,), says so; pad_token_id fills it from then on.
+    The stream ends when all rows are done.
 
-    A `cache` that holds the first positions of input_ids already (`model.make_cache`) saves computing them.
+    A `cache` (`model.make_cache`) that already holds the first positions of input_ids saves computing them again.
     """
     ids = input_ids.numpy()
     mask = np.ones_like(ids) if attention_mask is None else attention_mask.numpy()
     if not mask[:, -1].all():
-        raise ValueError("attention_mask ends in padding: pad on the left, so that a row goes on from its last token")
+        raise ValueError("attention_mask ends in padding: pad on the left, so that a row continues from its last token")
     ends = np.array(sorted(eos_token_ids), dtype=np.int64)
     done = np.zeros(len(ids), dtype=bool)
     cache = cache or model.make_cache(len(ids), ids.shape[1] + max_new_tokens)

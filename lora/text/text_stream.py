@@ -1,4 +1,4 @@
-"""From a stream of tokens to text that can be shown: whole characters, and nothing of what ends the text."""
+"""From a stream of tokens to text that can be shown: whole characters, without the strings that end the text."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lora.text.tokenizer import IncrementalDecoder, Tokenizer
 
 
 class TextStream:
-    """Text of ids that come one at a time, up to the first of the `stop` strings, which is not given.
+    """The text of ids that arrive one at a time, up to the first of the `stop` strings, which is left out.
 
-    `push` gives the new text that can no longer become part of a stop string; `flush` the rest, when no more ids come.
+    `push` returns new text that cannot become part of a stop string; `flush` returns the rest after the last id.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self._decoder = IncrementalDecoder(tokenizer)
         self._stop = [string for string in stop if string]
         self._held = ""
-        self.stopped = False  # a stop string has come
+        self.stopped = False  # whether a stop string has been found
 
     def push(self, id: int) -> str:
         return self._show(self._decoder.push(id))
@@ -47,7 +47,7 @@ class TextStream:
 
 
 def _overlap(text: str, string: str) -> int:
-    """Length of the longest end of `text` that `string` begins with."""
+    """The length of the longest suffix of `text` that `string` starts with."""
     return next(n for n in range(min(len(text), len(string)), -1, -1) if text.endswith(string[:n]))
 
 
@@ -60,7 +60,7 @@ def continue_texts(
     stop: Sequence[str] = (),
     generator: tinytorch.Generator | None = None,
 ) -> list[str]:
-    """What follows each of the prompts, computed together: the shorter ones are padded on the left."""
+    """Continue all prompts in one batch; the shorter ones are padded on the left."""
     rows = [tokenizer.encode(prompt) for prompt in prompts]
     longest = max(map(len, rows))
     pad = tokenizer.pad_id or 0
@@ -88,6 +88,6 @@ def continue_texts(
         generator=generator,
         is_done=is_done,
     )
-    for _ in steps:  # what they are goes through is_done
+    for _ in steps:  # is_done receives the tokens
         pass
     return [before + text.flush() for before, text in zip(shown, texts, strict=True)]

@@ -371,7 +371,7 @@ def test_what_is_wrong_with_the_settings(make: Make, capsys: pytest.CaptureFixtu
     assert "lora_dropout is 1.5" in fails("--dropout=1.5")
     assert "max_tokens is 1" in fails("--max-tokens=1")
     assert "targets names no layer" in fails("--targets")
-    assert "no layer is a target of ['x_proj']" in fails("--targets", "x_proj")
+    assert "target_modules ['x_proj']" in fails("--targets", "x_proj")
     assert "cannot read nowhere" in fails("--data=nowhere")
     assert "nowhere is not a folder" in fails("--model=nowhere")
     assert not make("new").out.exists()
