@@ -67,7 +67,7 @@ class TrainConfig(TrainSettings):
 
     preset: str = "nano-cpu"
     """Settings to start from; add --help to see them.
-    From nanoGPT: nano-cpu, nano-gpu.
+    From nanoGPT: nano-cpu, nano-gpu; demo is nano-cpu with a text and a learning rate for one minute.
     The lecture's stages: bigram, one-head, four-heads, feed-forward, blocks, layer-norm, scaled."""
 
     architecture: Annotated[str, tyro.conf.Suppress] = "gpt"

@@ -1,4 +1,4 @@
-"""Settings by name: nanoGPT's two character-level runs and the lecture's seven stages."""
+"""Settings by name: nanoGPT's two character-level runs, the demo's, and the lecture's seven stages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gpt.config import GPTConfig, TrainConfig
 from gpt.language_model import LanguageModel
 from gpt.model import GPT
 from gpt.stages import STAGES
+from programs.corpora import PROSE
 from programs.errors import UserError
 
 ARCHITECTURES: dict[str, type[LanguageModel]] = {"gpt": GPT, **STAGES}
@@ -47,6 +48,8 @@ def _stage(name: str, learning_rate: float = 1e-3, max_iters: int = 5000) -> Tra
 
 _ALL = [
     TrainConfig(preset="nano-cpu"),
+    # The text is small and the time short: four times nanoGPT's learning rate, and half as large evaluations.
+    TrainConfig(preset="demo", data=PROSE.name, learning_rate=4e-3, max_iters=3500, eval_interval=150, eval_iters=20),
     TrainConfig(
         preset="nano-gpu",
         model=GPTConfig(block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2),

@@ -32,7 +32,8 @@ class StagesConfig:
     """
 
     data: str = "pydoc"
-    """Text to learn: pydoc (ships with Python), shakespeare (downloaded once), or a text file's path."""
+    """Text to learn: pydoc (ships with Python), pydoc-prose (a part of it that is easier to learn), shakespeare
+    (downloaded once), or a text file's path."""
 
     stages: tuple[str, ...] = SMALL_STAGES
     """Stages to train, in this order; `scaled` (10.8 million parameters, days on a CPU) runs only when named here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,12 @@ SHAKESPEARE = Corpus(
     size=1_115_394,
     sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
 )
-CORPORA = {corpus.name: corpus for corpus in (PYDOC, SHAKESPEARE)}
+PROSE = Corpus(
+    name="pydoc-prose",
+    origin="the paragraphs of prose in `pydoc`",
+    licence="PSF License Version 2",
+)
+CORPORA = {corpus.name: corpus for corpus in (PYDOC, PROSE, SHAKESPEARE)}
 
 
 def load_text(name_or_path: str) -> str:
@@ -52,6 +58,8 @@ def load_documents(name_or_path: str) -> list[str]:
     """What `load_text` joins by line feeds: texts that each have a beginning and an end. A file is one."""
     if name_or_path == PYDOC.name:
         return _pydoc_topics()
+    if name_or_path == PROSE.name:
+        return ["\n\n".join(_paragraphs("\n\n".join(_pydoc_topics())))]
     if name_or_path == SHAKESPEARE.name:
         return [_read(_download(SHAKESPEARE, SHAKESPEARE_URL))]
     return [_read(Path(name_or_path))]
@@ -63,6 +71,12 @@ def _pydoc_topics() -> list[str]:
     except ImportError as error:
         raise CorpusError("this Python lacks pydoc_data; pass the path of a text file instead") from error
     return [topics[name] for name in sorted(topics)]
+
+
+def _paragraphs(text: str) -> list[str]:
+    """The paragraphs of prose, each on one line and once: no headings, code, grammar or tables, and no markup."""
+    lines = (" ".join(re.sub('["*]', "", paragraph).split()) for paragraph in re.split(r"\n\s*\n", text))
+    return list(dict.fromkeys(line for line in lines if re.fullmatch(r"[A-Z][\w .,;:'’()-]{38,}[.:]", line, re.ASCII)))
 
 
 def _download(corpus: Corpus, url: str) -> Path:

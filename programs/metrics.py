@@ -64,9 +64,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
-    """Draw the losses of a metrics file (nats a `unit`, against steps) into a PNG.
+    """Draw the losses of a metrics file (nats per `unit`, against steps) into a PNG.
 
-    A run has few evaluations, and the losses of single batches scatter: means of some batches show the way between.
+    A run has few evaluations, and the losses of single batches scatter, so means over several batches are drawn too.
     """
     from matplotlib.figure import Figure  # imported here: it takes a good part of a second
 
@@ -84,8 +84,8 @@ def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
     for key, label in (("train_loss", "training split, evaluated"), ("val_loss", "validation split, evaluated")):
         points = [(r["iter"], r[key]) for r in evaluations]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-    axes.set(title=title, xlabel="step", ylabel=f"cross-entropy (nats a {unit})")
+    axes.set(title=title, xlabel="step", ylabel=f"cross-entropy (nats per {unit})")
     axes.grid(alpha=0.3)
-    axes.legend(title=f"loss, in nats a {unit}")
+    axes.legend(title=f"loss, in nats per {unit}")
     with atomic_write(png) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -15,7 +15,7 @@ import numpy as np
 
 import tinytorch
 from programs import checkpoint
-from programs.corpora import PYDOC
+from programs.corpora import PROSE, PYDOC
 from programs.errors import UserError
 from programs.reading import one_line, reading
 from programs.settings import Settings, TrainSettings
@@ -196,7 +196,7 @@ class Run(ABC, Generic[Settings]):
 
 def _other_text(config: TrainSettings, values: dict[str, Any]) -> str:
     then, now = values.get("python", "another one"), _python_version()
-    if config.data == PYDOC.name and then != now:
+    if config.data in (PYDOC.name, PROSE.name) and then != now:
         return (
             f"{config.out} was trained on the {config.data} of Python {then}, which differs from that of Python {now}: "
             "go on with that Python"

@@ -17,7 +17,8 @@ class TrainSettings:
     """What every training run is told."""
 
     data: str = "pydoc"
-    """Text to learn: pydoc (ships with Python), shakespeare (downloaded once), or a text file's path.
+    """Text to learn: pydoc (ships with Python), pydoc-prose (a part of it that is easier to learn), shakespeare
+    (downloaded once), or a text file's path.
     The first 90% trains, the last 10% validates."""
 
     out: Path = Path("runs/train")

@@ -88,7 +88,7 @@ def evaluate(config: EvalConfig) -> int:
     loss, seconds = total / count, time.perf_counter() - started
     perplexity = math.exp(loss) if loss < 700 else math.inf
     console.print(
-        f"{len(examples)} examples of {config.data}, {count:,} tokens to predict: loss {loss:.4f} nats a token, "
+        f"{len(examples)} examples of {config.data}, {count:,} tokens to predict: loss {loss:.4f} nats per token, "
         f"perplexity {perplexity:.4g} ({tokens / seconds:,.0f} tokens/s)"
     )
     show_samples(model, tokenizer, config.data, records, console)

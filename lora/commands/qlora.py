@@ -143,7 +143,7 @@ def _plot(path: Path, results: dict[str, dict[str, Any]]) -> None:
         if name != STORED:
             difference.plot(losses - results[STORED]["losses"], color=color, linewidth=0.8, label=name)
     whole.set_yscale("log")
-    whole.set(xlabel="step", title="loss (nats a token)")
+    whole.set(xlabel="step", title="loss (nats per token)")
     difference.axhline(0, color="0.3", linewidth=0.8)
     difference.set(xlabel="step", title=f"loss of a batch, less that beside the weights {STORED}")
     for axes in (whole, difference):

@@ -182,7 +182,7 @@ def _plot(path: Path, results: dict[str, dict[str, Any]], spectra: dict[str, lis
     figure = Figure(figsize=(15, 4.5), layout="constrained")
     losses, sizes, values = figure.subplots(1, 3)
     for axes, key, title in (
-        (losses, "validation_loss", "lowest validation loss (nats a token)"),
+        (losses, "validation_loss", "lowest validation loss (nats per token)"),
         (sizes, "parameters", "trained parameters"),
     ):
         axes.plot(tried, [results[str(rank)][key] for rank in tried], marker="o", label="adapter")

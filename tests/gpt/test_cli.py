@@ -102,7 +102,7 @@ def test_errors_before_training(tmp_path: Path, text_file: Path, capsys: pytest.
     out = tmp_path / "out"
     base = ["train", "--data", str(text_file), "--out", str(out)]
     assert "did you mean nano-cpu?" in fails(["train", "--preset=nano-cpo"], capsys)
-    assert "choose one of nano-cpu, nano-gpu, bigram" in fails(["train", "--preset=zzz"], capsys)
+    assert "choose one of nano-cpu, demo, nano-gpu, bigram" in fails(["train", "--preset=zzz"], capsys)
     assert "no file" in fails(["train", "--data", str(tmp_path / "missing"), "--out", str(out)], capsys)
     assert "no checkpoint" in fails(["train", "--resume", "--out", str(out)], capsys)
     assert "n_embd (10) is not a multiple" in fails([*base, "--n-embd=10"], capsys)

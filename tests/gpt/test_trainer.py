@@ -307,19 +307,20 @@ def test_what_a_run_cannot_change(tiny_config: MakeConfig, changes: dict[str, An
     assert sorted((path.name, path.read_bytes()) for path in config.out.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["pydoc", "pydoc-prose"])
 def test_the_text_that_ships_with_python_may_be_another_versions(
-    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     texts = [Path(tiny_config().data).read_text() + end for end in ("", "!")]
     monkeypatch.setattr("gpt.run.load_text", lambda name: texts[0])
-    config = tiny_config(data="pydoc")
+    config = tiny_config(data=name)
     train(config)
     texts.reverse()
-    with pytest.raises(UserError, match="was trained on another text than pydoc"):
+    with pytest.raises(UserError, match=f"was trained on another text than {name}"):
         train(dataclasses.replace(config, resume=True))
     then = ".".join(platform.python_version_tuple()[:2])
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "0"))
-    with pytest.raises(UserError, match=rf"the pydoc of Python {then}, which differs from that of Python 3\.99: go on"):
+    with pytest.raises(UserError, match=rf"the {name} of Python {then}, which differs from that of Python 3\.99: go on"):
         train(dataclasses.replace(config, resume=True))
 
 

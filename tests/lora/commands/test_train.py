@@ -112,7 +112,7 @@ def test_a_run_learns_and_leaves_what_it_says(make: Make, capsys: pytest.Capture
     adapter = ["--adapter", str(config.out / "best")]
     assert main(["eval", "--model", str(config.model), *adapter, "--data", config.data]) == 0
     shown = capsys.readouterr().out
-    assert f"loss {best:.4f} nats a token, perplexity {math.exp(best):.4g}" in shown
+    assert f"loss {best:.4f} nats per token, perplexity {math.exp(best):.4g}" in shown
     assert "3 examples" in shown
 
 
@@ -208,7 +208,7 @@ def test_validation_on_a_file_of_its_own(
     assert f"best was validated on {other}: give --data {other} --part all" in capsys.readouterr().err
     assert main([*asked, "--data", str(other), "--part=all"]) == 0
     best = min(record["val_loss"] for record in losses_of(config) if "val_loss" in record)
-    assert f"loss {best:.4f} nats a token" in capsys.readouterr().out
+    assert f"loss {best:.4f} nats per token" in capsys.readouterr().out
     other.write_text("prompt,completion\na,b\n")
     assert main(["train", "--resume", "--out", str(config.out)]) == 2
     assert "was trained on another text" in capsys.readouterr().err
@@ -222,9 +222,9 @@ def test_eval_takes_what_training_held_out(make: Make, capsys: pytest.CaptureFix
     asked = ["eval", "--model", str(config.model), "--adapter", str(config.out / "best"), "--data", config.data]
     for option in ([], ["--seed=7"]):
         assert main([*asked, *option]) == 0
-        assert f"loss {best:.4f} nats a token" in capsys.readouterr().out
+        assert f"loss {best:.4f} nats per token" in capsys.readouterr().out
     assert main([*asked, "--seed=8"]) == 0
-    assert f"loss {best:.4f} nats a token" not in capsys.readouterr().out
+    assert f"loss {best:.4f} nats per token" not in capsys.readouterr().out
 
 
 def test_an_adapter_remembers_whether_it_was_trained_on_messages(
