@@ -29,7 +29,7 @@ class LeakyReLU(Module):
 
 
 class GELU(Module):
-    """x times the normal distribution function of x; approximate="tanh" is GPT-2's form of it."""
+    """x times the normal cumulative distribution function of x; approximate="tanh" is GPT-2's approximation."""
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Softplus(Module):
 
 
 class Softmax(Module):
-    """exp(x) over its sum along dim."""
+    """exp(x) divided by its sum along dim."""
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()

@@ -35,9 +35,9 @@ __all__ = [
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Each element is zero with probability p, else divided by 1 - p (Srivastava et al. 2014).
+    """Zero each element with probability p, and divide the others by 1 - p (Srivastava et al. 2014).
 
-    Without training, or with p = 0, the input itself. Draws from the default generator. RuntimeError for integers.
+    Returns the input itself if not training or p = 0. Draws from the default generator. RuntimeError for integers.
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
@@ -65,9 +65,9 @@ def batch_norm(
     """(x - mean) / sqrt(var + eps) * weight + bias for each channel (Ioffe and Szegedy 2015).
 
     input (B, C) or (B, C, ...), the rest (C,). In training the statistics are the batch's, over all
-    dimensions but C, with the biased variance; and the running ones, where given, are moved in place:
-    running += momentum * (batch's - running), with the unbiased variance. Of float16 and bfloat16 all is computed in
-    float32, and weight and bias may be that too. Raises ValueError for an eps that is negative, or zero in training.
+    dimensions but C, with the biased variance; and the running ones, if given, are updated in place:
+    running += momentum * (batch's - running), with the unbiased variance. float16 and bfloat16 inputs are computed in
+    float32, and weight and bias may be float32 too. Raises ValueError if eps is negative, or zero in training.
     """
     if training and eps <= 0.0:
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
@@ -98,7 +98,7 @@ def batch_norm(
             mean = x.mean(dims, keepdim=True)
             centred = x - mean
             var = (centred * centred).mean(dims, keepdim=True)
-            if count:  # an empty batch moves nothing
+            if count:  # an empty batch changes nothing
                 _move(running_mean, mean.reshape(-1), momentum)
                 _move(running_var, var.reshape(-1) * (count / (count - 1)), momentum)
         else:
@@ -114,7 +114,7 @@ def batch_norm(
 
 
 def _move(running: Tensor | None, batch: Tensor, momentum: float) -> None:
-    """running += momentum * (batch - running), in the dtype of the batch's statistics: then it is rounded once."""
+    """running += momentum * (batch - running), in the batch statistics' dtype, so that it is rounded only once."""
     if running is not None:
         with no_grad():
             wide = running.to(batch.dtype)

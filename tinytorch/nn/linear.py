@@ -1,4 +1,4 @@
-"""Layers without statistics or state of their own but a weight: Linear, Embedding, Identity, Flatten."""
+"""Layers with no state beyond their parameters: Linear, Embedding, Identity, Flatten."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
-        """An Embedding on a given table (num_embeddings, embedding_dim), frozen unless told otherwise."""
+        """An Embedding with a given table (num_embeddings, embedding_dim), frozen by default."""
         if embeddings.ndim != 2:
             raise ValueError(f"Embeddings parameter is expected to be 2-dimensional, got {tuple(embeddings.shape)}")
         rows, columns = embeddings.shape

@@ -98,7 +98,7 @@ class BatchNorm1d(Module):
     """Zero mean and unit variance of each feature over the batch (Ioffe and Szegedy 2015).
 
     (B, C) or (B, C, L) -> the same shape; statistics over B, or B and L. Training uses the batch's
-    own statistics and moves the running ones by `momentum` (None: the plain average of all batches
+    own statistics and updates the running ones by `momentum` (None: the plain average of all batches
     so far); evaluation uses the running ones, unless track_running_stats is False.
     """
 
@@ -107,7 +107,7 @@ class BatchNorm1d(Module):
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
-    _may_be_missing = ("num_batches_tracked",)  # as in PyTorch, whose earliest checkpoints do not have it
+    _may_be_missing = ("num_batches_tracked",)  # as in PyTorch, whose earliest checkpoints lack it
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class BatchNorm1d(Module):
         if input.ndim not in (2, 3):
             raise ValueError(f"expected 2D or 3D input, (B, C) or (B, C, L), got shape {tuple(input.shape)}")
         momentum = self.momentum
-        tracked = self.training and self.track_running_stats  # which may have been changed since the constructor
+        tracked = self.training and self.track_running_stats  # it may have changed since the constructor
         if tracked and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if momentum is None:
