@@ -29,7 +29,7 @@ demo: $(VENV)/.installed-gpt
 	@echo "  let it continue your words:"
 	@echo "    $(BIN)/python -m gpt sample --out $(DEMO) --temperature 0.7 --prompt 'The class '"
 	@echo "  train it for longer:"
-	@echo "    $(BIN)/python -m gpt train --resume --out $(DEMO) --max-iters 7000"
+	@echo "    $(BIN)/python -m gpt train --resume --out $(DEMO) --max-iters 6000"
 	@echo "  train a model of another text, Shakespeare's plays (a download of 1 MB):"
 	@echo "    $(BIN)/python -m gpt train --preset demo --data shakespeare --out runs/plays"
 	@echo "  see how a table of character pairs becomes a GPT, in stages:"

@@ -49,7 +49,7 @@ def _stage(name: str, learning_rate: float = 1e-3, max_iters: int = 5000) -> Tra
 _ALL = [
     TrainConfig(preset="nano-cpu"),
     # The text is small and the time short: four times nanoGPT's learning rate, and half as large evaluations.
-    TrainConfig(preset="demo", data=PROSE.name, learning_rate=4e-3, max_iters=3500, eval_interval=150, eval_iters=20),
+    TrainConfig(preset="demo", data=PROSE.name, learning_rate=4e-3, max_iters=3000, eval_interval=150, eval_iters=20),
     TrainConfig(
         preset="nano-gpu",
         model=GPTConfig(block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2),

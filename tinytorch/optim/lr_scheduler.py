@@ -182,7 +182,7 @@ class CosineAnnealingLR(LRScheduler):
             return present
         if self._step_count == 1 and step > 0:
             return self._get_closed_form_lr()
-        if (step - 1 - self.T_max) % (2 * self.T_max) == 0:  # upwards from the lowest point, where the quotient is 0 / 0
+        if (step - 1 - self.T_max) % (2 * self.T_max) == 0:  # up from the lowest point, where the quotient is 0 / 0
             rise = (1 - math.cos(math.pi / self.T_max)) / 2
             return [rate + (base - self.eta_min) * rise for rate, base in zip(present, self.base_lrs, strict=True)]
         quotient = (1 + math.cos(math.pi * step / self.T_max)) / (1 + math.cos(math.pi * (step - 1) / self.T_max))
