@@ -112,7 +112,7 @@ def table(shape: tuple[int, int] = _SHAPE, rounds: int = _ROUNDS) -> str:
     for _ in range(rounds):
         for name, call in calls.items():
             seconds[name] = min(seconds[name], _fastest(call, x, y))
-    lines = ["| step | ms | times as fast as the one before | as NumPy |", "|---|---:|---:|---:|"]
+    lines = ["| step | ms | speed, compared with the previous step | with NumPy |", "|---|---:|---:|---:|"]
     before = None
     for name in STEPS:
         gain = "" if before is None else _ratio(seconds[before] / seconds[name])
