@@ -1,4 +1,4 @@
-"""python -m bench: measure this machine, then ours against others, in one run."""
+"""python -m bench: measure this machine, then tinytorch against other libraries, in one run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECTIONS: tuple[Section, ...] = get_args(Section)
 
 @dataclass(frozen=True)
 class Settings:
-    """Time tinytorch against other libraries, in turn, in one run, and write what was found.
+    """Time tinytorch and other libraries in turn, in one run, and write the results.
 
     Writes README.md, bench.json and plots to the folder OUT. Figures are medians; a ratio is another library's time
     divided by ours, turn by turn. Leave the machine alone meanwhile.
@@ -40,16 +40,16 @@ class Settings:
     ] = ()
 
     against: str = "torch,numpy"
-    """Libraries to compare with, by commas: torch, numpy, jax. One that is not installed is left out."""
+    """Libraries to compare with, separated by commas: torch, numpy, jax. Those not installed are left out."""
 
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Small shapes and few turns: a look, not a measurement."""
+    """Small shapes and few turns: a first look, not a measurement."""
 
     avx2: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Let all sides use AVX2 and nothing newer, as the processor did that the goals were set on."""
+    """Let all sides use AVX2 and nothing newer, like the processor on which the goals were set."""
 
     out: Path | None = None
-    """Folder for the results: bench/results, or bench/results/avx2, unless given."""
+    """Folder for the results; by default bench/results, or bench/results/avx2 with --avx2."""
 
 
 def main() -> int:

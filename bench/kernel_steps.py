@@ -1,7 +1,7 @@
-"""python -m bench.kernel_steps: how fast each step of docs/kernels.md is, as the table that the page shows.
+"""python -m bench.kernel_steps: how fast each step of docs/kernels.md is, as in the table on that page.
 
-The steps are softmax over the rows of a matrix, from a plain loop to a kernel. The page explains them, and a test
-compares the code that it shows with this file.
+The steps compute softmax over the rows of a matrix, from a plain loop to a kernel. The page explains them, and a test
+compares the code it shows with this file.
 """
 
 from __future__ import annotations
@@ -100,10 +100,10 @@ def numpy(x: Array, y: Array) -> None:
 
 
 def table(shape: tuple[int, int] = _SHAPE, rounds: int = _ROUNDS) -> str:
-    """Markdown: the time of each step, and how many times as fast it is as the one before and as NumPy.
+    """Markdown: the time of each step, and its speed compared with the previous step and with NumPy.
 
-    The time is that of the fastest call of several rounds, in which the steps take turns: whatever else the machine
-    does can only make a call slower.
+    The time is that of the fastest call in several rounds, in which the steps take turns: whatever else the machine
+    does can only slow a call down.
     """
     x = np.random.default_rng(0).standard_normal(shape, np.float32)
     y = np.empty_like(x)
@@ -126,7 +126,7 @@ def _ratio(ratio: float) -> str:
 
 
 def _fastest(call: Callable[[Array, Array], None], x: Array, y: Array) -> float:
-    """Seconds that the fastest call of a turn takes."""
+    """The time of the fastest call in a turn, in seconds."""
     fastest, end = math.inf, time.perf_counter() + _TURN
     while (start := time.perf_counter()) < end:
         call(x, y)
@@ -135,7 +135,7 @@ def _fastest(call: Callable[[Array, Array], None], x: Array, y: Array) -> float:
 
 
 def main() -> None:
-    """Print the table, and what it was measured on."""
+    """Print the table, and the machine it was measured on."""
     parser_of(__doc__).parse_args()
     facts = describe()
     print(table())

@@ -1,7 +1,7 @@
 """python -m bench.stored: how much memory a loaded model takes, compared with the size of its file.
 
 Weights stay as they are stored, in the mapped file. After one pass over a few tokens, which reads every layer, the
-resident size has grown by about the file's size. What of it is not mapped, but the process's own (on Linux), is small.
+resident size has grown by about the file's size. Only a small part of that is not mapped but private (on Linux).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _TOKENS = 8
 
 
 def resident(folder: Path) -> dict[str, int]:
-    """Bytes: the folder's weights; what loading and one pass add to the resident size; what of it is not mapped."""
+    """Bytes of the folder's weights, what loading and a pass add to the resident size, and how much is not mapped."""
     code = f"from bench.stored import child; child({str(folder)!r})"
     figures = run_child(code)
     return {"file": sum(path.stat().st_size for path in folder.glob("*.safetensors")), **figures}
 
 
 def child(folder: str) -> None:
-    """In the child: import everything and load the kernels with a tiny model of the same kind, then measure, print."""
+    """In the child: import everything, load the kernels with a tiny model of the same kind, then measure and print."""
     import numpy as np
 
     from lora import Llama

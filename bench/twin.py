@@ -1,4 +1,4 @@
-"""The code of gpt/ itself, run on PyTorch: what a model costs there, with nothing else changed."""
+"""The code of gpt/ itself, run on PyTorch, to compare the same model with nothing else changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def gpt_on_torch(module: str) -> ModuleType:
-    """A second copy of `gpt.<module>` in which `import tinytorch` has imported torch."""
+    """A second copy of `gpt.<module>`, in which `import tinytorch` imported torch."""
     import torch
 
     aliases = {
