@@ -40,8 +40,8 @@ demo-lora: $(VENV)/.installed-lora
 	$(BIN)/python -m lora train --out $(DEMO_LORA)
 	@echo "The losses are plotted in $(DEMO_LORA)/loss.png. What to do next:"
 	@echo
-	@echo "  ask it something:"
-	@echo "    $(BIN)/python -m lora generate --adapter $(DEMO_LORA)/best --prompt 'Who made the tuple?'"
+	@echo "  ask it something (a question ends in a line feed, as in its training):"
+	@printf '%s\n' "    $(BIN)/python -m lora generate --adapter $(DEMO_LORA)/best --greedy --prompt \$$'Who made the tuple?\\n'"
 	@echo "  see all commands:"
 	@echo "    $(BIN)/python -m lora --help"
 

@@ -1,4 +1,4 @@
-"""Operations that put tensors together, take them apart, and move or blank out their elements."""
+"""Operations that join and split tensors, and move or zero their elements."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cat(Function):
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors one after another along a dimension; their other sizes must agree."""
+    """Concatenate tensors along a dimension; their other sizes must agree."""
     tensors = _same_dtype(tensors, "cat")
     if any(x.ndim == 0 for x in tensors):
         raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
@@ -60,7 +60,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new dimension."""
+    """Stack tensors of equal shape along a new dimension."""
     tensors = _same_dtype(tensors, "stack")
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) > 1:
@@ -139,7 +139,7 @@ def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most so many stretches of equal size; the last may be smaller."""
+    """At most `chunks` stretches of equal size; the last may be smaller."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     if not input.ndim:
@@ -175,7 +175,7 @@ def _unsplit(t: Any, *xs: Any) -> Any:
 
 
 def _whole(parts: Sequence[Any], dim: int) -> Any:
-    """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
+    """The array of which the parts are all stretches along a dimension, in order; None if there is none."""
     whole = parts[0]
     while type(whole.base) is type(whole):
         whole = whole.base
@@ -247,7 +247,7 @@ class Tril(Function):
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
+    """The lower triangle of the last two dimensions, the rest 0; `diagonal` is the offset above the main one."""
     return _triangle(Tril, input, diagonal)
 
 
@@ -260,7 +260,7 @@ class Triu(Tril):
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
+    """The upper triangle of the last two dimensions, the rest 0; `diagonal` is the offset above the main one."""
     return _triangle(Triu, input, diagonal)
 
 
@@ -328,7 +328,7 @@ class Roll(Function):
 
 
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Elements shifted along dimensions, round the end; without dims, by one shift in the flattened tensor."""
+    """Elements shifted along dimensions, wrapping around; without dims, by one shift in the flattened tensor."""
     shifts, dims = integers("shifts", shifts), integers("dims", () if dims is None else dims)
     if not shifts:
         raise RuntimeError("roll: `shifts` required, got none")

@@ -69,7 +69,7 @@ def _product(a: Tensor, b: Tensor, a_transposed: bool, b_transposed: bool) -> Te
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product (..., M, K) @ (..., K, N); a vector is a row on the left, a column on the right.
 
-    Raises RuntimeError where the inner sizes differ or an operand has no dimensions.
+    Raises RuntimeError if the inner sizes differ or an operand has no dimensions.
     """
     a, b = input, other
     if a.array.ndim == 0 or b.array.ndim == 0:
@@ -161,7 +161,7 @@ class Linear(FusedFunction):
 
     @staticmethod
     def forward(ctx: Linear, x: Array, w: Array | Stored, b: Array | None) -> Any:
-        # A frozen weight asks for no x, an input without gradient for no w.
+        # A frozen weight needs no x, an input without gradient needs no w.
         need_x, need_w, _ = ctx.needs_input_grad
         ctx.save(x if need_w else None, w if need_x else None)
         return weight_product(x, w, b)
@@ -180,9 +180,9 @@ class Linear(FusedFunction):
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input (..., in) times weight (out, in) transposed, plus bias (out,): (..., out).
 
-    All have one dtype; but a bfloat16 or float16 weight that needs no gradient, with its bias, goes with an input in
-    float32 or float64 as well: it is read as it is, never copied to the input's dtype. Raises RuntimeError where shapes
-    or dtypes do not fit.
+    All have one dtype, except that a bfloat16 or float16 weight that needs no gradient, and its bias, also work with a
+    float32 or float64 input: such a weight is read as it is, never copied to the input's dtype. Raises RuntimeError if
+    shapes or dtypes do not fit.
     """
     if input.array.ndim == 0 or weight.array.ndim != 2 or input.array.shape[-1] != weight.array.shape[1]:
         raise RuntimeError(
@@ -205,7 +205,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _may_stay_stored(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the weight is frozen, in two bytes, beside x in four or eight."""
+    """Whether the weight is frozen and has 16 bits, while x has 32 or 64."""
     mixed = weight.dtype in TWO_BYTES and x.dtype in (float32, float64) and not weight.requires_grad
     return mixed and (bias is None or bias.dtype in (x.dtype, weight.dtype))
 

@@ -80,7 +80,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias.
+    """Normalize each row (the last dimensions) to mean 0 and variance 1, then apply weight and bias.
 
     The three have one floating-point dtype; weight and bias of a float16 or bfloat16 input may be float32.
     """
@@ -136,7 +136,7 @@ class RMSNorm(FusedFunction):
 def rms_norm(
     input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
+    """Normalize each row (the last dimensions) to mean square 1, then apply weight. eps None: the machine epsilon."""
     shape = _check("rms_norm", input, normalized_shape, weight)
     eps = float(finfo(input.dtype).eps) if eps is None else eps
     return in_float32(RMSNorm.apply, input, weight, ndim=len(shape), eps=eps)

@@ -1,5 +1,5 @@
-"""The product with a weight, in whatever form it is: frozen ones stay as they are stored, and the kernels decode them
-while they multiply.
+"""The product with a weight in any form: frozen weights stay as they are stored, and the kernels decode them while they
+multiply.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ TWO_BYTES = (bfloat16, float16)
 
 
 def as_rows(x: Any) -> Any:
-    """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
+    """(..., C) as (N, C); N is computed, since -1 would be ambiguous if C is 0."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def weight_product(x: Array, weight: Array | Stored, bias: Array | None = None) -> Array:
-    """x (..., in) times a weight (out, in) transposed, plus bias (out,): (..., out), in x's dtype.
+    """x (..., in) times a weight (out, in) transposed, plus bias (out,), to (..., out) in x's dtype.
 
-    The weight is an array, in x's dtype or in two bytes, or Stored (int8, NF4). Sums are in float32 at least.
+    The weight is an array, in x's dtype or in 16 bits, or Stored (int8, NF4). Sums are at least in float32.
     """
     rows, weight = as_rows(x), weight if isinstance(weight, Stored) or weight.itemsize != 2 else _decodable(weight)
     if isinstance(weight, Stored):
@@ -42,7 +42,7 @@ def weight_product(x: Array, weight: Array | Stored, bias: Array | None = None) 
 
 
 def weight_product_backward(rows: Array, weight: Array | Stored) -> Array:
-    """The gradient (N, in) of x in `weight_product`, from the rows (N, out) of that of its result."""
+    """The gradient (N, in) of x in `weight_product`, from the rows (N, out) of the result's gradient."""
     weight = weight if isinstance(weight, Stored) or weight.itemsize != 2 else _decodable(weight)
     if isinstance(weight, Stored):
         return stored.linear_backward(rows.astype(_wide(rows), copy=False), weight).astype(rows.dtype, copy=False)
@@ -50,7 +50,7 @@ def weight_product_backward(rows: Array, weight: Array | Stored) -> Array:
 
 
 def _decodable(weight: Array) -> Array | Stored:
-    """As the kernels take it that decode: Stored, where the weight is in two bytes."""
+    """The weight as the decoding kernels take it: Stored, if it has 16 bits."""
     return stored.stored_floats(weight) if weight.dtype in TWO_BYTES else weight
 
 
@@ -59,7 +59,7 @@ def _wide(x: Array) -> DType:
 
 
 def product(a: Array, b: Array) -> Array:
-    """Arrays (..., M, K) and (..., K, N): (..., M, N). float16 and bfloat16 add up in float32; integers go to NumPy."""
+    """(..., M, K) @ (..., K, N) on arrays. float16 and bfloat16 are summed in float32; integers go to NumPy."""
     if a.dtype == float32 or a.dtype == float64:
         return gemm.matmul(a, b)
     if is_floating(a.dtype):
