@@ -11,7 +11,8 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import DType, DTypeLike, as_dtype, as_number, check_device, get_default_dtype, is_floating
-from .engine.mode import mode, untraced
+from .engine.mode import mode
+from .engine.runner import untraced
 from .kernels import memory
 from .kernels.launch import launched
 from .ops.common import Array, create, elements_of, is_tensor, only_floating, python_number, sizes
@@ -20,7 +21,8 @@ from .tensor import Tensor
 
 
 def _finish(array: Array, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
-    check_device(device)
+    if device is not None:
+        check_device(device)
     if dtype is not None and array.dtype != as_dtype(dtype):
         array = memory.copy(array, as_dtype(dtype))
     tensor = create(lambda: array)
@@ -237,6 +239,14 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    if type(start) is type(end) is type(step) is int and 0 == start < end < 1 << 63 and step == 1 and dtype is None:
+        return _finish(np.arange(end), None, device, requires_grad)
+    array, dtype = _range(start, end, step, dtype)
+    return _finish(array, dtype, device, requires_grad)
+
+
+def _range(start: Any, end: Any, step: Any, dtype: DTypeLike | None) -> tuple[Array, DType]:
+    """The numbers of arange, and their dtype."""
     start, end, step = (_end("arange", value) for value in (start, end, step))
     if dtype is None:
         dtype = get_default_dtype() if float in (type(start), type(end), type(step)) else dtypes.int64
@@ -253,7 +263,7 @@ def arange(
             raise ValueError(f"arange: in {dtype} the step loses its fraction, and must not be 0 then")
         if dtype == dtypes.int64:  # others are as many as there are with fractions
             count = -((start - whole_end) // step)
-    return _finish(start + step * np.arange(max(count, 0)), dtype, device, requires_grad)
+    return start + step * np.arange(max(count, 0)), dtype
 
 
 def linspace(

@@ -9,7 +9,7 @@ import numpy as np
 
 from .captures import gradients_at
 from .engine.graph import Edge
-from .engine.mode import untraced
+from .engine.runner import untraced
 from .engine.tensor import edge_of, wrap
 from .engine.walk import walk
 from .kernels.memory import require_writable
@@ -28,25 +28,31 @@ def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
     """The gradient to start from for each output: as given, or 1 for a single number."""
     if len(gradients) != len(outputs):
         raise RuntimeError(f"{len(outputs)} outputs but {len(gradients)} gradients: give one for each")
-    seeds = []
-    for output, gradient in zip(outputs, gradients, strict=True):
-        if not output._requires_grad:
-            raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
-        if gradient is None:
-            if output.array.size != 1:
-                raise RuntimeError(
-                    f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
-                    "pass gradient=, of that shape"
-                )
-            gradient = _full_like(np.ones, output)
-        elif not is_tensor(gradient):
-            gradient = wrap(np.asarray(gradient, output.dtype))
-        if gradient.array.shape != output.array.shape:
-            raise RuntimeError(
-                f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
-            )
-        seeds.append(gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype))
-    return seeds
+    return [_seed(output, gradient) for output, gradient in zip(outputs, gradients, strict=True)]
+
+
+def _seed(output: Tensor, gradient: Any) -> Tensor:
+    if not output._requires_grad:
+        raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
+    if gradient is not None:
+        return _given(output, gradient)
+    if output.array.size != 1:
+        raise RuntimeError(
+            f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
+            "pass gradient=, of that shape"
+        )
+    return _full_like(np.ones, output)
+
+
+def _given(output: Tensor, gradient: Any) -> Tensor:
+    """A gradient of the user's, as a Tensor of its output's dtype."""
+    if not is_tensor(gradient):
+        gradient = wrap(np.asarray(gradient, output.dtype))
+    if gradient.array.shape != output.array.shape:
+        raise RuntimeError(
+            f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
+        )
+    return gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype)
 
 
 def backward(
@@ -61,16 +67,19 @@ def backward(
     roots = [edge_of(output) for output in outputs]
     seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else as_list(grad_tensors))
     retain = create_graph if retain_graph is None else retain_graph
-    wanted = None if inputs is None else as_list(inputs)
-    if wanted is not None and not wanted:
-        raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
-    edges = None
-    if wanted is not None:
-        edges = []
-        for i, tensor in enumerate(wanted):
-            edges.append(_edge(i, tensor))
-            tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
+    edges = None if inputs is None else _retaining(as_list(inputs))
     walk(roots, seeds, _collect, wanted=edges, running=True, retain_graph=retain, create_graph=create_graph)
+
+
+def _retaining(wanted: list[Tensor]) -> list[Edge]:
+    """Where the gradients of some inputs arrive, in whose `.grad` they are then kept."""
+    if not wanted:
+        raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
+    edges = []
+    for i, tensor in enumerate(wanted):
+        edges.append(_edge(i, tensor))
+        tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
+    return edges
 
 
 def _collect(edge: Edge, gradient: Tensor, own: bool) -> None:
@@ -132,10 +141,13 @@ def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
         if set_to_none:
             parameter._grad = None
         elif parameter.grad is not None:
-            gradient = parameter.grad
-            require_writable(gradient.array, f"zero_grad: the gradient of parameter {number}")
-            if gradient.grad_fn is None:
-                gradient.requires_grad_(False)
-            else:
-                gradient.detach_()
-            gradient.zero_()
+            _fill_with_zeros(parameter.grad, number)
+
+
+def _fill_with_zeros(gradient: Tensor, number: int) -> None:
+    require_writable(gradient.array, f"zero_grad: the gradient of parameter {number}")
+    if gradient.grad_fn is None:
+        gradient.requires_grad_(False)
+    else:
+        gradient.detach_()
+    gradient.zero_()

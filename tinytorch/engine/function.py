@@ -22,12 +22,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .graph import LINKS, Edge, Links
+from .graph import LINKS, Edge, Links, accumulator
 from .hooks import Hooked
-from .leaf import accumulator
 from .mode import mode
-from .saved import FREED, Saved, keep, pack, present, unpacked
+from .saved import FREED, Saved, pack, present, unpacked
 from .tensor import wrap
+from .views import shares_memory
 
 _ARRAY = np.ndarray
 
@@ -95,7 +95,7 @@ class Function(Hooked):
                 if number:
                     output.output_nr = number
         if self._saved:
-            self._saved = [keep(array, inputs, arrays, outputs) for array in self._saved]
+            self._saved = [_kept(array, inputs, arrays, outputs) for array in self._saved]
             if mode.packing is not None:
                 self._saved, self._packed = [pack(record) for record in self._saved], True
 
@@ -195,3 +195,25 @@ class Function(Hooked):
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"
+
+
+def _kept(array: Any, inputs: Any, arrays: Sequence[Any], outputs: Sequence[Any]) -> Saved:
+    """The record of one array.
+
+    It never holds the input's Tensor, to which in-place operations and detach_() give another history, nor its node,
+    which the edges alone hold.
+    """
+    if array is None:
+        return None, None, None, 0
+    for i, candidate in enumerate(arrays):
+        if candidate is array:
+            counter = inputs[i]._counter
+            return array, ~i, counter, counter[0]
+    for number, output in enumerate(outputs):
+        if output.array is array:
+            return array, number, output._counter, output._counter[0]
+    if array.base is not None:  # maybe a view of one of them: a change of its memory counts all the same
+        for tensor, whole in zip((*inputs, *outputs), (*arrays, *[o.array for o in outputs]), strict=True):
+            if tensor is not None and shares_memory(array, whole):
+                return array, None, tensor._counter, tensor._counter[0]
+    return array, None, None, 0

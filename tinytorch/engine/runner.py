@@ -6,8 +6,9 @@ they stand in its place for the length of a with block, each in a file of its ow
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from .mode import mode
 from .saved import describe
 from .tensor import wrap
 from .views import note_view, renew
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Eager:
@@ -133,3 +136,13 @@ class Runner(Eager):
 
 EAGER = Eager()
 type(mode).run = EAGER
+
+
+def untraced(function: F) -> F:
+    """For what works with Python's own state: it goes through `mode.run.call`, whole."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **params: Any) -> Any:
+        return mode.run.call(function, *args, **params)
+
+    return call  # type: ignore[return-value]

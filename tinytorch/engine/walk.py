@@ -57,10 +57,7 @@ def walk(
     try:
         with np.errstate(all="ignore"):
             if run is not None and len(roots) == 1 and roots[0][0] not in run:
-                # As in PyTorch: one root's hooks see its gradient, also where it does not lead to what is wanted.
-                ((node, number),) = roots
-                if node.hooks is not None:
-                    node.hooks.run([*[None] * number, gradients[0], *[None] * (node.output_count - number - 1)])
+                _run_hooks_of_root(*roots[0], gradients[0])
             for edge, gradient in zip(roots, gradients, strict=True):
                 if run is None or edge[0] in run or edge in edges:  # type: ignore[operator]
                     _arrive(arrived, edge, gradient, False)
@@ -95,10 +92,32 @@ def walk(
         mode.grad = recording
 
 
+def _run_hooks_of_root(node: Any, number: int, gradient: Any) -> None:
+    """As in PyTorch: one root's hooks see its gradient, also where it does not lead to what is wanted."""
+    if node.hooks is not None:
+        node.hooks.run([*[None] * number, gradient, *[None] * (node.output_count - number - 1)])
+
+
 def _results(
     node: Any, grads: list[Any], receive: Receive, edges: Any, run: Any, running: bool
 ) -> list[Any] | None:
-    """What a node makes of its gradients, with the hooks around it; None where the walk ends at it."""
+    """What a node makes of its gradients; None where the walk ends at it."""
+    if node.hooks is None and node._prehooks is None and node._posthooks is None and (not edges or running):
+        results: list[Any] | None = mode.run.backward(node, grads)
+    else:
+        results = _with_hooks(node, grads, receive, edges, run, running)
+    if results is not None and len(results) != len(node.edges):
+        raise RuntimeError(
+            f"{node.name()} returned {len(results)} gradients for {len(node.edges)} inputs: "
+            "backward returns one per input, None where there is none"
+        )
+    return results
+
+
+def _with_hooks(
+    node: Any, grads: list[Any], receive: Receive, edges: Any, run: Any, running: bool
+) -> list[Any] | None:
+    """The same, with the hooks around it, for a node that has some or may be where the walk ends."""
     hooks = node.hooks
     if edges and not running:
         # As in PyTorch: where the walk ends, hooks come before a gradient is handed over; where it goes on, after that.
@@ -118,12 +137,7 @@ def _results(
             return [None] * len(node.edges)
     given = tuple(grads) if node._posthooks else ()
     results: list[Any] = mode.run.backward(node, grads)
-    if len(results) != len(node.edges):
-        raise RuntimeError(
-            f"{node.name()} returned {len(results)} gradients for {len(node.edges)} inputs: "
-            "backward returns one per input, None where there is none"
-        )
-    if node._posthooks:
+    if node._posthooks and len(results) == len(node.edges):
         results = [
             _fit(result, edge, node) if wanted and result is not None else None
             for edge, result, wanted in zip(node.edges, results, _leading_on(node, edges, run), strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.mode import untraced
+from ..engine.runner import untraced
 from ..grad_mode import no_grad
 from ..kernels import optim as kernels
 from ..kernels.memory import require_writable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..dtypes import DType, as_number, float32, float64, get_default_dtype, int64, is_floating, result_type
+from ..dtypes import FLOATS, DType, as_number, float32, float64, get_default_dtype, int64, is_floating, result_type
 from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import Tensor as EngineTensor
@@ -97,18 +97,16 @@ def in_two_bytes(dtype: DType) -> bool:
 
 def widened(array: Array) -> Array:
     """The array; in float32 if it is float16 or bfloat16."""
-    return array.astype(float32) if in_two_bytes(array.dtype) else array
+    return array.astype(float32) if array.itemsize == 2 and is_floating(array.dtype) else array
 
 
 def in_float32(function: Any, *operands: Any, **params: Any) -> Tensor:
     """function(*operands, **params); of float16 and bfloat16 computed in float32, and rounded once, at the end."""
     dtype = operands[0].array.dtype
-    if not in_two_bytes(dtype):
-        result: Tensor = function(*operands, **params)
-        return result
+    if dtype.itemsize != 2 or not is_floating(dtype):
+        return function(*operands, **params)
     wide = [x.to(float32) if is_tensor(x) and in_two_bytes(x.array.dtype) else x for x in operands]
-    result = function(*wide, **params)
-    return result.to(dtype)
+    return function(*wide, **params).to(dtype)
 
 
 def summed(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
@@ -171,6 +169,10 @@ def promote(
                 return input, other
         elif type(other) in _NUMBERS and is_floating(dtype) and not checked:
             return input, wrap(np.asarray(other, dtype))
+    return _promoted(input, other, true_division, checked)
+
+
+def _promoted(input: Any, other: Any, true_division: bool, checked: bool) -> tuple[Tensor, Tensor]:
     input, other = _operand(input), _operand(other)
     if not isinstance(input, EngineTensor) and not isinstance(other, EngineTensor):
         input = wrap(np.asarray(input, get_default_dtype() if isinstance(input, float) else None))
@@ -237,7 +239,7 @@ def floating(input: Tensor) -> Tensor:
 
 def only_floating(what: str, input: Tensor) -> Tensor:
     """The input itself; RuntimeError if it holds integers or truth values, which `what` would have to round."""
-    if not is_floating(input.array.dtype):
+    if input.array.dtype not in FLOATS:
         raise RuntimeError(f"{what} is not implemented for {input.dtype}: convert the input with .float()")
     return input
 

@@ -122,10 +122,11 @@ class Split(Function):
 
 def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Stretches of a dimension, each of one size (the last may be smaller), or of the sizes in a list."""
-    if not input.ndim:
+    shape = input.array.shape
+    if not shape:
         raise RuntimeError("split expects a tensor of at least one dimension")
-    dim = normalize_dim(dim, input.ndim)
-    total = input.shape[dim]
+    dim = normalize_dim(dim, len(shape))
+    total = shape[dim]
     if isinstance(split_size, int):
         if split_size < 0 or (split_size == 0 and total):
             raise RuntimeError(f"split expects split_size to be positive, got {split_size}")

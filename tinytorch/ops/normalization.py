@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..dtypes import finfo, float32
 from ..grad_mode import no_grad
 from ..kernels import normalization as kernels
-from .common import Array, contiguous, in_float32, in_two_bytes, only_floating
+from .common import Array, contiguous, in_float32, only_floating
 from .fused import FusedFunction
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _check(what: str, input: Tensor, normalized_shape: int | Sequence[int], *par
     for p in params:
         if p is not None and p.array.shape != shape:
             raise RuntimeError(f"{what}: expected weight and bias of shape {shape}, got {tuple(p.shape)}")
-        if p is not None and p.array.dtype != dtype and not (in_two_bytes(dtype) and p.array.dtype == float32):
+        if p is not None and p.array.dtype != dtype and not (dtype.itemsize == 2 and p.array.dtype == float32):
             raise RuntimeError(f"{what}: expected weight and bias of the input's dtype {input.dtype}, got {p.dtype}")
     return shape
 

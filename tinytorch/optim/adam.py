@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.mode import mode, untraced
+from ..engine.mode import mode
+from ..engine.runner import untraced
 from ..kernels.memory import zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
 from ..ops.common import Array

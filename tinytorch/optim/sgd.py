@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.mode import mode, untraced
+from ..engine.mode import mode
+from ..engine.runner import untraced
 from ..ops.common import Array
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_outside, check_shape
