@@ -25,7 +25,7 @@ import numpy as np
 from .graph import LINKS, Edge, Links, accumulator
 from .hooks import Hooked
 from .mode import mode
-from .saved import FREED, Saved, pack, present, unpacked
+from .saved import FREED, Saved, freed, pack, present, unpacked
 from .tensor import wrap
 from .views import shares_memory
 
@@ -115,10 +115,7 @@ class Function(Hooked):
     def saved_records(self) -> list[Saved]:
         """What was saved, if nobody has changed it since."""
         if self._saved is FREED:
-            raise RuntimeError(
-                f"{self.name()} has already freed what it saved: this graph was walked before. Pass retain_graph=True "
-                "to the first backward() or grad() to walk it again"
-            )
+            raise freed(self)
         records: list[Saved] = unpacked(self._saved) if self._packed else self._saved
         for _, _, counter, version in records:
             if counter is not None and counter[0] != version:
@@ -149,14 +146,6 @@ class Function(Hooked):
         if mode.grad and node is not None:
             tensor._requires_grad, tensor._grad_fn, tensor.output_nr = True, node, number
         return tensor
-
-    def set_aside(self, tensor: Any) -> None:
-        """Turn what was saved of a tensor into a copy: an in-place operation is about to write its result there."""
-        if self._saved:
-            self._saved = [
-                (record[0].copy(), record[1], None, 0) if record[0] is tensor.array else record
-                for record in self._saved
-            ]
 
     def release(self) -> None:
         """Drop what was saved."""

@@ -24,6 +24,14 @@ class Packed(NamedTuple):
     kind: tuple[Any, Any]
 
 
+def freed(node: Any) -> RuntimeError:
+    """The error of a second walk."""
+    return RuntimeError(
+        f"{node.name()} has already freed what it saved: this graph was walked before. Pass retain_graph=True "
+        "to the first backward() or grad() to walk it again"
+    )
+
+
 def present(node: Any, array: Any, source: int | None, counter: Any, version: int) -> Saved:
     """A record if its memory is as it was; of a leaf that was given other data, one of these; or RuntimeError."""
     if counter is None or counter[0] == version:

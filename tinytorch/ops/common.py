@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import operator
+import math
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -125,21 +126,14 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     NumPy and the kernels add what lies together in memory in pairs or in stretches, but along other dimensions one
     after the other, where the sum of a million float32 is off by a hundredth. So these are added in stretches too.
     """
-    if x.size > _LONG and x.dtype == float32 and not _adds_in_pairs(x, axes):
-        for axis in axes:
-            while x.shape[axis] > _LONG:
-                x = _in_stretches(x, axis)
-            x = arithmetic.total(x, (axis,), keepdims=True)
-        return x if keepdims else x.squeeze(axes)
-    return arithmetic.total(x, axes, keepdims)
-
-
-def _adds_in_pairs(x: Array, axes: tuple[int, ...]) -> bool:
-    """Whether what is added lies together in memory, or is not much."""
-    count = 1
+    few = math.prod([x.shape[axis] for axis in axes]) <= _LONG
+    if few or x.dtype != float32 or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes)):
+        return arithmetic.total(x, axes, keepdims)
     for axis in axes:
-        count *= x.shape[axis]
-    return count <= _LONG or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes))
+        while x.shape[axis] > _LONG:
+            x = _in_stretches(x, axis)
+        x = arithmetic.total(x, (axis,), keepdims=True)
+    return x if keepdims else x.squeeze(axes)
 
 
 def _in_stretches(x: Array, axis: int) -> Array:
@@ -152,6 +146,20 @@ def _in_stretches(x: Array, axis: int) -> Array:
     if left:
         sums[(*lead, slice(left))] += x[(*lead, slice(n - left, n))]
     return sums
+
+
+_OPERANDS = (EngineTensor, int, float, np.ndarray, np.generic)  # what an operator takes on its other side
+
+
+def operator(function: Callable[..., Any], reflected: bool = False) -> Callable[[Any, Any], Tensor]:
+    """A method for a Python operator: other types get their turn, as NotImplemented asks."""
+
+    def method(self: Any, other: Any) -> Any:
+        if not isinstance(other, _OPERANDS):
+            return NotImplemented
+        return function(other, self) if reflected else function(self, other)
+
+    return method
 
 
 def promote(
@@ -257,7 +265,7 @@ def normalize_dim(dim: int, ndim: int) -> int:
 def _integer(dim: Any) -> int:
     if not isinstance(dim, bool):
         with contextlib.suppress(TypeError):
-            return operator.index(dim)
+            return index(dim)
     raise TypeError(f"a dimension must be an integer, got {dim!r}")
 
 
@@ -285,7 +293,7 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as one sequence or as separate integers. Raises TypeError for what is no integer."""
     if len(args) == 1 and not isinstance(args[0], (int, np.integer)) and not is_tensor(args[0]):
         args = tuple(args[0])
-    return tuple([operator.index(size) for size in args])
+    return tuple([index(size) for size in args])
 
 
 def integers(name: str, values: Any) -> tuple[int, ...]:

@@ -99,7 +99,7 @@ class Adam(Optimizer):
     @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
-        loss = self._evaluate(closure)
+        loss = None if closure is None else self._evaluate(closure)
         params = [[p for p in group["params"] if p._grad is not None] for group in self.param_groups]
         kinds = [
             (len(own), group["maximize"], group["amsgrad"])

@@ -124,9 +124,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not define step")
 
     @staticmethod
-    def _evaluate(closure: Callable[[], Any] | None) -> Any:
-        if closure is None:
-            return None
+    def _evaluate(closure: Callable[[], Any]) -> Any:
         with enable_grad():
             return closure()
 

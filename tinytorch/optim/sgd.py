@@ -67,7 +67,7 @@ class SGD(Optimizer):
     @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
-        loss = self._evaluate(closure)
+        loss = None if closure is None else self._evaluate(closure)
         self._check_writable([param for param in self._all_params() if param._grad is not None])
         for group in self.param_groups:
             mode.quietly(self._step_group, group)
