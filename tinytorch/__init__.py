@@ -65,7 +65,7 @@ from .dtypes import (
 )  # fmt: skip
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels.gemm.gemm import get_matmul_backend, set_matmul_backend
-from .kernels.memory import keep_freed_memory
+from .kernels.launch import keep_freed_memory
 from .kernels.stored.stored import get_float32_matmul_precision, set_float32_matmul_precision
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import erf, relu, sigmoid, tanh

@@ -12,7 +12,7 @@ from .engine.graph import Edge
 from .engine.runner import untraced
 from .engine.tensor import edge_of, wrap
 from .engine.walk import walk
-from .kernels.memory import require_writable
+from .kernels.launch import require_writable
 from .ops.common import create, is_tensor
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from .dtypes import DType, as_number, is_floating
 from .engine.mode import mode
 from .engine.tensor import wrap
-from .kernels.memory import require_writable
+from .kernels.launch import require_writable
 from .ops import (
     activation,
     arithmetic,

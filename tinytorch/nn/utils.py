@@ -11,7 +11,7 @@ import numpy as np
 from ..engine.runner import untraced
 from ..grad_mode import no_grad
 from ..kernels import optim as kernels
-from ..kernels.memory import require_writable
+from ..kernels.launch import require_writable
 from ..ops.joining import cat
 from ..tensor import Tensor
 

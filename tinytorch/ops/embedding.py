@@ -9,8 +9,8 @@ import numpy as np
 from ..dtypes import int64
 from ..engine.function import Function
 from ..engine.tensor import wrap
-from ..kernels.bounds import check_bounds
 from ..kernels.embedding import embedding_backward, take_rows
+from ..kernels.launch import check_bounds
 from .common import Array, as_array, as_input, contiguous, is_tensor, normalize_dim, widened
 
 if TYPE_CHECKING:

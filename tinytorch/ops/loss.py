@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import FLOATS, int64
 from ..kernels import loss as kernels
-from ..kernels.bounds import check_bounds
+from ..kernels.launch import check_bounds
 from .activation import softplus
 from .common import Array, as_input, contiguous, elements_of, in_float32, is_tensor, only_floating, promote, whole
 from .fused import FusedFunction
@@ -117,7 +117,7 @@ def cross_entropy(
 
 def _without_classes(x: Tensor, target: Tensor, ignore_index: int, **options: Any) -> Tensor:
     """The kernel needs a class, and would check the targets."""
-    check_bounds("cross_entropy: target", elements_of(target), 0, "classes", ignored=ignore_index)
+    check_bounds("cross_entropy: target", elements_of(target), 0, "classes", IndexError, ignore_index)
     y: Tensor = CrossEntropy.composite(x, target, ignore_index, **options)
     return y
 
@@ -147,7 +147,7 @@ def nll_loss(
     if weight is not None:
         _check_weight("nll_loss", weight, input)
     x, index = _rows("nll_loss", input, target, weight)
-    check_bounds("nll_loss: target", elements_of(index), x.shape[1], "classes", ignored=ignore_index)
+    check_bounds("nll_loss: target", elements_of(index), x.shape[1], "classes", IndexError, ignore_index)
 
     def loss(x: Tensor, weight: Tensor | None) -> Tensor:
         losses, row_weights = _nll(x, index, weight, ignore_index)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..engine.mode import mode
 from ..engine.runner import untraced
-from ..kernels.memory import zeros
+from ..kernels.launch import aligned_zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
 from ..ops.common import Array
 from ..tensor import Tensor
@@ -307,7 +307,7 @@ def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> No
         )
     if not state:
         state["step"] = 0.0
-        state.update({name: Tensor(zeros(array.shape, array.dtype)) for name in names})
+        state.update({name: Tensor(aligned_zeros(array.shape, array.dtype)) for name in names})
     for name in ("step", *names):
         if name not in state:
             raise KeyError(

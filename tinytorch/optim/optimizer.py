@@ -12,7 +12,7 @@ import numpy as np
 
 from ..derivatives import zero_grad
 from ..grad_mode import enable_grad
-from ..kernels.memory import require_writable
+from ..kernels.launch import require_writable
 from ..ops.common import Array
 from ..tensor import Tensor
 
