@@ -24,18 +24,17 @@ def as_list(value: Any) -> list[Any]:
     return [value] if value is None or is_tensor(value) or not isinstance(value, Iterable) else list(value)
 
 
-def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
+def _seeds(outputs: list[Tensor], gradients: Any) -> list[Tensor]:
     """The gradient to start from for each output: as given, or 1 for a single number."""
-    if len(gradients) != len(outputs):
-        raise RuntimeError(f"{len(outputs)} outputs but {len(gradients)} gradients: give one for each")
-    return [_seed(output, gradient) for output, gradient in zip(outputs, gradients, strict=True)]
-
-
-def _seed(output: Tensor, gradient: Any) -> Tensor:
-    if not output._requires_grad:
+    given = [None] * len(outputs) if gradients is None else as_list(gradients)
+    if len(given) != len(outputs):
+        raise RuntimeError(f"{len(outputs)} outputs but {len(given)} gradients: give one for each")
+    if not all([output._requires_grad for output in outputs]):
         raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
-    if gradient is not None:
-        return _given(output, gradient)
+    return [_ones(o) if g is None else _given(o, g) for o, g in zip(outputs, given, strict=True)]
+
+
+def _ones(output: Tensor) -> Tensor:
     if output.array.size != 1:
         raise RuntimeError(
             f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
@@ -65,7 +64,7 @@ def backward(
     """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
     outputs = as_list(tensors)
     roots = [edge_of(output) for output in outputs]
-    seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else as_list(grad_tensors))
+    seeds = _seeds(outputs, grad_tensors)
     retain = create_graph if retain_graph is None else retain_graph
     edges = None if inputs is None else _retaining(as_list(inputs))
     walk(roots, seeds, _collect, wanted=edges, running=True, retain_graph=retain, create_graph=create_graph)
@@ -117,7 +116,7 @@ def grad(
     """
     outs, wanted = as_list(outputs), as_list(inputs)
     roots = [edge_of(output) for output in outs]
-    seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else as_list(grad_outputs))
+    seeds = _seeds(outs, grad_outputs)
     if materialize_grads and allow_unused is False:
         raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
     retain = create_graph if retain_graph is None else retain_graph

@@ -50,20 +50,14 @@ class Eager:
                     needs[len(arrays)] = recording = True
             arrays.append(t.array if entry is None else entry(t))
         result = self.forward(node, arrays, settings)
-        if type(result) is tuple:
-            outputs = tuple([wrap(array) for array in result])
-            if operation.view:
-                for number, output in enumerate(outputs):
-                    note_view(output, inputs[0], arrays[0], operation, settings, number)
-            if recording:
-                node.link(inputs, arrays, outputs, settings)
-            return outputs
-        output = wrap(result)
+        several = type(result) is tuple
+        outputs = tuple([wrap(array) for array in result]) if several else (wrap(result),)
         if operation.view:
-            note_view(output, inputs[0], arrays[0], operation, settings, None)
+            for number, output in enumerate(outputs):
+                note_view(output, inputs[0], arrays[0], operation, settings, number if several else None)
         if recording:
-            node.link(inputs, arrays, (output,), settings)
-        return output
+            node.link(inputs, arrays, outputs, settings)
+        return outputs if several else outputs[0]
 
     def forward(self, node: Any, arrays: list[Any], settings: dict[str, Any]) -> Any:
         """The operation on arrays. What NumPy finds wrong with them is said with the operation and its shapes."""

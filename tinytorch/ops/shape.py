@@ -366,21 +366,15 @@ def _unsplit(t: Any, *xs: Any) -> Any:
 
 def _whole(parts: Sequence[Any], dim: int) -> Any:
     """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
-    whole = parts[0]
-    while type(whole.base) is type(whole):
-        whole = whole.base
-    shape = list(parts[0].shape)
+    first = memory = parts[0]
+    while type(memory.base) is type(memory):
+        memory = memory.base
+    shape = list(first.shape)
     shape[dim] = sum([part.shape[dim] for part in parts])
-    size = math.prod(shape)
-    if whole.dtype == np.uint8 and whole.ndim == 1:  # bytes that an array lies in, somewhere: see kernels.launch
-        start = parts[0].ctypes.data - whole.ctypes.data
-        whole = whole[start : start + size * parts[0].itemsize]
-        if whole.size < size * parts[0].itemsize:
-            return None
-        whole = whole.view(parts[0].dtype)
-    if whole.size != size or whole.dtype != parts[0].dtype or not whole.flags.c_contiguous:
+    start, size = first.ctypes.data - memory.ctypes.data, math.prod(shape) * first.itemsize
+    if not memory.flags.c_contiguous or start + size > memory.nbytes:
         return None
-    whole = whole.reshape(shape)
+    whole = memory.reshape(-1).view(np.uint8)[start : start + size].view(first.dtype).reshape(shape)
     place, step = whole.ctypes.data, whole.strides[dim]
     for part in parts:
         if part.ctypes.data != place or part.strides != whole.strides:
