@@ -148,6 +148,16 @@ def topological_order(roots: Iterable[Any]) -> tuple[list[Any], dict[Any, int]]:
     return order, uses
 
 
+def limited(
+    order: list[Any], roots: Iterable[Edge], wanted: frozenset[Edge]
+) -> tuple[list[Any], dict[Any, int], frozenset[Edge]]:
+    """Of an order, the nodes that lead from the roots to an edge that is wanted; their `uses_of`; the edges that do."""
+    nodes = leading(order, {node for node, _ in wanted})
+    edges = [*roots, *[edge for node in nodes for edge in node.edges if edge is not None]]
+    followed = wanted.union([edge for edge in edges if edge[0] in nodes])
+    return [node for node in order if node in nodes], uses_of(nodes), followed
+
+
 def leading(order: list[Any], ends: set[Any]) -> set[Any]:
     """The nodes at which something is wanted, and those that lead to one of them."""
     leading: set[Any] = set()
