@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .captures import gradients_at
-from .engine.graph import Edge
+from .engine.graph import Edge, collect
 from .engine.runner import untraced
 from .engine.tensor import edge_of, wrap
 from .engine.walk import walk
@@ -67,7 +67,7 @@ def backward(
     seeds = _seeds(outputs, grad_tensors)
     retain = create_graph if retain_graph is None else retain_graph
     edges = None if inputs is None else _retaining(as_list(inputs))
-    walk(roots, seeds, _collect, wanted=edges, running=True, retain_graph=retain, create_graph=create_graph)
+    walk(roots, seeds, collect, wanted=edges, running=True, retain_graph=retain, create_graph=create_graph)
 
 
 def _retaining(wanted: list[Tensor]) -> list[Edge]:
@@ -79,11 +79,6 @@ def _retaining(wanted: list[Tensor]) -> list[Edge]:
         edges.append(_edge(i, tensor))
         tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
     return edges
-
-
-def _collect(edge: Edge, gradient: Tensor, own: bool) -> None:
-    """Add what has arrived at a leaf to its `.grad`; a result that retains its gradient has it by then."""
-    edge[0].receive(gradient, own)
 
 
 def _full_like(make: Callable[..., Any], tensor: Tensor) -> Tensor:

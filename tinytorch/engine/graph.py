@@ -79,15 +79,6 @@ class AccumulateGrad(Hooked):
         """Nothing lies below."""
         return ()
 
-    def receive(self, gradient: Any, own: bool) -> None:
-        """Add a complete gradient to the leaf's `.grad`, and call the node's own hooks around that."""
-        if self._prehooks is None and self._posthooks is None:
-            return self(gradient, own)
-        (gradient,) = self.before([gradient])
-        if gradient is not None:
-            self(gradient)
-            self.after([], (gradient,))
-
     def __call__(self, gradient: Any, own: bool = False) -> None:
         """Add a gradient to the leaf's; the node's own hooks are not called."""
         leaf = self.variable
@@ -109,6 +100,17 @@ class AccumulateGrad(Hooked):
 
     def __repr__(self) -> str:
         return "<AccumulateGrad>"
+
+
+def collect(edge: Edge, gradient: Any, own: bool) -> None:
+    """Add a complete gradient to the `.grad` of the leaf where an edge ends, with the hooks of its node around that."""
+    node = edge[0]
+    if node._prehooks is None and node._posthooks is None:
+        return node(gradient, own)
+    (gradient,) = node.before([gradient])
+    if gradient is not None:
+        node(gradient)
+        node.after([], (gradient,))
 
 
 def accumulator(leaf: Any) -> AccumulateGrad:

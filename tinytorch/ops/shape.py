@@ -88,7 +88,7 @@ class View(Reshape):
 
     @staticmethod
     def forward(ctx: Reshape, x: Array, shape: tuple[int, ...]) -> Any:
-        y = Reshape.forward(ctx, x, shape)
+        ctx.shape, y = x.shape, x.reshape(shape)
         if not x.flags.c_contiguous and y.size and not np.may_share_memory(x, y):
             raise RuntimeError(
                 f"view: shape {shape} does not fit the strides {x.strides} (bytes) of shape {x.shape}. Use reshape, "
@@ -448,9 +448,7 @@ class SumToSize(Function):
         extra = x.ndim - len(shape)
         if extra < 0 or any(size not in (1, x.shape[extra + i]) for i, size in enumerate(shape)):
             raise RuntimeError(f"a tensor of shape {x.shape} cannot be summed to shape {shape}")
-        dims = tuple(range(extra)) + tuple(
-            extra + i for i, size in enumerate(shape) if size == 1 and x.shape[extra + i] != 1
-        )
+        dims = tuple([i for i, size in enumerate(x.shape) if i < extra or size != shape[i - extra]])
         return summed(x, dims).reshape(shape)
 
     # each element of x was added to one of y
