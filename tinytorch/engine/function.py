@@ -87,10 +87,13 @@ class Function(Hooked):
         else:
             self.edges = Links(edges)
         self.metadata = tuple([(output.array.shape, output.array.dtype) for output in outputs])
-        self.output_count = len(outputs)
+        if len(outputs) > 1:
+            self.output_count = len(outputs)
         for number, output in enumerate(outputs):
             if output.array.dtype.kind not in "biu":
-                output._requires_grad, output._grad_fn, output.output_nr = True, self, number
+                output._requires_grad, output._grad_fn = True, self
+                if number:
+                    output.output_nr = number
         if self._saved:
             self._saved = [_kept(array, inputs, arrays, outputs) for array in self._saved]
             if mode.packing is not None:
