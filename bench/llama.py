@@ -30,7 +30,7 @@ from bench.child import torch_on_all_cores
 from bench.machine import describe, peak_flops
 from bench.report import markdown
 from bench.timing import OURS
-from programs.memory import peak_memory
+from tinytorch.training.memory import peak_memory
 
 
 @dataclass(frozen=True)

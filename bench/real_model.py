@@ -102,7 +102,7 @@ def their_losses(run: Any, adapter: Path, steps: int) -> list[float]:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from programs.trainer import IGNORED, get_lr
+    from tinytorch.training.trainer import IGNORED, get_lr
 
     config = run.config
     base = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
@@ -142,8 +142,8 @@ def main() -> int:
 
     from lora.adapters.adapter_files import save_adapter
     from lora.commands.train import TuneConfig, TuneRun
-    from programs import metrics
-    from programs.trainer import train
+    from tinytorch.training import metrics
+    from tinytorch.training.trainer import train
 
     model, data, out = options.out / "model", options.out / "instructions.jsonl", options.out / "run"
     options.out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from programs.settings import TrainSettings, check, check_types
+from tinytorch.training.settings import TrainSettings, check, check_types
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import tinytorch
 import tinytorch.nn as nn
 from gpt.config import GPTConfig
-from programs.errors import UserError
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError
 from tinytorch.nn import functional as F
 
 

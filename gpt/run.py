@@ -14,13 +14,13 @@ from gpt.config import TrainConfig
 from gpt.language_model import LanguageModel
 from gpt.presets import build_model
 from gpt.tokenizer import CharTokenizer
-from programs import checkpoint
-from programs.corpora import load_text
-from programs.errors import UserError
-from programs.reading import reading
-from programs.run import RESTORE, model_state, stored_config
-from programs.text_run import TextRun
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import reading
+from tinytorch.training import checkpoint
+from tinytorch.training.corpora import load_text
+from tinytorch.training.run import RESTORE, model_state, stored_config
+from tinytorch.training.text_run import TextRun
 
 
 class Run(TextRun[TrainConfig]):

@@ -12,7 +12,7 @@ import tyro
 import tinytorch
 from gpt.generation import Sampling
 from gpt.run import load_model
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ from lora.model.config import LlamaConfig
 from lora.model.llama import Llama
 from lora.model.training_record import CHAT, remember
 from lora.text.bpe import BEGIN_ID, END_ID, EOS_IDS, SPECIAL, save_bpe, train_bpe
-from programs import checkpoint
-from programs.command_line import INTERRUPTED
-from programs.corpora import load_documents
-from programs.folders import locked, new_folder
-from programs.output import run_console
-from programs.run import model_state
-from programs.settings import TrainSettings, check
-from programs.text_run import TextRun
-from programs.trainer import train
 from tinytorch import Tensor
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.output import run_console
 from tinytorch.nn import functional as F
 from tinytorch.safetensors_shards import save_shards
+from tinytorch.training import checkpoint
+from tinytorch.training.corpora import load_documents
+from tinytorch.training.folders import locked, new_folder
+from tinytorch.training.run import model_state
+from tinytorch.training.settings import TrainSettings, check
+from tinytorch.training.text_run import TextRun
+from tinytorch.training.trainer import train
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from lora.commands.rule import rule_rate
 from lora.commands.train import TuneConfig, TuneRun
 from lora.model.default_model import default_model, learning_rate
 from lora.model.llama import Llama
-from programs.command_line import INTERRUPTED
-from programs.folders import locked
-from programs.output import run_console
-from programs.run import Run
-from programs.settings import check
-from programs.trainer import train
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.output import run_console
 from tinytorch.files import atomic_write
+from tinytorch.training.folders import locked
+from tinytorch.training.run import Run
+from tinytorch.training.settings import check
+from tinytorch.training.trainer import train
 
 FULL = "all weights"
 

@@ -28,14 +28,14 @@ from lora.text.batches import Batches
 from lora.text.data import Example, load_data, split
 from lora.text.records import PLAIN, read_text, records
 from lora.text.tokenizer import Tokenizer
-from programs.command_line import INTERRUPTED
-from programs.errors import UserError
-from programs.folders import locked
-from programs.output import run_console
-from programs.run import Batch, Run
-from programs.settings import TrainSettings, check
-from programs.trainer import IGNORED, train
 from tinytorch import Tensor, set_float32_matmul_precision
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.output import run_console
+from tinytorch.training.folders import locked
+from tinytorch.training.run import Batch, Run
+from tinytorch.training.settings import TrainSettings, check
+from tinytorch.training.trainer import IGNORED, train
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import tinytorch
 from lora.model.cache import Cache
-from programs.errors import UserError
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError
 
 if TYPE_CHECKING:
     from lora.model.llama import Llama

@@ -19,8 +19,8 @@ from gpt.__main__ import main
 from gpt.config import TrainConfig
 from gpt.presets import PRESETS
 from gpt.stage_table import StagesConfig, _table
-from programs.corpora import SHAKESPEARE
-from programs.trainer import Result
+from tinytorch.training.corpora import SHAKESPEARE
+from tinytorch.training.trainer import Result
 
 TINY = ["--block-size=8", "--n-layer=1", "--n-head=2", "--n-embd=8", "--batch-size=2", "--eval-iters=1"]
 

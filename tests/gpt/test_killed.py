@@ -10,10 +10,10 @@ import pytest
 
 from gpt.__main__ import main
 from gpt.run import Run
-from programs import checkpoint, trainer
-from programs.folders import locked
 from tests.faults import Killed, full_from, killed_at
 from tests.killing import state, train_and_kill
+from tinytorch.training import checkpoint, trainer
+from tinytorch.training.folders import locked
 
 # A constant learning rate, so that the number of steps changes none of them.
 SETTINGS = [

@@ -12,7 +12,7 @@ import tinytorch
 from gpt.config import GPTConfig
 from gpt.generation import Sampling
 from gpt.model import GPT
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 TINY = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=16)
 

@@ -10,7 +10,7 @@ from gpt.config import GPTConfig
 from gpt.generation import Sampling
 from gpt.language_model import LanguageModel
 from gpt.presets import build_model
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.3, 0.15])
 DRAWS = 4000

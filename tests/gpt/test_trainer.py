@@ -17,11 +17,11 @@ from rich.console import Console
 
 from gpt.config import TrainConfig
 from gpt.run import Run, load_model
-from programs import checkpoint, metrics, trainer
-from programs.errors import UserError
-from programs.resuming import settings_to_change
-from programs.stopping import StopSignal
-from programs.trainer import Result, get_lr
+from tinytorch.cli.errors import UserError
+from tinytorch.training import checkpoint, metrics, trainer
+from tinytorch.training.resuming import settings_to_change
+from tinytorch.training.stopping import StopSignal
+from tinytorch.training.trainer import Result, get_lr
 
 MakeConfig = Callable[..., TrainConfig]
 

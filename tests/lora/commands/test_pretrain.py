@@ -16,9 +16,9 @@ from lora.commands.pretrain import PretrainConfig, PretrainRun
 from lora.model.llama import Llama
 from lora.text.bpe import SPECIAL, train_bpe
 from lora.text.tokenizer import Tokenizer
-from programs import checkpoint, metrics, trainer
-from programs.corpora import load_documents, load_text
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.training import checkpoint, metrics, trainer
+from tinytorch.training.corpora import load_documents, load_text
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not mind.\n" * 40
 TINY = ["--vocab-size=300", "--context=8", "--hidden-size=16", "--intermediate-size=24", "--layers=2", "--heads=2"]

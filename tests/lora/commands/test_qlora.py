@@ -9,7 +9,7 @@ import pytest
 
 from lora.__main__ import main
 from lora.commands.train import TuneConfig, TuneRun
-from programs import trainer
+from tinytorch.training import trainer
 
 
 def test_qlora(tmp_path: Path, small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

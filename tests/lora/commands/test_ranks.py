@@ -14,7 +14,7 @@ from lora.__main__ import main
 from lora.adapters.merging import merge
 from lora.commands.ranks import energy_rank, update_spectra
 from lora.model.llama import Llama
-from programs import trainer
+from tinytorch.training import trainer
 
 
 @pytest.fixture

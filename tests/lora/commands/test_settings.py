@@ -22,7 +22,7 @@ from lora.commands.synthesize import SynthesizeConfig
 from lora.commands.train import TuneConfig
 from lora.model.default_model import default_model
 from lora.model.generation import Sampling
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 MODEL, PARROT = {"model": default_model()}, {"data": "parrot"}
 SAMPLING = {

@@ -29,12 +29,12 @@ from lora.model.llama import Llama
 from lora.text import parrot
 from lora.text.data import load_data
 from lora.text.tokenizer import Tokenizer
-from programs import checkpoint, metrics, trainer
-from programs.errors import UserError
-from programs.trainer import IGNORED, Result
+from tinytorch.cli.errors import UserError
 from tinytorch.kernels.gemm.pairs import PAIRS
 from tinytorch.nn import functional as F
 from tinytorch.safetensors import load_file
+from tinytorch.training import checkpoint, metrics, trainer
+from tinytorch.training.trainer import IGNORED, Result
 
 WORDS = ["list", "tuple", "file", "name", "class", "type"]
 Make = Callable[..., TuneConfig]

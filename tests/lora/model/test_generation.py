@@ -13,7 +13,7 @@ from lora.model.generation import Sampling, generate, min_p, repetition_penalty,
 from lora.model.llama import Llama
 from lora.text.text_stream import TextStream, continue_texts
 from lora.text.tokenizer import Tokenizer
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 GREEDY = Sampling(greedy=True)
 SETTINGS = [

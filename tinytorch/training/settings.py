@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from programs.errors import UserError
+from ..cli.errors import UserError
 
 Settings = TypeVar("Settings", bound="TrainSettings")
 

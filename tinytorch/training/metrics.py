@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from programs.errors import UserError
-from programs.reading import one_line
-from tinytorch.files import atomic_write
+from ..cli.errors import UserError
+from ..cli.reading import one_line
+from ..files import atomic_write
 
 _MEANS = 50  # that are drawn of the losses of all batches
 

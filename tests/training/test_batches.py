@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tinytorch
-from programs.batches import Batches, split
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.training.batches import Batches, split
 
 
 def batches(tokens: np.ndarray, seed: int = 0, batch_size: int = 16, block_size: int = 5) -> Batches:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 import tinytorch
-from programs.errors import UserError
 from tinytorch import Tensor
+
+from ..cli.errors import UserError
 
 
 def split(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 import tinytorch
-from programs.batches import Batches, split
-from programs.run import Run
-from programs.settings import Settings
 from tinytorch import Tensor
+
+from .batches import Batches, split
+from .run import Run
+from .settings import Settings
 
 
 class TextRun(Run[Settings]):

@@ -6,9 +6,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from programs import checkpoint
-from programs.run import stored_config
-from programs.settings import Settings
+from . import checkpoint
+from .run import stored_config
+from .settings import Settings
 
 
 def settings_to_change(arguments: list[str], settings: Settings) -> Settings:

@@ -1,6 +1,6 @@
 """How a program begins and ends: 0 when done, 2 for a mistake, 130 when it was interrupted.
 
-Nothing large is imported here: what a user does while the rest is still being imported is met, too.
+Nothing but tinytorch is imported here: a package that a program needs beside it may be missing, which is said.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from programs.errors import UserError, printable
+from ..safetensors import SafetensorError
+from .errors import UserError, printable
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-_OURS = ("gpt", "lora", "programs", "tinytorch")
+_OURS = ("gpt", "lora", "tinytorch")
 
 
 def run_program(module: str, arguments: list[str]) -> int:
@@ -39,7 +40,7 @@ def _imported(module: str) -> Any:
         os.write(2, b"\ninterrupted\n")
         os._exit(INTERRUPTED)
 
-    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    interruptible = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL)
     if not interruptible or threading.current_thread() is not threading.main_thread():
         return import_module(module)
     signal.signal(signal.SIGINT, end)
@@ -68,7 +69,7 @@ def _exit_code(command: Callable[[], int], extra: str) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-    except UserError as error:
+    except (UserError, SafetensorError) as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -78,18 +79,9 @@ def _exit_code(command: Callable[[], int], extra: str) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in _OURS:
             raise
-        checkout = Path(__file__).parents[1]
+        checkout = Path(__file__).parents[2]
         what = ["-e", f"{checkout}[{extra}]"] if (checkout / "setup.cfg").exists() else [f"tinytorch[{extra}]"]
         return _fail(f"{error.name} is not installed: {shlex.join(['pip', 'install', *what])}")
-    except ImportError as error:
-        if error.name != "tinytorch":  # which says why it cannot be used
-            raise
-        return _fail(str(error))
-    except Exception as error:
-        files = sys.modules.get("tinytorch.safetensors")
-        if files is None or not isinstance(error, files.SafetensorError):
-            raise
-        return _fail(str(error))
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from programs.errors import UserError, printable
-from programs.reading import one_line, read_object, reading
+from tinytorch.cli.errors import UserError, printable
+from tinytorch.cli.reading import one_line, read_object, reading
 from tinytorch.safetensors import SafetensorError
 
 

@@ -13,8 +13,8 @@ from gpt.examples import ExamplesConfig
 from gpt.generation import Sampling as CharacterSampling
 from gpt.sample import SampleConfig
 from gpt.stage_table import StagesConfig
-from programs.errors import UserError
-from programs.settings import TrainSettings
+from tinytorch.cli.errors import UserError
+from tinytorch.training.settings import TrainSettings
 
 TRAIN = {
     "data": "pydoc", "out": Path("runs/train"), "resume": False, "seed": 1337, "batch_size": 12, "grad_accum": 1,

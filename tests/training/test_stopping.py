@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from programs.stopping import ALL, StopSignal
+from tinytorch.training.stopping import ALL, StopSignal
 
 
 def test_the_second_ctrl_c_interrupts_at_once() -> None:

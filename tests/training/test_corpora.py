@@ -7,7 +7,7 @@ import pooch
 import pytest
 import requests
 
-from programs.corpora import CORPORA, SHAKESPEARE, CorpusError, load_text
+from tinytorch.training.corpora import CORPORA, SHAKESPEARE, CorpusError, load_text
 
 ROOT = Path(__file__).parents[2]
 

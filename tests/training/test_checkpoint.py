@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from programs import checkpoint
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.training import checkpoint
 
 OLD = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)}
 NEW = {"a": np.ones((2, 3), dtype=np.float32)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from programs.options import _Folding, parse
+from tinytorch.cli.options import _Folding, parse
 
 WORDS = "a description of many words " * 9
 

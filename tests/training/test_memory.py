@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from programs.memory import peak_memory
+from tinytorch.training.memory import peak_memory
 
 
 def test_the_peak_rises_with_what_is_held_and_stays() -> None:

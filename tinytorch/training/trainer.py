@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import tinytorch
-from programs import checkpoint
-from programs.errors import UserError
-from programs.memory import peak_memory
-from programs.metrics import MetricsLog, plot
-from programs.run import Batch, Run
-from programs.settings import TrainSettings
-from programs.stopping import StopSignal
-from tinytorch.kernels.compiler import anything_compiled
-from tinytorch.nn.utils import clip_grad_norm_
+
+from ..cli.errors import UserError
+from ..kernels.compiler import anything_compiled
+from ..nn.utils import clip_grad_norm_
+from . import checkpoint
+from .memory import peak_memory
+from .metrics import MetricsLog, plot
+from .run import Batch, Run
+from .settings import TrainSettings
+from .stopping import StopSignal
 
 IGNORED = -100  # a target that no loss is counted for
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from programs.errors import UserError
-from programs.folders import locked, new_folder
+from tinytorch.cli.errors import UserError
 from tinytorch.files import unfinished
+from tinytorch.training.folders import locked, new_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def test_a_second_run_in_a_folder_is_refused_and_the_first_is_named(tmp_path: Pa
         us = f"process {os.getpid()} on {socket.gethostname()} is writing to {folder}: wait"
         with pytest.raises(UserError, match=us), locked(folder):
             pass
-        code = f"import pathlib, programs.folders as f\nwith f.locked(pathlib.Path({str(folder)!r})): pass"
+        code = f"import pathlib, tinytorch.training.folders as f\nwith f.locked(pathlib.Path({str(folder)!r})): pass"
         other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert f"process {os.getpid()} on" in other.stderr
     with locked(folder):
@@ -32,7 +32,7 @@ def test_a_second_run_in_a_folder_is_refused_and_the_first_is_named(tmp_path: Pa
 
 def test_a_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     code = (
-        f"import os; from pathlib import Path; from programs.folders import locked\n"
+        f"import os; from pathlib import Path; from tinytorch.training.folders import locked\n"
         f"with locked(Path({str(tmp_path)!r})): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60)

@@ -14,12 +14,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 import tinytorch
-from programs import checkpoint
-from programs.corpora import PYDOC
-from programs.errors import UserError
-from programs.reading import one_line, reading
-from programs.settings import Settings, TrainSettings
 from tinytorch import Tensor, nn, optim
+
+from ..cli.errors import UserError
+from ..cli.reading import one_line, reading
+from . import checkpoint
+from .corpora import PYDOC
+from .settings import Settings, TrainSettings
 
 # What going on needs among the values of a checkpoint.
 _STORED: dict[str, Any] = {

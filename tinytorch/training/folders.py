@@ -11,8 +11,8 @@ from pathlib import Path
 
 import filelock
 
-from programs.errors import UserError
-from tinytorch.files import flush_folder, remove_unfinished, unfinished
+from ..cli.errors import UserError
+from ..files import flush_folder, remove_unfinished, unfinished
 
 _LOCK = ".run.lock"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from programs.output import run_console
+from tinytorch.cli.output import run_console
 
 
 def test_a_reader_that_goes_away_is_no_reason_to_end(

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from programs.errors import UserError, printable
-from tinytorch.safetensors import SafetensorError
+from ..safetensors import SafetensorError
+from .errors import UserError, printable
 
 ANEW = "get it anew"
 # Python takes some 60 bytes for "[]". The largest settings are of models with tens of thousands of added tokens: 5 MB.

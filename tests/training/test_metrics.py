@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from programs.errors import UserError
-from programs.metrics import MetricsLog, plot, read
+from tinytorch.cli.errors import UserError
+from tinytorch.training.metrics import MetricsLog, plot, read
 
 RECORDS: list[dict[str, Any]] = [
     {"iter": 0, "train_loss": 3.0, "val_loss": 3.5},

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from programs.errors import UserError
-from programs.reading import one_line, read_object
-from tinytorch.files import atomic_write, unfinished
-from tinytorch.safetensors import load_file, save_file
+from ..cli.errors import UserError
+from ..cli.reading import one_line, read_object
+from ..files import atomic_write, unfinished
+from ..safetensors import load_file, save_file
 
 FORMAT = 1
 NAMES = ("best", "last")
