@@ -76,6 +76,10 @@ class TrainConfig(TrainSettings):
     model: Annotated[GPTConfig, tyro.conf.arg(name="")] = field(default_factory=GPTConfig)
     """Shape of the model."""
 
+    def fixed(self) -> dict[str, Any]:
+        names = ("block_size", "n_layer", "n_head", "n_embd", "bias", "tied_head")
+        return {"preset": self.preset, "seed": self.seed, **{name: getattr(self.model, name) for name in names}}
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
         check_types(GPTConfig, values["model"])

@@ -18,8 +18,8 @@ from lora.model.training_record import SEED, VAL_DATA, recall
 from lora.text.batches import Batches
 from lora.text.data import load_data, split
 from tinytorch.cli.errors import UserError
+from tinytorch.training.batches import IGNORED
 from tinytorch.training.settings import TrainSettings, check
-from tinytorch.training.trainer import IGNORED
 
 
 @dataclass(frozen=True)

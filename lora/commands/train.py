@@ -5,37 +5,31 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-import tinytorch
 from lora.adapters.adapter_config import LoraConfig
 from lora.adapters.adapter_files import load_adapter, save_adapter
 from lora.adapters.adapters import add_adapter, lora_layers
+from lora.commands.example_data import ExampleData
 from lora.commands.info import count_parameters
 from lora.commands.loading import check_fit
 from lora.commands.rule import data_path, show_samples
-from lora.model.config import LlamaConfig
 from lora.model.default_model import default_model, learning_rate
 from lora.model.llama import Llama
 from lora.model.packing import packed_hidden_states
 from lora.model.training_record import CHAT, SEED, VAL_DATA
-from lora.text.batches import Batches
-from lora.text.data import Example, load_data, split
-from lora.text.records import PLAIN, read_text, records
-from lora.text.tokenizer import Tokenizer
+from lora.text.records import PLAIN, records
 from tinytorch import Tensor, set_float32_matmul_precision
 from tinytorch.cli.command_line import INTERRUPTED
 from tinytorch.cli.errors import UserError
 from tinytorch.cli.output import run_console
 from tinytorch.training.folders import locked
-from tinytorch.training.run import Batch, Run
+from tinytorch.training.run import Run
 from tinytorch.training.settings import TrainSettings, check
-from tinytorch.training.trainer import IGNORED, train
+from tinytorch.training.trainer import train
 
 
 @dataclass(frozen=True)
@@ -153,6 +147,9 @@ class TuneConfig(TrainSettings):
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "model": str(self.model)}
 
+    def fixed(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in FIXED}
+
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> TuneConfig:
         """The settings that the options of a command line change: the rates are those that suit what is given."""
@@ -180,7 +177,6 @@ class TuneConfig(TrainSettings):
         return super().from_json({**values, "model": Path(values["model"]), "targets": tuple(values["targets"])})
 
 
-VALIDATION = 0.8  # of the examples of an evaluation
 PASSES = 5  # over examples of the user's: more of them, and a small model learns them by heart
 LEAST_STEPS = 20
 
@@ -209,15 +205,15 @@ def tune(config: TuneConfig) -> int:
     console = run_console()
     with locked(config.out):
         run = TuneRun.open(config)
-        for warning in run.warnings:
+        for warning in run.data.warnings:
             console.print(f"warning: {warning}", soft_wrap=True, markup=False)
         shown = config.val_data or config.data
         if run.iteration == 0:
-            show_samples(run.model, run.tokenizer, shown, run.held_out, console)
+            show_samples(run.model, run.data.tokenizer, shown, run.data.held_out, console)
         if train(run, console).interrupted:
             return INTERRUPTED
         load_adapter(run.model, config.out / "best", "best")
-        show_samples(run.model, run.tokenizer, shown, run.held_out, console)
+        show_samples(run.model, run.data.tokenizer, shown, run.data.held_out, console)
     return 0
 
 
@@ -225,77 +221,28 @@ class TuneRun(Run[TuneConfig]):
     """A run that trains an adapter on the examples of a file."""
 
     config_class = TuneConfig
+    data: ExampleData
     model: Llama
 
     def __init__(self, config: TuneConfig) -> None:
-        self.tokenizer = Tokenizer.from_pretrained(config.model)
-        context = LlamaConfig.load(config.model).max_position_embeddings
-        self.length = min(config.max_tokens, context)  # of an example
-        paths = [data_path(name) for name in (config.data, config.val_data) if name]
-        self.data, *others = [load_data(path, self.tokenizer, self.length) for path in paths]
-        self.warnings = [warning for data in (self.data, *others) for warning in data.warnings]
-        if others:
-            self.train_data, self.val_data = self.data.examples, others[0].examples
-            self.held_out = others[0].records
-        else:
-            self.train_data, self.val_data = split(self.data.examples, config.seed)
-            self.held_out = split(self.data.records, config.seed)[1]
-        super().__init__(config, "".join(map(read_text, paths)))
-        self.batches: Batches = self._batches(self.train_data, config.seed)
-
-    @classmethod
-    def new(cls, config: TuneConfig) -> TuneRun:
-        return cls(config)
+        data = ExampleData(config)
+        super().__init__(config, data.text, data)
 
     def build_model(self) -> Llama:
-        set_float32_matmul_precision(self.config.precision)
-        model = self.load_base()
-        check_fit(self.tokenizer, model.config.vocab_size, self.config.model)
-        model.model.gradient_checkpointing = self.config.checkpointing
+        config = self.config
+        set_float32_matmul_precision(config.precision)
+        model = add_adapter(Llama.from_pretrained(config.model, "auto"), config.lora_config())
+        check_fit(self.data.tokenizer, model.config.vocab_size, config.model)
+        model.model.gradient_checkpointing = config.checkpointing
         return model
-
-    def load_base(self) -> Llama:
-        """The model with what is to be trained."""
-        return add_adapter(Llama.from_pretrained(self.config.model, "auto"), self.config.lora_config())
 
     def loss(self, inputs: Tensor, targets: Tensor, texts: Tensor | None = None) -> Tensor:
         if texts is not None:
             return self.model.loss_of(packed_hidden_states(self.model, inputs, texts), targets)
         return self.model.loss_of(self.model.hidden_states(inputs), targets)  # no token sees what fills its row up
 
-    def count_tokens(self, inputs: Tensor, targets: Tensor, texts: Tensor | None = None) -> int:
-        if texts is not None:
-            return int((texts.array != 0).sum())
-        learned = targets.array != IGNORED
-        return int((targets.shape[1] - learned[:, ::-1].argmax(axis=1)).sum())
-
-    def evaluation_batches(self, data: Any) -> Iterator[Batch]:
-        return self._batches(self.evaluated(data), self.config.seed).one_epoch()
-
-    def evaluated(self, data: list[Example]) -> list[Example]:
-        """The examples of train_data or val_data that an evaluation takes: drawn once, up to what eval_share gives."""
-        config = self.config
-        share = config.eval_share * (VALIDATION if data is self.val_data else 1 - VALIDATION)
-        steps = min(config.eval_interval, config.max_iters) * config.grad_accum
-        room = share * steps / len(self.batches) * sum(len(example.inputs) for example in self.train_data)
-        generator = tinytorch.Generator().manual_seed(config.seed + 1)
-        drawn = [data[i] for i in tinytorch.randperm(len(data), generator=generator).tolist()]
-        tokens = np.cumsum([len(example.inputs) for example in drawn])
-        most = config.eval_iters * config.batch_size
-        return drawn[: min(max(int((tokens <= room).sum()), config.batch_size), most)]
-
-    def position(self) -> dict[str, np.ndarray]:
-        return {"position": np.array([self.batches.epoch, self.batches.index])}
-
-    def set_position(self, tensors: dict[str, np.ndarray]) -> None:
-        self.batches.go_to(*tensors["position"].tolist())
-
     def weights(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in self.weights().items():
-            parameter.copy_(weights[name])
+        return trained_weights(self.model)
 
     def save(self, name: str) -> None:
         how = {
@@ -311,11 +258,12 @@ class TuneRun(Run[TuneConfig]):
     def describe(self) -> str:
         trained = sum(p.numel() for p in self.weights().values())
         total = trained + count_parameters(self.model.config)
+        train, val = (self.data.examples[split] for split in ("train", "val"))
         return (
             f"adapter of rank {self.config.rank} on {len(lora_layers(self.model))} layers: {trained:,} of {total:,} "
-            f"parameters are trained ({100 * trained / total:.2g}%); {self.config.data}: {len(self.train_data)} "
-            f"examples to train on, {len(self.val_data)} to validate; every {self.config.eval_interval} steps "
-            f"{len(self.evaluated(self.train_data))} and {len(self.evaluated(self.val_data))} of them are evaluated; "
+            f"parameters are trained ({100 * trained / total:.2g}%); {self.config.data}: {len(train)} examples to "
+            f"train on, {len(val)} to validate; every {self.config.eval_interval} steps "
+            f"{len(self.data.evaluated('train'))} and {len(self.data.evaluated('val'))} of them are evaluated; "
             f"writing to {self.config.out}"
         )
 
@@ -324,9 +272,7 @@ class TuneRun(Run[TuneConfig]):
         adapter = ["--adapter", str(self.config.out / "best")]
         return f"let it write: {shlex.join(['python', '-m', 'lora', 'generate', *options, *adapter])} --prompt ..."
 
-    @staticmethod
-    def fixed(config: TuneConfig) -> dict[str, Any]:
-        return {name: getattr(config, name) for name in FIXED}
 
-    def _batches(self, examples: list[Any], seed: int) -> Batches:
-        return Batches(examples, self.config.batch_size, seed, self.length if self.config.packing else None)
+def trained_weights(model: Llama) -> dict[str, Tensor]:
+    """The parameters that are not frozen, by their names."""
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}

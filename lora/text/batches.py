@@ -9,8 +9,7 @@ import numpy as np
 import tinytorch
 from lora.text.data import Example
 from tinytorch import Tensor
-from tinytorch.training.run import Batch
-from tinytorch.training.trainer import IGNORED
+from tinytorch.training.batches import IGNORED, Batch
 
 Rows = list[list[Example]]  # of a batch, each of one example or several
 

@@ -23,7 +23,7 @@ from lora.text.forms import Completion, Conversation, read_form
 from lora.text.records import PLAIN, read_text, records
 from lora.text.tokenizer import Tokenizer
 from tinytorch.cli.errors import UserError
-from tinytorch.training.trainer import IGNORED
+from tinytorch.training.batches import IGNORED
 
 Ids = list[int]
 Item = TypeVar("Item")

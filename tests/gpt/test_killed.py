@@ -48,7 +48,7 @@ def test_a_save_that_fails_at_any_call_leaves_the_old_checkpoint_or_the_new_one(
         run.iteration = 1
         run.save(name)
         old = state_of(out, name)
-        trainer.step(run)
+        trainer.training_step(run)
         run.iteration = 2
         try:
             with failing(number):

@@ -9,6 +9,9 @@ from tinytorch import Tensor
 
 from ..cli.errors import UserError
 
+Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and what else a run's loss takes
+IGNORED = -100  # a target that no loss is counted for
+
 
 def split(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first 90% of `tokens` (N,) to train on, the rest to validate. Views."""

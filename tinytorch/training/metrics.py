@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,15 @@ from ..cli.reading import one_line
 from ..files import atomic_write
 
 _MEANS = 50  # that are drawn of the losses of all batches
+
+
+class Step(NamedTuple):
+    """What came of one optimizer step."""
+
+    loss: float  # the mean of all targets
+    grad_norm: float  # before clipping
+    lr: float
+    tokens: int
 
 
 class MetricsLog:

@@ -6,10 +6,11 @@ import dataclasses
 import hashlib
 import math
 import platform
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from tinytorch import Tensor, nn, optim
 from ..cli.errors import UserError
 from ..cli.reading import one_line, reading
 from . import checkpoint
+from .batches import Batch
 from .corpora import PYDOC
 from .settings import Settings, TrainSettings
 
@@ -27,33 +29,51 @@ _STORED: dict[str, Any] = {
     "seconds": (int, float), "best_val_loss": (int, float, type(None)), "text_sha256": str,
     "param_groups": list,
 }  # fmt: skip
-Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and what else a run's loss takes
 RESTORE = "restore it or train again"
 AnyRun = TypeVar("AnyRun", bound="Run[Any]")
 
 
-class Run(ABC, Generic[Settings]):
-    """Model, optimizer, random numbers and place in the run, new from the seed.
+class Data(Protocol):
+    """What a run trains on and is evaluated on, and how far it has come in there."""
 
-    A kind of run says what its data and batches are (`TextRun`), a program's own run what it trains.
+    @property
+    def batches(self) -> Iterator[Batch]:
+        """Those to train on, without end."""
+
+    def evaluation_batches(self, split: str) -> Iterator[Batch]:
+        """Batches of the split "train" or "val", the same ones every time; the place in the run stays where it is."""
+
+    def position(self) -> dict[str, np.ndarray]:
+        """Where in the data `batches` is, by names for a checkpoint."""
+
+    def set_position(self, tensors: dict[str, np.ndarray]) -> None:
+        """Go on from where `position` was, which is among these."""
+
+
+class Run(ABC, Generic[Settings]):
+    """Model, optimizer, random numbers and place in the run, new from the seed or as the last checkpoint has them.
+
+    A program's own run makes the model and the data out of its settings, and says what the loss is.
     """
 
     config_class: ClassVar[type[TrainSettings]]
     unit: ClassVar[str] = "token"  # that losses are counted by
-    model: nn.Module
-    train_data: Any  # what `evaluation_batches` takes
-    val_data: Any
-    batches: Iterator[Batch]  # to train on, without end
 
-    def __init__(self, config: Settings, text: str) -> None:
-        self.config = config
+    def __init__(self, config: Settings, text: str, data: Data, compiled: bool = False) -> None:
+        """`text` is what `data` was made of, to know it again; `compiled` suits batches that have one shape."""
+        self.config, self.data = config, data
         self.text_sha256 = hashlib.sha256(text.encode()).hexdigest()
         tinytorch.manual_seed(config.seed)
         self.model = self.build_model()
         self.optimizer = make_optimizer(self.model, config)
         self.iteration = 0  # optimizer steps done
         self.best_val_loss = math.inf
-        self.seconds = 0.0  # spent so far, evaluations included
+        self._opened = time.perf_counter()
+        self.name = config.out.name  # what the progress bar and the picture are called
+        self.extra_values: dict[str, Any] = {}  # what else the checkpoints are to hold, as JSON
+        self.forward: Callable[..., Tensor] = tinytorch.compile(self.loss) if compiled else self.loss
+        both = self._loss_and_gradients
+        self.forward_backward: Callable[..., Tensor] = tinytorch.compile(both) if compiled else both
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -61,42 +81,17 @@ class Run(ABC, Generic[Settings]):
 
     @abstractmethod
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch: ids (B, T), and those that follow each (B, T), -100 where none is to be told."""
+        """The mean loss of a batch: ids (B, T), and those that follow each (B, T), IGNORED where none counts."""
 
-    def learn(self, share: Tensor, *batch: Tensor) -> Tensor:
-        """Add the gradients of a batch's loss times its share, and give that loss."""
-        loss = self.loss(*batch) * share
+    def _loss_and_gradients(self, weight: Tensor, *batch: Tensor) -> Tensor:
+        """The loss of a batch times its weight, whose gradients are added to those that are there."""
+        loss = self.loss(*batch) * weight
         loss.backward()
         return loss
-
-    def judge(self, *batch: Tensor) -> Tensor:
-        """The loss of a batch; nothing is recorded."""
-        with tinytorch.no_grad():
-            return self.loss(*batch)
-
-    @abstractmethod
-    def evaluation_batches(self, data: Any) -> Iterator[Batch]:
-        """Batches of train_data or val_data, the same ones every time; the place in the run stays where it is."""
-
-    @abstractmethod
-    def position(self) -> dict[str, np.ndarray]:
-        """Where in the data `batches` is, by names for a checkpoint."""
-
-    @abstractmethod
-    def set_position(self, tensors: dict[str, np.ndarray]) -> None:
-        """Go on from where `position` was, which is among these."""
 
     def weights(self) -> dict[str, Tensor]:
         """What training changes, by name: all that a checkpoint must hold of the model."""
         return self.model.state_dict()
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take over what `weights` gave."""
-        self.model.load_state_dict(weights)
-
-    def count_tokens(self, inputs: Tensor, targets: Tensor) -> int:
-        """Tokens that a batch holds, padding aside."""
-        return inputs.numel()
 
     @abstractmethod
     def describe(self) -> str:
@@ -106,18 +101,10 @@ class Run(ABC, Generic[Settings]):
     def next_command(self) -> str:
         """What to do with the result."""
 
-    def name(self) -> str:
-        """What the progress bar and the picture are called."""
-        return self.config.out.name
-
-    @staticmethod
-    def fixed(config: Any) -> dict[str, Any]:
-        """The settings that a run cannot change on the way, by their names."""
-        return {"seed": config.seed}
-
-    def more_values(self) -> dict[str, Any]:
-        """What else the checkpoints are to hold, as JSON."""
-        return {}
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, evaluations included."""
+        return time.perf_counter() - self._opened
 
     @classmethod
     def open(cls: type[AnyRun], config: Any) -> AnyRun:
@@ -126,12 +113,12 @@ class Run(ABC, Generic[Settings]):
             return cls._resume(config)
         if (config.out / "last.json").exists():
             raise UserError(f"{config.out} already holds a run: --resume continues it, another --out starts a new one")
-        return cls.new(config)
+        return cls._new(config)
 
     @classmethod
-    @abstractmethod
-    def new(cls: type[AnyRun], config: Any) -> AnyRun:
-        """The run at its start."""
+    def _new(cls: type[AnyRun], config: Any) -> AnyRun:
+        make: Any = cls  # each kind of run is made of its settings alone
+        return make(config)
 
     @classmethod
     def _resume(cls: type[AnyRun], config: Any) -> AnyRun:
@@ -145,9 +132,9 @@ class Run(ABC, Generic[Settings]):
             iteration = values.get("iteration")
             if type(iteration) is not int or iteration < 0:
                 raise UserError(f"iteration is {iteration!r}: it must be a number of steps; {RESTORE}")
-        run = cls.new(config)
-        for name, then in cls.fixed(saved).items():
-            now = cls.fixed(config)[name]
+        run = cls._new(config)
+        for name, then in saved.fixed().items():
+            now = config.fixed()[name]
             if now != then:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{config.out} was trained with {option} {then}, not {now}: give --out for a new run")
@@ -168,7 +155,7 @@ class Run(ABC, Generic[Settings]):
             "config": self.config.to_json(),
             "text_sha256": self.text_sha256,
             "python": _python_version(),
-            **self.more_values(),
+            **self.extra_values,
         }
         tensors = {f"model.{key}": value.numpy() for key, value in self.weights().items()}
         if name == "last":
@@ -177,21 +164,25 @@ class Run(ABC, Generic[Settings]):
             for index, entries in state["state"].items():
                 for key, value in entries.items():
                     tensors[f"optimizer.{index}.{key}"] = np.asarray(value)
-            tensors.update(self.position())
+            tensors.update(self.data.position())
             tensors["generator.default"] = tinytorch.get_rng_state().numpy()
         checkpoint.save(self.config.out, name, tensors, values)
 
     def _restore(self, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
-        self.load_weights(model_state(tensors))
+        saved = model_state(tensors)
+        for name, weight in self.weights().items():
+            if saved[name].shape != weight.shape:
+                raise UserError(f"{name} has shape {tuple(saved[name].shape)}, not {tuple(weight.shape)}; {RESTORE}")
+            weight.copy_(saved[name])
         state: dict[int, dict[str, Tensor]] = {}
         for name, array in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = tinytorch.tensor(array)
         self.optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
-        self.set_position(tensors)
+        self.data.set_position(tensors)
         tinytorch.set_rng_state(tinytorch.tensor(tensors["generator.default"]))
-        self.iteration, self.seconds = values["iteration"], float(values["seconds"])
+        self.iteration, self._opened = values["iteration"], time.perf_counter() - values["seconds"]
         self.best_val_loss = math.inf if values["best_val_loss"] is None else float(values["best_val_loss"])
 
 

@@ -81,6 +81,10 @@ class TrainSettings:
         for name in ("beta1", "beta2"):
             check(0.0 <= getattr(self, name) < 1.0, f"{name} is {getattr(self, name)}: it must be in [0, 1)")
 
+    def fixed(self) -> dict[str, Any]:
+        """The settings that a run cannot change on the way, by their names."""
+        return {"seed": self.seed}
+
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "out": str(self.out)}
 

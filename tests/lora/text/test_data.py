@@ -9,7 +9,7 @@ import pytest
 from lora.text.data import Data, load_data, split, tokenize
 from lora.text.tokenizer import Tokenizer
 from tinytorch.cli.errors import UserError
-from tinytorch.training.trainer import IGNORED
+from tinytorch.training.batches import IGNORED
 
 CHAT = [
     {"role": "user", "content": "one"},
