@@ -6,7 +6,7 @@ import importlib
 import sys
 from types import ModuleType
 
-_AS_IT_IS = ("tinytorch.cli.", "tinytorch.training.")  # what both copies use
+_AS_IT_IS = ("tinytorch.cli.", "tinytorch.generation.", "tinytorch.training.")  # what both copies use
 
 
 def gpt_on_torch(module: str) -> ModuleType:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 import tinytorch
-from lora.model.generation import Ids, Sampling, stream
+from lora.model.generation import stream
 from lora.model.llama import Llama
 from lora.text.tokenizer import IncrementalDecoder, Tokenizer
+from tinytorch.generation.sampling import Ids, Sampling
 
 
 class TextStream:

@@ -10,7 +10,6 @@ import pytest
 
 from gpt.config import GPTConfig, TrainConfig
 from gpt.examples import ExamplesConfig
-from gpt.generation import Sampling as CharacterSampling
 from gpt.sample import SampleConfig
 from gpt.stage_table import StagesConfig
 from tinytorch.cli.errors import UserError
@@ -32,7 +31,9 @@ def test_defaults() -> None:
     assert dataclasses.asdict(TrainSettings()) == TRAIN
     own = {"out": Path("runs/nano-cpu"), "preset": "nano-cpu", "architecture": "gpt", "model": SHAPE}
     assert dataclasses.asdict(TrainConfig()) == TRAIN | own
-    sampling = {"temperature": 1.0, "top_k": None, "top_p": None, "greedy": False}
+    sampling = {
+        "temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "repetition_penalty": 1.0, "greedy": False,
+    }  # fmt: skip
     assert dataclasses.asdict(SampleConfig()) == {
         "out": Path("runs/nano-cpu"), "checkpoint": "best", "prompt": "", "max_new_tokens": 500, "sampling": sampling,
         "seed": 1337,
@@ -86,7 +87,6 @@ def test_limits_of_a_shape(name: str, taken: list[Any], refused: list[Any], rule
 
 def test_limits_of_the_other_commands() -> None:
     assert SampleConfig(max_new_tokens=0).max_new_tokens == 0
-    assert (CharacterSampling(top_k=1).top_k, CharacterSampling(top_p=1.0).top_p) == (1, 1.0)
     assert ExamplesConfig("ab", batch_size=1, block_size=1).text == "ab"
     for values in ({"batch_size": 0}, {"block_size": 0}):
         with pytest.raises(UserError, match="must be at least 1"):

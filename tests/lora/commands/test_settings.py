@@ -21,8 +21,8 @@ from lora.commands.ranks import RanksConfig
 from lora.commands.synthesize import SynthesizeConfig
 from lora.commands.train import TuneConfig
 from lora.model.default_model import default_model
-from lora.model.generation import Sampling
 from tinytorch.cli.errors import UserError
+from tinytorch.generation.sampling import Sampling
 
 MODEL, PARROT = {"model": default_model()}, {"data": "parrot"}
 SAMPLING = {

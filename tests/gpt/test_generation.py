@@ -7,55 +7,8 @@ import pytest
 
 import tinytorch
 from gpt.config import GPTConfig
-from gpt.generation import Sampling
 from gpt.language_model import LanguageModel
 from gpt.presets import build_model
-from tinytorch.cli.errors import UserError
-
-PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.3, 0.15])
-DRAWS = 4000
-
-
-def frequencies(sampling: Sampling) -> np.ndarray:
-    """How often each of the five tokens is drawn from PROBABILITIES."""
-    generator = tinytorch.Generator()
-    generator.manual_seed(0)
-    logits = tinytorch.tensor(np.tile(np.log(PROBABILITIES), (DRAWS, 1)).astype(np.float32))
-    drawn = sampling.choose(logits, generator)
-    assert drawn.shape == (DRAWS, 1)
-    return np.bincount(drawn.numpy().ravel(), minlength=5) / DRAWS
-
-
-@pytest.mark.parametrize(
-    ("options", "weights"),
-    [
-        ({}, PROBABILITIES),
-        ({"temperature": 0.5}, PROBABILITIES**2),
-        ({"temperature": 2.0}, PROBABILITIES**0.5),
-        ({"top_k": 2}, [0, 0.4, 0, 0.3, 0]),
-        ({"top_k": 1}, [0, 1, 0, 0, 0]),
-        ({"top_k": 99}, PROBABILITIES),
-        ({"top_p": 0.65}, [0, 0.4, 0, 0.3, 0]),
-        ({"top_p": 0.75}, [0, 0.4, 0, 0.3, 0.15]),
-        ({"top_p": 0.01}, [0, 1, 0, 0, 0]),
-        ({"top_p": 1.0}, PROBABILITIES),
-        ({"top_k": 3, "top_p": 0.8}, [0, 0.4, 0, 0.3, 0]),  # of the three, 0.47 + 0.35 make 0.8
-        ({"greedy": True, "temperature": 9.0}, [0, 1, 0, 0, 0]),
-    ],
-)
-def test_frequencies(options: dict[str, Any], weights: Any) -> None:
-    expected = np.asarray(weights) / np.sum(weights)
-    got = frequencies(Sampling(**options))
-    np.testing.assert_allclose(got, expected, atol=0.03)
-    assert not got[expected == 0].any()
-
-
-@pytest.mark.parametrize(
-    "options", [{"temperature": 0.0}, {"temperature": float("nan")}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}]
-)
-def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=next(iter(options))):
-        Sampling(**options)
 
 
 @pytest.fixture(params=["bigram", "layer-norm", "gpt"])
