@@ -8,7 +8,7 @@ import math
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -71,9 +71,9 @@ class Run(ABC, Generic[Settings]):
         self._opened = time.perf_counter()
         self.name = config.out.name  # what the progress bar and the picture are called
         self.extra_values: dict[str, Any] = {}  # what else the checkpoints are to hold, as JSON
-        self.forward: Callable[..., Tensor] = tinytorch.compile(self.loss) if compiled else self.loss
-        both = self._loss_and_gradients
-        self.forward_backward: Callable[..., Tensor] = tinytorch.compile(both) if compiled else both
+        if compiled:
+            self.forward = tinytorch.compile(self.forward)  # type: ignore[method-assign]
+            self.forward_backward = tinytorch.compile(self.forward_backward)  # type: ignore[method-assign]
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -83,7 +83,11 @@ class Run(ABC, Generic[Settings]):
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of a batch: ids (B, T), and those that follow each (B, T), IGNORED where none counts."""
 
-    def _loss_and_gradients(self, weight: Tensor, *batch: Tensor) -> Tensor:
+    def forward(self, *batch: Tensor) -> Tensor:
+        """The loss of a batch."""
+        return self.loss(*batch)
+
+    def forward_backward(self, weight: Tensor, *batch: Tensor) -> Tensor:
         """The loss of a batch times its weight, whose gradients are added to those that are there."""
         loss = self.loss(*batch) * weight
         loss.backward()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,19 @@ def test_a_run_learns_and_leaves_what_it_says(make: Make, capsys: pytest.Capture
     shown = capsys.readouterr().out
     assert f"loss {best:.4f} nats a token, perplexity {math.exp(best):.4g}" in shown
     assert "3 examples" in shown
+
+
+def test_a_run_that_is_dropped_frees_its_model_at_once(make: Make) -> None:
+    """Where several follow one another, each would wait for the garbage collector."""
+    run = TuneRun(make())
+    trainer.training_step(run)
+    alive = weakref.ref(run.model)
+    gc.disable()
+    try:
+        del run
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_the_loss_is_that_of_what_is_to_be_learned(make: Make) -> None:
