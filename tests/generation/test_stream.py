@@ -28,8 +28,6 @@ def test_rows_end_and_are_padded() -> None:
     ids, mask = np.array([[0, 2], [7, 7]]), np.array([[0, 1], [1, 1]])
     steps = stream(counting, ids, 9, GREEDY, mask, eos_token_ids=[4, 11], pad_token_id=30)
     assert joined(ids, steps).tolist() == [[0, 2, 3, 4, 30, 30], [7, 7, 8, 9, 10, 11]]
-    steps = stream(counting, ids, 9, GREEDY, is_done=lambda tokens: tokens >= 9)
-    assert joined(ids, steps)[:, 2:].tolist() == [[3, 4, 5, 6, 7, 8, 9], [8, 9, 0, 0, 0, 0, 0]]
 
 
 def test_padding_goes_to_the_left() -> None:

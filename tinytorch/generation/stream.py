@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tinytorch
 from tinytorch import Tensor
@@ -26,14 +25,13 @@ def stream(
     eos_token_ids: Collection[int] = (),
     pad_token_id: int = 0,
     generator: tinytorch.Generator | None = None,
-    is_done: Callable[[Ids], NDArray[np.bool_]] | None = None,
     likeliest_first: bool = False,
 ) -> Iterator[Ids]:
     """Yield the next tokens of ids (B, T), each (B,), as they are drawn.
 
     The mask (B, T) is 0 for padding, which goes to the left. A row is done after one of eos_token_ids, which is still
-    given, and where `is_done`, called with each step's tokens (B,), says so; what follows in that row is pad_token_id.
-    The stream ends when all rows are done. `likeliest_first` is as of `Sampling.choose`.
+    given; what follows in that row is pad_token_id. The stream ends when all rows are done. `likeliest_first` is as of
+    `Sampling.choose`.
     """
     if mask is not None and not mask[:, -1].all():
         raise ValueError("attention_mask ends in padding: pad on the left, so that a row goes on from its last token")
@@ -46,8 +44,6 @@ def stream(
         tokens = np.where(done, pad_token_id, drawn)
         yield tokens
         done |= np.isin(tokens, ends)
-        if is_done is not None:
-            done |= is_done(tokens)
         if done.all():
             return
         ids = np.concatenate([ids, tokens[:, None]], axis=1)

@@ -8,9 +8,10 @@ import pytest
 
 import tinytorch
 from lora.commands.loading import load
+from lora.commands.rule import complete
 from lora.model.generation import generate, stream
 from lora.model.llama import Llama
-from lora.text.text_stream import TextStream, continue_texts
+from lora.text.text_stream import TextStream
 from lora.text.tokenizer import Tokenizer
 from tinytorch.generation.sampling import Sampling
 
@@ -148,10 +149,6 @@ def test_text_is_kept_back_only_while_it_may_be_a_stop_string(byte_level: Path) 
 def test_texts_together_are_texts_alone(small_folder: Path) -> None:
     model, tokenizer = load(small_folder)
     prompts = ["The", "A dict is a mapping", "if x:"]
-    texts = continue_texts(model, tokenizer, prompts, 20, GREEDY)
-    assert [continue_texts(model, tokenizer, [prompt], 20, GREEDY)[0] for prompt in prompts] == texts
+    texts = complete(model, tokenizer, prompts, 20)
+    assert [complete(model, tokenizer, [prompt], 20)[0] for prompt in prompts] == texts
     assert all(texts)
-    stop = texts[1][3:6]
-    cut = continue_texts(model, tokenizer, prompts, 20, GREEDY, stop=[stop])
-    assert cut == [text.split(stop)[0] for text in texts]
-    assert len(cut[1]) <= 3
