@@ -142,7 +142,8 @@ def main() -> int:
     from rich.console import Console
 
     from lora.adapters.adapter_files import save_adapter
-    from lora.commands.train import TuneConfig, TuneRun
+    from lora.commands.train import TuneRun
+    from lora.commands.tune_config import TuneConfig
     from tinytorch.training import metrics
     from tinytorch.training.trainer import train
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import tinytorch
 from lora.commands.rule import data_path
+from lora.commands.tune_config import TuneConfig
 from lora.model.config import LlamaConfig
 from lora.text.batches import Batches
 from lora.text.data import Example, load_data, split
 from lora.text.records import read_text
 from lora.text.tokenizer import Tokenizer
 from tinytorch.training.batches import Batch
-
-if TYPE_CHECKING:
-    from lora.commands.train import TuneConfig
 
 VALIDATION = 0.8  # of the examples of an evaluation
 

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from lora.commands.info import size, stored_tensors
 from lora.commands.quantize import quantize_folder
-from lora.commands.train import TuneConfig, TuneRun
+from lora.commands.train import TuneRun
+from lora.commands.tune_config import TuneConfig
 from lora.model.default_model import default_model, learning_rate
 from tinytorch.cli.command_line import INTERRUPTED
 from tinytorch.cli.output import run_console

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from lora.commands.example_data import ExampleData
 from lora.commands.rule import rule_rate
-from lora.commands.train import TuneConfig, TuneRun, trained_weights
+from lora.commands.train import TuneRun, trained_weights
+from lora.commands.tune_config import TuneConfig
 from lora.model.default_model import default_model, learning_rate
 from lora.model.llama import Llama
 from tinytorch import Tensor

@@ -17,7 +17,8 @@ from lora.commands.qlora import QLoraConfig, qlora
 from lora.commands.quantize import QuantizeConfig, quantize
 from lora.commands.ranks import RanksConfig, ranks
 from lora.commands.synthesize import SynthesizeConfig, synthesize
-from lora.commands.train import TuneConfig, tune
+from lora.commands.train import tune
+from lora.commands.tune_config import TuneConfig
 from tinytorch.cli.options import parse
 from tinytorch.training.resuming import settings_to_change
 from tinytorch.training.settings import TrainSettings

@@ -270,6 +270,20 @@ def test_whatever_last_json_holds_it_is_one_line(tiny_config: MakeConfig, change
     assert "\n" not in str(caught.value) and str(config.out) in str(caught.value)
 
 
+@pytest.mark.parametrize("change", ["other", "missing"])
+def test_weights_of_another_model_are_refused(tiny_config: MakeConfig, change: str) -> None:
+    config, name = tiny_config(), "model.transformer.ln_f.weight"
+    train(config)
+    tensors, values = checkpoint.load(config.out, "last")
+    if change == "other":
+        tensors[name] = tensors[name][:1]  # which would broadcast
+    else:
+        del tensors[name]
+    checkpoint.save(config.out, "last", tensors, {k: v for k, v in values.items() if k not in ("tensors", "sha256")})
+    with pytest.raises(UserError, match=r"last\.json.*transformer\.ln_f\.weight[^\n]*restore it"):
+        train(dataclasses.replace(config, resume=True))
+
+
 def test_ctrl_c_before_the_first_evaluation(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = tiny_config("whole"), tiny_config("cut")
     train(whole)

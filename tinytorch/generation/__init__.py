@@ -1,2 +1,1 @@
-"""Text from a model, token by token: how the next is drawn, and the cache of keys and values. `import tinytorch` leaves
-it out."""
+"""Text from a model, token by token: drawing, the loop, its cache. `import tinytorch` leaves it out."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lora.__main__ import main
-from lora.commands.train import TuneConfig, TuneRun
+from lora.commands.train import TuneRun
+from lora.commands.tune_config import TuneConfig
 from tinytorch.training import trainer
 
 

@@ -19,7 +19,7 @@ from lora.commands.qlora import QLoraConfig
 from lora.commands.quantize import QuantizeConfig
 from lora.commands.ranks import RanksConfig
 from lora.commands.synthesize import SynthesizeConfig
-from lora.commands.train import TuneConfig
+from lora.commands.tune_config import TuneConfig
 from lora.model.default_model import default_model
 from tinytorch.cli.errors import UserError
 from tinytorch.generation.sampling import Sampling

@@ -26,7 +26,8 @@ from lora.adapters.adapter_files import load_adapter, save_adapter
 from lora.commands.loading import load
 from lora.commands.quantize import quantize_folder
 from lora.commands.rule import complete
-from lora.commands.train import TuneConfig, TuneRun
+from lora.commands.train import TuneRun
+from lora.commands.tune_config import TuneConfig
 from lora.model.llama import Llama
 from lora.text import parrot
 from lora.text.data import load_data
