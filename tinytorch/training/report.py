@@ -34,9 +34,7 @@ class Report:
     def __enter__(self) -> Report:
         self._log = MetricsLog(self._metrics, self._run.iteration)
         self._bar = _progress(self._console, self._run.name)
-        self._task = self._bar.add_task(
-            "", total=self._run.config.max_iters, completed=self._run.iteration, doing=""
-        )
+        self._task = self._bar.add_task("", total=self._run.config.max_iters, completed=self._run.iteration, doing="")
         self._bar.start()
         return self
 
