@@ -20,7 +20,7 @@ from bench import report
 from bench.instructions import start_again_with_avx2
 from bench.machine import describe, peak_bandwidth, peak_flops
 from bench.timing import Row, Sides
-from programs.options import parse
+from tinytorch.cli.options import parse
 
 Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling", "busy", "hashes"]
 SECTIONS: tuple[Section, ...] = get_args(Section)

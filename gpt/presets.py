@@ -10,8 +10,8 @@ from gpt.config import GPTConfig, TrainConfig
 from gpt.language_model import LanguageModel
 from gpt.model import GPT
 from gpt.stages import STAGES
-from programs.corpora import PROSE
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.training.corpora import PROSE
 
 ARCHITECTURES: dict[str, type[LanguageModel]] = {"gpt": GPT, **STAGES}
 

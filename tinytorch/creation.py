@@ -11,18 +11,19 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import DType, DTypeLike, as_dtype, as_number, check_device, get_default_dtype, is_floating
-from .engine.mode import mode, untraced
-from .kernels import memory
-from .kernels.launch import launched
+from .engine.mode import mode
+from .engine.runner import untraced
+from .kernels.launch import aligned_copy, aligned_empty, aligned_zeros, launched
 from .ops.common import Array, create, elements_of, is_tensor, only_floating, python_number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
 
 def _finish(array: Array, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
-    check_device(device)
+    if device is not None:
+        check_device(device)
     if dtype is not None and array.dtype != as_dtype(dtype):
-        array = memory.copy(array, as_dtype(dtype))
+        array = aligned_copy(array, as_dtype(dtype))
     tensor = create(lambda: array)
     return tensor.requires_grad_() if requires_grad else tensor
 
@@ -104,7 +105,7 @@ def tensor(
     Without a dtype, Python floats get the default dtype and integers int64; arrays keep theirs. Raises RuntimeError
     for a number that does not fit an integer dtype; arrays and Tensors are cast as in NumPy.
     """
-    return _finish(memory.copy(_array(data, dtype)), dtype, device, requires_grad)
+    return _finish(aligned_copy(_array(data, dtype)), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
@@ -138,7 +139,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of zeros."""
-    return _finish(memory.zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(aligned_zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
 def ones(
@@ -160,7 +161,7 @@ def empty(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor whose memory is not initialised."""
-    return _finish(memory.empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(aligned_empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
 def full(

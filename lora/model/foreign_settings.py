@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from programs.errors import UserError
-from programs.reading import one_line
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line
 
 # Keys that no version of transformers uses to compute a Llama's logits.
 HARMLESS = {

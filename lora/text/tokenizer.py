@@ -19,8 +19,8 @@ from lora.model.generation_config import end_ids, load_generation_config, pad_id
 from lora.text.chat_template import ChatTemplate, Messages
 from lora.text.sentencepiece_backend import AddedToken, SentencePieceBackend
 from lora.text.template_sandbox import SOURCE
-from programs.errors import UserError
-from programs.reading import one_line, reading
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line, reading
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")  # the first of these in a folder is read
 GROWTH = 1000  # the most by which a tokenizer's replacements may lengthen a text
