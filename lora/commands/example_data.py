@@ -20,7 +20,7 @@ VALIDATION = 0.8  # the share of an evaluation's examples
 
 
 class ExampleData:
-    """Examples to train on and to validate on, tokenized; `batches` are those to train on."""
+    """Tokenized examples, to train on and to validate on; `batches` are those to train on."""
 
     def __init__(self, config: TuneConfig) -> None:
         self.config = config

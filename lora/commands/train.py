@@ -97,5 +97,5 @@ class TuneRun(Run[TuneConfig]):
 
 
 def trained_weights(model: Llama) -> dict[str, Tensor]:
-    """The parameters that are not frozen, by their names."""
+    """The parameters that are not frozen, by name."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}

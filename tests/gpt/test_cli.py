@@ -57,7 +57,7 @@ def test_a_finished_run_says_so_when_it_is_resumed(trained: Path, capsys: pytest
     capsys.readouterr()
     assert main(["train", "--resume", "--out", str(trained)]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "is finished" in line]
-    assert line.startswith(f"{trained} is finished: all its 3 iterations are done; for more, ")
+    assert line.startswith(f"{trained} is finished: all 3 iterations are done; for more, ")
     more = shlex.split(line.partition("for more, ")[2])
     assert main(["train", *more]) == 0
     shown = capsys.readouterr().out
@@ -236,7 +236,7 @@ def test_stages(
     assert "loss expected" not in table  # those figures are for another text
     assert "already holds runs" in fails(command, capsys)
     assert main([*command, "--resume"]) == 0
-    assert "bigram is finished: all its 2 iterations are done" in capsys.readouterr().out
+    assert "bigram is finished: all 2 iterations are done" in capsys.readouterr().out
 
 
 def test_the_table_has_the_expected_losses_of_tiny_shakespeare(capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,7 +301,7 @@ def test_ctrl_c_and_its_like_save_and_exit(
     assert "Traceback" not in stderr
     iteration = json.loads((out / "last.json").read_text())["iteration"]
     assert iteration > 0
-    assert f"stopped at iteration {iteration}; go on with --resume --out {shlex.quote(str(out))}\n" in stdout
+    assert f"stopped at iteration {iteration}; continue with --resume --out {shlex.quote(str(out))}\n" in stdout
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     assert main(["train", "--resume", "--out", str(out), f"--max-iters={iteration + 2}"]) == 0
     assert f"resuming at iteration {iteration}" in capsys.readouterr().out

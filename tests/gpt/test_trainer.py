@@ -310,7 +310,7 @@ def test_ctrl_c_before_the_first_evaluation(tiny_config: MakeConfig, monkeypatch
         ({"resume": False}, "already holds a run: --resume continues it"),
         ({"seed": 2}, "was trained with --seed 1337, not 2"),
         ({"model": {"n_layer": 1}}, "was trained with --n-layer 2, not 1"),
-        ({"data": "pydoc"}, "was trained on another text than pydoc"),
+        ({"data": "pydoc"}, "was trained on a text other than pydoc"),
         ({"max_iters": 8}, "is at iteration 9: give a --max-iters of at least that"),
     ],
 )
@@ -332,7 +332,7 @@ def test_the_text_that_ships_with_python_may_be_another_versions(
     config = tiny_config(data=name)
     train(config)
     texts.reverse()
-    with pytest.raises(UserError, match=f"was trained on another text than {name}"):
+    with pytest.raises(UserError, match=f"was trained on a text other than {name}"):
         train(dataclasses.replace(config, resume=True))
     then = ".".join(platform.python_version_tuple()[:2])
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "0"))

@@ -1,4 +1,4 @@
-"""The layers: with weights (Linear, Embedding), normalizations, activations and Dropout."""
+"""Layers: Linear and Embedding, normalizations, activations and Dropout."""
 
 from __future__ import annotations
 

@@ -137,13 +137,13 @@ def scaled_dot_product_attention(
 
 
 def _are_alike(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether all are (B, H, T, D), of one shape and dtype, and not empty: then they go together as they are."""
+    """Whether all are (B, H, T, D), of one shape and dtype, and not empty: the kernel takes them as they are."""
     a, b, c = q.array, k.array, v.array
     return a.ndim == 4 and a.shape == b.shape == c.shape and a.dtype == b.dtype == c.dtype and a.size > 0
 
 
 def _in_four_dims(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Any, ...]:
-    """What was aligned in the four dimensions of the kernel; and what the result has in front of Dv, if not those."""
+    """The aligned inputs in the kernel's four dimensions, and the result's dimensions before Dv if they differ."""
     q, k, v = _four(query), _four(key), _four(value)
     if mask is not None:
         if mask.dtype.kind != "b":

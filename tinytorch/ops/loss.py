@@ -116,7 +116,7 @@ def cross_entropy(
 
 
 def _without_classes(x: Tensor, target: Tensor, ignore_index: int, **options: Any) -> Tensor:
-    """The kernel needs a class, and would check the targets."""
+    """For inputs without classes: the kernel needs at least one, and would otherwise check the targets."""
     check_bounds("cross_entropy: target", elements_of(target), 0, "classes", IndexError, ignore_index)
     y: Tensor = CrossEntropy.composite(x, target, ignore_index, **options)
     return y

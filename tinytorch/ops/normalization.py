@@ -1,4 +1,4 @@
-"""Normalization: over the last dimensions, as operations; over the batch, composed of them."""
+"""Normalization: over the last dimensions, as operations; over the batch, composed of other operations."""
 
 from __future__ import annotations
 

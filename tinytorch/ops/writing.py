@@ -88,7 +88,7 @@ def _written(x: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _set_aside(node: Any, tensor: Tensor) -> None:
-    """Turn what a node saved of a tensor into a copy: an in-place operation is about to write its result there."""
+    """Replace what a node saved of a tensor by a copy, since an in-place operation is about to write there."""
     node._saved = [
         (record[0].copy(), record[1], None, 0) if record[0] is tensor.array else record for record in node._saved
     ]

@@ -194,7 +194,7 @@ class CosineAnnealingLR(LRScheduler):
 
 
 def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, lr: Rate, min_lr: float) -> Rate:
-    """The rate at a step of nanoGPT's schedule: linear warm-up to lr, half a cosine down to min_lr, then min_lr.
+    """The learning rate at a step of nanoGPT's schedule: linear warm-up to lr, half a cosine to min_lr, then min_lr.
 
     lr_t = lr (t + 1) / (warmup_steps + 1)                                        t < warmup_steps
     lr_t = min_lr + (lr - min_lr) (1 + cos(pi r_t)) / 2,
@@ -214,7 +214,7 @@ def _cosine(step: int, warmup_steps: int, decay_steps: int) -> float:
 
 
 class WarmupCosineLR(LRScheduler):
-    """nanoGPT's schedule, `warmup_cosine`, from the initial rate down to min_lr.
+    """nanoGPT's schedule, `warmup_cosine`, from the initial learning rate down to min_lr.
 
     Each rate is computed from the previous one, as in PyTorch's schedules.
     """

@@ -1,4 +1,4 @@
-"""The texts to train on: those known by name, described in data/README.md, and any UTF-8 file."""
+"""The texts to train on: those with a name, which data/README.md describes, and any UTF-8 file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/da
 
 
 class CorpusError(UserError):
-    """A text that cannot be had; the message is one line and says what to do."""
+    """A text that cannot be loaded; the message is one line and says what to do."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text known by name. `size` is in bytes; it and `sha256` are None where the text is not the same everywhere."""
+    """A text with a name. `size` is in bytes; it and `sha256` are None if the text is not the same everywhere."""
 
     name: str
     origin: str
@@ -47,15 +47,15 @@ CORPORA = {corpus.name: corpus for corpus in (PYDOC, PROSE, SHAKESPEARE)}
 
 
 def load_text(name_or_path: str) -> str:
-    """The text of a corpus, by its name, or of a UTF-8 file, by its path (`./pydoc` for a file of that name).
+    """The text of a corpus, given its name, or of a UTF-8 file, given its path (`./pydoc` for a file of that name).
 
-    Raises CorpusError where there is no such text, or it is empty, not UTF-8, or cannot be downloaded.
+    Raises CorpusError if there is no such text, or it is empty, not UTF-8, or cannot be downloaded.
     """
     return "\n".join(load_documents(name_or_path))
 
 
 def load_documents(name_or_path: str) -> list[str]:
-    """What `load_text` joins by line feeds: texts that each have a beginning and an end. A file is one."""
+    """The documents that `load_text` joins with line feeds. A file is one document."""
     if name_or_path == PYDOC.name:
         return _pydoc_topics()
     if name_or_path == PROSE.name:
@@ -80,18 +80,18 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _download(corpus: Corpus, url: str) -> Path:
-    # Imported here: these two, and the network stack below them, are needed by this corpus only.
+    # Imported here because only this corpus needs these two and the network stack below them.
     import platformdirs
     import pooch
 
     folder = platformdirs.user_cache_path("tinytorch") / "corpora"
     try:
         return Path(pooch.retrieve(url, f"sha256:{corpus.sha256}", f"{corpus.name}.txt", folder))
-    except (OSError, ValueError) as error:  # no network, no space; a file that is not the one we know
+    except (OSError, ValueError) as error:  # no network, no space, or not the expected file
         reason = type(error).__name__ if isinstance(error, OSError) else "its sha256 is not the expected one"
         raise CorpusError(
             f"cannot download {corpus.name} from {url} ({reason}); "
-            f"train on the embedded text (--data {PYDOC.name}), or bring that file and pass its path to --data"
+            f"train on the embedded text (--data {PYDOC.name}), or get that file yourself and pass its path to --data"
         ) from error
 
 

@@ -229,7 +229,7 @@ def test_validation_on_a_file_of_its_own(
     assert f"loss {best:.4f} nats per token" in capsys.readouterr().out
     other.write_text("prompt,completion\na,b\n")
     assert main(["train", "--resume", "--out", str(config.out)]) == 2
-    assert "was trained on another text" in capsys.readouterr().err
+    assert "was trained on a text other than" in capsys.readouterr().err
 
 
 def test_eval_takes_what_training_held_out(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -431,7 +431,7 @@ def test_ctrl_c_saves_and_exits(make: Make, capsys: pytest.CaptureFixture[str]) 
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     iteration = json.loads((config.out / "last.json").read_text())["iteration"]
-    assert f"stopped at iteration {iteration}; go on with --resume" in stdout
+    assert f"stopped at iteration {iteration}; continue with --resume" in stdout
     assert (config.out / "last" / "adapter_model.safetensors").exists()
     assert main(["train", "--resume", "--out", str(config.out), f"--max-iters={iteration + 2}"]) == 0
     assert f"resuming at iteration {iteration}" in capsys.readouterr().out
