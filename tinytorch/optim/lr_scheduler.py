@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..engine.mode import untraced
+from ..engine.runner import untraced
 from ..tensor import Tensor
 from .optimizer import Optimizer
 
