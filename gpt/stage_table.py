@@ -64,7 +64,7 @@ def run_stages(config: StagesConfig, console: Console) -> bool:
     plans = [_plan(config, name) for name in config.stages]
     for plan in plans:
         if (plan.out / "last.json").exists() and not config.resume:
-            raise UserError(f"{config.out} already holds runs: --resume continues them, another --out starts anew")
+            raise UserError(f"{config.out} already holds runs: --resume continues them, another --out starts new ones")
     results: dict[str, Result] = {}
     for plan in plans:
         with locked(plan.out):

@@ -63,7 +63,7 @@ class QLoraConfig:
     """Seed of every run."""
 
     def __post_init__(self) -> None:
-        check(self.resume or not self.out.exists(), f"{self.out} exists: --resume goes on, another --out begins anew")
+        check(self.resume or not self.out.exists(), f"{self.out} exists: continue with --resume, or give another --out")
         self.run(STORED)
 
     def base(self, name: str) -> Path:

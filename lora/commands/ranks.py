@@ -73,7 +73,7 @@ class RanksConfig:
 
     def __post_init__(self) -> None:
         check(len(self.ranks) > 0 and min(self.ranks) > 0, f"ranks are {self.ranks}: give some, all above 0")
-        check(self.resume or not self.out.exists(), f"{self.out} exists: --resume goes on, another --out begins anew")
+        check(self.resume or not self.out.exists(), f"{self.out} exists: continue with --resume, or give another --out")
         self.runs()  # which checks the other settings
 
     def runs(self) -> dict[str, TuneConfig]:
