@@ -338,7 +338,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 class Unsplit(Function):
-    """Stretches of a dimension together again: the transpose of Split, which copies only if they are not so already"""
+    """Stretches of a dimension, joined again: the transpose of Split, which copies only if they are apart in memory"""
 
     backward_shares = True
     examples = ((lambda t, a, b: _unsplit(t, a, b), (2, 5), (1, 5)),)
