@@ -23,7 +23,7 @@ __all__ = [
     "unmerge",
 ]
 
-# Imported when asked for: `python -m lora` passes through here, and must be able to say what is missing.
+# Imported on first use: `python -m lora` imports this package first, and must be able to say which package is missing.
 _HOMES = {
     "Llama": "model.llama",
     "LoraConfig": "adapters.adapter_config",

@@ -1,6 +1,6 @@
 """tinytorch: reverse-mode automatic differentiation on NumPy, with its hot loops compiled by Numba.
 
-The names, arguments and defaults are PyTorch's, for the part of PyTorch that is here.
+Names, arguments and defaults are those of PyTorch, for the part of PyTorch that is here.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def allclose(
     atol: builtins.float = 1e-08,
     equal_nan: builtins.bool = False,
 ) -> builtins.bool:
-    """Whether |input - other| <= atol + rtol |other| everywhere."""
+    """Whether |input - other| <= atol + rtol |other| in every element."""
     return builtins.bool(numpy.allclose(_elements_of(input), _elements_of(other), rtol, atol, equal_nan))
 
 

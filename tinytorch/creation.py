@@ -29,7 +29,7 @@ def _finish(array: Array, dtype: DTypeLike | None, device: str | None, requires_
 
 
 def _array(data: Any, dtype: DTypeLike | None) -> Array:
-    """An array of anything. What is no array yet is made in dtype; None is the default dtype for floats, else int64."""
+    """An array from any data. Numbers get `dtype`; None means the default dtype for floats, else int64."""
     if isinstance(data, Tensor):
         return elements_of(data)
     if isinstance(data, np.ndarray):
@@ -48,11 +48,11 @@ def _array(data: Any, dtype: DTypeLike | None) -> Array:
     return _of_numbers(data, dtype)
 
 
-_PARTS = (Tensor, np.ndarray, np.generic, list, tuple)  # what makes a list more than a list of numbers
+_PARTS = (Tensor, np.ndarray, np.generic, list, tuple)  # items by which a list is more than a list of numbers
 
 
 def _dtype_of(data: Any) -> DType:
-    """The dtype that holds all there is in nested lists."""
+    """The dtype that can hold all values in nested lists."""
     if isinstance(data, (list, tuple)) and data:
         found = _dtype_of(data[0])
         for item in data[1:]:
@@ -64,7 +64,7 @@ def _dtype_of(data: Any) -> DType:
 
 
 def _of_numbers(data: Any, dtype: DType | None) -> Array:
-    """Python numbers, one or a list of them, each converted by itself: no float passes through the default dtype."""
+    """One Python number or a list of them, converted directly: no float passes through the default dtype."""
     array = np.asarray(data)
     large = array.dtype.kind in "uO" and all(isinstance(number, (int, float)) for number in array.reshape(-1).tolist())
     if large and (dtype is None or dtype.kind in "iu"):
@@ -77,13 +77,13 @@ def _of_numbers(data: Any, dtype: DType | None) -> Array:
     if is_floating(dtype):
         with np.errstate(over="ignore"):
             return array.astype(dtype)
-    if array.dtype.kind == "f" and array.ndim and set(map(type, data)) != {float}:  # integers too, which are exact
+    if array.dtype.kind == "f" and array.ndim and set(map(type, data)) != {float}:  # with exact integers
         return np.array([as_number(python_number(number), dtype) for number in data], dtype)
     return _fitting(array, dtype)
 
 
 def _fitting(array: Array, dtype: DType) -> Array:
-    """The array in another dtype. RuntimeError where that is for integers, and has no room for a number."""
+    """The array in another dtype. RuntimeError if that is an integer dtype in which a number does not fit."""
     if array.dtype != dtype and dtype.kind in "iu" and type(array) is np.ndarray and array.size:
         for number in (array.min(), array.max()):
             as_number(python_number(number), dtype)
@@ -102,14 +102,14 @@ def tensor(
 ) -> Tensor:
     """A leaf with a copy of the data: numbers, nested lists, arrays or Tensors.
 
-    Without a dtype, Python floats become the default one, integers int64; arrays keep theirs. Raises RuntimeError for a
-    number that an integer dtype does not hold; arrays and Tensors are cast as NumPy does it.
+    Without a dtype, Python floats get the default dtype and integers int64; arrays keep theirs. Raises RuntimeError
+    for a number that does not fit an integer dtype; arrays and Tensors are cast as in NumPy.
     """
     return _finish(aligned_copy(_array(data, dtype)), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
-    """A Tensor of the data: the same one, or sharing an array's memory, where nothing needs converting."""
+    """A Tensor of the data: the same Tensor, or one that shares the array's memory, if nothing needs converting."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == as_dtype(dtype)):
@@ -127,7 +127,7 @@ def from_numpy(array: Array) -> Tensor:
 
 
 def sharing(array: Array) -> Tensor:
-    """A Tensor over an array's memory, in a compiled function too: whatever is there when it is called."""
+    """A Tensor over an array's memory. A compiled function too uses whatever is there when it is called."""
     return Tensor(array.view())
 
 
@@ -138,7 +138,7 @@ def zeros(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """0 everywhere."""
+    """A tensor of zeros."""
     return _finish(aligned_zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
@@ -149,7 +149,7 @@ def ones(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """1 everywhere."""
+    """A tensor of ones."""
     return _finish(np.ones(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
@@ -160,7 +160,7 @@ def empty(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Whatever was in the memory."""
+    """A tensor whose memory is not initialised."""
     return _finish(aligned_empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
@@ -172,9 +172,9 @@ def full(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """One number, or a Tensor without dimensions, everywhere; without a dtype, in that of a tensor of the number.
+    """A tensor filled with one number or 0-d Tensor; without a dtype, in the dtype that `tensor` gives the number.
 
-    Raises RuntimeError where the dtype does not hold the number.
+    Raises RuntimeError if the number does not fit the dtype.
     """
     if is_tensor(fill_value) and not fill_value.ndim:
         value = elements_of(fill_value)
@@ -196,7 +196,7 @@ def _shape(args: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]
 
 
 def _size(what: str, size: Any) -> tuple[int, ...]:
-    """A shape that must be a sequence."""
+    """A shape that must be given as a sequence."""
     if not isinstance(size, (tuple, list)):
         raise TypeError(f"{what}: size must be a tuple of integers, got {type(size).__name__}")
     return _shape((), size)
@@ -233,19 +233,11 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... below end; integers unless one of them is a float.
 
-    For an integer dtype the three lose their fractions first, as in PyTorch. Raises RuntimeError where they are not
-    finite, or step does not lead from start to end.
+    For an integer dtype all three are truncated first, as in PyTorch. Raises RuntimeError if one is not finite, or
+    step does not lead from start to end.
     """
     if end is None:
         start, end = 0, start
-    if type(start) is type(end) is type(step) is int and 0 == start < end < 1 << 63 and step == 1 and dtype is None:
-        return _finish(np.arange(end), None, device, requires_grad)
-    array, dtype = _range(start, end, step, dtype)
-    return _finish(array, dtype, device, requires_grad)
-
-
-def _range(start: Any, end: Any, step: Any, dtype: DTypeLike | None) -> tuple[Array, DType]:
-    """The numbers of arange, and their dtype."""
     start, end, step = (_end("arange", value) for value in (start, end, step))
     if dtype is None:
         dtype = get_default_dtype() if float in (type(start), type(end), type(step)) else dtypes.int64
@@ -259,10 +251,10 @@ def _range(start: Any, end: Any, step: Any, dtype: DTypeLike | None) -> tuple[Ar
     if not is_floating(dtype):
         start, whole_end, step = (int(as_number(value, dtypes.int64)) for value in (start, end, step))
         if step == 0:
-            raise ValueError(f"arange: in {dtype} the step loses its fraction, and must not be 0 then")
-        if dtype == dtypes.int64:  # others are as many as there are with fractions
+            raise ValueError(f"arange: in {dtype} the step is truncated, and must not be 0 then")
+        if dtype == dtypes.int64:  # other dtypes have as many values as without truncation
             count = -((start - whole_end) // step)
-    return start + step * np.arange(max(count, 0)), dtype
+    return _finish(start + step * np.arange(max(count, 0)), dtype, device, requires_grad)
 
 
 def linspace(
@@ -274,19 +266,19 @@ def linspace(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """So many values at equal distances from start to end, numbers or tensors without dimensions, both included.
+    """`steps` evenly spaced values from start to end, both included; each may be a number or a 0-d tensor.
 
-    In an integer dtype both ends must fit and lose their fractions, as then each value does.
+    In an integer dtype both ends must fit; they are truncated, and then each value is.
     """
     dtype, steps = _or_default(dtype), operator.index(steps)
     _no_bools("linspace", dtype)
     if steps < 0:
         raise RuntimeError(f"linspace: the number of steps must be non-negative, got {steps}")
     start, end = _end("linspace", start), _end("linspace", end)
-    if not is_floating(dtype):  # of none or one value, what is not among them need not fit
+    if not is_floating(dtype):  # with fewer than two values, an end that is not among them need not fit
         start, end = (int(as_number(value, dtype)) if steps > n else 0 for n, value in enumerate((start, end)))
     step, index = (end - start) / max(steps - 1, 1), np.arange(steps)
-    from_start = (index < steps // 2) | (steps == 1)  # each half from its end, so that both are met
+    from_start = (index < steps // 2) | (steps == 1)  # each half from its own end, so that both ends are exact
     array = np.where(from_start, start + step * index, end - step * (steps - 1 - index))
     return _finish(array, dtype, device, requires_grad)
 
@@ -299,7 +291,7 @@ def eye(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """1 on the diagonal of an (n, m) matrix, else 0."""
+    """An (n, m) matrix with ones on the diagonal and zeros elsewhere."""
     rows, columns = _shape((n, n if m is None else m), None)
     return _finish(np.eye(rows, columns, dtype=_or_default(dtype)), None, device, requires_grad)
 
@@ -311,21 +303,21 @@ def _like(input: Tensor, dtype: DTypeLike | None) -> DType:
 def zeros_like(
     input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """0 everywhere, in the shape and dtype of a tensor."""
+    """Zeros in the shape and dtype of a tensor."""
     return zeros(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
 def ones_like(
     input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """1 everywhere, in the shape and dtype of a tensor."""
+    """Ones in the shape and dtype of a tensor."""
     return ones(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
 def empty_like(
     input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Whatever was in the memory, in the shape and dtype of a tensor."""
+    """Uninitialised memory in the shape and dtype of a tensor."""
     return empty(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
@@ -337,7 +329,7 @@ def full_like(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """One value everywhere, in the shape and dtype of a tensor, as `full`."""
+    """One value everywhere, in the shape and dtype of a tensor; see `full`."""
     return full(input.shape, fill_value, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
@@ -346,7 +338,7 @@ def _draw(generator: Generator | None, function: Callable[[np.random.Generator],
 
 
 def _real(what: str, dtype: DTypeLike | None) -> DType:
-    """A floating-point dtype, the default one where none is given."""
+    """A floating-point dtype: the given one, or else the default."""
     dtype = _or_default(dtype)
     if not is_floating(dtype):
         raise RuntimeError(f"{what} is not implemented for {dtype}")
@@ -391,7 +383,7 @@ def randint(
 ) -> Tensor:
     """Integers from low (0 if only one bound is given) up to, but not including, high: int64.
 
-    Raises RuntimeError where low is not below high, or an integer dtype does not hold what is between them.
+    Raises RuntimeError if low is not below high, or the range does not fit an integer dtype.
     """
     if size is None:  # PyTorch's overload randint(high, size)
         high, size = None, high
@@ -416,7 +408,7 @@ def randperm(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """The integers 0..n-1 in a random order: int64. Raises RuntimeError where the dtype does not hold n."""
+    """The integers 0..n-1 in a random order: int64. Raises RuntimeError if n does not fit the dtype."""
     (n,), dtype = _shape((n,), None), dtypes.int64 if dtype is None else as_dtype(dtype)
     _no_bools("randperm", dtype)
     if not is_floating(dtype):
@@ -437,10 +429,10 @@ def normal(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Normally distributed, with means and standard deviations of Tensors, broadcast; or of two numbers, in a size.
+    """Normally distributed, with mean and std given as Tensors, which broadcast, or as two numbers and a size.
 
-    In the dtype of mean where that is a Tensor, or else of std; of numbers in dtype. Raises RuntimeError for integers
-    and for a std that is negative or no number.
+    The dtype is mean's if that is a Tensor, else std's; for two numbers it is `dtype`. Raises RuntimeError for
+    integers, and for a std that is negative or NaN.
     """
     of_tensors = is_tensor(mean) or is_tensor(std)
     if of_tensors == (size is not None) or (of_tensors and dtype is not None):
@@ -474,7 +466,7 @@ def randn_like(
 
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with the probability that the input holds, else 0, in its dtype."""
+    """1 with the probability in the input, else 0, in the input's dtype."""
     p, shape = elements_of(only_floating("bernoulli", input)), input.shape
     _check_probabilities(p)
     return Tensor((_draw(generator, lambda stream: stream.random(shape)) < p).astype(p.dtype))
@@ -510,7 +502,7 @@ def multinomial(
     if (total <= 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
     if replacement or num_samples == 1:
-        # The first place where the running sum exceeds a uniform number: a weight of 0 is never drawn.
+        # The first index where the running sum exceeds a uniform number, so a weight of 0 is never drawn.
         draws = _draw(generator, lambda stream: stream.random((len(weights), num_samples))) * total
         running = np.cumsum(weights, axis=1)
         indices = (
@@ -521,7 +513,7 @@ def multinomial(
         last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
         indices = np.minimum(indices, last[:, None])
     else:
-        # The largest of exponential races: Efraimidis and Spirakis 2006.
+        # The winners of an exponential race: Efraimidis and Spirakis 2006.
         with np.errstate(divide="ignore"):
             keys = _draw(generator, lambda stream: stream.standard_exponential(weights.shape)) / weights
         indices = np.argsort(keys, axis=1)[:, :num_samples]

@@ -1,4 +1,4 @@
-"""How a Tensor prints: values as PyTorch shows them, then what is not the default."""
+"""How a Tensor prints: values as PyTorch shows them, then whatever differs from the defaults."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 PREFIX = "tensor("
 DECIMALS = 4
 LINE = 80  # characters
-THRESHOLD = 1000  # elements above which the middle of long dimensions is left out,
-EDGE = 3  # and how many stay at either end
+THRESHOLD = 1000  # with more elements, the middle of long dimensions is left out,
+EDGE = 3  # and this many stay at either end
 
 
 def tensor_repr(tensor: Tensor) -> str:
@@ -42,9 +42,9 @@ def tensor_repr(tensor: Tensor) -> str:
 
 
 def _formatter(values: np.ndarray[Any, Any]) -> tuple[Callable[[Any], str], int]:
-    """One format for all, and its width, that of the widest number: zeros, infinities and NaN do not count.
+    """One format for all values, and its width: that of the widest number, not counting zeros, infinities and NaN.
 
-    Four decimals; none where all are whole; powers of ten where the sizes differ too much.
+    Four decimals; none if all are integers; powers of ten if the magnitudes differ too much.
     """
     if values.dtype.kind != "f":
         texts = [str(value) for value in values.reshape(-1).tolist()]
@@ -65,7 +65,7 @@ def _formatter(values: np.ndarray[Any, Any]) -> tuple[Callable[[Any], str], int]
 
 
 def _text(array: np.ndarray[Any, Any], one: Callable[[Any], str], width: int, indent: int, shorten: bool) -> str:
-    """Nested brackets; a line is filled with elements, a row of a matrix begins a new one."""
+    """Nested brackets, with lines filled with elements; each row of a matrix begins a new line."""
     if array.ndim == 0:
         return one(array.item())
     cut = shorten and len(array) > 2 * EDGE
@@ -83,7 +83,7 @@ def _text(array: np.ndarray[Any, Any], one: Callable[[Any], str], width: int, in
 
 
 def _corners(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The elements that are shown: all, or the ends of each dimension."""
+    """The elements to show: all of them, or those at the ends of each dimension."""
     if array.size > THRESHOLD:
         for axis, size in enumerate(array.shape):
             if size > 2 * EDGE:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Ufunc(Function):
-    """One of NumPy's functions of elements"""
+    """One of NumPy's elementwise functions"""
 
     ufunc: ClassVar[np.ufunc]
 
@@ -130,7 +130,7 @@ def _compared(function: type[_Ufunc], input: Operand, other: Operand) -> Tensor:
 
 
 def _integer_beside(number: int, dtype: Any) -> Any:
-    """A number that integers are compared with: of their dtype if that has it, as 300 is none of the uint8."""
+    """A number to compare integers with, in their dtype if it fits; 300, say, does not fit uint8."""
     for fitting in (dtype, np.int64, np.uint64):
         if fitting != np.bool_ and np.iinfo(fitting).min <= number <= np.iinfo(fitting).max:
             return np.asarray(number, fitting)
@@ -252,7 +252,7 @@ class BitwiseNot(_Ufunc):
 
 
 def bitwise_not(input: Tensor) -> Tensor:
-    """Each bit turned over: of truth values whether they are false. NotImplementedError for floats."""
+    """Each bit inverted; for bools, logical not. NotImplementedError for floats."""
     if input.array.dtype.kind not in "biu":
         raise NotImplementedError(f"bitwise_not is not implemented for {input.dtype}")
     return BitwiseNot.apply(input)
@@ -274,7 +274,7 @@ class BitwiseAnd(_Ufunc):
 
 
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
-    """The bits that are 1 in both, of integers or truth values, broadcast. NotImplementedError for floats."""
+    """The bits that are 1 in both, for integers or bools, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseAnd, "bitwise_and", input, other)
 
 
@@ -287,7 +287,7 @@ class BitwiseOr(_Ufunc):
 
 
 def bitwise_or(input: Operand, other: Operand) -> Tensor:
-    """The bits that are 1 in either, of integers or truth values, broadcast. NotImplementedError for floats."""
+    """The bits that are 1 in either, for integers or bools, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseOr, "bitwise_or", input, other)
 
 
@@ -300,7 +300,7 @@ class BitwiseXor(_Ufunc):
 
 
 def bitwise_xor(input: Operand, other: Operand) -> Tensor:
-    """The bits in which they differ, of integers or truth values, broadcast. NotImplementedError for floats."""
+    """The bits in which they differ, for integers or bools, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseXor, "bitwise_xor", input, other)
 
 

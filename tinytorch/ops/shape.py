@@ -329,7 +329,7 @@ def _adding_up(sizes: Sequence[int], total: int, dim: int) -> list[int]:
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most so many stretches of equal size; the last may be smaller."""
+    """At most `chunks` stretches of equal size; the last may be smaller."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     if not input.ndim:
@@ -338,7 +338,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 class Unsplit(Function):
-    """Stretches of a dimension together again: the transpose of Split, which copies only if they are not so already"""
+    """Stretches of a dimension, joined again: the transpose of Split, which copies only if they are apart in memory"""
 
     backward_shares = True
     examples = ((lambda t, a, b: _unsplit(t, a, b), (2, 5), (1, 5)),)
@@ -365,7 +365,7 @@ def _unsplit(t: Any, *xs: Any) -> Any:
 
 
 def _whole(parts: Sequence[Any], dim: int) -> Any:
-    """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
+    """The array of which the parts are all stretches along a dimension, in order; None if there is none."""
     first = memory = parts[0]
     while type(memory.base) is type(memory):
         memory = memory.base

@@ -96,7 +96,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], None]
         (lambda a, c: c.update(r=4), [f"misshaped: {A} is (8, 32), for the model it must be (4, 32)", "; misshaped: "]),
         (lambda a, c: c.update(use_dora=True), ["missing: base_model.model.lm_head.lora_magnitude_vector; missing: "]),
         (lambda a, c: c.update(target_modules=["q_proj"]), ["unexpected: base_model.model.lm_head.lora_B.weight; "]),
-        (lambda a, c: c.update(target_modules=["c_attn"]), ["no layer is a target of ['c_attn']"]),
+        (lambda a, c: c.update(target_modules=["c_attn"]), ["target_modules ['c_attn']"]),
         (lambda a, c: c.update(peft_type="IA3"), [CONFIG, 'peft_type is "IA3"']),
     ],
 )
