@@ -9,8 +9,9 @@
 """
 
 from .derivations import derivation_of, formula_of
+from .explanation import Explanation
 from .trace import Trace, TraceTooLarge, named
 
 trace = Trace
 
-__all__ = ["Trace", "TraceTooLarge", "derivation_of", "formula_of", "named", "trace"]
+__all__ = ["Explanation", "Trace", "TraceTooLarge", "derivation_of", "formula_of", "named", "trace"]

@@ -112,7 +112,7 @@ class Recording(Runner):
         trace = self.trace
         step = self._step(operation, settings, _line(frame))
         if operation.on_tensors:
-            step.arguments = inputs
+            step.arguments = tuple([None if hasattr(t, "array") else t for t in inputs])
         known = trace.count
         step.inputs = [self.value_of(t) if hasattr(t, "array") else None for t in inputs]
         trace.names.look(frame, self, trace.count > known)

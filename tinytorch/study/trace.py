@@ -13,9 +13,11 @@ from ..engine.runner import EAGER
 from ..engine.tensor import Tensor as EngineTensor
 from ..engine.tensor import wrap
 from ..nn.module import Module
+from .explanation import Explanation
 from .names import GIVEN, HOME, Names, user_frame
 from .recording import Recording, copied
 from .steps import Array, Step, Value
+from .why import why
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -177,9 +179,20 @@ class Trace:
     def forget_gradients(self) -> None:
         """As before a walk."""
         self.recording.forget_gradients()
+        for value in self.values:  # whose nodes may be gone
+            if value.gradient is not None:
+                value.gradient.forget()
         self.walked.clear()
         for step in self.all_steps:
             step.incoming, step.outgoing = [], []
+
+    def why(self, what: str, *, depth: int = 1, forward: bool = False) -> Explanation:
+        """Take one number apart: of a gradient, as "scores[2,1]" or "dscores[2,1]"; with `forward`, of a value.
+
+        What comes back prints as text. It has `terms`, each with its `names`, `factors` and `product`, and the `total`
+        of these, which is the gradient to rounding. With depth 2 the first factor of each is taken apart, too.
+        """
+        return why(self, what, depth, forward)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
