@@ -23,7 +23,7 @@ from tinytorch.study import local, why
 
 DIFFERENTIABLE = [cls for cls in checks.operations() if vars(cls).get("examples") and checks.has_gradient(cls)]
 
-FLAT = {"Ceil", "Floor", "FloorDivide", "Round", "Sign", "Trunc", "TruncDivide"}
+FLAT = {"Ceil", "Floor", "FloorDivide", "Sign", "Trunc", "TruncDivide"}
 
 
 def traced(example: Any, dtype: Any, unfold: bool) -> Any:
@@ -92,6 +92,7 @@ def test_every_local_derivative_is_a_column_of_gradchecks_jacobian(cls: Any) -> 
                         output = point.outputs[point.numbers.index(number)]
                         stated[starts[point.numbers.index(number)] + np.ravel_multi_index(at, output.shape)
                                if at else starts[point.numbers.index(number)]] = slope  # fmt: skip
+                    expected[np.abs(expected) > 1e4] = 0  # a jump: the gradient of relu, where relu is at its kink
                     np.testing.assert_allclose(stated, expected, rtol=1e-5, atol=1e-6, err_msg=str(step))
                     checked += 1
     assert checked or cls.__name__ == "To"  # which does nothing in float64
@@ -178,7 +179,7 @@ def test_depth() -> None:
 
 
 def test_values() -> None:
-    t, (q, k, v) = traced_head()
+    t, _ = traced_head()
     loss = t.why("loss")
     assert loss.total == pytest.approx(t["loss"].value.item()) and len(loss.terms) == 12
     y = t.why("y[2,1]", forward=True)
