@@ -105,6 +105,7 @@ from .ops.selecting import index_select, masked_select, narrow, nonzero, select,
 from .ops.shape import broadcast_to, flatten, movedim, permute, reshape, squeeze, t, transpose, unflatten, unsqueeze
 from .ops.softmax import log_softmax, softmax
 from .ops.sorting import argsort, sort, topk
+from .printing import set_printoptions
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .tensor import Size, Tensor
 
