@@ -8,10 +8,16 @@
     print(t.why("scores[2,1]"))
 """
 
+from .check import Check
+from .compare import Comparison, compare
 from .derivations import derivation_of, formula_of
 from .explanation import Explanation
+from .nonfinite import first_nonfinite
 from .trace import Trace, TraceTooLarge, named
 
 trace = Trace
 
-__all__ = ["Explanation", "Trace", "TraceTooLarge", "derivation_of", "formula_of", "named", "trace"]
+__all__ = [
+    "trace", "Trace", "TraceTooLarge", "named", "Explanation", "Check",
+    "compare", "Comparison", "first_nonfinite", "derivation_of", "formula_of",
+]  # fmt: skip

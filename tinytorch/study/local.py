@@ -65,6 +65,11 @@ class Again:
         seed[index] = 1
         return self._pull({number: wrap(seed)}, create_graph=False)
 
+    def of_ones(self) -> list[Array | None]:
+        """What backward makes of gradients of 1, for each input."""
+        seeds = {n: wrap(np.ones_like(y.array)) for n, y in enumerate(self.outputs) if y.requires_grad}
+        return self._pull(seeds, create_graph=False)
+
     def column(self, place: int, index: tuple[int, ...]) -> dict[Entry, float]:
         """The derivatives by one element of an input: of those elements of the outputs that depend on it."""
         found: dict[Entry, float] = {}

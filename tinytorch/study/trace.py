@@ -13,6 +13,7 @@ from ..engine.runner import EAGER
 from ..engine.tensor import Tensor as EngineTensor
 from ..engine.tensor import wrap
 from ..nn.module import Module
+from .check import Check, check
 from .explanation import Explanation
 from .names import GIVEN, HOME, Names, user_frame
 from .recording import Recording, copied
@@ -193,6 +194,14 @@ class Trace:
         of these, which is the gradient to rounding. With depth 2 the first factor of each is taken apart, too.
         """
         return why(self, what, depth, forward)
+
+    def check(self, *, most: int = 50) -> Check:
+        """Put finite differences beside every gradient of the last walk: `ok`, `failed`, and a table when printed.
+
+        They are taken in float64, by running the steps after each value again. Of a gradient of more than `most`
+        elements so many are checked, evenly spread. What cannot be checked says why; a kink is told from a mistake.
+        """
+        return check(self, most)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
