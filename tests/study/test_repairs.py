@@ -165,7 +165,7 @@ def test_rounding_on_the_way() -> None:
     assert texts([1.234, 2.345, -0.987], exact)[0].startswith("right up to rounding")  # cut off
     assert texts([0.1], [0.1234]) == ["it agrees as far as 1 decimal can tell: too few for numbers this small"]
     assert texts([0.0], [0.1234]) == []
-    assert texts([12.3, 0.0123, 123000.0], [12.345, 0.01234, 123456.0]) == ["right"]  # three digits each
+    assert texts([12.3, 0.0123, 123000.0], [12.345, 0.01234, 123456.0]) == ["right to 3 significant digits"]
 
 
 def test_what_cannot_be_told_apart_is_not_told() -> None:

@@ -8,7 +8,7 @@ and stands in the middle of the four. Long edges are aligned before short ones, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from .layers import Columns, Neighbours
 
@@ -44,16 +44,14 @@ def _conflicts(columns: Columns, before: Neighbours, is_dummy: Callable[[int], b
     found = set()
     for left, right in pairwise(columns):
         place = {node: number for number, node in enumerate(left)}
-        inner = []  # (place on the left, place on the right) of the inner parts
+        # Where the inner part of the long edge that arrives at each place began, if it is one.
+        began = [place[before[node][0]] if is_dummy(node) and is_dummy(before[node][0]) else None for node in right]
+        lowest = list(accumulate(began, lambda a, b: a if b is None else max(a, b), initial=-1))
+        highest = list(accumulate(began[::-1], lambda a, b: a if b is None else min(a, b), initial=len(left)))[::-1]
         for number, node in enumerate(right):
-            if is_dummy(node) and is_dummy(before[node][0]):
-                inner.append((place[before[node][0]], number))
-        for number, node in enumerate(right):
-            for source in before[node]:
-                if not (is_dummy(node) and is_dummy(source)):
-                    a = place[source]
-                    if any((a - left_end) * (number - right_end) < 0 for left_end, right_end in inner):
-                        found.add((source, node))
+            for source in before[node] if began[number] is None else ():
+                if lowest[number] > place[source] or highest[number + 1] < place[source]:
+                    found.add((source, node))
     return found
 
 
