@@ -120,9 +120,12 @@ def _noted(text: str, notes: list[str], indent: int) -> str:
 def _values(array: Array, indent: int) -> str:
     """The numbers in their brackets."""
     shorten = array.size > options.threshold
-    if array.dtype.kind not in "biu":  # float8 among them, with which NumPy cannot compute
-        array = array.astype(np.float64)
-    return _text(array, *_formatter(_corners(array) if shorten else array), indent, shorten)
+    return _text(array, *_formatter(_numbers(_corners(array) if shorten else array)), indent, shorten)
+
+
+def _numbers(array: Array) -> Array:
+    """As float64, where they are no integers: NumPy cannot compute with float8, nor write bfloat16."""
+    return array if array.dtype.kind in "biu" else array.astype(np.float64)
 
 
 def _formatter(values: Array) -> tuple[Callable[[Any], str], int]:
@@ -154,7 +157,7 @@ def _formatter(values: Array) -> tuple[Callable[[Any], str], int]:
 def _text(array: Array, one: Callable[[Any], str], width: int, indent: int, shorten: bool) -> str:
     """Nested brackets; a line is filled with elements, a row of a matrix begins a new one."""
     if array.ndim == 0:
-        return one(array.item())
+        return one(_numbers(array).item())
     edge = options.edgeitems
     cut = shorten and len(array) > 2 * edge
     parts = (array[:edge], array[len(array) - edge :]) if cut else (array,)
@@ -162,7 +165,7 @@ def _text(array: Array, one: Callable[[Any], str], width: int, indent: int, shor
         pieces = [[_text(row, one, width, indent + 1, shorten) for row in part] for part in parts]
         rows = [*pieces[0], "...", *pieces[1]] if cut else pieces[0]
         return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(rows) + "]"
-    numbers = [[one(value) for value in part.tolist()] for part in parts]
+    numbers = [[one(value) for value in _numbers(part).tolist()] for part in parts]
     words = [*numbers[0], " ..." if edge else "...", *numbers[1]] if cut else numbers[0]
     a_line = max(1, math.floor((options.linewidth - indent) / (width + 2)))
     lines = [", ".join(words[i : i + a_line]) for i in range(0, len(words), a_line)]

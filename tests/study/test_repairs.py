@@ -68,6 +68,22 @@ def test_examples(got: Any, expected: Any, said: list[str]) -> None:
     assert texts(got, expected) == said
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_what_the_dtype_can_hold_is_right(dtype: str) -> None:
+    assert texts(RIGHT.astype(dtype), RIGHT)[0].startswith("right")
+    assert texts(-RIGHT.astype(dtype), RIGHT) == ["the sign is wrong everywhere"]
+
+
+def test_whole_numbers_and_single_ones() -> None:
+    whole = [[3, 6, 1], [2, 4, 5], [0, 7, 8]]
+    assert texts(np.transpose(whole).tolist(), whole) == ["it is transposed"]
+    assert texts([[3, 6, 1], [2, 4, 5], [0, 7, 9]], whole) == ["right except for [2, 2], which is 9 and should be 8"]
+    assert texts([6, 12, 2], [3, 6, 1]) == ["every number is 2 times what it should be"]
+    assert texts(-0.12, 0.1234) == ["the sign is wrong everywhere"]
+    assert texts(0.1234, 0.1234) == ["right"]
+    assert texts(0, 0.0) == ["right"]
+
+
 def test_one_wrong_cell_is_named_with_both_numbers() -> None:
     got = RIGHT.copy()
     got[1, 2] = 0.5
@@ -149,7 +165,7 @@ def test_rounding_on_the_way() -> None:
     assert texts([1.234, 2.345, -0.987], exact)[0].startswith("right up to rounding")  # cut off
     assert texts([0.1], [0.1234]) == ["it agrees as far as 1 decimal can tell: too few for numbers this small"]
     assert texts([0.0], [0.1234]) == []
-    assert texts([12.3, 0.0123, 123000.0], [12.345, 0.01234, 123456.0]) == ["right"]  # three digits each
+    assert texts([12.3, 0.0123, 123000.0], [12.345, 0.01234, 123456.0]) == ["right to 3 significant digits"]
 
 
 def test_what_cannot_be_told_apart_is_not_told() -> None:

@@ -47,7 +47,7 @@ class Mistake(NamedTuple):
 NONE = Candidates()
 INTEGERS = range(2, 11)  # factors that are tried without being named
 ALL_SUBSETS = 6  # summands up to which every choice of them is tried
-ALL_ORDERS = 5  # dimensions up to which every order of them is tried
+ALL_ORDERS = 4  # dimensions up to which every order of them is tried
 
 
 def negated(right: Array) -> Mistake:
@@ -180,16 +180,13 @@ def all_mistakes(right: Array, candidates: Candidates) -> list[Mistake]:
     return sorted(found, key=lambda mistake: mistake.cost)
 
 
-def pairs(right: Array, single: list[Mistake], candidates: Candidates) -> list[Mistake]:
-    """Two mistakes at once: each of these, negated, transposed or scaled too; the simplest first."""
-    found = []
+def pairs(single: list[Mistake], candidates: Candidates) -> Iterator[Mistake]:
+    """Two mistakes at once: each of these, negated, transposed or scaled too."""
     for first in single:
-        seconds = (negated(first.array), *transposed(first.array), *scaled(first.array, candidates))
-        for second in seconds:
+        for second in (negated(first.array), *transposed(first.array), *scaled(first.array, candidates)):
             if second.kind != first.kind:
                 text = f"{first.text}, and {second.text}"
-                found.append(Mistake(first.cost + second.cost + 4, "two mistakes", text, second.array))
-    return sorted(found, key=lambda mistake: mistake.cost)
+                yield Mistake(first.cost + second.cost + 4, "two mistakes", text, second.array)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .mistakes import NONE, Array, Candidates, Mistake, all_mistakes, pairs, slices
 
-SMALL = 10_000  # elements up to which two mistakes at once are tried, and slices that are swapped
+SMALL = 1000  # elements up to which two mistakes at once are tried
 DECIMALS = 12  # up to which numbers are taken for rounded by hand
 PRECISION = {1: 1e-2, 2: 1e-2, 4: 3e-5, 8: 1e-9}  # of the largest number, by the bytes of the dtype
 COARSE = 0.05  # of the largest number: rounding may not explain more than that
@@ -65,7 +65,7 @@ def explain(got: Any, expected: Any, candidates: Candidates = NONE) -> list[Repa
         candidates = replace(candidates, summands={}, unsummed=None)
     wrong, right = np.where(np.isfinite(wrong), wrong, 0), np.where(finite, right, 0)
     if written.fits(wrong, right):
-        return [Repair("right", "right" + written.to_decimals(wrong, right))]
+        return [Repair("right", "right" + written.rounding(wrong, right))]
     single = all_mistakes(right, candidates)
     found = _fitting(wrong, single, written)
     if wrong.shape == right.shape:
@@ -75,7 +75,9 @@ def explain(got: Any, expected: Any, candidates: Candidates = NONE) -> list[Repa
     else:
         found = found or _reshaped(wrong, right, written)
     if not found and right.size <= SMALL:
-        found = _fitting(wrong, pairs(right, single, candidates), written)[:1]
+        both = [mistake for mistake in pairs(single, candidates) if _tells(wrong, mistake, written)]
+        simplest = sorted(both, key=lambda mistake: mistake.cost)[:1]
+        found = [(mistake.cost, Repair(mistake.kind, mistake.text)) for mistake in simplest]
     if not found and wrong.shape == right.shape:
         found = _proportional(wrong, right, written)
     if not found and wrong.shape != right.shape:
@@ -91,11 +93,8 @@ class Written:
         size = min([array.dtype.itemsize for array in (wrong, right) if array.dtype.kind not in "iu"], default=8)
         self.precision = PRECISION[min(size, 8)]
         numbers = wrong[np.isfinite(wrong)]
-        largest = float(np.abs(numbers).max(initial=0))
         self.decimals = _decimals(numbers)
         self.unit = 0.0 if self.decimals is None else 10.0**-self.decimals
-        if self.unit < 2 * self.precision * largest:
-            self.decimals, self.unit = None, 0.0  # all that the dtype holds
         self.significant = _significant(numbers.astype(np.float64)) if size >= 4 else None
 
     def tolerance(self, wrong: Array, exact: Array) -> Array:
@@ -121,10 +120,14 @@ class Written:
         different = np.unique(np.round(np.abs(exact) / (4 * tolerance))).size
         return different * float(np.log2(largest / tolerance).mean())
 
-    def to_decimals(self, wrong: Array, right: Array) -> str:
-        """How far numbers were rounded, where they were."""
-        rounded = np.abs(wrong - right).max(initial=0) > self.precision * np.abs(right).max(initial=0)
-        return f" to {_count(self.decimals, 'decimal')}" if self.decimals and rounded else ""
+    def rounding(self, wrong: Array, right: Array) -> str:
+        """How far the numbers were rounded, where they were."""
+        off = np.abs(wrong - right).max(initial=0)
+        if off <= self.precision * np.abs(right).max(initial=0):
+            return ""
+        if off > 0.5 * self.unit * (1 + 1e-6) and self.significant is not None:
+            return f" to {_count(self.significant, 'significant digit')}"
+        return f" to {_count(self.decimals, 'decimal')}" if self.decimals else ""
 
 
 def _decimals(numbers: Array) -> int | None:
@@ -154,18 +157,22 @@ Found = list[tuple[float, Repair]]  # with what it costs to say it, in bits
 
 
 def _fitting(wrong: Array, mistakes: list[Mistake], written: Written) -> Found:
-    """Those that give the wrong array, and say enough."""
+    """Those that give the wrong array."""
     found: Found = []
     kinds = set()
     for mistake in mistakes:
         # Of most kinds, a second one is another way to say the same; of named ones, one that cannot be told apart.
         if mistake.kind in kinds and mistake.kind not in ("path", "alternative"):
             continue
-        enough = mistake.cost + SPARE
-        if written.fits(wrong, mistake.array) and written.evidence(wrong, mistake.array) >= enough:
+        if _tells(wrong, mistake, written):
             kinds.add(mistake.kind)
             found.append((mistake.cost, Repair(mistake.kind, mistake.text)))
     return found
+
+
+def _tells(wrong: Array, mistake: Mistake, written: Written) -> bool:
+    """Whether a mistake gives the wrong array, and more of its digits than chance would."""
+    return written.fits(wrong, mistake.array) and written.evidence(wrong, mistake.array) >= mistake.cost + SPARE
 
 
 def _masked(wrong: Array, right: Array, candidates: Candidates, written: Written) -> Found:
