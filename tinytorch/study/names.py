@@ -66,9 +66,7 @@ class Names:
         """The trace begins here."""
         self.home = home
         if home is not None:
-            for name, thing in list(home.f_locals.items()):
-                if isinstance(thing, Module) and not name.startswith("_"):
-                    self._add_paths(thing, name)
+            self._look_for_modules(home)
 
     def end(self, recording: Recording) -> None:
         """The trace is over: what the variables hold now."""
@@ -76,6 +74,12 @@ class Names:
             if frame is not None:
                 self.scan(frame, recording)
         self.home = self._last = None
+
+    def _look_for_modules(self, frame: FrameType) -> None:
+        """Learn the paths of parameters of the modules that variables hold."""
+        for name, thing in [*_variables(frame), *frame.f_globals.items()]:
+            if isinstance(thing, Module) and name != "self" and not name.startswith("_"):
+                self._add_paths(thing, name)
 
     def _add_paths(self, model: Module, prefix: str) -> None:
         for path, parameter in model.named_parameters():
@@ -139,7 +143,11 @@ class Names:
         self._changes += 1
 
     def note_path(self, value: Value, parameter: Any) -> None:
-        """Name a parameter after its place in a module."""
+        """Name a parameter after its place in a module, of those that the calls which led here hold."""
+        frame, _ = (None, False) if id(parameter) in self._paths else user_frame()
+        while frame is not None and frame is not self.home:
+            self._look_for_modules(frame)
+            frame = frame.f_back
         found = self._paths.get(id(parameter))
         if found is not None and found[0] is parameter:
             self.give(value, found[1], PATH)
@@ -202,14 +210,22 @@ class Names:
 
 def _held_by(frame: FrameType, recording: Recording) -> list[tuple[str, Value]]:
     """The variables of a call that hold what the trace knows."""
-    found, variables = [], frame.f_locals
-    # Before Python 3.13 these are a copy that the call keeps, and that would keep Tensors alive.
-    is_copy = type(variables) is dict and bool(frame.f_code.co_flags & inspect.CO_OPTIMIZED)
-    for name, thing in list(variables.items()):
-        if isinstance(thing, EngineTensor):
-            value = None if name.startswith("_") else recording.known(thing)
+    found = []
+    for name, thing in _variables(frame):
+        if isinstance(thing, EngineTensor) and not name.startswith("_"):
+            value = recording.known(thing)
             if value is not None and value.kind != "constant":
                 found.append((name, value))
-            if is_copy:
+    return found
+
+
+def _variables(frame: FrameType) -> list[tuple[str, Any]]:
+    """The variables of a call."""
+    variables = frame.f_locals
+    found = list(variables.items())
+    # Before Python 3.13 these are a copy that the call keeps, and that would keep Tensors alive.
+    if type(variables) is dict and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        for name, thing in found:
+            if isinstance(thing, EngineTensor):
                 del variables[name]
     return found

@@ -18,6 +18,7 @@ from .explanation import Explanation
 from .names import GIVEN, HOME, Names, user_frame
 from .recording import Recording, copied
 from .steps import Array, Step, Value
+from .table import Picture, TraceTable, graphviz, picture
 from .why import why
 
 if TYPE_CHECKING:
@@ -203,6 +204,18 @@ class Trace:
         """
         return check(self, most)
 
+    def table(self) -> TraceTable:
+        """A row for each value: what made it, its numbers, its gradient, the line. For the terminal and notebooks."""
+        return TraceTable(self)
+
+    def svg(self) -> Picture:
+        """The graph as a picture, from left to right: text that a notebook shows, or `Path.write_text` saves."""
+        return picture(self)
+
+    def dot(self) -> str:
+        """The graph as text for Graphviz."""
+        return graphviz(self)
+
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Recording, if it is not."""
@@ -240,6 +253,9 @@ class Trace:
         finally:
             mode.run, mode.grad = run, recorded
         return trace
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
     def __repr__(self) -> str:
         walked = f", {len(self.walked)} of them walked backward" if self.walked else ""
