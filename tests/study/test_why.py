@@ -19,7 +19,10 @@ from tinytorch import nn, study
 from tinytorch.gradcheck import _Point, _unit
 from tinytorch.gradcheck_report import Tolerances
 from tinytorch.nn import functional as F
+from tinytorch.ops.arithmetic import Mul
+from tinytorch.ops.linalg import Matmul
 from tinytorch.study import local, why
+from tinytorch.study.factors import other_factor
 
 DIFFERENTIABLE = [cls for cls in checks.operations() if vars(cls).get("examples") and checks.has_gradient(cls)]
 
@@ -146,6 +149,26 @@ def test_one_score_of_a_head() -> None:
     assert str(found) == repr(found) == found.text
     for spelled in ("dmasked[2, 1]", "dL/dmasked[2,1]", " masked[-2,1] "):
         assert t.why(spelled).terms == found.terms
+
+
+@pytest.mark.parametrize("cls", [Matmul, Mul], ids=lambda cls: cls.__name__)
+def test_the_derivative_of_a_product_is_called_after_its_other_factor(cls: Any) -> None:
+    named_ones = 0
+    for example in checks.examples_of(cls):
+        t = traced(example, np.float64, unfold=True)
+        for step in [step for step in t if step.operation is cls and step.recorded]:
+            again = local.Again(step)
+            for place, value in enumerate(step.inputs):
+                for index in some_places(value.shape) if value.gradient is not None else ():
+                    for (_, at), slope in again.column(place, index).items():
+                        other, where = other_factor(step, place, index, at)
+                        assert other.array[where] == pytest.approx(slope, rel=1e-12)
+                        named_ones += 1
+    assert named_ones
+    t, _ = traced_head()
+    assert [term.known_as for term in t.why("q[1,0]").terms] == [f"k[{n},0]" for n in range(4)]
+    assert "x -" in t.why("q[1,0]").text and "(k[0,0]) = " in t.why("q[1,0]").text
+    assert t.why("p[1,0]").terms[2].known_as == "v[0,2]"
 
 
 def test_a_masked_score() -> None:

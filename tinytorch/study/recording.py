@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engine.mode import mode
 from ..engine.runner import EAGER, Runner
+from ..nn.parameter import Parameter
 from ..ops.common import Create
 from ..ops.fused import FusedFunction
 from ..ops.shape import SumToSize
@@ -215,9 +216,10 @@ class Recording(Runner):
             self.bind(t, detached)
             return detached
         number = not t.array.ndim and not t._requires_grad
-        value = self.trace.new_value(t.array, "constant" if number else "parameter" if _is_leaf(t) else "input")
+        kind = "constant" if number else "parameter" if isinstance(t, Parameter) else "input"
+        value = self.trace.new_value(t.array, kind)
         self.bind(t, value)
-        if value.kind == "parameter":
+        if kind == "parameter":
             self.trace.names.note_path(value, t)
         return value
 
@@ -323,10 +325,6 @@ def _place(t: Any) -> tuple[Any, ...]:
     """Where the elements of a Tensor lie."""
     array = t.array
     return id(t._counter), array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
-
-
-def _is_leaf(t: Any) -> bool:
-    return t._requires_grad and t._grad_fn is None
 
 
 def copied(array: Any) -> Array:

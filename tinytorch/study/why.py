@@ -10,6 +10,7 @@ import numpy as np
 from ..ops.elementwise import Where
 from ..ops.softmax import Softmax
 from .explanation import Explanation, Section, Term, equation, number_text
+from .factors import other_factor
 from .local import Again
 from .steps import Array, Step, Value
 
@@ -102,6 +103,8 @@ def _through(value: Value, index: Index, step: Step, place: int, depth: int) -> 
             continue
         name = element(output, at)
         term = Term((f"dL/d{name}", f"d{name}/d{own}"), (float(incoming[at]), slope))
+        factor = other_factor(step, place, index, at)
+        term.known_as = "" if factor is None or factor[0].kind == "constant" else element(*factor)
         if depth > 1:
             term.deeper = _of_gradient(output, at, depth - 1)
         terms.append(term)
