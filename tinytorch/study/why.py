@@ -250,7 +250,5 @@ def _line(value: Value) -> list[str]:
 def _root(value: Value) -> list[str]:
     """What L is."""
     roots = [v for v in value.trace.values if v.gradient is not None and v.gradient.given]
-    if not roots or value in roots:
-        return []
     names = " + ".join([v.name if v.array.size == 1 else f"sum(gradient x {v.name})" for v in roots])
-    return [f"L is {names}"]
+    return [] if not roots or value in roots or names == "L" else [f"L is {names}"]
