@@ -93,7 +93,7 @@ def test_the_gradients_that_it_holds_are_those_of_the_walk(cls: Any) -> None:
         with t.at_work():
             torch.autograd.backward(outputs, seeds)
         for x in inputs:
-            if x.grad is not None and t.recording.known(x) is not None:
+            if x.grad is not None and t.recording.tensors.known(x) is not None:
                 value = t[x]
                 assert value.grad.array.tobytes() == x.grad.array.tobytes(), value
                 assert len(value.summands) == len([u for u in value.uses if u[0].outgoing[u[1]] is not None])

@@ -51,7 +51,7 @@ class Names:
         self.trace = trace
         self.home: FrameType | None = None  # where the trace stands, while it is at work
         self._counts: dict[str, int] = {}
-        self._paths: dict[int, tuple[Any, str]] = {}  # by id of a parameter: itself, and its path
+        self._paths: dict[int, tuple[Any, list[str]]] = {}  # by id of a parameter: itself, and its paths
         self._last: FrameType | None = None
         self._line = 0
         self._held: dict[Step, FrameType] = {}  # the calls of composites that are at work
@@ -82,8 +82,11 @@ class Names:
                 self._add_paths(thing, name)
 
     def _add_paths(self, model: Module, prefix: str) -> None:
-        for path, parameter in model.named_parameters():
-            self._paths.setdefault(id(parameter), (parameter, f"{prefix}.{path}" if prefix else path))
+        for path, parameter in model.named_parameters(remove_duplicate=False):
+            path = f"{prefix}.{path}" if prefix else path
+            paths = self._paths.setdefault(id(parameter), (parameter, []))[1]
+            if path not in paths:
+                paths.append(path)
 
     def number(self, title: str) -> str:
         """The next name of this kind: "softmax_2"."""
@@ -130,6 +133,10 @@ class Names:
                 if value not in step.inputs and value not in step.outputs:
                     self.give(value, f"{step.name}.{name}", PART)
 
+    def forget(self, step: Step) -> None:
+        """It has raised."""
+        self._held.pop(step, None)
+
     def give(self, value: Value, name: str, rank: int) -> None:
         """Name a value. Of names of one rank the first counts, of those given the last; it can be found by each."""
         if rank in value.given:
@@ -149,8 +156,8 @@ class Names:
             self._look_for_modules(frame)
             frame = frame.f_back
         found = self._paths.get(id(parameter))
-        if found is not None and found[0] is parameter:
-            self.give(value, found[1], PATH)
+        for path in found[1] if found is not None else ():
+            self.give(value, path, PATH)
 
     # ------------------------------------------------------------------ asking
 
@@ -213,7 +220,7 @@ def _held_by(frame: FrameType, recording: Recording) -> list[tuple[str, Value]]:
     found = []
     for name, thing in _variables(frame):
         if isinstance(thing, EngineTensor) and not name.startswith("_"):
-            value = recording.known(thing)
+            value = recording.tensors.known(thing)
             if value is not None and value.kind != "constant":
                 found.append((name, value))
     return found
