@@ -18,7 +18,7 @@ class Candidates:
     """What is known of the place where a mistake was made. Everything may be left out.
 
     scales: factors that belong there or nearby, by name: {"1/sqrt(D)": 0.5}.
-    summands: the paths whose sum is the right array, by name.
+    summands: the paths whose sum is the right array, by what is said of each: {"through scores": array}.
     unsummed: an array whose sum or mean over one or several dimensions is the right one.
     mask: True where an entry is masked, of a shape that broadcasts to the right array's.
     alternatives: arrays that further mistakes give; their names say what is wrong: {"the gradient that comes in is left
@@ -89,18 +89,18 @@ def added(right: Array, candidates: Candidates) -> Iterator[Mistake]:
     if not terms:
         return
     if not _same(np.asarray(sum(terms.values())), right, max(np.abs(x).max(initial=0) for x in terms.values())):
-        raise ValueError(f"the summands {', '.join(terms)} do not add up to the expected array")
+        raise ValueError(f"the paths {', '.join(terms)} do not add up to the expected array")
     few = len(terms) <= ALL_SUBSETS
     for count in range(1, len(terms)) if few else (1, len(terms) - 1):
         for left_out in itertools.combinations(terms, count):
             rest = [name for name in terms if name not in left_out]
             one = "path" if count == 1 else "paths"
             verb = "is" if count == 1 else "are"
-            text = f"the {one} through {_listed(left_out)} {verb} left out"
+            text = f"the {one} {_listed(left_out)} {verb} left out"
             yield Mistake(1 + count, "path", text, np.asarray(sum(terms[name] for name in rest)))
     for name, term in terms.items():
-        yield Mistake(5, "path", f"the path through {name} is counted twice", right + term)
-        yield Mistake(5, "path", f"the path through {name} has the wrong sign", right - 2 * term)
+        yield Mistake(5, "path", f"the path {name} is counted twice", right + term)
+        yield Mistake(5, "path", f"the path {name} has the wrong sign", right - 2 * term)
 
 
 def reduced(right: Array, candidates: Candidates) -> Iterator[Mistake]:
