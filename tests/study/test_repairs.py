@@ -131,7 +131,11 @@ def test_reductions() -> None:
     ]
     assert texts(whole.sum(1), right, unsummed=whole) == ["the sum is over dimension 1 in place of dimension 0"]
     with pytest.raises(ValueError, match="no sum or mean of the unsummed array"):
-        texts(right, right, unsummed=whole) and texts(-right, right, unsummed=whole + 1)
+        texts(-right, right, unsummed=whole + 1)
+    half = whole.astype(np.float16)
+    assert texts(-half.sum(0), half.sum(0), unsummed=half) == ["the sign is wrong everywhere"]
+    with pytest.raises(ValueError, match="no sum or mean of the unsummed array"):
+        texts(-right, right, unsummed=np.ones(2))
 
 
 def test_the_mask() -> None:
