@@ -294,6 +294,12 @@ def test_subclasses_print_as_in_pytorch() -> None:
     assert printed_subclasses(torch) == SUBCLASSES
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_prints_without_a_warning() -> None:
+    array = np.array([0x7F800001], np.uint32).view(np.float32)
+    assert repr(tinytorch.from_numpy(array)) == "tensor([nan])"
+
+
 def test_a_view_without_a_valid_history_prints() -> None:
     base = tinytorch.ones(3)
     with tinytorch.no_grad():
