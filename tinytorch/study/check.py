@@ -127,7 +127,8 @@ class _Replay:
                 results = apply(step, inputs)
                 results = results if isinstance(results, tuple) else (results,)
                 tensors = [y for y in results if hasattr(y, "array")]
-                moved |= {y.number: t.array for y, t in zip(step.outputs, tensors, strict=True)}
+                # In C order, as what was recorded: a view may fit no other.
+                moved |= {y.number: t.array.copy() for y, t in zip(step.outputs, tensors, strict=True)}
         return float(sum((seed * moved.get(root.number, self.arrays[root.number])).sum() for root, seed in self.roots))
 
 

@@ -79,7 +79,7 @@ class Recording(Runner):
         if (walking and not mode.grad) or operation is Create:
             return self.below.apply(operation, inputs, settings)
         if operation is Write:
-            return self._write(inputs, settings, _line(frame))
+            return self._write(inputs, settings, Line.of(frame))
         self.settle()
         for t in inputs if mode.grad and operation.backward is not None else ():
             if getattr(t, "_base", None) is not None:
@@ -105,7 +105,7 @@ class Recording(Runner):
         self, operation: Any, inputs: tuple[Any, ...], settings: dict[str, Any], frame: FrameType | None
     ) -> Step:
         trace = self.trace
-        step = self._step(operation, settings, _line(frame))
+        step = self._step(operation, settings, Line.of(frame))
         if operation.on_tensors:
             step.arguments = tuple([None if hasattr(t, "array") else t for t in inputs])
         known = trace.count
@@ -243,7 +243,3 @@ class Recording(Runner):
             except RuntimeError:  # which the walk will say
                 return self.trace.keep(array)
         return self.trace.keep(array.astype(dtype, copy=False))
-
-
-def _line(frame: FrameType | None) -> Line | None:
-    return None if frame is None else Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
