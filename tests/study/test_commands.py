@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,10 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         assert error.startswith("error: ") and says in error and error.count("\n") == 1
 
 
+
+
+def test_without_tyro_it_says_what_to_install(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(sys.modules, "tinytorch.study.commands", raising=False)
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main(["why"]) == 2
+    assert "pip install 'tinytorch[study]'" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def test_the_table_has_a_row_for_each_value() -> None:
     t, _ = traced_head()
     table = t.table()
     assert [row.name for row in table.rows] == [
-        "k", "transpose_1", "q", "matmul_1", "scores", "input_1", "masked", "p", "v", "y", "pow_1", "loss"
+        "k", "k.mT", "q", "matmul_1", "scores", "input_1", "masked", "p", "v", "y", "pow_1", "loss"
     ]  # fmt: skip
     by_name = {row.name: row for row in table.rows}
     assert by_name["p"].made == "softmax(masked)" and by_name["p"].shape == "float32 (4, 4)"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from .commands import run
-
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code."""
     try:
+        from .commands import run  # which needs more than tinytorch does
+
         return run(arguments)
+    except ModuleNotFoundError as error:
+        how = ": pip install 'tinytorch[study]'" if error.name in ("tyro", "rich") else ""
+        print(f"error: {error}{how}", file=sys.stderr)
+        return 2
     except (LookupError, ValueError, TypeError, RuntimeError, ImportError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.tensor import Tensor as EngineTensor
 from ..engine.walk import walk
 from ..nn.module import Module
+from ..ops.shape import Transpose
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -188,7 +189,7 @@ class Names:
             inputs = 0
             for value in self.trace.values:
                 inputs += value.kind in ("input", "parameter") and not value.given
-                name = self._own(value, inputs)
+                name = self._own(value, inputs, names)
                 if value.kind != "constant":
                     base, number = name, 1
                     while name in values:
@@ -203,7 +204,8 @@ class Names:
             self._resolved = now, names, values
         return self._resolved[1:]
 
-    def _own(self, value: Value, inputs: int) -> str:
+    def _own(self, value: Value, inputs: int, names: dict[int, str]) -> str:
+        """What a value would be called, were it alone. Those before it have their `names`."""
         if value.given:
             return value.given[max(value.given)]
         if value.kind == "constant":
@@ -212,6 +214,10 @@ class Names:
         if not value.steps:
             return f"input_{inputs}"
         step = value.steps[-1]
+        if step.operation is Transpose and step.inputs[0] is not None:
+            dims = sorted((step.settings["dim0"], step.settings["dim1"]))
+            if dims == [value.array.ndim - 2, value.array.ndim - 1]:
+                return f"{names[step.inputs[0].number]}.mT"
         return step.name if not step.several else f"{step.name}.{step.outputs.index(value)}"
 
 

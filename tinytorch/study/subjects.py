@@ -32,9 +32,9 @@ class Sizes:
     unfold: bool = True
 
     def draw(self, *shape: int) -> Tensor:
-        """Normally distributed numbers that want a gradient, with one decimal: as one would write them by hand."""
-        drawn = torch.randn(*shape).array.astype(np.float64)
-        return torch.tensor(np.round(drawn, 1).astype(np.float32), requires_grad=True)
+        """Normally distributed numbers that want a gradient, with one decimal, none 0: as one would write them."""
+        drawn = np.round(torch.randn(*shape).array.astype(np.float64), 1)
+        return torch.tensor(np.where(drawn == 0, 0.1, drawn).astype(np.float32), requires_grad=True)
 
 
 def attention(sizes: Sizes) -> Trace:

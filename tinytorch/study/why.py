@@ -105,8 +105,9 @@ def _through(value: Value, index: Index, step: Step, place: int, depth: int) -> 
         term = Term((f"dL/d{name}", f"d{name}/d{own}"), (float(incoming[at]), slope))
         factor = other_factor(step, place, index, at)
         term.known_as = "" if factor is None or factor[0].kind == "constant" else element(*factor)
-        if depth > 1:
-            term.deeper = _of_gradient(output, at, depth - 1)
+        passes = step.operation.view and not output.given  # a view that has no name: it goes on through that
+        if depth > 1 or passes:
+            term.deeper = _of_gradient(output, at, depth if passes else depth - 1)
         terms.append(term)
     section = Section(step, place, terms)
     if not terms:
