@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,11 @@ def test_without_tyro_it_says_what_to_install(monkeypatch: Any, capsys: pytest.C
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert main(["why"]) == 2
     assert "pip install 'tinytorch[study]'" in capsys.readouterr().err
+
+
+def test_tinytorch_needs_neither_the_study_nor_what_that_needs() -> None:
+    code = (
+        "import sys, tinytorch; assert 'tinytorch.study' not in sys.modules\n"
+        "from tinytorch import study; assert not {'rich', 'tyro', 'tinytorch.study.commands'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -136,6 +136,15 @@ def test_many_outputs_are_narrowed_down_to_those_that_depend() -> None:
     assert "and 8 smaller ones, together" in found.text and "sum of 20 terms" in found.text
 
 
+def test_too_many_terms_are_refused() -> None:
+    x = torch.tensor(2.0, requires_grad=True)
+    with study.trace() as t:
+        loss = (x * torch.ones(5000)).sum()
+    t.backward(loss)
+    with pytest.raises(RuntimeError, match="5000 elements of what mul_1 makes may depend on this one: why"):
+        t.why("x")
+
+
 def test_one_score_of_a_head() -> None:
     t, _ = traced_head()
     found = t.why("masked[2,1]")

@@ -43,7 +43,7 @@ class Tensors:
             if gradient is value.gradient:
                 self._remember(t, value)
                 return value
-            detached = self.trace.new_value(t.array, "result" if gradient is not None else "input")
+            detached = self.trace.new_value(t.array, "input")
             detached.detached_from = value
             self.bind(t, detached)
             return detached
