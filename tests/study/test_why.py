@@ -266,8 +266,10 @@ def test_lora_at_its_start() -> None:
     assert a.number == 0 and t["lora_A"].grad.array.any() == 0 and t["lora_B"].grad.array.all()
     assert t.why("lora_B[0,1]").number != 0
     deepest = [term for one in a.terms for two in one.deeper.terms for term in two.deeper.terms]
-    assert any("lora_B" in name or "mul" in name for term in deepest for name in term.names)
-    assert a.total == 0
+    assert deepest and a.total == 0
+    scaled = t.why("mul_1[0,1]")
+    assert [term.known_as for term in scaled.terms] == ["lora_B[0,1]", "lora_B[1,1]", "lora_B[2,1]"]
+    assert all(term.factors[0] != 0 and term.factors[1] == 0 for term in scaled.terms)
 
 
 def test_hooks_are_said() -> None:
@@ -283,11 +285,13 @@ def test_hooks_are_said() -> None:
 def test_hostile_names_are_text() -> None:
     x = torch.tensor([1.0], requires_grad=True)
     with study.trace() as t:
-        y = study.named("<script>alert(1)</script>", x * 2)
+        y = study.named("<script>alert(1)</script>\x1b[31m", x * 2)
         loss = y.sum()
     t.backward(loss)
     shown = t.why("x[0]")._repr_html_()
     assert "<script>" not in shown and "&lt;script&gt;" in shown
+    assert "\x1b" not in t.why("x[0]").text and "\\x1b[31m" in t.why("x[0]").text
+    assert t["<script>alert(1)</script>\x1b[31m"] is t[y]
 
 
 def test_a_step_that_the_trace_has_not_seen() -> None:

@@ -15,9 +15,14 @@ Index = tuple[int, ...]
 _VIEWS = (Alias, Expand, Permute, Reshape, Slice, Transpose, View)
 
 
+def is_product(step: Step) -> bool:
+    """Whether it is one, of numbers or of matrices."""
+    return step.operation in (Mul, Matmul)
+
+
 def other_factor(step: Step, place: int, index: Index, at: Index) -> tuple[Value, Index] | None:
     """The element that is dy/dx, for an element x of an input and y of the output; None where it is no product."""
-    if step.operation not in (Mul, Matmul):
+    if not is_product(step):
         return None
     own, other = step.inputs[place], step.inputs[1 - place]
     if own is None or other is None:

@@ -18,6 +18,7 @@ from ..engine.tensor import Tensor as EngineTensor
 from ..engine.walk import walk
 from ..nn.module import Module
 from ..ops.shape import Transpose
+from .drawing import shown
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -139,7 +140,11 @@ class Names:
         self._held.pop(step, None)
 
     def give(self, value: Value, name: str, rank: int) -> None:
-        """Name a value. Of names of one rank the first counts, of those given the last; it can be found by each."""
+        """Name a value. Of names of one rank the first counts, of those given the last; it can be found by each.
+
+        What does not print, such as what would colour a terminal, is replaced by its escape.
+        """
+        name = shown(name)
         if rank in value.given:
             if name in (value.given[rank], *value.aliases):
                 return
@@ -169,6 +174,7 @@ class Names:
     def find(self, name: str) -> Value | None:
         """The value of this name; of the last part of its name, if no other's ends so."""
         _, values = self._names()
+        name = shown(name)
         if name in values:
             return values[name]
         ends = {value.number: value for known, value in values.items() if known.endswith(f".{name}")}

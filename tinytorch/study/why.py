@@ -10,8 +10,8 @@ import numpy as np
 from ..ops.elementwise import Where
 from ..ops.softmax import Softmax
 from .explanation import Explanation, Section, Term, equation, number_text
-from .factors import other_factor
-from .local import Again
+from .factors import is_product, other_factor
+from .local import Again, Entry
 from .steps import Array, Step, Value
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _of_gradient(value: Value, index: Index, depth: int) -> Explanation:
         found.sections.append(_through(value, index, summand.step, summand.place, depth))
     if gradient.changed_by_hooks:
         found.note = "A hook has changed it: what arrived is not the sum of what was sent."
-    elif found.terms and all(term.factors[0] == 0 for term in found.terms):
+    elif found.terms and all(term.factors[0] == 0 and term.deeper is None for term in found.terms):
         found.note = "Each gradient that comes in is 0, and so is the sum."
     return found
 
@@ -97,7 +97,7 @@ def _through(value: Value, index: Index, step: Step, place: int, depth: int) -> 
     own = element(value, index)
     outputs = _recorded_outputs(step)
     terms = []
-    for (number, at), slope in Again(step).column(place, index).items():
+    for (number, at), slope in _column(step, place, index).items():
         output, incoming = outputs[number]
         if incoming is None:
             continue
@@ -113,6 +113,16 @@ def _through(value: Value, index: Index, step: Step, place: int, depth: int) -> 
     if not terms:
         section.note = _no_term(value, index, step, place)
     return section
+
+
+def _column(step: Step, place: int, index: Index) -> dict[Entry, float]:
+    """The derivatives of what depends on an element; of a product also those that are 0 as the other factor is."""
+    column = Again(step).column(place, index)
+    if is_product(step):
+        arrays = [None if x is None else x.array for x in step.inputs]
+        ones = [a if a is None or n == place else np.ones_like(a) for n, a in enumerate(arrays)]
+        column = dict.fromkeys(Again(step, ones).column(place, index), 0.0) | column
+    return column
 
 
 def _recorded_outputs(step: Step) -> list[tuple[Value, Array | None]]:
