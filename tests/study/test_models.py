@@ -23,7 +23,7 @@ def gpt_config() -> GPTConfig:
 @pytest.mark.parametrize("unfold", [True, False])
 def test_a_block_of_the_gpt(unfold: bool) -> None:
     torch.manual_seed(0)
-    block, x = Block(gpt_config()), torch.randn(2, 4, 4)
+    block, x = Block(gpt_config(), 0), torch.randn(2, 4, 4)
     with study.trace(block, unfold=unfold) as t:
         loss = block(x).square().mean()
     t.backward(loss)

@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import first_outside, refuse
 from .compiler import apart, serial
-from .launch import empty, empty_like, launched
+from .launch import empty, empty_like, first_outside, launched, refuse
 from .math import exp_of_negative, maximum, subtract
 from .spread import GRAIN, over_rows
 from .threads import parallel_for

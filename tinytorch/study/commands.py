@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from ..cli.errors import UserError
+from ..cli.options import parse
 from ..files import atomic_write
 from .subjects import Sizes, trace_of
 from .trace import Trace
@@ -113,8 +115,10 @@ def run(arguments: list[str]) -> int:
         | Annotated[Svg, tyro.conf.subcommand("svg")]
         | Annotated[Dot, tyro.conf.subcommand("dot")]
     )
+    command = parse(commands, "python -m tinytorch.study", "Follow a gradient number by number.", arguments)
     sys.path.insert(0, os.getcwd())  # where a user's module is
-    return tyro.cli(
-        commands, prog="python -m tinytorch.study", description="Follow a gradient number by number.",
-        args=arguments or ["--help"],
-    ).run()  # fmt: skip
+    try:
+        code: int = command.run()
+        return code
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(str(error)) from error

@@ -168,7 +168,12 @@ def trace_of(subject: str, sizes: Sizes) -> Trace:
     module, colon, name = subject.partition(":")
     if not colon:
         raise LookupError(f"no subject {subject!r}: take one of {', '.join(SUBJECTS)}, or module:function of your own")
-    function: Any = getattr(import_module(module), name, None)
+    try:
+        function: Any = getattr(import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise LookupError(f"there is no module {module!r} here or among what is installed") from None
     if not callable(function):
         raise LookupError(f"the module {module} has no function {name!r}")
     with Trace(unfold=sizes.unfold) as t:
