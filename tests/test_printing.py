@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinytorch
+from tinytorch.engine.tensor import wrap
+
+Array = np.ndarray[Any, Any]
 
 nan, inf = float("nan"), float("inf")
 
@@ -172,13 +177,156 @@ def test_the_default_dtype_is_not_named() -> None:
     try:
         assert repr(tinytorch.tensor([1.5])) == "tensor([1.5000])"
         assert repr(tinytorch.tensor([1.5], dtype=tinytorch.float32)) == "tensor([1.5000], dtype=torch.float32)"
+        assert repr(tinytorch.zeros(0, dtype=tinytorch.float32)) == "tensor([], dtype=torch.float32)"
     finally:
         tinytorch.set_default_dtype(tinytorch.float32)
 
 
+@pytest.fixture
+def default_options() -> Iterator[None]:
+    yield
+    tinytorch.set_printoptions(profile="default")
+
+
+# (what is set, make, what PyTorch 2.13 prints)
+OPTIONS: tuple[tuple[dict[str, Any], Any, str], ...] = (
+    ({"precision": 2}, lambda t: t.tensor([1.12345, -10.0]), "tensor([  1.12, -10.00])"),
+    ({"precision": 0}, lambda t: t.tensor([1.75, 2.25]), "tensor([2, 2])"),
+    ({"threshold": 5}, lambda t: t.arange(10), "tensor([0, 1, 2,  ..., 7, 8, 9])"),
+    ({"threshold": 10}, lambda t: t.arange(10), "tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])"),
+    ({"threshold": 0}, lambda t: t.tensor([1.5, 2.0]), "tensor([1.5000, 2.0000])"),
+    ({"threshold": 0, "edgeitems": 1}, lambda t: t.arange(10), "tensor([0,  ..., 9])"),
+    ({"threshold": 0, "edgeitems": 0}, lambda t: t.arange(10), "tensor([...], size=(10,))"),
+    ({"threshold": 0, "edgeitems": 0}, lambda t: t.ones(2, 3), "tensor([...], size=(2, 3))"),
+    ({"edgeitems": 0}, lambda t: t.ones(3), "tensor([1., 1., 1.], size=(3,))"),
+    ({"linewidth": 20}, lambda t: t.arange(7), "tensor([0, 1, 2, 3,\n        4, 5, 6])"),
+    (
+        {"linewidth": 5},
+        lambda t: t.ones(2, dtype=t.float64, requires_grad=True),
+        "tensor([1.,\n        1.],\n       dtype=torch.float64,\n       requires_grad=True)",
+    ),
+    (  # on a line of its own, a note is counted without the comma before it: this one has 52 characters
+        {"linewidth": 51},
+        lambda t: t.ones(5, dtype=t.float64, requires_grad=True) * 1.25,
+        "tensor([1.2500, 1.2500, 1.2500, 1.2500, 1.2500],\n       dtype=torch.float64, grad_fn=<MulBackward0>)",
+    ),
+    ({"profile": "short"}, lambda t: t.tensor([0.12345]), "tensor([0.12])"),
+    ({"profile": "short"}, lambda t: t.arange(1001), "tensor([   0,    1,  ...,  999, 1000])"),
+    ({"profile": "short", "precision": 3}, lambda t: t.tensor([0.12345]), "tensor([0.123])"),
+    ({"sci_mode": True}, lambda t: t.tensor([1.0, 0.25]), "tensor([1.0000e+00, 2.5000e-01])"),
+    ({"sci_mode": True}, lambda t: t.tensor([0.0, nan]), "tensor([0., nan])"),
+    ({"sci_mode": True}, lambda t: t.tensor([-0.0, 2.0]), "tensor([-0.0000e+00, 2.0000e+00])"),
+    ({"sci_mode": False}, lambda t: t.tensor([1e-6, 1.0]), "tensor([0.0000, 1.0000])"),
+    ({"sci_mode": False}, lambda t: t.tensor([1e9, 1.0]), "tensor([1000000000.,          1.])"),
+)
+
+
+@pytest.mark.parametrize(("chosen", "make", "expected"), OPTIONS)
+def test_options(chosen: dict[str, Any], make: Any, expected: str, default_options: None) -> None:
+    tinytorch.set_printoptions(**chosen)
+    assert repr(make(tinytorch)) == expected
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("chosen", "make", "expected"), OPTIONS)
+def test_options_are_what_pytorch_prints(chosen: dict[str, Any], make: Any, expected: str) -> None:
+    import torch
+
+    torch.set_printoptions(**chosen)
+    try:
+        assert repr(make(torch)) == expected
+    finally:
+        torch.set_printoptions(profile="default")
+
+
+def test_options_stay_until_set_again(default_options: None) -> None:
+    tinytorch.set_printoptions(precision=1, sci_mode=True)
+    assert repr(tinytorch.tensor([0.25])) == "tensor([2.5e-01])"
+    tinytorch.set_printoptions(linewidth=60)  # as in PyTorch, sci_mode is chosen by each call, and nothing else is
+    assert repr(tinytorch.tensor([0.25])) == "tensor([0.2])"
+    tinytorch.set_printoptions(profile="full")
+    assert repr(tinytorch.tensor([0.25])) == "tensor([0.2500])"
+    assert "..." not in repr(tinytorch.arange(1001))
+    tinytorch.set_printoptions(profile="default")
+    assert "..." in repr(tinytorch.arange(1001))
+
+
+def test_wrong_options_are_refused_and_change_nothing(default_options: None) -> None:
+    with pytest.raises(ValueError, match="profile must be one of 'default', 'short', 'full', got 'long'"):
+        tinytorch.set_printoptions(precision=1, profile="long")
+    with pytest.raises(ValueError, match="precision must not be negative, got -1"):
+        tinytorch.set_printoptions(edgeitems=1, precision=-1)
+    with pytest.raises(TypeError, match="linewidth must be a number, got '80'"):
+        tinytorch.set_printoptions(precision=1, linewidth="80")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="float"):
+        tinytorch.set_printoptions(precision=2.5)  # type: ignore[arg-type]
+    assert repr(tinytorch.tensor([0.25])) == "tensor([0.2500])"
+
+
+def printed_subclasses(t: Any) -> list[str]:
+    class Mine(t.Tensor):  # type: ignore[misc]
+        pass
+
+    class Weight(t.nn.Parameter):  # type: ignore[misc]
+        pass
+
+    return [repr(x) for x in (Mine([1.0, 2.0]), t.nn.Parameter(t.ones(2)), t.nn.Parameter(t.ones(()), False))] + [
+        repr(Weight(t.ones(2, 2)))
+    ]
+
+
+SUBCLASSES = [
+    "Mine([1., 2.])",
+    "Parameter containing:\ntensor([1., 1.], requires_grad=True)",
+    "Parameter containing:\ntensor(1.)",
+    "Parameter containing:\nParameter(Weight([[1., 1.],\n        [1., 1.]], requires_grad=True))",
+]
+
+
+def test_subclasses_print_under_their_own_name() -> None:
+    assert printed_subclasses(tinytorch) == SUBCLASSES
+
+
+@pytest.mark.oracle
+def test_subclasses_print_as_in_pytorch() -> None:
+    import torch
+
+    assert printed_subclasses(torch) == SUBCLASSES
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_prints_without_a_warning() -> None:
+    array = np.array([0x7F800001], np.uint32).view(np.float32)
+    assert repr(tinytorch.from_numpy(array)) == "tensor([nan])"
+
+
+def test_a_view_without_a_valid_history_prints() -> None:
+    base = tinytorch.ones(3)
+    with tinytorch.no_grad():
+        view = base[:2]
+    base.mul_(tinytorch.ones(3, requires_grad=True))
+    assert repr(view) == "tensor([1., 1.], grad_fn=<Invalid>)"
+
+
+def chosen_options() -> st.SearchStrategy[dict[str, Any]]:
+    """Mostly the defaults."""
+    some = st.fixed_dictionaries(
+        {},
+        optional={
+            "precision": st.integers(0, 9),
+            "threshold": st.sampled_from([0, 1, 7, 100, inf]),
+            "edgeitems": st.integers(0, 4),
+            "linewidth": st.sampled_from([1, 9, 20, 40, 50, 120]),
+            "profile": st.sampled_from(["default", "short", "full"]),
+            "sci_mode": st.sampled_from([True, False, None]),
+        },
+    )
+    return st.one_of(st.just({}), some)
+
+
 @st.composite
-def arrays(draw: Any) -> np.ndarray[Any, Any]:
-    shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 7, 8, 30]), max_size=3)))
+def arrays(draw: Any) -> Array:
+    shape = tuple(draw(st.lists(st.sampled_from([0, 1, 2, 3, 7, 8, 30]), max_size=3)))
     if draw(st.booleans()):
         shape = (*shape[:1], 200)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -197,9 +345,9 @@ def arrays(draw: Any) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.oracle
-@settings(max_examples=300)
-@given(arrays(), st.sampled_from(["", "leaf", "result"]))
-def test_random_tensors_print_as_in_pytorch(array: np.ndarray[Any, Any], history: str) -> None:
+@settings(max_examples=300, deadline=None)
+@given(arrays(), st.sampled_from(["", "leaf", "result", "view", "parameter"]), chosen_options())
+def test_random_tensors_print_as_in_pytorch(array: Array, history: str, chosen: dict[str, Any]) -> None:
     import torch
 
     texts = []
@@ -207,6 +355,40 @@ def test_random_tensors_print_as_in_pytorch(array: np.ndarray[Any, Any], history
         x: Any = t.tensor(array)
         if history and array.dtype.kind == "f":
             x.requires_grad_()
-            x = x * 1 if history == "result" else x
-        texts.append(repr(x))
+            x = x * 1 if history == "result" else t.nn.Parameter(x) if history == "parameter" else x
+        if history == "view" and array.ndim > 1:
+            x = x.transpose(0, 1)
+        texts.append(printed(t, x, chosen))
     assert texts[1] == texts[0]
+
+
+def printed(t: Any, x: Any, chosen: dict[str, Any]) -> str:
+    try:
+        t.set_printoptions(**chosen)
+        return repr(x)
+    finally:
+        t.set_printoptions(profile="default")
+
+
+DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
+)
+
+
+@pytest.mark.oracle
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(DTYPES), st.lists(st.integers(0, 5), max_size=4), st.integers(0, 2**32 - 1), chosen_options())
+def test_every_dtype_and_pattern_of_bits_prints_as_in_pytorch(
+    name: str, shape: list[int], seed: int, chosen: dict[str, Any]
+) -> None:
+    import torch
+
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.random.default_rng(seed).integers(0, 2 if name == "bool" else 256, size).astype(np.uint8)
+    ours = wrap(raw.view(dtype).reshape(shape))  # float8 comes from files alone
+    kind = getattr(torch, name)
+    theirs = torch.from_numpy(raw).view(kind).reshape(shape) if size else torch.empty(shape, dtype=kind)
+    assert printed(tinytorch, ours, chosen) == printed(torch, theirs, chosen)

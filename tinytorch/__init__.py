@@ -118,6 +118,7 @@ from .ops.shape import (
 )
 from .ops.softmax import log_softmax, softmax
 from .ops.sorting import argsort, sort, topk
+from .printing import set_printoptions
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .tensor import Size, Tensor
 

@@ -203,7 +203,7 @@ class Tensor(engine.Tensor, Conversions, Methods):
     def __repr__(self) -> str:
         from .printing import tensor_repr
 
-        return tensor_repr(self)
+        return tensor_repr(self, "tensor" if type(self) is Tensor else type(self).__name__)
 
     __hash__ = object.__hash__  # by identity, although == compares elements
 

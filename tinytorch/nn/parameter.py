@@ -6,6 +6,7 @@ from typing import Any
 
 from ..creation import empty
 from ..dtypes import DTypeLike
+from ..printing import tensor_repr
 from ..tensor import Tensor
 
 
@@ -27,7 +28,8 @@ class Parameter(Tensor):
         return copied
 
     def __repr__(self) -> str:
-        return "Parameter containing:\n" + super().__repr__()
+        plain, kind = type(self) is Parameter, type(self).__name__
+        return "Parameter containing:\n" + (tensor_repr(self) if plain else f"Parameter({tensor_repr(self, kind)})")
 
 
 def new_parameter(shape: tuple[int, ...], device: str | None, dtype: DTypeLike | None) -> Parameter:

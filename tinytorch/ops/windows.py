@@ -94,6 +94,7 @@ class Fold(Function):
             np.add(part, x[..., k], out=part)
         return y.astype(x.dtype) if in_two_bytes(x.dtype) else y
 
+    # x_jk was added to y at j step + k alone: dL/dx_jk = g at j step + k, which is what Unfold takes
     @staticmethod
     def backward(ctx: Fold, g: Tensor) -> Any:
         return Unfold.apply(g, dim=ctx.dim, size=ctx.size, step=ctx.step)

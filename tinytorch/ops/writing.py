@@ -114,7 +114,7 @@ def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -
     base = tensor if tensor._base is None else tensor._base
     if whole or base is not tensor:
         node, number = Overwrite(), 0
-        node.chain, node.order = tensor._chain, _order(base.array)
+        node.chain, node.order = tensor._chain, order_of(base.array)
         node.needs_input_grad = [base._requires_grad, value._requires_grad]
         node.link((base, value), (base.array, value.array), (wrap(base.array),), {})
     tensor._counter[0] += 1
@@ -155,7 +155,7 @@ def aside(tensor: Tensor) -> Tensor:
     return copied
 
 
-def _order(array: Array) -> tuple[int, ...] | None:
+def order_of(array: Array) -> tuple[int, ...] | None:
     """The dimensions in their order in memory, outermost first; None for C order."""
     if array.flags.c_contiguous:
         return None

@@ -1,0 +1,124 @@
+"""The commands: `python -m tinytorch.study why | table | check | svg | dot SUBJECT`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..cli.errors import UserError
+from ..cli.options import parse
+from ..files import atomic_write
+from .subjects import Sizes, trace_of
+from .trace import Trace
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is looked at."""
+
+    subject: tyro.conf.Positional[str]
+    """attention, head, linear, softmax, layernorm, cross_entropy, gelu, embedding, block or lora; or module:function
+    of your own, which takes nothing and returns its loss"""
+    T: int = 4
+    """length in time, or the number of rows"""
+    D: int = 3
+    """size of a head, or of a row"""
+    causal: bool = False
+    """whether attention is"""
+    seed: int = 0
+    """of the numbers that are drawn"""
+    unfold: bool = True
+    """whether fused operations run as the elementary ones that they stand for"""
+
+    def trace(self) -> Trace:
+        """The subject, traced and walked."""
+        return trace_of(self.subject, Sizes(self.T, self.D, self.causal, self.seed, self.unfold))
+
+
+@dataclass(frozen=True)
+class Why(Settings):
+    """Take one number apart: of a gradient, as "dq[1,0]", or with --forward of a value."""
+
+    what: tyro.conf.Positional[str] = "loss"
+    """a name and an element: "dscores[2,1]" """
+    depth: int = 1
+    """how many steps to go"""
+    forward: bool = False
+    """the value in place of the gradient"""
+
+    def run(self) -> int:
+        print(self.trace().why(self.what, depth=self.depth, forward=self.forward))
+        return 0
+
+
+@dataclass(frozen=True)
+class Table(Settings):
+    """List the values with what made them, their gradients and the lines."""
+
+    def run(self) -> int:
+        print(self.trace().table())
+        return 0
+
+
+@dataclass(frozen=True)
+class Check(Settings):
+    """Put finite differences beside every gradient. The exit code is 1 where one is wrong."""
+
+    def run(self) -> int:
+        found = self.trace().check()
+        print(found)
+        return 0 if found.ok else 1
+
+
+@dataclass(frozen=True)
+class Svg(Settings):
+    """Draw the graph."""
+
+    out: Path | None = None
+    """the file to write; else it is printed"""
+
+    def run(self) -> int:
+        return _write(self.trace().svg(), self.out)
+
+
+@dataclass(frozen=True)
+class Dot(Settings):
+    """Write the graph for Graphviz."""
+
+    out: Path | None = None
+    """the file to write; else it is printed"""
+
+    def run(self) -> int:
+        return _write(self.trace().dot(), self.out)
+
+
+def _write(text: str, out: Path | None) -> int:
+    if out is None:
+        print(text)
+    else:
+        with atomic_write(out) as file:
+            file.write(text.encode())
+    return 0
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; its exit code."""
+    commands: Any = (
+        Annotated[Why, tyro.conf.subcommand("why")]
+        | Annotated[Table, tyro.conf.subcommand("table")]
+        | Annotated[Check, tyro.conf.subcommand("check")]
+        | Annotated[Svg, tyro.conf.subcommand("svg")]
+        | Annotated[Dot, tyro.conf.subcommand("dot")]
+    )
+    command = parse(commands, "python -m tinytorch.study", "Follow a gradient number by number.", arguments)
+    sys.path.insert(0, os.getcwd())  # where a user's module is
+    try:
+        code: int = command.run()
+        return code
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(str(error)) from error
