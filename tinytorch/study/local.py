@@ -36,8 +36,11 @@ def alone(grad: bool) -> Iterator[None]:
 class Again:
     """The operation of a step once more, in float64 where it can be: its own forward, and its own backward."""
 
-    def __init__(self, step: Step, arrays: Sequence[Array | None] | None = None) -> None:
+    def __init__(
+        self, step: Step, arrays: Sequence[Array | None] | None = None, *, by_all: bool = False
+    ) -> None:
         self.step = step
+        self._by_all = by_all  # derivatives by each input, not by those alone that have a gradient
         given = [None if value is None else value.array for value in step.inputs] if arrays is None else arrays
         with alone(grad=True):
             try:
@@ -52,7 +55,8 @@ class Again:
                 self.inputs.append(None)
                 continue
             t = wrap(widened(array) if widen else array.copy())
-            if is_floating(t.dtype) and value is not None and (value.gradient is not None or not self.step.recorded):
+            by_it = self._by_all or not self.step.recorded
+            if is_floating(t.dtype) and value is not None and (by_it or value.gradient is not None):
                 t.requires_grad_()
             self.inputs.append(t)
         result = apply(self.step, self.inputs, widen)
