@@ -248,3 +248,27 @@ def test_rounding_where_terms_cancel_is_no_mistake() -> None:
         loss = F.layer_norm(x * 1.1, (3,)).sum() * 100
     t.backward(loss)
     assert t.check().ok
+
+
+def test_writes_that_are_not_counted() -> None:
+    """A step of gradient descent as in old tutorials, and NumPy's own."""
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    with study.trace() as t:
+        first = (w * w).sum()
+        first.backward()
+        w.data -= 0.1 * w.grad
+        w.grad = None
+        loss = (w**3).sum()
+    t.backward(loss)
+    assert t.check().ok and t["w_2"].grad.tolist() == w.grad.tolist() and t["w"].grad is None
+    assert t["w"].value.tolist() == [1, 2]
+    x, y = torch.ones(2), torch.ones(2, requires_grad=True)
+    with study.trace() as t:
+        z = x * y
+        x.numpy()[0] = 5
+        loss = (z + x * y).sum()
+    t.backward(loss)
+    assert t["y"].grad.tolist() == [10, 2]  # as in PyTorch: z's backward finds the 5, which is a mistake of the user's
+    assert [row.name for row in t.check().failed] == ["y"]
+    assert t.why("y[0]").total == 6 and "numbers that it needs were changed" in t.why("y[0]").note.replace("\n", " ")
+    assert t["x_2"].value.tolist() == [5, 1] and t["x"].value.tolist() == [1, 1]

@@ -361,8 +361,18 @@ def test_it_says_where_the_terms_are_not_the_gradient() -> None:
     with study.trace() as t:
         loss = (Nonlinear.apply(x) * 3).sum()
     t.backward(loss)
-    assert t.why("x[0]").note.startswith("The gradient is not this sum: its backward is not that of a derivative")
+    assert t.why("x[0]").note.startswith("The gradient is not this sum: backward does not compute the derivative of")
     with study.trace() as t:
         loss = x.abs().sqrt().sum()
     t.backward(loss)
     assert t.why("x[0]").note.endswith("0 x infinity is nan.") and not t.why("x[1]").note
+
+
+def test_an_infinite_number_has_terms_of_its_own_alone() -> None:
+    x = torch.tensor([1.0, math.inf, 2.0], requires_grad=True)
+    with study.trace() as t:
+        loss = (x * x).sum()
+    t.backward(loss)
+    found = t.why("x[1]")
+    assert [term.product for term in found.terms] == [math.inf, math.inf] and found.total == math.inf and not found.note
+    assert t.why("x[2]").total == 4

@@ -79,9 +79,15 @@ class Again:
         found: dict[Entry, float] = {}
         for entry in self._dependents(place, index):
             row = self.row(entry)[place]
-            if row is not None and row[index] != 0:
+            if row is not None and row[index] != 0 and not (np.isnan(row[index]) and self._apart(entry, place, index)):
                 found[entry] = float(row[index])
         return found
+
+    def _apart(self, entry: Entry, place: int, index: tuple[int, ...]) -> bool:
+        """Whether an output has nothing to do with an input, where 0 x infinity gave nan: with numbers it gives 0."""
+        arrays = [None if t is None else _finite(t.array) for t in self.inputs]
+        row = Again(self.step, arrays).row(entry)[place]
+        return row is not None and bool(row[index] == 0)
 
     def _dependents(self, place: int, index: tuple[int, ...]) -> list[Entry]:
         """The elements of the outputs that may depend on one of an input: where there are few elements, all.
@@ -151,6 +157,11 @@ def apply(step: Step, inputs: Sequence[Any], widen: bool = True) -> Any:
 def widened(array: Array) -> Array:
     """A copy, in float64 if it holds floating-point numbers."""
     return array.astype(float64) if is_floating(array.dtype) else array.copy()
+
+
+def _finite(array: Array) -> Array:
+    """With 1 in place of infinity and nan."""
+    return np.where(np.isfinite(array), array, 1).astype(array.dtype) if is_floating(array.dtype) else array
 
 
 def _is_tensor(thing: Any) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..dtypes import is_floating
 from ..nn.parameter import Parameter
-from .steps import Gradient, Value
+from .steps import Array, Gradient, Value
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -29,7 +32,8 @@ class Tensors:
     def known(self, t: Any) -> Value | None:
         """The value of a Tensor that has been seen, as it is now."""
         reference, counter, version, value = self._tensors.get(id(t), _NOTHING)
-        return value if reference() is t and counter is t._counter and version == counter[0] else None
+        seen = reference() is t and counter is t._counter and version == counter[0]
+        return value if seen and (t._grad_fn is not None or _alike(t.array, value.array)) else None
 
     def value_of(self, t: Any) -> Value:
         """The value of a Tensor, which may be new."""
@@ -41,7 +45,8 @@ class Tensors:
                 self.trace.names.note_path(value, t)
             return value
         found = self._memory.get(_place(t))
-        if found is not None and found[0] is t._counter and found[1] == t._counter[0]:
+        seen = found is not None and found[0] is t._counter and found[1] == t._counter[0]
+        if found is not None and seen and _alike(t.array, found[2].array):
             value, gradient = found[2], self.gradient_of(t)
             if gradient is value.gradient:
                 self._remember(t, value)
@@ -107,6 +112,11 @@ class Tensors:
         for _, gradients in self._of_leaves.values():
             for gradient in gradients:
                 gradient.forget()
+
+
+def _alike(array: Array, copy: Array) -> bool:
+    """Whether it holds what it held: writes through `.data` and NumPy are not counted."""
+    return array is copy or np.array_equal(array, copy, equal_nan=is_floating(array.dtype))
 
 
 def _place(t: Any) -> tuple[Any, ...]:

@@ -100,7 +100,7 @@ def of_gradient(value: Value, index: Index, depth: int) -> Explanation:
         found.note = "Each gradient that comes in is 0, and so is the sum."
     elif not found.note and not _adds_up(found, total.dtype.itemsize):
         reason = (
-            "its backward is not that of a derivative, which is linear in the gradient that comes in"
+            "backward does not compute the derivative of what ran, or numbers that it needs were changed in between"
             if np.isfinite(found.number)
             else "backward multiplies with zeros, too, and 0 x infinity is nan"
         )
