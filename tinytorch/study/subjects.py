@@ -5,8 +5,9 @@ T time, D size of a head, or of whatever there is one size of.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -33,8 +34,8 @@ class Sizes:
 
     def draw(self, *shape: int) -> Tensor:
         """Normally distributed numbers that want a gradient, with one decimal: as one would write them by hand."""
-        drawn = torch.randn(*shape).array.astype(np.float64)
-        return torch.tensor(np.round(drawn, 1).astype(np.float32), requires_grad=True)
+        drawn = torch.randn(*shape, dtype=torch.float32).array.astype(np.float64)
+        return torch.tensor(np.round(drawn, 1), dtype=torch.get_default_dtype(), requires_grad=True)
 
 
 def attention(sizes: Sizes) -> Trace:
@@ -156,6 +157,17 @@ SUBJECTS: dict[str, Callable[[Sizes], Trace]] = {
     function.__name__: function
     for function in (attention, head, linear, softmax, layernorm, cross_entropy, gelu, embedding, block, lora)
 }
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """New Tensors have float64, as numbers that a page computes again have."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def trace_of(subject: str, sizes: Sizes) -> Trace:
