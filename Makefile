@@ -6,13 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_LORA := runs/demo-lora
+STUDY := docs/site
 
-.PHONY: help demo demo-lora test check-all clean
+.PHONY: help demo demo-lora study test check-all clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train the character-level GPT for a minute or two, plot its losses, print a sample"
 	@echo "make demo-lora  teach a small Llama to answer as a parrot, for a minute or two, with LoRA"
+	@echo "make study   make the pages on which attention's backward and others are stepped through"
 	@echo "make test    run the test suite"
 	@echo "make check-all  run all that .ci/run does, then the tests that take long: half an hour and more"
 	@echo "make clean   remove $(VENV) and the demos' output"
@@ -33,6 +35,9 @@ demo-lora: $(VENV)/.installed-lora
 	$(BIN)/python -m lora train --out $(DEMO_LORA)
 	@echo "The losses are drawn in $(DEMO_LORA)/loss.png"
 
+study: $(VENV)/.installed-study
+	$(BIN)/python -m tinytorch.study site $(STUDY)
+
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
@@ -41,7 +46,7 @@ check-all:
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow --require-oracle
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(DEMO_LORA)
+	rm -rf $(VENV) $(DEMO) $(DEMO_LORA) $(STUDY)
 
 # One stamp for each extra: a second run installs nothing unless the metadata has changed.
 $(VENV)/.installed-%: $(BIN)/python setup.cfg pyproject.toml

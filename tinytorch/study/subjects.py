@@ -31,6 +31,7 @@ class Sizes:
     causal: bool = False
     seed: int = 0
     unfold: bool = True
+    heads: int = 1
 
     def draw(self, *shape: int) -> Tensor:
         """Normally distributed numbers that want a gradient, with one decimal: as one would write them by hand."""
@@ -39,8 +40,9 @@ class Sizes:
 
 
 def attention(sizes: Sizes) -> Trace:
-    """One head: y = softmax(q k^T / sqrt(D)) v, and the sum of its squares."""
-    q, k, v = [sizes.draw(sizes.T, sizes.D) for _ in range(3)]
+    """y = softmax(q k^T / sqrt(D)) v, and the sum of its squares: of one head as matrices, else with heads in front."""
+    heads = (sizes.heads,) if sizes.heads > 1 else ()
+    q, k, v = [sizes.draw(*heads, sizes.T, sizes.D) for _ in range(3)]
     hidden = torch.tensor(np.triu(np.ones((sizes.T, sizes.T), np.bool_), 1))
     with Trace(unfold=sizes.unfold) as t:
         scores = q @ k.mT / math.sqrt(sizes.D)
@@ -174,6 +176,8 @@ def trace_of(subject: str, sizes: Sizes) -> Trace:
     """The trace of a subject, or of "module:function", which is called without arguments and returns its loss."""
     if min(sizes.T, sizes.D) < 1:
         raise ValueError(f"T and D must be at least 1, got {sizes.T} and {sizes.D}")
+    if sizes.heads < 1 or (sizes.heads > 1 and subject != "attention"):
+        raise ValueError(f"heads must be at least 1, and is for the subject attention alone, got {sizes.heads}")
     torch.manual_seed(sizes.seed)
     if subject in SUBJECTS:
         return SUBJECTS[subject](sizes)

@@ -62,7 +62,8 @@ def drawn(trace: Trace) -> str:
     """The graph as SVG, without numbers: those change. Its boxes are in the order of "cards"."""
     values = _drawn(trace)
     known = {value.number for value in values}
-    cards, edges = [], {}
+    cards: list[Card] = []
+    edges: dict[tuple[int, int], None] = {}
     for value in values:
         step = value.step
         root = value.gradient is not None and value.gradient.given
@@ -146,12 +147,15 @@ def _attention(trace: Trace, places: Mapping[int, int]) -> dict[str, Any] | None
             q, k, v = [value for value in step.inputs[:3] if value is not None]
             if q.shape[:2] == k.shape[:2]:
                 found = {"q": q, "k": k, "v": v, "y": step.outputs[0]}
-                settings: dict[str, Any] = {"scale": step.settings["scale"], "causal": step.settings["causal"]}
+                settings: dict[str, Any] = {
+                    "scale": step.settings["scale"], "causal": step.settings["causal"], "s": None,
+                }  # fmt: skip
                 break
     else:
         if all(name in trace for name in ("q", "k", "v", "scores", "p", "y")):  # the subject of that name
             found = {name: trace[name] for name in ("q", "k", "v", "y")}
-            settings = {"scale": None, "causal": "masked" in trace}
+            s = trace["masked" if "masked" in trace else "scores"]
+            settings = {"scale": None, "causal": "masked" in trace, "s": places[s.number]}
     if not found or any(value.number not in places for value in found.values()):
         return None
     return settings | {name: places[value.number] for name, value in found.items()}

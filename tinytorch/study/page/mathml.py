@@ -11,12 +11,12 @@ _TOKEN = re.compile(r"\\[a-z]+|[A-Za-z]+|\d+(?:\.\d+)?|\S")
 
 
 def mathml(text: str) -> str:
-    """The formula as a <math> element that stands on a line of its own. ValueError where a brace is missing."""
+    """The formula as a <math> element, in a box of its own. ValueError where a brace is missing."""
     tokens = [part for token in _TOKEN.findall(text) for part in _letters(token)]
     row, rest = _row(tokens, 0)
     if rest != len(tokens):
         raise ValueError(f"there is a brace too many in the formula {text!r}")
-    return f'<math display="block">{"".join(row)}</math>'
+    return f'<div class="math"><math display="block">{"".join(row)}</math></div>'
 
 
 def _letters(token: str) -> list[str]:
@@ -34,8 +34,8 @@ def _row(tokens: list[str], at: int) -> tuple[list[str], int]:
         while at < len(tokens) and tokens[at] in "_^":
             scripts[tokens[at]], at = _atom(tokens, at + 1)
         if scripts:
-            below, above = ("munder", "mover") if big else ("msub", "msup")
-            tag = {"_": below, "^": above}["".join(scripts)] if len(scripts) == 1 else "munderover" if big else "msubsup"
+            below, above, both = ("munder", "mover", "munderover") if big else ("msub", "msup", "msubsup")
+            tag = both if len(scripts) == 2 else below if "_" in scripts else above
             item = f"<{tag}>{item}{scripts.get('_', '')}{scripts.get('^', '')}</{tag}>"
         row.append(item)
     return row, at
