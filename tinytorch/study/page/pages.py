@@ -70,7 +70,7 @@ def page_of(subject: str, sizes: Sizes) -> str:
     operations = {name: words for _, trace in traces for name, words in operations_of(trace).items()}
     asked = {"causal": sizes.causal, "D": sizes.D, "fused": not sizes.unfold}
     first = next(n for n, (options, _) in enumerate(traces) if all(asked[name] == x for name, x in options.items()))
-    data = {
+    data: dict[str, Any] = {
         "variants": [{"options": options, "trace": exported(trace)} for options, trace in traces],
         "first": first,
         "choices": CHOICES,
