@@ -30,7 +30,7 @@ from bench.child import torch_on_all_cores
 from bench.machine import describe, peak_flops
 from bench.report import markdown
 from bench.timing import OURS
-from programs.memory import peak_memory
+from tinytorch.training.memory import peak_memory
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ def _ours(folder: Path, tokens: int) -> dict[str, float]:
     from lora import Llama
     from lora.commands.loading import bytes_read_a_token
     from lora.commands.speed import read_bandwidth
-    from lora.model.generation import Sampling, stream
+    from lora.model.generation import stream
+    from tinytorch.generation.sampling import Sampling
 
     imported = psutil.Process().memory_info().rss
     start = time.perf_counter()

@@ -23,7 +23,7 @@ import numpy as np
 from bench.child import run as run_child
 from bench.child import torch_on_all_cores
 from bench.timing import OURS, Case, Row, Sides
-from programs.memory import peak_memory
+from tinytorch.training.memory import peak_memory
 
 SECTION = "lora"
 _FOLDER = "TINYTORCH_BENCH_LLAMA"  # the environment variable that tells the sides where the model is

@@ -13,7 +13,7 @@ from typing import Any
 from bench.child import run as run_child
 from bench.timing import OURS, Row, Sides
 from bench.train import STEPS, Step
-from programs.memory import peak_memory
+from tinytorch.training.memory import peak_memory
 
 SECTION = "memory"
 _REPEATS = 3

@@ -23,7 +23,7 @@ from bench.timing import OURS
 from bench.train import STEPS, training_step
 
 _ROOT = Path(__file__).parents[1]
-_FOLDERS = tuple(str(_ROOT / name) + "/" for name in ("tinytorch", "gpt", "programs"))
+_FOLDERS = tuple(str(_ROOT / name) + "/" for name in ("tinytorch", "gpt"))
 
 
 def main() -> None:

@@ -102,7 +102,8 @@ def their_losses(run: Any, adapter: Path, steps: int) -> list[float]:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from programs.trainer import IGNORED, get_lr
+    from tinytorch.optim.lr_scheduler import warmup_cosine
+    from tinytorch.training.batches import IGNORED
 
     config = run.config
     base = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
@@ -111,11 +112,11 @@ def their_losses(run: Any, adapter: Path, steps: int) -> list[float]:
     optimizer = torch.optim.AdamW(
         parameters, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, lr=config.learning_rate
     )
-    losses = []
+    losses, rates = [], (config.learning_rate, config.min_lr)
     for step in range(steps):
-        inputs, targets = (torch.tensor(tensor.numpy()) for tensor in next(run.batches))
+        inputs, targets = (torch.tensor(tensor.numpy()) for tensor in next(run.data.batches))
         for group in optimizer.param_groups:
-            group["lr"] = get_lr(step, config)
+            group["lr"] = warmup_cosine(step, config.warmup_iters, config.max_iters, *rates)
         logits = model(input_ids=inputs).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
         optimizer.zero_grad()
@@ -141,9 +142,10 @@ def main() -> int:
     from rich.console import Console
 
     from lora.adapters.adapter_files import save_adapter
-    from lora.commands.train import TuneConfig, TuneRun
-    from programs import metrics
-    from programs.trainer import train
+    from lora.commands.train import TuneRun
+    from lora.commands.tune_config import TuneConfig
+    from tinytorch.training import metrics
+    from tinytorch.training.trainer import train
 
     model, data, out = options.out / "model", options.out / "instructions.jsonl", options.out / "run"
     options.out.mkdir(parents=True, exist_ok=True)
@@ -164,7 +166,7 @@ def main() -> int:
         print(f"\n{question}\n  before: {first}\n  after:  {last}")
     ours = [record["loss"] for record in metrics.read(out / "metrics.jsonl") if "loss" in record]
     started = time.perf_counter()
-    theirs = their_losses(TuneRun.new(config), options.out / "first", min(options.peft_steps, len(ours)))
+    theirs = their_losses(TuneRun(config), options.out / "first", min(options.peft_steps, len(ours)))
     each = (time.perf_counter() - started) / max(len(theirs), 1)
     print("\nstep   ours     PEFT     difference")
     for step, (own, other) in enumerate(zip(ours, theirs, strict=False)):

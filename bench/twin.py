@@ -6,10 +6,14 @@ import importlib
 import sys
 from types import ModuleType
 
+_AS_IT_IS = ("tinytorch.cli.", "tinytorch.generation.", "tinytorch.training.")  # what both copies use
+
 
 def gpt_on_torch(module: str) -> ModuleType:
     """A second copy of `gpt.<module>` in which `import tinytorch` has imported torch."""
     import torch
+
+    importlib.import_module(f"gpt.{module}")  # and with it what stays as it is
 
     aliases = {
         "tinytorch": torch,
@@ -17,7 +21,11 @@ def gpt_on_torch(module: str) -> ModuleType:
         "tinytorch.nn.functional": torch.nn.functional,
         "tinytorch.optim": torch.optim,
     }
-    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in ("tinytorch", "gpt")}
+    ours = {
+        name: sys.modules.pop(name)
+        for name in list(sys.modules)
+        if name.partition(".")[0] in ("tinytorch", "gpt") and not name.startswith(_AS_IT_IS)
+    }
     sys.modules.update(aliases)
     try:
         return importlib.import_module(f"gpt.{module}")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-
-from programs.command_line import run_program
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code."""
+    try:
+        from tinytorch.cli.command_line import run_program
+    except ImportError as error:  # of what tinytorch itself needs
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return run_program("gpt.commands", arguments)
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # `run_program` meets Ctrl-C as soon as it is imported
     sys.exit(main(sys.argv[1:]))

@@ -13,12 +13,12 @@ from gpt.presets import get_preset
 from gpt.run import Run
 from gpt.sample import SampleConfig, sample
 from gpt.stage_table import StagesConfig, run_stages
-from programs.command_line import INTERRUPTED
-from programs.folders import locked
-from programs.options import parse
-from programs.output import run_console
-from programs.resuming import settings_to_change
-from programs.trainer import train
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.options import parse
+from tinytorch.cli.output import run_console
+from tinytorch.training.folders import locked
+from tinytorch.training.resuming import settings_to_change
+from tinytorch.training.trainer import train
 
 
 def run(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from programs.settings import TrainSettings, check, check_types
+from tinytorch.training.settings import TrainSettings, check, check_types
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class TrainConfig(TrainSettings):
 
     model: Annotated[GPTConfig, tyro.conf.arg(name="")] = field(default_factory=GPTConfig)
     """Shape of the model."""
+
+    def fixed(self) -> dict[str, Any]:
+        names = ("block_size", "n_layer", "n_head", "n_embd", "bias", "tied_head")
+        return {"preset": self.preset, "seed": self.seed, **{name: getattr(self.model, name) for name in names}}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:

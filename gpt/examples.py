@@ -11,8 +11,8 @@ import tyro
 
 import tinytorch
 from gpt.tokenizer import CharTokenizer
-from programs.batches import Batches
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.training.batches import Batches
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,21 @@ B batch, T time, C channels, H heads, D = C/H head size, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import tinytorch
 import tinytorch.nn as nn
 from gpt.config import GPTConfig
-from gpt.generation import CachedWriter, KVCache
+from gpt.generation import CachedWriter
 from gpt.language_model import LanguageModel
 from tinytorch import Tensor
+from tinytorch.generation.cache import KVCache
 from tinytorch.nn import functional as F
 
 
 class CausalSelfAttention(nn.Module):
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
+        self.layer = layer
         self.n_head = config.n_head
         self.dropout = config.dropout
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)  # q, k, v of all heads
@@ -29,13 +30,12 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         B, T, C = x.shape
-        qkv, mask = self.c_attn(x), None
-        if cache is None:
-            parts = qkv.split(C, dim=2)
-        else:
-            parts = qkv[..., :C], *cache.extend(qkv[..., C:]).split(C, dim=2)
+        parts = self.c_attn(x).split(C, dim=2)
+        q, k, v = (part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts)  # (B, H, T, D)
+        mask = None
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
             mask = cache.mask
-        q, k, v = (part.view(B, -1, self.n_head, C // self.n_head).transpose(1, 2) for part in parts)  # (B, H, T, D)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
         y = y.transpose(1, 2).contiguous().view(B, T, C)  # heads side by side
@@ -54,10 +54,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
-        self.attn = CausalSelfAttention(config)
+        self.attn = CausalSelfAttention(config, layer)
         self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.mlp = MLP(config)
 
@@ -76,7 +76,7 @@ class GPT(LanguageModel):
                 "wte": nn.Embedding(config.vocab_size, config.n_embd),
                 "wpe": nn.Embedding(config.block_size, config.n_embd),
                 "drop": nn.Dropout(config.dropout),
-                "h": nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
+                "h": nn.ModuleList([Block(config, layer) for layer in range(config.n_layer)]),
                 "ln_f": nn.LayerNorm(config.n_embd, bias=config.bias),
             }
         )
@@ -96,24 +96,15 @@ class GPT(LanguageModel):
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, mean=0.0, std=0.02 / math.sqrt(2 * self.config.n_layer))
 
-    def logits(self, idx: Tensor, kvs: Sequence[Tensor] | None = None, positions: Tensor | None = None) -> Tensor:
-        """(B, T) to (B, T, V).
-
-        To go on from what was computed before: the keys and values `kvs` of each layer (B, block_size, 2C), and the
-        positions (T,) of these tokens in them.
-        """
+    def logits(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+        """(B, T) to (B, T, V); with a cache (`KVCache.at`), the T tokens are those of its positions."""
         T = idx.shape[1]
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens do not fit in a context of {self.config.block_size}: crop idx")
         layers = self.transformer
-        caches: list[KVCache | None] = [None] * len(layers["h"])
-        if positions is None:
-            positions = tinytorch.arange(T)
-        elif kvs is not None:
-            mask = tinytorch.arange(self.config.block_size) <= positions.unsqueeze(1)
-            caches = [KVCache(kv, positions, mask) for kv in kvs]
+        positions = tinytorch.arange(T) if cache is None else cache.positions
         x = layers["drop"](layers["wte"](idx) + layers["wpe"](positions))  # (B, T, C) + (T, C)
-        for block, cache in zip(layers["h"], caches, strict=True):
+        for block in layers["h"]:
             x = block(x, cache)
         return self.lm_head(layers["ln_f"](x))
 

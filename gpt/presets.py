@@ -10,7 +10,7 @@ from gpt.config import GPTConfig, TrainConfig
 from gpt.language_model import LanguageModel
 from gpt.model import GPT
 from gpt.stages import STAGES
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 ARCHITECTURES: dict[str, type[LanguageModel]] = {"gpt": GPT, **STAGES}
 

@@ -6,7 +6,6 @@ import dataclasses
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,16 +13,17 @@ from gpt.config import TrainConfig
 from gpt.language_model import LanguageModel
 from gpt.presets import build_model
 from gpt.tokenizer import CharTokenizer
-from programs import checkpoint
-from programs.corpora import load_text
-from programs.errors import UserError
-from programs.reading import reading
-from programs.run import RESTORE, model_state, stored_config
-from programs.text_run import TextRun
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import reading
+from tinytorch.training import checkpoint
+from tinytorch.training import run as training
+from tinytorch.training.corpora import load_text
+from tinytorch.training.run import RESTORE, model_state, stored_config
+from tinytorch.training.text_data import TextData
 
 
-class Run(TextRun[TrainConfig]):
+class Run(training.Run[TrainConfig]):
     """A run on the characters of a text."""
 
     config_class = TrainConfig
@@ -35,12 +35,10 @@ class Run(TextRun[TrainConfig]):
         self.tokenizer = CharTokenizer.from_text(text)
         model_config = dataclasses.replace(config.model, vocab_size=self.tokenizer.vocab_size)
         config = dataclasses.replace(config, model=model_config)
-        tokens = np.array(self.tokenizer.encode(text), dtype=np.int32)
-        super().__init__(config, text, tokens, model_config.block_size)
-
-    @classmethod
-    def new(cls, config: TrainConfig) -> Run:
-        return cls(config)
+        self.tokens = np.array(self.tokenizer.encode(text), dtype=np.int32)
+        super().__init__(config, text, TextData(config, self.tokens, model_config.block_size), compiled=True)
+        self.name = config.preset
+        self.extra_values = {"vocabulary": self.tokenizer.vocabulary}
 
     def build_model(self) -> LanguageModel:
         return build_model(self.config.architecture, self.config.model)
@@ -48,27 +46,15 @@ class Run(TextRun[TrainConfig]):
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return self.model(inputs, targets)[1]
 
-    def name(self) -> str:
-        return self.config.preset
-
     def describe(self) -> str:
         return (
             f"{self.config.preset}: {self.model.num_parameters():,} parameters; {self.config.data}: "
-            f"{len(self.train_data) + len(self.val_data):,} characters, {self.tokenizer.vocab_size} different; "
+            f"{len(self.tokens):,} characters, {self.tokenizer.vocab_size} different; "
             f"writing to {self.config.out}"
         )
 
     def next_command(self) -> str:
         return f"let it write: {shlex.join(['python', '-m', 'gpt', 'sample', '--out', str(self.config.out)])}"
-
-    @staticmethod
-    def fixed(config: TrainConfig) -> dict[str, Any]:
-        names = ("block_size", "n_layer", "n_head", "n_embd", "bias", "tied_head")
-        shape = {name: getattr(config.model, name) for name in names}
-        return {"preset": config.preset, "seed": config.seed, **shape}
-
-    def more_values(self) -> dict[str, Any]:
-        return {"vocabulary": self.tokenizer.vocabulary}
 
 
 def load_model(folder: Path, name: str) -> tuple[LanguageModel, CharTokenizer]:

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import tyro
 
 import tinytorch
-from gpt.generation import Sampling
 from gpt.run import load_model
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.generation.sampling import Sampling
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from gpt.config import TrainConfig
 from gpt.presets import EXPECTED_LOSS, get_preset
 from gpt.run import Run
 from gpt.stages import STAGES
-from programs.corpora import SHAKESPEARE, load_text
-from programs.errors import UserError
-from programs.folders import locked
-from programs.trainer import Result, train
+from tinytorch.cli.errors import UserError
+from tinytorch.training.corpora import SHAKESPEARE, load_text
+from tinytorch.training.folders import locked
+from tinytorch.training.trainer import Result, train
 
 SMALL_STAGES = tuple(name for name in STAGES if name != "scaled")
 

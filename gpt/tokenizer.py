@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 from tinytorch.files import atomic_write
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from programs import checkpoint, metrics
+from tinytorch.training import checkpoint, metrics
 
 ROOT = Path(__file__).parents[1]
 

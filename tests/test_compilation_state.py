@@ -15,7 +15,7 @@ import pytest
 import tinytorch as torch
 from tinytorch import nn
 from tinytorch.compiled.arrays import NotTraceable
-from tinytorch.engine.mode import untraced
+from tinytorch.engine.runner import untraced
 
 # A function, the arguments of its k-th call, and what to look at after that, given the arguments and the result.
 World = tuple[Callable[..., Any], Callable[[int], Any], Callable[[Any, Any], Any]]

@@ -25,7 +25,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(name: str, fuzzer: Fuzzer
 
 def test_the_fuzzer_finds_what_is_wrong(fuzzer: Fuzzer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another error, a long line, much memory, much time; and cases are not all refused, nor all read."""
-    from programs.errors import UserError
+    from tinytorch.cli.errors import UserError
 
     read = TARGETS["metrics"].read
 

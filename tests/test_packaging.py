@@ -53,7 +53,7 @@ def test_the_source_distribution_has_every_file(source: Path) -> None:
 
 
 def test_its_tests_run(source: Path) -> None:
-    tests = ["tests/programs/test_batches.py", "tests/gpt/test_tokenizer.py", "tests/lora/model/test_config.py"]
+    tests = ["tests/training/test_batches.py", "tests/gpt/test_tokenizer.py", "tests/lora/model/test_config.py"]
     assert " passed" in run("-m", "pytest", "-q", *tests, cwd=source, PYTHONPATH="")
 
 
@@ -63,7 +63,7 @@ def test_the_wheel_works_outside_of_a_checkout(source: Path, tmp_path: Path) -> 
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(site)
-    packages = ("tinytorch/", "programs/", "gpt/", "lora/")
+    packages = ("tinytorch/", "gpt/", "lora/")
     missing = [name for name in tracked() if name.startswith(packages) and not (site / name).exists()]
     assert missing == []  # also of folders within these
     elsewhere.mkdir()

@@ -205,6 +205,11 @@ OPTIONS: tuple[tuple[dict[str, Any], Any, str], ...] = (
         lambda t: t.ones(2, dtype=t.float64, requires_grad=True),
         "tensor([1.,\n        1.],\n       dtype=torch.float64,\n       requires_grad=True)",
     ),
+    (  # on a line of its own, a note is counted without the comma before it: this one has 52 characters
+        {"linewidth": 51},
+        lambda t: t.ones(5, dtype=t.float64, requires_grad=True) * 1.25,
+        "tensor([1.2500, 1.2500, 1.2500, 1.2500, 1.2500],\n       dtype=torch.float64, grad_fn=<MulBackward0>)",
+    ),
     ({"profile": "short"}, lambda t: t.tensor([0.12345]), "tensor([0.12])"),
     ({"profile": "short"}, lambda t: t.arange(1001), "tensor([   0,    1,  ...,  999, 1000])"),
     ({"profile": "short", "precision": 3}, lambda t: t.tensor([0.12345]), "tensor([0.123])"),
@@ -287,6 +292,12 @@ def test_subclasses_print_as_in_pytorch() -> None:
     import torch
 
     assert printed_subclasses(torch) == SUBCLASSES
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_prints_without_a_warning() -> None:
+    array = np.array([0x7F800001], np.uint32).view(np.float32)
+    assert repr(tinytorch.from_numpy(array)) == "tensor([nan])"
 
 
 def test_a_view_without_a_valid_history_prints() -> None:

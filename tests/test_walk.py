@@ -19,8 +19,7 @@ import pytest
 import tinytorch as torch
 from tinytorch import nn
 from tinytorch.engine.function import Function
-from tinytorch.engine.graph import LINKS, Links, leading, topological_order, uses_of
-from tinytorch.engine.leaf import accumulator
+from tinytorch.engine.graph import LINKS, Links, accumulator, leading, topological_order, uses_of
 from tinytorch.engine.mode import mode
 from tinytorch.random import default_generator
 from tinytorch.warmup import operations

@@ -65,7 +65,7 @@ from .dtypes import (
 )  # fmt: skip
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels.gemm.gemm import get_matmul_backend, set_matmul_backend
-from .kernels.memory import keep_freed_memory
+from .kernels.launch import keep_freed_memory
 from .kernels.stored.stored import get_float32_matmul_precision, set_float32_matmul_precision
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import erf, relu, sigmoid, tanh
@@ -96,13 +96,26 @@ from .ops.elementwise import cos, exp, expm1, log, log1p, masked_fill, rsqrt, si
 from .ops.extremes import amax, amin, argmax, argmin, max, min
 from .ops.gathering import gather, scatter_add
 from .ops.indexing import index_put
-from .ops.joining import cat, chunk, flip, roll, split, stack, tril, triu, unbind
+from .ops.joining import cat, flip, roll, stack, tril, triu, unbind
 from .ops.linalg import bmm, dot, matmul, mm, mv, outer
 from .ops.reduction import all, any, cumsum, logsumexp, mean, prod, std, sum, var
 from .ops.repeating import meshgrid, repeat_interleave, tile
 from .ops.rounding import ceil, floor, floor_divide, remainder, round, sign, trunc
 from .ops.selecting import index_select, masked_select, narrow, nonzero, select, take_along_dim
-from .ops.shape import broadcast_to, flatten, movedim, permute, reshape, squeeze, t, transpose, unflatten, unsqueeze
+from .ops.shape import (
+    broadcast_to,
+    chunk,
+    flatten,
+    movedim,
+    permute,
+    reshape,
+    split,
+    squeeze,
+    t,
+    transpose,
+    unflatten,
+    unsqueeze,
+)
 from .ops.softmax import log_softmax, softmax
 from .ops.sorting import argsort, sort, topk
 from .printing import set_printoptions

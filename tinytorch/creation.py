@@ -11,18 +11,19 @@ import numpy as np
 
 from . import dtypes
 from .dtypes import DType, DTypeLike, as_dtype, as_number, check_device, get_default_dtype, is_floating
-from .engine.mode import mode, untraced
-from .kernels import memory
-from .kernels.launch import launched
+from .engine.mode import mode
+from .engine.runner import untraced
+from .kernels.launch import aligned_copy, aligned_empty, aligned_zeros, launched
 from .ops.common import Array, create, elements_of, is_tensor, only_floating, python_number, sizes
 from .random import Generator, default_generator
 from .tensor import Tensor
 
 
 def _finish(array: Array, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
-    check_device(device)
+    if device is not None:
+        check_device(device)
     if dtype is not None and array.dtype != as_dtype(dtype):
-        array = memory.copy(array, as_dtype(dtype))
+        array = aligned_copy(array, as_dtype(dtype))
     tensor = create(lambda: array)
     return tensor.requires_grad_() if requires_grad else tensor
 
@@ -104,7 +105,7 @@ def tensor(
     Without a dtype, Python floats become the default one, integers int64; arrays keep theirs. Raises RuntimeError for a
     number that an integer dtype does not hold; arrays and Tensors are cast as NumPy does it.
     """
-    return _finish(memory.copy(_array(data, dtype)), dtype, device, requires_grad)
+    return _finish(aligned_copy(_array(data, dtype)), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
@@ -138,7 +139,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """0 everywhere."""
-    return _finish(memory.zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(aligned_zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
 def ones(
@@ -160,7 +161,7 @@ def empty(
     requires_grad: bool = False,
 ) -> Tensor:
     """Whatever was in the memory."""
-    return _finish(memory.empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return _finish(aligned_empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
 
 
 def full(
@@ -237,6 +238,14 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    if type(start) is type(end) is type(step) is int and 0 == start < end < 1 << 63 and step == 1 and dtype is None:
+        return _finish(np.arange(end), None, device, requires_grad)
+    array, dtype = _range(start, end, step, dtype)
+    return _finish(array, dtype, device, requires_grad)
+
+
+def _range(start: Any, end: Any, step: Any, dtype: DTypeLike | None) -> tuple[Array, DType]:
+    """The numbers of arange, and their dtype."""
     start, end, step = (_end("arange", value) for value in (start, end, step))
     if dtype is None:
         dtype = get_default_dtype() if float in (type(start), type(end), type(step)) else dtypes.int64
@@ -253,7 +262,7 @@ def arange(
             raise ValueError(f"arange: in {dtype} the step loses its fraction, and must not be 0 then")
         if dtype == dtypes.int64:  # others are as many as there are with fractions
             count = -((start - whole_end) // step)
-    return _finish(start + step * np.arange(max(count, 0)), dtype, device, requires_grad)
+    return start + step * np.arange(max(count, 0)), dtype
 
 
 def linspace(

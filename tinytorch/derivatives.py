@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .captures import gradients_at
-from .engine.graph import Edge
-from .engine.mode import untraced
+from .engine.graph import Edge, collect
+from .engine.runner import untraced
 from .engine.tensor import edge_of, wrap
 from .engine.walk import walk
-from .kernels.memory import require_writable
+from .kernels.launch import require_writable
 from .ops.common import create, is_tensor
 
 if TYPE_CHECKING:
@@ -24,29 +24,34 @@ def as_list(value: Any) -> list[Any]:
     return [value] if value is None or is_tensor(value) or not isinstance(value, Iterable) else list(value)
 
 
-def _seeds(outputs: list[Tensor], gradients: list[Any]) -> list[Tensor]:
+def _seeds(outputs: list[Tensor], gradients: Any) -> list[Tensor]:
     """The gradient to start from for each output: as given, or 1 for a single number."""
-    if len(gradients) != len(outputs):
-        raise RuntimeError(f"{len(outputs)} outputs but {len(gradients)} gradients: give one for each")
-    seeds = []
-    for output, gradient in zip(outputs, gradients, strict=True):
-        if not output._requires_grad:
-            raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
-        if gradient is None:
-            if output.array.size != 1:
-                raise RuntimeError(
-                    f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
-                    "pass gradient=, of that shape"
-                )
-            gradient = _full_like(np.ones, output)
-        elif not is_tensor(gradient):
-            gradient = wrap(np.asarray(gradient, output.dtype))
-        if gradient.array.shape != output.array.shape:
-            raise RuntimeError(
-                f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
-            )
-        seeds.append(gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype))
-    return seeds
+    given = [None] * len(outputs) if gradients is None else as_list(gradients)
+    if len(given) != len(outputs):
+        raise RuntimeError(f"{len(outputs)} outputs but {len(given)} gradients: give one for each")
+    if not all([output._requires_grad for output in outputs]):
+        raise RuntimeError("a tensor to differentiate does not require grad and does not have a grad_fn")
+    return [_ones(o) if g is None else _given(o, g) for o, g in zip(outputs, given, strict=True)]
+
+
+def _ones(output: Tensor) -> Tensor:
+    if output.array.size != 1:
+        raise RuntimeError(
+            f"grad can be implicitly created only for scalar outputs, got shape {tuple(output.shape)}: "
+            "pass gradient=, of that shape"
+        )
+    return _full_like(np.ones, output)
+
+
+def _given(output: Tensor, gradient: Any) -> Tensor:
+    """A gradient of the user's, as a Tensor of its output's dtype."""
+    if not is_tensor(gradient):
+        gradient = wrap(np.asarray(gradient, output.dtype))
+    if gradient.array.shape != output.array.shape:
+        raise RuntimeError(
+            f"gradient has shape {tuple(gradient.shape)}, its output {tuple(output.shape)}: they must agree"
+        )
+    return gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype)
 
 
 def backward(
@@ -59,23 +64,21 @@ def backward(
     """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
     outputs = as_list(tensors)
     roots = [edge_of(output) for output in outputs]
-    seeds = _seeds(outputs, [None] * len(outputs) if grad_tensors is None else as_list(grad_tensors))
+    seeds = _seeds(outputs, grad_tensors)
     retain = create_graph if retain_graph is None else retain_graph
-    wanted = None if inputs is None else as_list(inputs)
-    if wanted is not None and not wanted:
+    edges = None if inputs is None else _retaining(as_list(inputs))
+    walk(roots, seeds, collect, wanted=edges, running=True, retain_graph=retain, create_graph=create_graph)
+
+
+def _retaining(wanted: list[Tensor]) -> list[Edge]:
+    """Where the gradients of some inputs arrive, in whose `.grad` they are then kept."""
+    if not wanted:
         raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
-    edges = None
-    if wanted is not None:
-        edges = []
-        for i, tensor in enumerate(wanted):
-            edges.append(_edge(i, tensor))
-            tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
-    walk(roots, seeds, _collect, wanted=edges, running=True, retain_graph=retain, create_graph=create_graph)
-
-
-def _collect(edge: Edge, gradient: Tensor, own: bool) -> None:
-    """Add what has arrived at a leaf to its `.grad`; a result that retains its gradient has it by then."""
-    edge[0].receive(gradient, own)
+    edges = []
+    for i, tensor in enumerate(wanted):
+        edges.append(_edge(i, tensor))
+        tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
+    return edges
 
 
 def _full_like(make: Callable[..., Any], tensor: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ def grad(
     """
     outs, wanted = as_list(outputs), as_list(inputs)
     roots = [edge_of(output) for output in outs]
-    seeds = _seeds(outs, [None] * len(outs) if grad_outputs is None else as_list(grad_outputs))
+    seeds = _seeds(outs, grad_outputs)
     if materialize_grads and allow_unused is False:
         raise ValueError("materialize_grads=True fills in for unused inputs, so allow_unused cannot be False")
     retain = create_graph if retain_graph is None else retain_graph
@@ -132,10 +135,13 @@ def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
         if set_to_none:
             parameter._grad = None
         elif parameter.grad is not None:
-            gradient = parameter.grad
-            require_writable(gradient.array, f"zero_grad: the gradient of parameter {number}")
-            if gradient.grad_fn is None:
-                gradient.requires_grad_(False)
-            else:
-                gradient.detach_()
-            gradient.zero_()
+            _fill_with_zeros(parameter.grad, number)
+
+
+def _fill_with_zeros(gradient: Tensor, number: int) -> None:
+    require_writable(gradient.array, f"zero_grad: the gradient of parameter {number}")
+    if gradient.grad_fn is None:
+        gradient.requires_grad_(False)
+    else:
+        gradient.detach_()
+    gradient.zero_()

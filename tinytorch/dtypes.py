@@ -26,8 +26,8 @@ bfloat16 = np.dtype(ml_dtypes.bfloat16)
 float32 = float = np.dtype("float32")
 float64 = double = np.dtype("float64")
 
-_FLOATS: frozenset[DType] = frozenset({float16, bfloat16, float32, float64})
-_LARGEST = {dtype: builtins.float(ml_dtypes.finfo(dtype).max) for dtype in _FLOATS}  # type: ignore[no-untyped-call]
+FLOATS: frozenset[DType] = frozenset({float16, bfloat16, float32, float64})
+_LARGEST = {dtype: builtins.float(ml_dtypes.finfo(dtype).max) for dtype in FLOATS}  # type: ignore[no-untyped-call]
 _PYTHON = {builtins.bool: bool, builtins.int: int64}
 _default: DType = float32
 
@@ -41,7 +41,7 @@ def set_default_dtype(dtype: DTypeLike) -> None:
     """Make another floating-point dtype the default: float64 suits gradient checking."""
     global _default
     dtype = as_dtype(dtype)
-    if dtype not in _FLOATS:
+    if dtype not in FLOATS:
         raise TypeError(f"the default dtype must be floating point, got {dtype}")
     _default = dtype
 
@@ -58,11 +58,11 @@ def as_dtype(dtype: DTypeLike) -> DType:
 
 def is_floating(dtype: DType) -> builtins.bool:
     """Whether values of this dtype can have gradients."""
-    return dtype in _FLOATS
+    return dtype in FLOATS
 
 
 def _category(dtype: DType) -> builtins.int:
-    return 2 if dtype in _FLOATS else 1 if dtype.kind in "iu" else 0
+    return 2 if dtype in FLOATS else 1 if dtype.kind in "iu" else 0
 
 
 def promote_types(type1: DTypeLike, type2: DTypeLike) -> DType:

@@ -11,7 +11,7 @@ import numpy as np
 from .dtypes import DType, as_number, is_floating
 from .engine.mode import mode
 from .engine.tensor import wrap
-from .kernels.memory import require_writable
+from .kernels.launch import require_writable
 from .ops import (
     activation,
     arithmetic,
@@ -32,7 +32,7 @@ from .ops import (
     sorting,
     windows,
 )  # fmt: skip
-from .ops.common import Array, is_tensor, only_floating, python_number
+from .ops.common import Array, is_tensor, only_floating, operator, python_number
 from .ops.writing import aside, check_write, same_part, write
 from .random import Generator, default_generator
 
@@ -40,17 +40,6 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 P = ParamSpec("P")
-
-
-def _operator(function: Callable[..., Any], reflected: bool = False) -> Callable[[Any, Any], Tensor]:
-    """A method for a Python operator: other types get their turn, as NotImplemented asks."""
-
-    def method(self: Any, other: Any) -> Any:
-        if not isinstance(other, _OPERANDS):
-            return NotImplemented
-        return function(other, self) if reflected else function(self, other)
-
-    return method
 
 
 def _in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
@@ -104,9 +93,10 @@ class Methods:
     permute, transpose, t, movedim, swapaxes = shape.permute, shape.transpose, shape.t, shape.movedim, shape.transpose
     unfold = windows.unfold
     expand, broadcast_to, expand_as, sum_to_size = shape.expand, shape.broadcast_to, shape.expand_as, shape.sum_to_size
-    split, chunk, unbind, tril, triu = joining.split, joining.chunk, joining.unbind, joining.tril, joining.triu
+    split, chunk, unbind = shape.split, shape.chunk, joining.unbind
     repeat, tile, repeat_interleave = repeating.repeat, repeating.tile, repeating.repeat_interleave
-    flip, roll, contiguous = joining.flip, joining.roll, shape.contiguous
+    flip, roll, tril, triu = joining.flip, joining.roll, joining.tril, joining.triu
+    contiguous = shape.contiguous
 
     # indexing
     gather, scatter_add, index_select = gathering.gather, gathering.scatter_add, selecting.index_select
@@ -125,13 +115,13 @@ class Methods:
     eq, ne, lt, le, gt, ge = (
         comparison.eq, comparison.ne, comparison.lt, comparison.le, comparison.gt, comparison.ge
     )  # fmt: skip
-    __eq__, __ne__ = _operator(eq), _operator(ne)  # type: ignore[assignment]
-    __lt__, __le__, __gt__, __ge__ = _operator(lt), _operator(le), _operator(gt), _operator(ge)
+    __eq__, __ne__ = operator(eq), operator(ne)  # type: ignore[assignment]
+    __lt__, __le__, __gt__, __ge__ = operator(lt), operator(le), operator(gt), operator(ge)
     bitwise_not, bitwise_and = comparison.bitwise_not, comparison.bitwise_and
     bitwise_or, bitwise_xor = comparison.bitwise_or, comparison.bitwise_xor
-    __and__ = __rand__ = _operator(bitwise_and)
-    __or__ = __ror__ = _operator(bitwise_or)
-    __xor__ = __rxor__ = _operator(bitwise_xor)
+    __and__ = __rand__ = operator(bitwise_and)
+    __or__ = __ror__ = operator(bitwise_or)
+    __xor__ = __rxor__ = operator(bitwise_xor)
 
     def __invert__(self: Any) -> Any:
         if is_floating(self.array.dtype):
@@ -142,14 +132,14 @@ class Methods:
         return self
 
     # operators
-    __add__, __radd__ = _operator(arithmetic.add), _operator(arithmetic.add, reflected=True)
-    __sub__, __rsub__ = _operator(arithmetic.sub), _operator(arithmetic.sub, reflected=True)
-    __mul__, __rmul__ = _operator(arithmetic.mul), _operator(arithmetic.mul, reflected=True)
-    __truediv__, __rtruediv__ = _operator(arithmetic.div), _operator(arithmetic.div, reflected=True)
-    __pow__, __rpow__ = _operator(arithmetic.pow), _operator(arithmetic.pow, reflected=True)
-    __mod__, __rmod__ = _operator(rounding.remainder), _operator(rounding.remainder, reflected=True)
-    __floordiv__ = _operator(rounding.floor_divide)
-    __rfloordiv__ = _operator(rounding.floor_divide, reflected=True)
+    __add__, __radd__ = operator(arithmetic.add), operator(arithmetic.add, reflected=True)
+    __sub__, __rsub__ = operator(arithmetic.sub), operator(arithmetic.sub, reflected=True)
+    __mul__, __rmul__ = operator(arithmetic.mul), operator(arithmetic.mul, reflected=True)
+    __truediv__, __rtruediv__ = operator(arithmetic.div), operator(arithmetic.div, reflected=True)
+    __pow__, __rpow__ = operator(arithmetic.pow), operator(arithmetic.pow, reflected=True)
+    __mod__, __rmod__ = operator(rounding.remainder), operator(rounding.remainder, reflected=True)
+    __floordiv__ = operator(rounding.floor_divide)
+    __rfloordiv__ = operator(rounding.floor_divide, reflected=True)
     __neg__, __abs__ = arithmetic.neg, arithmetic.abs
 
     def __matmul__(self: Any, other: Any) -> Any:
@@ -311,6 +301,3 @@ def _is_basic(index: Any) -> bool:
 
 def _matrix(other: Array, like: Tensor) -> Tensor:
     return wrap(other.astype(like.dtype, copy=False))
-
-
-_OPERANDS = (Methods, int, float, np.ndarray, np.generic)  # what an operator takes on its other side

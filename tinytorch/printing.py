@@ -125,7 +125,8 @@ def _values(array: Array, indent: int) -> str:
 
 def _numbers(array: Array) -> Array:
     """As float64, where they are no integers: NumPy cannot compute with float8, nor write bfloat16."""
-    return array if array.dtype.kind in "biu" else array.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        return array if array.dtype.kind in "biu" else array.astype(np.float64)
 
 
 def _formatter(values: Array) -> tuple[Callable[[Any], str], int]:

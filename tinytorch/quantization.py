@@ -26,7 +26,7 @@ from .kernels.stored.decoding import NF4_VALUES, SEGMENT
 from .kernels.stored.stored import Stored
 from .ops.common import elements_of, summed
 from .ops.fused import FusedFunction
-from .ops.weights import as_rows, weight_product, weight_product_backward
+from .ops.linalg import as_rows, weight_product, weight_product_backward
 from .tensor import Tensor
 
 Array = NDArray[Any]

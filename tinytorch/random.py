@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dtypes import DTypeLike, check_device, finfo
-from .engine.mode import mode, untraced
+from .engine.mode import mode
+from .engine.runner import untraced
 from .engine.tensor import wrap
 from .ops.common import elements_of
 

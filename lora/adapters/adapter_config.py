@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lora.adapters.patterns import check_pattern
-from programs.errors import UserError
-from programs.reading import one_line, read_object, reading
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line, read_object, reading
 
 CONFIG_NAME = "adapter_config.json"
 DEFAULT_TARGETS = ("q_proj", "v_proj")  # PEFT's for Llama

@@ -26,9 +26,9 @@ from lora.adapters.targets import find_targets
 from lora.model.llama import Llama
 from lora.model.quantized import QuantizedLinear
 from lora.model.training_record import FILE, encoded, remember
-from programs.errors import UserError, printable
-from programs.reading import one_line, read_object, reading
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError, printable
+from tinytorch.cli.reading import one_line, read_object, reading
 from tinytorch.files import atomic_write, flush_folder, unfinished
 from tinytorch.safetensors import SafetensorError, load_file, refuse_mapped, save_file
 

@@ -14,8 +14,8 @@ from lora.adapters.layers import LoraLayer, LowRank, kind
 from lora.adapters.merging import unmerge
 from lora.adapters.targets import find_targets
 from lora.model.llama import Llama
-from programs.errors import UserError
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError
 
 
 def lora_layers(model: Llama) -> dict[str, LoraLayer]:

@@ -14,8 +14,8 @@ import tinytorch.nn as nn
 from lora.adapters.layers import LoraLayer
 from lora.model.llama import Embedding, Linear, Llama
 from lora.model.quantized import QuantizedLinear
-from programs.errors import UserError
 from tinytorch import Tensor, bfloat16
+from tinytorch.cli.errors import UserError
 
 
 def merge(model: Llama) -> Llama:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lora.adapters.adapter_config import CONFIG_NAME, LoraConfig, read_config
-from programs.errors import UserError
-from programs.reading import reading
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import reading
 from tinytorch.safetensors import load_file
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,7 @@ from typing import Any
 
 import regex
 
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 SECONDS = 3.0  # of the processor's time; a name takes some microseconds
 

@@ -9,7 +9,7 @@ import tinytorch.nn as nn
 from lora.adapters.adapter_config import DEFAULT_TARGETS, LoraConfig
 from lora.adapters.layers import LoraLayer, LowRank, supports
 from lora.adapters.patterns import Matcher
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 V = TypeVar("V")
 

@@ -11,7 +11,7 @@ from lora.adapters.layers import kind
 from lora.adapters.targets import Target, find_targets
 from lora.model.config import LlamaConfig
 from lora.model.llama import Llama
-from programs.settings import check
+from tinytorch.training.settings import check
 
 FLOAT32 = 4
 PROGRAM = "Python, its libraries, compiled kernels, about"

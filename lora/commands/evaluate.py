@@ -17,9 +17,9 @@ from lora.model.default_model import default_model
 from lora.model.training_record import SEED, VAL_DATA, recall
 from lora.text.batches import Batches
 from lora.text.data import load_data, split
-from programs.errors import UserError
-from programs.settings import TrainSettings, check
-from programs.trainer import IGNORED
+from tinytorch.cli.errors import UserError
+from tinytorch.training.batches import IGNORED
+from tinytorch.training.settings import TrainSettings, check
 
 
 @dataclass(frozen=True)

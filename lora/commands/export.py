@@ -14,7 +14,7 @@ from lora.commands.quantize import COMPANIONS
 from lora.model.default_model import default_model
 from lora.model.llama import Llama
 from lora.model.training_record import FILE
-from programs.folders import new_folder
+from tinytorch.training.folders import new_folder
 
 
 @dataclass(frozen=True)

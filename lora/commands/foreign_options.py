@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 _EPOCHS = "--max-iters, which counts steps: an epoch is the number of examples / (--batch-size x --grad-accum)"
 _DTYPE = "nothing: weights stay as they are stored, and sums are float32"

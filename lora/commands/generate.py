@@ -21,8 +21,8 @@ from lora.model.generation import stream
 from lora.model.training_record import CHAT, recall
 from lora.text.text_stream import TextStream
 from lora.text.tokenizer import Tokenizer
-from programs.errors import UserError
-from programs.stopping import StopSignal
+from tinytorch.cli.errors import UserError
+from tinytorch.training.stopping import StopSignal
 
 
 @dataclass(frozen=True)

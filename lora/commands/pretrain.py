@@ -15,18 +15,18 @@ from lora.model.config import LlamaConfig
 from lora.model.llama import Llama
 from lora.model.training_record import CHAT, remember
 from lora.text.bpe import BEGIN_ID, END_ID, EOS_IDS, SPECIAL, save_bpe, train_bpe
-from programs import checkpoint
-from programs.command_line import INTERRUPTED
-from programs.corpora import load_documents
-from programs.folders import locked, new_folder
-from programs.output import run_console
-from programs.run import model_state
-from programs.settings import TrainSettings, check
-from programs.text_run import TextRun
-from programs.trainer import train
 from tinytorch import Tensor
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.output import run_console
 from tinytorch.nn import functional as F
 from tinytorch.safetensors_shards import save_shards
+from tinytorch.training import checkpoint
+from tinytorch.training.corpora import load_documents
+from tinytorch.training.folders import locked, new_folder
+from tinytorch.training.run import Run, model_state
+from tinytorch.training.settings import TrainSettings, check
+from tinytorch.training.text_data import TextData
+from tinytorch.training.trainer import train
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,9 @@ class PretrainConfig(TrainSettings):
             f"hidden_size ({self.hidden_size}) is not a multiple of heads ({self.heads}): change one of them",
         )
 
+    def fixed(self) -> dict[str, Any]:
+        return {"seed": self.seed, **{name: getattr(self, name) for name in SHAPE}}
+
 
 SHAPE = tuple(f.name for f in fields(PretrainConfig) if f.name not in {g.name for g in fields(TrainSettings)})
 
@@ -111,7 +114,7 @@ def pretrain(config: PretrainConfig) -> int:
     return 0
 
 
-class PretrainRun(TextRun[PretrainConfig]):
+class PretrainRun(Run[PretrainConfig]):
     """A run on the tokens of documents, each between a begin and an end.
 
     Every window begins with the token that begins a text, whatever stood there: so does every prompt.
@@ -123,13 +126,10 @@ class PretrainRun(TextRun[PretrainConfig]):
     def __init__(self, config: PretrainConfig) -> None:
         documents = load_documents(config.data)
         self.tokenizer = train_bpe(documents, config.vocab_size)
-        encodings = self.tokenizer.encode_batch(documents)
-        tokens = np.array([id for e in encodings for id in (*e.ids, END_ID)], dtype=np.int32)  # e.ids begin with BEGIN
-        super().__init__(config, "\n".join(documents), tokens, config.context)
-
-    @classmethod
-    def new(cls, config: PretrainConfig) -> PretrainRun:
-        return cls(config)
+        encodings = self.tokenizer.encode_batch(documents)  # each begins with BEGIN
+        self.tokens = np.array([id for e in encodings for id in (*e.ids, END_ID)], dtype=np.int32)
+        data = TextData(config, self.tokens, config.context)
+        super().__init__(config, "\n".join(documents), data, compiled=True)
 
     def build_model(self) -> Llama:
         config = self.config
@@ -156,17 +156,13 @@ class PretrainRun(TextRun[PretrainConfig]):
     def describe(self) -> str:
         return (
             f"Llama of {sum(p.numel() for p in self.model.parameters()):,} parameters; {self.config.data}: "
-            f"{len(self.train_data) + len(self.val_data):,} tokens, {self.model.config.vocab_size} different; "
+            f"{len(self.tokens):,} tokens, {self.model.config.vocab_size} different; "
             f"writing to {self.config.out}"
         )
 
     def next_command(self) -> str:
         command = ["python", "-m", "lora", "generate", "--model", str(self.config.out / "model"), "--prompt", "The"]
         return f"let it write: {shlex.join(command)}"
-
-    @staticmethod
-    def fixed(config: PretrainConfig) -> dict[str, Any]:
-        return {"seed": config.seed, **{name: getattr(config, name) for name in SHAPE}}
 
     def export(self) -> None:
         """Write the best model, rounded to bfloat16, to OUT/model, and beside it how it was trained."""

@@ -13,15 +13,16 @@ from rich.table import Table
 
 from lora.commands.info import size, stored_tensors
 from lora.commands.quantize import quantize_folder
-from lora.commands.train import TuneConfig, TuneRun
+from lora.commands.train import TuneRun
+from lora.commands.tune_config import TuneConfig
 from lora.model.default_model import default_model, learning_rate
-from programs import metrics
-from programs.command_line import INTERRUPTED
-from programs.folders import locked
-from programs.output import run_console
-from programs.settings import check
-from programs.trainer import train
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.output import run_console
 from tinytorch.files import atomic_write
+from tinytorch.training import metrics
+from tinytorch.training.folders import locked
+from tinytorch.training.settings import check
+from tinytorch.training.trainer import train
 
 STORED, SCHEMES = "as stored", ("int8", "nf4")
 

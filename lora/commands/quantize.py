@@ -20,12 +20,12 @@ from lora.model.default_model import default_model
 from lora.model.folders import check_folder
 from lora.model.llama import Llama
 from lora.model.quantized import KEY, Quantization, quantized_layers
-from programs.errors import UserError
-from programs.folders import new_folder
+from tinytorch.cli.errors import UserError
 from tinytorch.dtypes import DTypeLike, bfloat16, float32, float64
 from tinytorch.quantization import QuantizedWeight, layout, scale_arrays
 from tinytorch.safetensors import LazyTensor
 from tinytorch.safetensors_shards import open_shards, save_shards
+from tinytorch.training.folders import new_folder
 
 Array = np.ndarray[Any, Any]
 

@@ -12,17 +12,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lora.commands.example_data import ExampleData
 from lora.commands.rule import rule_rate
-from lora.commands.train import TuneConfig, TuneRun
+from lora.commands.train import TuneRun, trained_weights
+from lora.commands.tune_config import TuneConfig
 from lora.model.default_model import default_model, learning_rate
 from lora.model.llama import Llama
-from programs.command_line import INTERRUPTED
-from programs.folders import locked
-from programs.output import run_console
-from programs.run import Run
-from programs.settings import check
-from programs.trainer import train
+from tinytorch import Tensor
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.output import run_console
 from tinytorch.files import atomic_write
+from tinytorch.training.folders import locked
+from tinytorch.training.run import Run
+from tinytorch.training.settings import check
+from tinytorch.training.trainer import train
 
 FULL = "all weights"
 
@@ -98,14 +101,25 @@ class RanksConfig:
         )
 
 
-class FullRun(TuneRun):
+class FullRun(Run[TuneConfig]):
     """A run that trains all weights, which stands beside the adapters."""
 
-    def load_base(self) -> Llama:
+    config_class = TuneConfig
+    data: ExampleData
+    model: Llama
+
+    def __init__(self, config: TuneConfig) -> None:
+        data = ExampleData(config)
+        super().__init__(config, data.text, data)
+
+    def build_model(self) -> Llama:
         return Llama.from_pretrained(self.config.model, "float32")
 
-    def save(self, name: str) -> None:
-        Run.save(self, name)
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self.model.loss_of(self.model.hidden_states(inputs), targets)
+
+    def weights(self) -> dict[str, Tensor]:
+        return trained_weights(self.model)
 
     def describe(self) -> str:
         return f"all {sum(p.numel() for p in self.weights().values()):,} parameters; writing to {self.config.out}"
@@ -124,13 +138,13 @@ def _compare(config: RanksConfig, console: Console) -> int:
     results: dict[str, dict[str, Any]] = {}
     for name, settings in config.runs().items():
         with locked(settings.out):
-            run = FullRun.open(settings) if name == FULL else TuneRun.open(settings)
+            run: FullRun | TuneRun = FullRun.open(settings) if name == FULL else TuneRun.open(settings)
             if train(run, console).interrupted:
                 return INTERRUPTED
         results[name] = {
             "parameters": sum(p.numel() for p in run.weights().values()),
             "validation_loss": run.best_val_loss,
-            "rule": rule_rate(run.model, run.tokenizer, config.data, run.held_out),
+            "rule": rule_rate(run.model, run.data.tokenizer, config.data, run.data.held_out),
         }
     spectra = update_spectra(Llama.from_pretrained(config.model, "float32"), run.model)
     with atomic_write(config.out / "ranks.json") as file:

@@ -10,10 +10,11 @@ import numpy as np
 from rich.console import Console
 
 import tinytorch
-from lora.model.generation import Sampling, stream
+from lora.model.generation import stream
 from lora.model.llama import Llama
 from lora.text import parrot
 from lora.text.tokenizer import Tokenizer
+from tinytorch.generation.sampling import Sampling
 
 SHOWN = 3
 MAX_NEW_TOKENS = 40  # the longest answer of the parrot is shorter

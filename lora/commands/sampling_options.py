@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lora.model.folders import read_settings
-from lora.model.generation import Sampling
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.generation.sampling import Sampling
 
 FILE = "generation_config.json"
 RANDOM = ("temperature", "top_k", "top_p", "min_p")  # settings that make sense for a draw only

@@ -22,10 +22,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from lora.model.config import LlamaConfig
 from lora.model.shapes import SHAPES
-from programs.errors import UserError
-from programs.folders import new_folder
+from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import LazyTensor
 from tinytorch.safetensors_shards import save_shards
+from tinytorch.training.folders import new_folder
 
 Array = np.ndarray[Any, Any]
 

@@ -17,10 +17,11 @@ from lora.commands.qlora import QLoraConfig, qlora
 from lora.commands.quantize import QuantizeConfig, quantize
 from lora.commands.ranks import RanksConfig, ranks
 from lora.commands.synthesize import SynthesizeConfig, synthesize
-from lora.commands.train import TuneConfig, tune
-from programs.options import parse
-from programs.resuming import settings_to_change
-from programs.settings import TrainSettings
+from lora.commands.train import tune
+from lora.commands.tune_config import TuneConfig
+from tinytorch.cli.options import parse
+from tinytorch.training.resuming import settings_to_change
+from tinytorch.training.settings import TrainSettings
 
 # A command's name, its settings, and what runs it and returns the exit code.
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {

@@ -2,206 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-
-import tinytorch
-from lora.adapters.adapter_config import LoraConfig
 from lora.adapters.adapter_files import load_adapter, save_adapter
 from lora.adapters.adapters import add_adapter, lora_layers
+from lora.commands.example_data import ExampleData
 from lora.commands.info import count_parameters
 from lora.commands.loading import check_fit
-from lora.commands.rule import data_path, show_samples
-from lora.model.config import LlamaConfig
-from lora.model.default_model import default_model, learning_rate
+from lora.commands.rule import show_samples
+from lora.commands.tune_config import TuneConfig
+from lora.model.default_model import default_model
 from lora.model.llama import Llama
 from lora.model.packing import packed_hidden_states
 from lora.model.training_record import CHAT, SEED, VAL_DATA
-from lora.text.batches import Batches
-from lora.text.data import Example, load_data, split
-from lora.text.records import PLAIN, read_text, records
-from lora.text.tokenizer import Tokenizer
-from programs.command_line import INTERRUPTED
-from programs.errors import UserError
-from programs.folders import locked
-from programs.output import run_console
-from programs.run import Batch, Run
-from programs.settings import TrainSettings, check
-from programs.trainer import IGNORED, train
 from tinytorch import Tensor, set_float32_matmul_precision
-
-
-@dataclass(frozen=True)
-class TuneConfig(TrainSettings):
-    """Train a low-rank adapter of a model. Without options, the model that ships with the project becomes a parrot.
-
-    Writes to the folder OUT:
-    - best, last: the adapter of the lowest validation loss, and the last one; PEFT reads them too
-    - last.json: settings and place in the run; it names its .safetensors file of weights and optimizer state
-    - metrics.jsonl: a line for each step and each evaluation
-    - loss.png: the loss curves, in nats a token that is learned
-
-    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, last.json goes on as if
-    it had never stopped, to the bit.
-
-    A model that `python -m lora quantize` wrote is trained in the same way: QLoRA.
-    """
-
-    model: Path = field(default_factory=default_model)
-    """Folder of a checkpoint; its weights stay in memory as they are stored."""
-
-    data: str = "parrot"
-    """File of JSON lines, an array of JSON, a table (.csv, .tsv; names of columns on top) or plain text (.txt, .md).
-    Records are {"text"}, {"prompt", "completion"}, {"messages"}, {"conversations"} as ShareGPT has them, or
-    {"instruction", "input", "output"} as Alpaca has them. The file named parrot ships with the project."""
-
-    val_data: str = ""
-    """Another such file, to validate on; by default, a tenth of the examples of --data, drawn by the seed."""
-
-    out: Path = Path("runs/lora")
-    """Folder of the run: adapters, checkpoint, metrics.jsonl, loss.png."""
-
-    rank: int = 16
-    """Rank r of the adapter."""
-
-    alpha: float = 32.0
-    """The adapter's output is multiplied by alpha / r."""
-
-    dropout: float = 0.0
-    """How much of the adapter's input is dropped in training."""
-
-    targets: tuple[str, ...] = ("all-linear",)
-    """Layers to adapt, by the ends of their names (q_proj v_proj ...); all-linear for all but the head."""
-
-    dora: bool = False
-    """Train the lengths of the weights' rows apart from their directions (DoRA)."""
-
-    rslora: bool = False
-    """Multiply the adapter's output by alpha / sqrt(r) instead."""
-
-    max_tokens: int = 512
-    """Tokens of an example at most, or of the model's context if that is shorter; the rest is cut off."""
-
-    packing: bool = False
-    """Fill rows with several examples, each computed as if alone, instead of batches of similar length."""
-
-    checkpointing: bool = False
-    """Keep only the inputs of the layers, and compute what is inside again for backward: less memory, more time."""
-
-    precision: Literal["highest", "medium"] = "highest"
-    """Of products with the frozen weights: medium rounds what goes in to bfloat16, which takes half the time on a
-    processor that multiplies that (AVX512_BF16); on others it changes nothing."""
-
-    batch_size: int = 16
-    """Rows B in a batch."""
-
-    max_iters: int = 300
-    """Optimizer steps; the cosine schedule ends here: as many as five passes over your examples take unless given, and
-    300 over those that ship."""
-
-    learning_rate: float = 2e-4
-    """Learning rate after warm-up: 2e-4 unless given, but 5e-3 for the model that ships."""
-
-    min_lr: float = 2e-5
-    """Learning rate at the end of the cosine: a tenth of learning-rate unless given, equal to it for a constant one."""
-
-    warmup_iters: int = 20
-    """Steps of linear warm-up: a fifth of all, if that is less, unless given."""
-
-    beta2: float = 0.999
-    """AdamW's decay of the mean of squared gradients."""
-
-    weight_decay: float = 0.0
-    """AdamW's weight decay, on parameters of two or more dimensions."""
-
-    eval_interval: int = 50
-    """Steps between evaluations; each one also writes the adapters."""
-
-    eval_iters: int = 40
-    """Batches of each split in an evaluation at most."""
-
-    eval_share: float = 0.1
-    """Tokens of an evaluation at most, as a share of those that are trained on between two, but at least a batch of
-    each split; the same examples every time. Validation gets four fifths of them, training examples the rest."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.max_tokens >= 2, f"max_tokens is {self.max_tokens}: it must be at least 2, a token and the next")
-        check(self.eval_share > 0, f"eval_share is {self.eval_share}: it must be positive")
-        check(len(self.targets) > 0, "targets names no layer: give names, or all-linear")
-        self.lora_config()  # says what is wrong with the rest
-
-    def lora_config(self) -> LoraConfig:
-        """What the adapter is to be."""
-        return LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules="all-linear" if self.targets == ("all-linear",) else list(self.targets),
-            use_dora=self.dora,
-            use_rslora=self.rslora,
-            base_model_name_or_path=str(self.model),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return {**super().to_json(), "model": str(self.model)}
-
-    @classmethod
-    def defaults(cls, arguments: Sequence[str]) -> TuneConfig:
-        """The settings that the options of a command line change: the rates are those that suit what is given."""
-        peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        peek.add_argument("--model", type=Path, default=default_model())
-        peek.add_argument("--data", default=cls.data)
-        for name, kind in (("learning-rate", float), ("max-iters", int), ("batch-size", int), ("grad-accum", int)):
-            peek.add_argument(f"--{name}", f"--{name.replace('-', '_')}", type=kind)
-        try:
-            given, _ = peek.parse_known_args(arguments)
-        except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
-            return cls()
-        rate = learning_rate(given.model) if given.learning_rate is None else given.learning_rate
-        rows = (given.batch_size or cls.batch_size) * (given.grad_accum or cls.grad_accum)
-        steps = _default_steps(given.data, rows) if given.max_iters is None else given.max_iters
-        return cls(
-            learning_rate=rate,
-            min_lr=rate / 10,
-            max_iters=max(steps, 0),
-            warmup_iters=min(cls.warmup_iters, max(steps, 0) // 5),
-        )
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TuneConfig:
-        return super().from_json({**values, "model": Path(values["model"]), "targets": tuple(values["targets"])})
-
-
-VALIDATION = 0.8  # of the examples of an evaluation
-PASSES = 5  # over examples of the user's: more of them, and a small model learns them by heart
-LEAST_STEPS = 20
-
-
-def _default_steps(data: str, rows: int) -> int:
-    """Optimizer steps that suit a file of examples, in batches of so many rows."""
-    path = data_path(data)
-    if data == TuneConfig.data or path.suffix.lower() in PLAIN:
-        return TuneConfig.max_iters
-    try:
-        count = sum(1 for _ in records(path))
-    except UserError:  # which the run will meet too, and say
-        return TuneConfig.max_iters
-    return max(LEAST_STEPS, math.ceil(PASSES * count / rows))
-
-
-# What a run cannot change on the way.
-FIXED = (
-    "seed", "model", "val_data", "rank", "alpha", "dropout", "targets", "dora", "rslora", "max_tokens", "packing",
-    "batch_size",
-)  # fmt: skip
+from tinytorch.cli.command_line import INTERRUPTED
+from tinytorch.cli.output import run_console
+from tinytorch.training.folders import locked
+from tinytorch.training.run import Run
+from tinytorch.training.trainer import train
 
 
 def tune(config: TuneConfig) -> int:
@@ -209,15 +28,15 @@ def tune(config: TuneConfig) -> int:
     console = run_console()
     with locked(config.out):
         run = TuneRun.open(config)
-        for warning in run.warnings:
+        for warning in run.data.warnings:
             console.print(f"warning: {warning}", soft_wrap=True, markup=False)
         shown = config.val_data or config.data
         if run.iteration == 0:
-            show_samples(run.model, run.tokenizer, shown, run.held_out, console)
+            show_samples(run.model, run.data.tokenizer, shown, run.data.held_out, console)
         if train(run, console).interrupted:
             return INTERRUPTED
         load_adapter(run.model, config.out / "best", "best")
-        show_samples(run.model, run.tokenizer, shown, run.held_out, console)
+        show_samples(run.model, run.data.tokenizer, shown, run.data.held_out, console)
     return 0
 
 
@@ -225,77 +44,28 @@ class TuneRun(Run[TuneConfig]):
     """A run that trains an adapter on the examples of a file."""
 
     config_class = TuneConfig
+    data: ExampleData
     model: Llama
 
     def __init__(self, config: TuneConfig) -> None:
-        self.tokenizer = Tokenizer.from_pretrained(config.model)
-        context = LlamaConfig.load(config.model).max_position_embeddings
-        self.length = min(config.max_tokens, context)  # of an example
-        paths = [data_path(name) for name in (config.data, config.val_data) if name]
-        self.data, *others = [load_data(path, self.tokenizer, self.length) for path in paths]
-        self.warnings = [warning for data in (self.data, *others) for warning in data.warnings]
-        if others:
-            self.train_data, self.val_data = self.data.examples, others[0].examples
-            self.held_out = others[0].records
-        else:
-            self.train_data, self.val_data = split(self.data.examples, config.seed)
-            self.held_out = split(self.data.records, config.seed)[1]
-        super().__init__(config, "".join(map(read_text, paths)))
-        self.batches: Batches = self._batches(self.train_data, config.seed)
-
-    @classmethod
-    def new(cls, config: TuneConfig) -> TuneRun:
-        return cls(config)
+        data = ExampleData(config)
+        super().__init__(config, data.text, data)
 
     def build_model(self) -> Llama:
-        set_float32_matmul_precision(self.config.precision)
-        model = self.load_base()
-        check_fit(self.tokenizer, model.config.vocab_size, self.config.model)
-        model.model.gradient_checkpointing = self.config.checkpointing
+        config = self.config
+        set_float32_matmul_precision(config.precision)
+        model = add_adapter(Llama.from_pretrained(config.model, "auto"), config.lora_config())
+        check_fit(self.data.tokenizer, model.config.vocab_size, config.model)
+        model.model.gradient_checkpointing = config.checkpointing
         return model
-
-    def load_base(self) -> Llama:
-        """The model with what is to be trained."""
-        return add_adapter(Llama.from_pretrained(self.config.model, "auto"), self.config.lora_config())
 
     def loss(self, inputs: Tensor, targets: Tensor, texts: Tensor | None = None) -> Tensor:
         if texts is not None:
             return self.model.loss_of(packed_hidden_states(self.model, inputs, texts), targets)
         return self.model.loss_of(self.model.hidden_states(inputs), targets)  # no token sees what fills its row up
 
-    def count_tokens(self, inputs: Tensor, targets: Tensor, texts: Tensor | None = None) -> int:
-        if texts is not None:
-            return int((texts.array != 0).sum())
-        learned = targets.array != IGNORED
-        return int((targets.shape[1] - learned[:, ::-1].argmax(axis=1)).sum())
-
-    def evaluation_batches(self, data: Any) -> Iterator[Batch]:
-        return self._batches(self.evaluated(data), self.config.seed).one_epoch()
-
-    def evaluated(self, data: list[Example]) -> list[Example]:
-        """The examples of train_data or val_data that an evaluation takes: drawn once, up to what eval_share gives."""
-        config = self.config
-        share = config.eval_share * (VALIDATION if data is self.val_data else 1 - VALIDATION)
-        steps = min(config.eval_interval, config.max_iters) * config.grad_accum
-        room = share * steps / len(self.batches) * sum(len(example.inputs) for example in self.train_data)
-        generator = tinytorch.Generator().manual_seed(config.seed + 1)
-        drawn = [data[i] for i in tinytorch.randperm(len(data), generator=generator).tolist()]
-        tokens = np.cumsum([len(example.inputs) for example in drawn])
-        most = config.eval_iters * config.batch_size
-        return drawn[: min(max(int((tokens <= room).sum()), config.batch_size), most)]
-
-    def position(self) -> dict[str, np.ndarray]:
-        return {"position": np.array([self.batches.epoch, self.batches.index])}
-
-    def set_position(self, tensors: dict[str, np.ndarray]) -> None:
-        self.batches.go_to(*tensors["position"].tolist())
-
     def weights(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in self.weights().items():
-            parameter.copy_(weights[name])
+        return trained_weights(self.model)
 
     def save(self, name: str) -> None:
         how = {
@@ -311,11 +81,12 @@ class TuneRun(Run[TuneConfig]):
     def describe(self) -> str:
         trained = sum(p.numel() for p in self.weights().values())
         total = trained + count_parameters(self.model.config)
+        train, val = (self.data.examples[split] for split in ("train", "val"))
         return (
             f"adapter of rank {self.config.rank} on {len(lora_layers(self.model))} layers: {trained:,} of {total:,} "
-            f"parameters are trained ({100 * trained / total:.2g}%); {self.config.data}: {len(self.train_data)} "
-            f"examples to train on, {len(self.val_data)} to validate; every {self.config.eval_interval} steps "
-            f"{len(self.evaluated(self.train_data))} and {len(self.evaluated(self.val_data))} of them are evaluated; "
+            f"parameters are trained ({100 * trained / total:.2g}%); {self.config.data}: {len(train)} examples to "
+            f"train on, {len(val)} to validate; every {self.config.eval_interval} steps "
+            f"{len(self.data.evaluated('train'))} and {len(self.data.evaluated('val'))} of them are evaluated; "
             f"writing to {self.config.out}"
         )
 
@@ -324,9 +95,7 @@ class TuneRun(Run[TuneConfig]):
         adapter = ["--adapter", str(self.config.out / "best")]
         return f"let it write: {shlex.join(['python', '-m', 'lora', 'generate', *options, *adapter])} --prompt ..."
 
-    @staticmethod
-    def fixed(config: TuneConfig) -> dict[str, Any]:
-        return {name: getattr(config, name) for name in FIXED}
 
-    def _batches(self, examples: list[Any], seed: int) -> Batches:
-        return Batches(examples, self.config.batch_size, seed, self.length if self.config.packing else None)
+def trained_weights(model: Llama) -> dict[str, Tensor]:
+    """The parameters that are not frozen, by their names."""
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}

@@ -19,9 +19,9 @@ from lora.model.folders import check_folder
 from lora.model.generation_config import NAME as GENERATION
 from lora.model.generation_config import encoded, load_generation_config
 from lora.model.quantized import KEY, Quantization, dense_state, make_quantized, quantized_layers
-from programs.errors import UserError
-from programs.reading import one_line
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line
 from tinytorch.safetensors import SafetensorError
 from tinytorch.safetensors_shards import open_shards, save_shards
 

@@ -12,8 +12,8 @@ from typing import Any
 from lora.model.foreign_settings import check_foreign
 from lora.model.quantized import Quantization
 from lora.model.rope import RopeScaling, check_frequencies
-from programs.errors import UserError
-from programs.reading import read_object, reading
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import read_object, reading
 from tinytorch.files import atomic_write
 
 ARCHITECTURE = "LlamaForCausalLM"

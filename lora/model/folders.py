@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from programs.errors import UserError
-from programs.reading import read_object
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import read_object
 
 
 def check_folder(folder: Path) -> None:

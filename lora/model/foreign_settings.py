@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from programs.errors import UserError
-from programs.reading import one_line
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line
 
 # What no version of transformers computes a Llama's logits by.
 HARMLESS = {

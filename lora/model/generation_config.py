@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lora.model.config import token_ids
-from programs.reading import read_object, reading
+from tinytorch.cli.reading import read_object, reading
 
 NAME = "generation_config.json"
 

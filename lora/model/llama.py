@@ -17,13 +17,14 @@ import numpy as np
 
 import tinytorch
 import tinytorch.nn as nn
-from lora.model.cache import Array, Cache
 from lora.model.checkpoint import load, save
 from lora.model.config import LlamaConfig
-from lora.model.generation import Sampling, generate
+from lora.model.generation import generate
 from lora.model.generation_config import end_ids
 from lora.model.rope import tables
 from tinytorch import Tensor
+from tinytorch.generation.cache import Array, KVCache
+from tinytorch.generation.sampling import Sampling
 from tinytorch.nn import functional as F
 from tinytorch.utils.checkpoint import checkpoint
 
@@ -60,7 +61,7 @@ class Context(NamedTuple):
     cos: Tensor  # (B or 1, T, D/2)
     sin: Tensor
     mask: Tensor | None  # broadcasts to (B, 1, T, S): added to the scores, or True where a query may attend
-    cache: Cache | None
+    cache: KVCache | None
 
     @property
     def is_causal(self) -> bool:
@@ -166,12 +167,14 @@ class Llama(nn.Module):
         stored = self.model.embed_tokens.weight.dtype
         return stored if stored == tinytorch.float64 else tinytorch.float32
 
-    def make_cache(self, batch: int, capacity: int = 256) -> Cache:
+    def make_cache(self, batch: int, capacity: int = 256) -> KVCache:
         """An empty cache for so many sequences; it grows beyond `capacity` positions by doubling, which copies it."""
-        return Cache(self.config, batch, capacity, self.dtype)
+        config = self.config
+        heads = config.num_key_value_heads
+        return KVCache(config.num_hidden_layers, batch, heads, config.head_dim, capacity, self.dtype)
 
     def forward(
-        self, input_ids: Any, attention_mask: Any = None, cache: Cache | None = None, logits_to_keep: int = 0
+        self, input_ids: Any, attention_mask: Any = None, cache: KVCache | None = None, logits_to_keep: int = 0
     ) -> Tensor:
         """Ids (B, T) to logits (B, T, V), or (B, logits_to_keep, V) of the last positions where that is not 0.
 
@@ -192,7 +195,7 @@ class Llama(nn.Module):
                 return self.lm_head(hidden[:, -logits_to_keep:])
         return self.lm_head(self.hidden_states(input_ids, attention_mask)[:, -logits_to_keep:])
 
-    def hidden_states(self, input_ids: Any, attention_mask: Any = None, cache: Cache | None = None) -> Tensor:
+    def hidden_states(self, input_ids: Any, attention_mask: Any = None, cache: KVCache | None = None) -> Tensor:
         """What the head reads, (B, T, C); arguments as of `forward`."""
         ids = tinytorch.as_tensor(input_ids)
         if ids.ndim != 2:
@@ -215,7 +218,7 @@ class Llama(nn.Module):
             cache.length += ids.shape[1]
         return hidden
 
-    def _context(self, is_token: Array, T: int, cache: Cache | None) -> Context:
+    def _context(self, is_token: Array, T: int, cache: KVCache | None) -> Context:
         """For the last T of all positions (B, S)."""
         S = is_token.shape[1]
         padded = not is_token.all()
@@ -256,7 +259,7 @@ class Llama(nn.Module):
     def generate(self, input_ids: Any, max_new_tokens: int, attention_mask: Any = None, **settings: Any) -> Tensor:
         """Continue ids (B, T) to (B, T + N), N at most max_new_tokens; padding, where the mask is 0, is on the left.
 
-        The settings are those of `lora.model.generation.Sampling` (greedy, temperature, top_k, ...), and a
+        The settings are those of `tinytorch.generation.sampling.Sampling` (greedy, temperature, top_k, ...), and a
         `generator`. A row ends with one of the eos_token_id of generation_config.json, or of config.json where that
         names none; after it comes padding.
         """

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinytorch.nn as nn
-from programs.errors import UserError
 from tinytorch import Tensor, bfloat16
+from tinytorch.cli.errors import UserError
 from tinytorch.quantization import QuantizedWeight, layout, quantized_linear
 
 KEY, METHOD = "quantization_config", "tinytorch"

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from programs.errors import UserError
-from programs.reading import one_line
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line
 from tinytorch.dtypes import DTypeLike
 
 Floats = NDArray[np.floating[Any]]

@@ -8,9 +8,8 @@ import numpy as np
 
 import tinytorch
 from lora.text.data import Example
-from programs.run import Batch
-from programs.trainer import IGNORED
 from tinytorch import Tensor
+from tinytorch.training.batches import IGNORED, Batch
 
 Rows = list[list[Example]]  # of a batch, each of one example or several
 

@@ -17,8 +17,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
 from lora.text.template_sandbox import SOURCE, LimitedEnvironment
-from programs.errors import UserError
-from programs.reading import one_line
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line
 
 Messages = Sequence[Mapping[str, Any]]
 

@@ -22,8 +22,8 @@ import tinytorch
 from lora.text.forms import Completion, Conversation, read_form
 from lora.text.records import PLAIN, read_text, records
 from lora.text.tokenizer import Tokenizer
-from programs.errors import UserError
-from programs.trainer import IGNORED
+from tinytorch.cli.errors import UserError
+from tinytorch.training.batches import IGNORED
 
 Ids = list[int]
 Item = TypeVar("Item")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 Record = Mapping[str, Any]
 Message = dict[str, Any]

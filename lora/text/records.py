@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 Record = dict[str, Any]
 TABLES = {".csv": ",", ".tsv": "\t"}  # what parts the cells

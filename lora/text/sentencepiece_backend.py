@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from programs.errors import UserError
-from programs.reading import one_line, reading
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line, reading
 
 SPACE = "▁"
 # Protocol buffers of one message after another are merged: here normalizer_spec (3) with add_dummy_prefix (3) false.

@@ -19,8 +19,8 @@ from lora.model.generation_config import end_ids, load_generation_config, pad_id
 from lora.text.chat_template import ChatTemplate, Messages
 from lora.text.sentencepiece_backend import AddedToken, SentencePieceBackend
 from lora.text.template_sandbox import SOURCE
-from programs.errors import UserError
-from programs.reading import one_line, reading
+from tinytorch.cli.errors import UserError
+from tinytorch.cli.reading import one_line, reading
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")  # the first that a folder has is read
 GROWTH = 1000  # times as long as it was is a text at most after a tokenizer's replacements

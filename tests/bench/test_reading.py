@@ -47,6 +47,17 @@ def test_the_path_of_a_step() -> None:
     assert {"gpt/model.py", "tinytorch/engine/walk.py", "tinytorch/optim/adam.py"} <= set(found)
 
 
+def test_the_path_by_folder() -> None:
+    rows = re.findall(r"^\| `([\w/]+/)` \| (\d+) \| (\d+) \| (\d+) \|", PAGE, re.M)
+    counts = {folder: [0, 0, 0] for folder, *_ in rows}
+    for name, (functions, lines) in path_of_a_step().items():
+        innermost = max([folder for folder in counts if name.startswith(folder)], key=len)
+        counts[innermost] = [n + more for n, more in zip(counts[innermost], (1, functions, lines), strict=True)]
+    for folder, *said in rows:
+        for number, text in zip(counts[folder], said, strict=True):
+            assert_near(number, text)
+
+
 def test_what_a_call_enters() -> None:
     x = tinytorch.ones(3, requires_grad=True)
     names = {code.co_name for code in entered(lambda: x.exp().sum().backward())}

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from programs.errors import UserError
 from tests.fuzz.targets import TARGETS
+from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import SafetensorError
 
 SECONDS = 10.0  # of the processor's time

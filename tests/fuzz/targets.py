@@ -26,11 +26,11 @@ from lora.model.rope import RopeScaling
 from lora.text.chat_template import ChatTemplate
 from lora.text.data import load_data
 from lora.text.tokenizer import Tokenizer
-from programs import checkpoint, metrics
 from tests.fuzz.templates import template
 from tests.fuzz.trees import damaged, mutated, written
 from tinytorch.safetensors import load_file, save_file
 from tinytorch.safetensors_shards import INDEX, SINGLE, save_shards
+from tinytorch.training import checkpoint, metrics
 
 TALK = [{"role": "user", "content": "What is <s> a dict?\n"}, {"role": "assistant", "content": "A 😀 mapping. "}]
 TEXTS = ("", "The dict", " two  spaces\n\n\ttab ", "naïve Ω 日本 😀", "<|begin_of_text|>a<|eot_id|>", "a" * 500)

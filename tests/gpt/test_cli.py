@@ -19,8 +19,8 @@ from gpt.__main__ import main
 from gpt.config import TrainConfig
 from gpt.presets import PRESETS
 from gpt.stage_table import StagesConfig, _table
-from programs.corpora import SHAKESPEARE
-from programs.trainer import Result
+from tinytorch.training.corpora import SHAKESPEARE
+from tinytorch.training.trainer import Result
 
 TINY = ["--block-size=8", "--n-layer=1", "--n-head=2", "--n-embd=8", "--batch-size=2", "--eval-iters=1"]
 
@@ -124,7 +124,7 @@ def test_errors_about_runs(trained: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "--n-layer 1, not 2" in fails(["train", "--resume", *out, "--n-layer=2"], capsys)
     assert "'Ω' (U+03A9" in fails(["sample", *out, "--prompt=Ω"], capsys)
     assert "temperature is 0.0" in fails(["sample", *out, "--temperature=0"], capsys)
-    assert "top_k is 0" in fails(["sample", *out, "--top-k=0"], capsys)
+    assert "top_k is -1" in fails(["sample", *out, "--top-k=-1"], capsys)
     assert "max_new_tokens is -1" in fails(["sample", *out, "--max-new-tokens=-1"], capsys)
     assert "no checkpoint" in fails(["sample", "--out", str(trained / "nothing")], capsys)
     (trained / "best.json").write_text("{")

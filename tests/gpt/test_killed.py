@@ -10,10 +10,10 @@ import pytest
 
 from gpt.__main__ import main
 from gpt.run import Run
-from programs import checkpoint, trainer
-from programs.folders import locked
 from tests.faults import Killed, full_from, killed_at
 from tests.killing import state, train_and_kill
+from tinytorch.training import checkpoint, trainer
+from tinytorch.training.folders import locked
 
 # A constant learning rate, so that the number of steps changes none of them.
 SETTINGS = [
@@ -48,7 +48,7 @@ def test_a_save_that_fails_at_any_call_leaves_the_old_checkpoint_or_the_new_one(
         run.iteration = 1
         run.save(name)
         old = state_of(out, name)
-        trainer.step(run)
+        trainer.training_step(run)
         run.iteration = 2
         try:
             with failing(number):

@@ -11,8 +11,8 @@ import pytest
 import tinytorch
 from gpt.config import GPTConfig, TrainConfig
 from gpt.model import GPT
-from programs.run import make_optimizer
 from tinytorch.nn.utils import clip_grad_norm_
+from tinytorch.training.run import make_optimizer
 
 pytestmark = pytest.mark.oracle
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.tokenizer import CharTokenizer
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 
 def test_the_vocabulary_is_the_sorted_unique_characters() -> None:

@@ -17,11 +17,13 @@ from rich.console import Console
 
 from gpt.config import TrainConfig
 from gpt.run import Run, load_model
-from programs import checkpoint, metrics, trainer
-from programs.errors import UserError
-from programs.resuming import settings_to_change
-from programs.stopping import StopSignal
-from programs.trainer import Result, get_lr
+from tinytorch.cli.errors import UserError
+from tinytorch.optim.lr_scheduler import warmup_cosine
+from tinytorch.training import checkpoint, metrics, trainer
+from tinytorch.training.metrics import Step
+from tinytorch.training.resuming import settings_to_change
+from tinytorch.training.stopping import StopSignal
+from tinytorch.training.trainer import Result
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -41,14 +43,14 @@ def losses_of(config: TrainConfig) -> list[dict[str, Any]]:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     """Press Ctrl-C in the middle of that step."""
-    whole_step = trainer.step
+    whole_step = trainer.training_step
 
-    def step(run: Run) -> tuple[float, float, float, int]:
+    def step(run: Run) -> Step:
         if run.iteration == iteration:
             signal.raise_signal(signal.SIGINT)
         return whole_step(run)
 
-    monkeypatch.setattr(trainer, "step", step)
+    monkeypatch.setattr(trainer, "training_step", step)
 
 
 def test_a_run_learns_and_leaves_what_it_says(tiny_config: MakeConfig) -> None:
@@ -97,8 +99,8 @@ def test_resuming_from_before_the_last_metrics_forgets_them(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        whole_step = trainer.step
-        patch.setattr(trainer, "step", lambda run: whole_step(run) if run.iteration < 5 else die())
+        whole_step = trainer.training_step
+        patch.setattr(trainer, "training_step", lambda run: whole_step(run) if run.iteration < 5 else die())
         with pytest.raises(MemoryError):
             train(killed)
     with open(killed.out / "metrics.jsonl", "a") as file:
@@ -113,9 +115,9 @@ def test_what_a_crash_costs_is_what_save_every_says(tiny_config: MakeConfig, mon
     whole, killed = tiny_config("whole"), tiny_config("killed", save_every=2, eval_interval=7)
     train(dataclasses.replace(whole, eval_interval=7))
     saved: list[tuple[str, int]] = []
-    whole_step, save = trainer.step, Run.save
+    whole_step, save = trainer.training_step, Run.save
 
-    def step(run: Run) -> tuple[float, float, float, int]:
+    def step(run: Run) -> Step:
         if run.iteration == 5:
             raise MemoryError
         return whole_step(run)
@@ -125,7 +127,7 @@ def test_what_a_crash_costs_is_what_save_every_says(tiny_config: MakeConfig, mon
         save(run, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "step", step)
+        patch.setattr(trainer, "training_step", step)
         patch.setattr(Run, "save", counted)
         with pytest.raises(MemoryError):
             train(killed)
@@ -148,10 +150,10 @@ def test_resuming_a_finished_run_repeats_its_result(tiny_config: MakeConfig) -> 
 def test_accumulated_gradients_are_those_of_the_mean_loss(tiny_config: MakeConfig) -> None:
     config = tiny_config(grad_accum=3, grad_clip=0.0, model={"dropout": 0.0})
     run, twin = Run(config), Run(config)
-    loss, norm, _, _ = trainer.step(run)
+    loss, norm, _, _ = trainer.training_step(run)
     total = 0.0
     for _ in range(3):
-        total = total + twin.model(*next(twin.batches))[1] / 3
+        total = total + twin.model(*next(twin.data.batches))[1] / 3
     total.backward()
     assert loss == pytest.approx(total.item(), rel=1e-6)
     squares = 0.0
@@ -163,7 +165,7 @@ def test_accumulated_gradients_are_those_of_the_mean_loss(tiny_config: MakeConfi
 
 def test_clipping_bounds_the_gradient(tiny_config: MakeConfig) -> None:
     run = Run(tiny_config(grad_clip=0.01))
-    _, norm, _, _ = trainer.step(run)
+    _, norm, _, _ = trainer.training_step(run)
     clipped = math.sqrt(sum(float((p.grad.numpy() ** 2).sum()) for p in run.model.parameters()))
     assert norm > 0.1
     assert clipped == pytest.approx(0.01, rel=1e-3)
@@ -179,30 +181,30 @@ def test_only_matrices_decay(tiny_config: MakeConfig) -> None:
 def test_evaluation_leaves_the_run_alone(tiny_config: MakeConfig) -> None:
     run = Run(tiny_config())
     with StopSignal() as stop:
-        first, again = (trainer.evaluate(run, run.val_data, stop) for _ in range(2))
+        first, again = (trainer.evaluate(run, "val", stop) for _ in range(2))
     assert first == again
     assert run.model.training
-    inputs, _ = next(run.batches)
-    assert np.array_equal(inputs.numpy(), next(Run(run.config).batches)[0].numpy())
+    inputs, _ = next(run.data.batches)
+    assert np.array_equal(inputs.numpy(), next(Run(run.config).data.batches)[0].numpy())
 
 
-def test_the_schedule_is_nanogpts() -> None:
-    config = TrainConfig(learning_rate=1e-3, min_lr=1e-4, warmup_iters=100, max_iters=2000)
-    assert get_lr(0, config) == pytest.approx(1e-3 / 101)
-    assert get_lr(99, config) == pytest.approx(1e-3 * 100 / 101)
-    assert get_lr(100, config) == pytest.approx(1e-3)
-    assert get_lr(1050, config) == pytest.approx((1e-3 + 1e-4) / 2)
-    assert get_lr(575, config) == pytest.approx(1e-4 + 0.5 * (1 + math.cos(math.pi / 4)) * 9e-4)
-    assert get_lr(2000, config) == pytest.approx(1e-4)
-    assert get_lr(99_999, config) == pytest.approx(1e-4)
+def test_the_rates_are_those_of_the_schedule(tiny_config: MakeConfig) -> None:
+    config = tiny_config(learning_rate=1e-3, min_lr=1e-4, warmup_iters=2, max_iters=6)
+    train(config)
+    rates = [record["lr"] for record in losses_of(config) if "lr" in record]
+    assert rates == [warmup_cosine(step, 2, 6, 1e-3, 1e-4) for step in range(6)]
 
 
 def test_a_diverging_run_says_so_and_keeps_its_checkpoint(
     tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config()
-    whole_step = trainer.step
-    monkeypatch.setattr(trainer, "step", lambda run: (math.nan if run.iteration == 4 else 1.0, *whole_step(run)[1:]))
+    whole_step = trainer.training_step
+
+    def diverging(run: Run) -> Step:
+        return whole_step(run)._replace(loss=math.nan if run.iteration == 4 else 1.0)
+
+    monkeypatch.setattr(trainer, "training_step", diverging)
     with pytest.raises(UserError, match="the loss is nan at iteration 4: lower --learning-rate"):
         train(config)
     assert checkpoint.load(config.out, "last")[1]["iteration"] == 3
@@ -268,15 +270,29 @@ def test_whatever_last_json_holds_it_is_one_line(tiny_config: MakeConfig, change
     assert "\n" not in str(caught.value) and str(config.out) in str(caught.value)
 
 
+@pytest.mark.parametrize("change", ["other", "missing"])
+def test_weights_of_another_model_are_refused(tiny_config: MakeConfig, change: str) -> None:
+    config, name = tiny_config(), "model.transformer.ln_f.weight"
+    train(config)
+    tensors, values = checkpoint.load(config.out, "last")
+    if change == "other":
+        tensors[name] = tensors[name][:1]  # which would broadcast
+    else:
+        del tensors[name]
+    checkpoint.save(config.out, "last", tensors, {k: v for k, v in values.items() if k not in ("tensors", "sha256")})
+    with pytest.raises(UserError, match=r"last\.json.*transformer\.ln_f\.weight[^\n]*restore it"):
+        train(dataclasses.replace(config, resume=True))
+
+
 def test_ctrl_c_before_the_first_evaluation(tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = tiny_config("whole"), tiny_config("cut")
     train(whole)
     evaluate = trainer.evaluate
 
-    def interrupted(run: Run, tokens: np.ndarray, stop: StopSignal) -> float:
+    def interrupted(run: Run, split: str, stop: StopSignal) -> float:
         if not stop.requested:
             signal.raise_signal(signal.SIGINT)
-        return evaluate(run, tokens, stop)
+        return evaluate(run, split, stop)
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "evaluate", interrupted)

@@ -29,10 +29,9 @@ import tinytorch as torch
 from tinytorch.kernels import (
     activation,
     arithmetic,
-    bounds,
     embedding,
+    launch,
     loss,
-    memory,
     normalization,
     optim,
     rope,
@@ -125,7 +124,7 @@ class Protected:
     def lend_to_kernels(self) -> None:
         """Give kernels memory of this kind from now on. Everything must be compiled: the compiler knows NumPy's own."""
         np.empty, np.zeros, np.empty_like = self.empty, self.zeros, self.empty_like  # type: ignore[assignment]
-        memory.empty = lambda shape, dtype, make=np.empty, least=0: make(shape, dtype)  # type: ignore[assignment]
+        launch.aligned_empty = lambda shape, dtype, make=np.empty, least=0: make(shape, dtype)  # type: ignore[assignment]
 
 
 # ---------------------------------------------------------------------- kernels
@@ -305,7 +304,7 @@ def embeddings(dtype: Any, place: Place, rng: np.random.Generator) -> Any:
     out = place(draw(rng, dtype, 300, 33), written=True)
     embedding.add_within_rows(out, place(rng.integers(0, 33, (300, 65))), place(draw(rng, dtype, 300, 65)))
     yield out
-    bounds.check_bounds("index", index, 70, "rows")
+    launch.check_bounds("index", index, 70, "rows")
 
 
 def rotations(dtype: Any, place: Place, rng: np.random.Generator) -> Any:

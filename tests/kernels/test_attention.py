@@ -332,7 +332,7 @@ def test_dropout_keeps_the_mean() -> None:
 
 _MEMORY = """
 import numpy as np
-from programs.memory import peak_memory
+from tinytorch.training.memory import peak_memory
 from tinytorch.kernels.attention.attention import attention, attention_backward
 def step(T):
     q, k, v, grad = np.random.default_rng(0).standard_normal((4, 1, 1, T, 8)).astype(np.float32)

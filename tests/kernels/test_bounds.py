@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinytorch.kernels.bounds import check_bounds
+from tinytorch.kernels.launch import check_bounds
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from tinytorch.kernels.bounds import check_bounds
     ids=str,
 )
 def test_within_bounds(index: Any, size: int, ignored: int | None) -> None:
-    check_bounds("index", index, size, "rows", ignored=ignored)
+    check_bounds("index", index, size, "rows", IndexError, ignored)
 
 
 @pytest.mark.parametrize(

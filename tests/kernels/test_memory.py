@@ -9,18 +9,23 @@ import pytest
 
 import tinytorch
 from tinytorch.kernels import launch
-from tinytorch.kernels.launch import empty_like
-from tinytorch.kernels.memory import ALIGNMENT, copy, empty, zeros
+from tinytorch.kernels.launch import ALIGNMENT, aligned_empty, aligned_zeros, empty_like
+from tinytorch.kernels.launch import aligned_copy as copy
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float32, tinytorch.bfloat16])
 @pytest.mark.parametrize("shape", [(), (0,), (3, 5), (4096,), (67, 129), (3, 0, 5000)])
 def test_arrays_are_numpys(shape: tuple[int, ...], dtype: Any) -> None:
-    for array in (empty(shape, dtype), launch.empty(shape, dtype), zeros(shape, dtype), launch.zeros(shape, dtype)):
+    for array in (
+        aligned_empty(shape, dtype),
+        launch.empty(shape, dtype),
+        aligned_zeros(shape, dtype),
+        launch.zeros(shape, dtype),
+    ):
         like = np.zeros(shape, dtype)
         assert (array.shape, array.dtype, array.strides) == (like.shape, like.dtype, like.strides)
         assert array.flags.carray
-    assert not zeros(shape, dtype).any() and not launch.zeros(shape, dtype).any()
+    assert not aligned_zeros(shape, dtype).any() and not launch.zeros(shape, dtype).any()
 
 
 def test_what_lasts_begins_at_a_cache_line() -> None:

@@ -22,7 +22,7 @@ import pytest
 
 import tinytorch
 from tests.kernels.every_kernel import calls, digest, public_kernels, results_of
-from tinytorch.kernels import memory, softmax
+from tinytorch.kernels import launch, softmax
 from tinytorch.kernels.threads import get_num_threads, set_num_threads
 from tinytorch.nn import functional as F
 
@@ -34,7 +34,7 @@ LEAST, MOST = 64, 320  # bytes from an array to the next
 class Arena:
     """Memory in which one array follows the other, `gap` bytes behind it; or, if that is negative, lies before it."""
 
-    _memory = memory.aligned(1 << 18)
+    _memory = launch.aligned(1 << 18)
 
     def __init__(self, gap: int, start: int) -> None:
         self._gap = gap
@@ -72,7 +72,7 @@ class Arena:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("empty", "zeros", "empty_like"):
                 patch.setattr(np, name, getattr(self, name))
-            patch.setattr(memory, "empty", self.empty)
+            patch.setattr(launch, "aligned_empty", self.empty)
             yield
 
 
@@ -110,7 +110,7 @@ def test_where_arrays_lie(dtype: Any, rows: int, columns: int) -> None:
 def test_softmax_into_what_lies_close_behind(dtype: Any, columns: int) -> None:
     x = np.random.default_rng(0).standard_normal((1, columns)).astype(dtype)
     expected = softmax.softmax(x)
-    buffer = memory.aligned(2 * MOST + 2 * x.nbytes)
+    buffer = launch.aligned(2 * MOST + 2 * x.nbytes)
     for start in range(0, 64, x.itemsize):
         for offset in range(x.nbytes, MOST + 1, x.itemsize):
             placed = np.ndarray(x.shape, dtype, buffer, start)

@@ -12,7 +12,7 @@ from lora.model.config import LlamaConfig
 from lora.model.llama import Llama
 from lora.model.training_record import remember
 from lora.text.bpe import save_bpe, train_bpe
-from programs.corpora import load_documents
+from tinytorch.training.corpora import load_documents
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ from tests.mutation.names import Names
 
 ROOT = Path(__file__).parents[2]
 HOME = Path(tempfile.gettempdir()) / "tinytorch-mutation"
-PACKAGES = ("tinytorch", "gpt", "lora", "programs")
+PACKAGES = ("tinytorch", "gpt", "lora")
 FIRST = 60  # tests that are tried before the others are collected at all
 MEMORY = 16 << 30  # a fault may ask for more than there is
 Tests = dict[str, tuple[float, bool, dict[str, list[int]]]]  # seconds, whether an oracle's, lines by file

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 ROOT = str(Path(__file__).parents[2])
-SOURCES = tuple(f"{ROOT}{os.sep}{package}{os.sep}" for package in ("tinytorch", "gpt", "lora", "programs"))
+SOURCES = tuple(f"{ROOT}{os.sep}{package}{os.sep}" for package in ("tinytorch", "gpt", "lora"))
 
 
 class Recorder:

@@ -9,7 +9,7 @@ import pytest
 
 import tinytorch
 from tests.ops.checks import assert_same_error, compare_with_torch
-from tinytorch.ops.joining import Unsplit
+from tinytorch.ops.shape import Unsplit
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4))
 CALLS: dict[str, Any] = {

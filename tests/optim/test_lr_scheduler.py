@@ -12,7 +12,7 @@ import pytest
 
 import tinytorch
 from tinytorch import nn, optim
-from tinytorch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, WarmupCosineLR
+from tinytorch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, WarmupCosineLR, warmup_cosine
 
 
 def _optimizer() -> optim.SGD:
@@ -30,6 +30,27 @@ def test_errors() -> None:
         WarmupCosineLR(_optimizer(), 10, 10)
     with pytest.raises(NotImplementedError, match="LRScheduler does not define get_lr"):
         LRScheduler(_optimizer())
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (0, 1e-3 / 101),
+        (99, 1e-3 * 100 / 101),
+        (100, 1e-3),
+        (575, 1e-4 + 0.5 * (1 + math.cos(math.pi / 4)) * 9e-4),
+        (1050, (1e-3 + 1e-4) / 2),
+        (2000, 1e-4),
+        (99_999, 1e-4),
+    ],
+)
+def test_the_schedule_is_nanogpts(step: int, expected: float) -> None:
+    assert warmup_cosine(step, 100, 2000, 1e-3, 1e-4) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_run_may_end_within_its_warmup() -> None:
+    assert [warmup_cosine(step, 3, 2, 1.0, 0.1) for step in range(4)] == [0.25, 0.5, 0.75, 0.1]
+    assert warmup_cosine(0, 0, 0, 1.0, 0.1) == 0.1
 
 
 def test_warmup_cosine_by_hand() -> None:

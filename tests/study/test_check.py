@@ -36,7 +36,7 @@ def test_a_head() -> None:
     found = t.check()
     assert found.ok and found.failed == []
     assert {row.name: row.status for row in found.rows} == dict.fromkeys(
-        ["q", "k", "transpose_1", "matmul_1", "scores", "masked", "p", "v", "y", "pow_1", "loss"], "ok"
+        ["q", "k", "k.mT", "matmul_1", "scores", "masked", "p", "v", "y", "pow_1", "loss"], "ok"
     )
     assert "ok     scores" in found.text and "11 ok" in found.text and "<pre>" in found._repr_html_()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +95,7 @@ def test_functions_of_the_users(tmp_path: Path, monkeypatch: Any, capsys: pytest
     for subject, says in (
         ("own_module_of_a_test:nothing", "must return the Tensor to go backward from, not int"),
         ("own_module_of_a_test:other", "has no function 'other'"),
-        ("no_such_module_at_all:f", "no_such_module_at_all"),
+        ("no_such_module_at_all:f", "there is no module 'no_such_module_at_all' here"),
     ):
         assert main(["table", subject]) == 2
         assert says in capsys.readouterr().err
@@ -111,3 +114,18 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         assert error.startswith("error: ") and says in error and error.count("\n") == 1
 
 
+
+
+def test_without_tyro_it_says_what_to_install(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(sys.modules, "tinytorch.study.commands", raising=False)
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main(["why"]) == 2
+    assert re.search(r"error: tyro is not installed: pip install .*\[study\]", capsys.readouterr().err)
+
+
+def test_tinytorch_needs_neither_the_study_nor_what_that_needs() -> None:
+    code = (
+        "import sys, tinytorch; assert 'tinytorch.study' not in sys.modules\n"
+        "from tinytorch import study; assert not {'rich', 'tyro', 'tinytorch.study.commands'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -336,7 +336,7 @@ def test_hostile_names_are_text_and_unknown_operations_are_shown(
     browser.open(tmp_path / "own.html", at="#step-1-forward")
     assert browser.run("return document.querySelectorAll('img, b, script:not(#data):not(:last-of-type)').length") == 0
     names = browser.run("return [...document.querySelectorAll('#tables .label')].map((l) => l.textContent)")
-    assert "</script><img src=x onerror=alert(1)>" in names and "<b>bold</b>\u2028'\"&amp;" in names
+    assert "</script><img src=x onerror=alert(1)>" in names and "<b>bold</b>\\u2028'\"&amp;" in names
     assert "alert(2)" in browser.run("return document.getElementById('line').textContent")
     assert "does not know cum_sum" in browser.run("return document.getElementById('read-only').textContent")
     assert browser.run("return document.getElementById('new-number')") is None

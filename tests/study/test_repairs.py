@@ -106,16 +106,16 @@ def test_named_scales() -> None:
 def test_paths() -> None:
     rng = np.random.default_rng(0)
     q, k, v = rng.standard_normal((3, 2, 3))
-    paths = {"q": q, "k": k, "v": v}
+    paths = {"through q": q, "through k": k, "through v": v}
     assert texts(q + v, q + k + v, summands=paths) == ["the path through k is left out"]
-    assert texts(v, q + k + v, summands=paths) == ["the paths through q and k are left out"]
+    assert texts(v, q + k + v, summands=paths) == ["the paths through q and through k are left out"]
     assert texts(q + k + 2 * v, q + k + v, summands=paths) == ["the path through v is counted twice"]
     assert texts(q - k + v, q + k + v, summands=paths) == ["the path through k has the wrong sign"]
     assert texts((q + v).T, q + k + v, summands=paths) == ["the path through k is left out, and it is transposed"]
-    twice = {"a": q, "b": q.copy()}
+    twice = {"through a": q, "through b": q.copy()}
     assert texts(q, 2 * q, summands=twice) == ["the path through a is left out", "the path through b is left out"]
-    with pytest.raises(ValueError, match="the summands q, k do not add up to the expected array"):
-        texts(q, q + k + v, summands={"q": q, "k": k})
+    with pytest.raises(ValueError, match="the paths through q, through k do not add up to the expected array"):
+        texts(q, q + k + v, summands={"through q": q, "through k": k})
 
 
 def test_reductions() -> None:
@@ -131,7 +131,11 @@ def test_reductions() -> None:
     ]
     assert texts(whole.sum(1), right, unsummed=whole) == ["the sum is over dimension 1 in place of dimension 0"]
     with pytest.raises(ValueError, match="no sum or mean of the unsummed array"):
-        texts(right, right, unsummed=whole) and texts(-right, right, unsummed=whole + 1)
+        texts(-right, right, unsummed=whole + 1)
+    half = whole.astype(np.float16)
+    assert texts(-half.sum(0), half.sum(0), unsummed=half) == ["the sign is wrong everywhere"]
+    with pytest.raises(ValueError, match="no sum or mean of the unsummed array"):
+        texts(-right, right, unsummed=np.ones(2))
 
 
 def test_the_mask() -> None:

@@ -29,7 +29,7 @@ def test_the_table_has_a_row_for_each_value() -> None:
     t, _ = traced_head()
     table = t.table()
     assert [row.name for row in table.rows] == [
-        "k", "transpose_1", "q", "matmul_1", "scores", "input_1", "masked", "p", "v", "y", "pow_1", "loss"
+        "k", "k.mT", "q", "matmul_1", "scores", "input_1", "masked", "p", "v", "y", "pow_1", "loss"
     ]  # fmt: skip
     by_name = {row.name: row for row in table.rows}
     assert by_name["p"].made == "softmax(masked)" and by_name["p"].shape == "float32 (4, 4)"
@@ -52,7 +52,7 @@ def test_the_picture_has_a_box_for_each_value() -> None:
     boxes = [g for g in root.iter("{http://www.w3.org/2000/svg}g") if g.get("role") == "graphics-symbol img"]
     assert len(boxes) == 12 and drawn._repr_svg_() == drawn
     kinds = {re.split(r"[ ;]", str(box.get("aria-label")))[1]: box.get("class") for box in boxes}
-    assert (kinds["q"], kinds["input_1"], kinds["p"], kinds["loss"]) == ("parameter", "input", "operation", "output")
+    assert (kinds["q"], kinds["input_1"], kinds["p"], kinds["loss"]) == ("input", "input", "operation", "output")
     written = t.dot()
     assert written.startswith("digraph") and written.count(" -> ") == 11
     assert written.count("[label=") == 12

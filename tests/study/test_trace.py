@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import threading
 import weakref
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 import tinytorch as torch
+from tests.autograd.test_nesting import PROGRAMS
+from tests.autograd.test_nesting import run as run_program
 from tests.ops import checks
 from tests.test_random_graphs_oracle import Graph
 from tinytorch import nn, study
@@ -93,7 +96,7 @@ def test_the_gradients_that_it_holds_are_those_of_the_walk(cls: Any) -> None:
         with t.at_work():
             torch.autograd.backward(outputs, seeds)
         for x in inputs:
-            if x.grad is not None and t.recording.known(x) is not None:
+            if x.grad is not None and t.recording.tensors.known(x) is not None:
                 value = t[x]
                 assert value.grad.array.tobytes() == x.grad.array.tobytes(), value
                 assert len(value.summands) == len([u for u in value.uses if u[0].outgoing[u[1]] is not None])
@@ -399,3 +402,74 @@ def test_every_operation_says_what_it_is_and_why_its_backward_is_right(cls: Any)
     derivation = study.derivation_of(cls)
     assert bool(derivation) is checks.has_gradient(cls)
     assert "#" not in derivation and "staticmethod" not in derivation
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+def test_programs_of_all_kinds_keep_their_bits(program: Any) -> None:
+    """Checkpoints in each other, second derivatives, compiled functions, users' functions, under other runners too."""
+    plain, _ = run_program(program, ())
+    with Opening():
+        opened, _ = run_program(program, ())
+    for order in ((), ("profile",), ("anomaly",)):
+        with study.trace(unfold=False) as t:
+            assert run_program(program, order)[0] == plain
+        assert t.walked and t.table().rows and t.svg()
+        with study.trace() as t:
+            assert run_program(program, order)[0] == opened
+        assert t.walked and all(step.name for step in t)
+    with profile(), torch.autograd.set_detect_anomaly(True), study.trace(unfold=False):
+        assert run_program(program, ())[0] == plain
+
+
+def test_an_exception_leaves_nothing_behind() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    t = study.trace()
+    with pytest.raises(RuntimeError, match="shape"), t:
+        y = x * 2
+        y + torch.ones(3)
+    assert mode.run is EAGER and [step.title for step in t] == ["mul"]
+    t.backward(y.sum(), retain_graph=True)
+    assert t["y"].grad.tolist() == [1, 1]
+    with pytest.raises(RuntimeError, match="must be the last sizes"), study.trace() as t:
+        F.layer_norm(x, (3,))
+    with pytest.raises(ZeroDivisionError), study.trace() as t:
+        y = F.gelu(x)
+        y.register_hook(lambda g: 1 / 0)
+        y.sum().backward()
+    assert mode.run is EAGER and mode.grad
+    assert t.recording._open is None and t.recording._backward is None
+
+
+def test_comparisons_of_views_that_backward_would_refuse() -> None:
+    """What needs no history asks for none."""
+    x = torch.ones(2, 2, requires_grad=True) * 1
+    with torch.no_grad():
+        view = x[0]
+    x.mul_(2)
+    with study.trace():
+        assert (view > 1).all()
+
+
+def test_no_variable_is_kept_alive() -> None:
+    def forward(x: Any) -> Any:
+        hidden = x * 2
+        references.append(weakref.ref(hidden))
+        return hidden + 1
+
+    references: list[Any] = []
+    with study.trace() as t:
+        y = forward(torch.ones(3))
+        big = torch.zeros(10)
+        references.append(weakref.ref(big))
+        y.sum()
+        del big
+    gc.collect()
+    assert [reference() for reference in references] == [None, None] and t["hidden"].value.tolist() == [2, 2, 2]
+
+
+def test_one_thread_alone() -> None:
+    with study.trace() as t:
+        thread = threading.Thread(target=lambda: torch.ones(2) * 2)
+        thread.start()
+        thread.join()
+    assert not list(t)

@@ -19,7 +19,10 @@ from tinytorch import nn, study
 from tinytorch.gradcheck import _Point, _unit
 from tinytorch.gradcheck_report import Tolerances
 from tinytorch.nn import functional as F
+from tinytorch.ops.arithmetic import Mul
+from tinytorch.ops.linalg import Matmul
 from tinytorch.study import local, why
+from tinytorch.study.factors import other_factor
 
 DIFFERENTIABLE = [cls for cls in checks.operations() if vars(cls).get("examples") and checks.has_gradient(cls)]
 
@@ -40,8 +43,9 @@ def traced(example: Any, dtype: Any, unfold: bool) -> Any:
     return t
 
 
-def some_places(shape: tuple[int, ...], count: int = 12) -> list[tuple[int, ...]]:
+def some_places(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     places = list(np.ndindex(shape))
+    count = 12 if len(places) < 20 else 4
     return places[:: max(1, len(places) // count)]
 
 
@@ -132,6 +136,15 @@ def test_many_outputs_are_narrowed_down_to_those_that_depend() -> None:
     assert "and 8 smaller ones, together" in found.text and "sum of 20 terms" in found.text
 
 
+def test_too_many_terms_are_refused() -> None:
+    x = torch.tensor(2.0, requires_grad=True)
+    with study.trace() as t:
+        loss = (x * torch.ones(5000)).sum()
+    t.backward(loss)
+    with pytest.raises(RuntimeError, match="5000 elements of what mul_1 makes may depend on this one: why"):
+        t.why("x")
+
+
 def test_one_score_of_a_head() -> None:
     t, _ = traced_head()
     found = t.why("masked[2,1]")
@@ -146,6 +159,26 @@ def test_one_score_of_a_head() -> None:
     assert str(found) == repr(found) == found.text
     for spelled in ("dmasked[2, 1]", "dL/dmasked[2,1]", " masked[-2,1] "):
         assert t.why(spelled).terms == found.terms
+
+
+@pytest.mark.parametrize("cls", [Matmul, Mul], ids=lambda cls: cls.__name__)
+def test_the_derivative_of_a_product_is_called_after_its_other_factor(cls: Any) -> None:
+    named_ones = 0
+    for example in checks.examples_of(cls):
+        t = traced(example, np.float64, unfold=True)
+        for step in [step for step in t if step.operation is cls and step.recorded]:
+            again = local.Again(step)
+            for place, value in enumerate(step.inputs):
+                for index in some_places(value.shape) if value.gradient is not None else ():
+                    for (_, at), slope in again.column(place, index).items():
+                        other, where = other_factor(step, place, index, at)
+                        assert other.array[where] == pytest.approx(slope, rel=1e-12)
+                        named_ones += 1
+    assert named_ones
+    t, _ = traced_head()
+    assert [term.known_as for term in t.why("q[1,0]").terms] == [f"k[{n},0]" for n in range(4)]
+    assert "x -" in t.why("q[1,0]").text and "(k[0,0]) = " in t.why("q[1,0]").text
+    assert t.why("p[1,0]").terms[2].known_as == "v[0,2]"
 
 
 def test_a_masked_score() -> None:
@@ -176,6 +209,15 @@ def test_depth() -> None:
     assert found.text.count("| dy/da = 1/b") == 1  # each formula once
     with pytest.raises(ValueError, match="depth must be at least 1"):
         t.why("q[2,0]", depth=0)
+
+
+def test_views_without_a_name_are_gone_through() -> None:
+    t, _ = traced_head()
+    found = t.why("k[1,2]")
+    (term,) = found.terms
+    assert term.names[0] == "dL/dk.mT[2,1]" and term.deeper is not None and len(term.deeper.terms) == 4
+    assert all(inner.deeper is None for inner in term.deeper.terms)
+    assert found.text.count("(q[") == 4
 
 
 def test_values() -> None:
@@ -224,8 +266,10 @@ def test_lora_at_its_start() -> None:
     assert a.number == 0 and t["lora_A"].grad.array.any() == 0 and t["lora_B"].grad.array.all()
     assert t.why("lora_B[0,1]").number != 0
     deepest = [term for one in a.terms for two in one.deeper.terms for term in two.deeper.terms]
-    assert any("lora_B" in name or "mul" in name for term in deepest for name in term.names)
-    assert a.total == 0
+    assert deepest and a.total == 0
+    scaled = t.why("mul_1[0,1]")
+    assert [term.known_as for term in scaled.terms] == ["lora_B[0,1]", "lora_B[1,1]", "lora_B[2,1]"]
+    assert all(term.factors[0] != 0 and term.factors[1] == 0 for term in scaled.terms)
 
 
 def test_hooks_are_said() -> None:
@@ -241,11 +285,13 @@ def test_hooks_are_said() -> None:
 def test_hostile_names_are_text() -> None:
     x = torch.tensor([1.0], requires_grad=True)
     with study.trace() as t:
-        y = study.named("<script>alert(1)</script>", x * 2)
+        y = study.named("<script>alert(1)</script>\x1b[31m", x * 2)
         loss = y.sum()
     t.backward(loss)
     shown = t.why("x[0]")._repr_html_()
     assert "<script>" not in shown and "&lt;script&gt;" in shown
+    assert "\x1b" not in t.why("x[0]").text and "\\x1b[31m" in t.why("x[0]").text
+    assert t["<script>alert(1)</script>\x1b[31m"] is t[y]
 
 
 def test_a_step_that_the_trace_has_not_seen() -> None:

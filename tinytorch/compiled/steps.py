@@ -12,7 +12,7 @@ from ..engine.mode import mode
 from ..engine.saved import Saved
 from ..engine.tensor import wrap
 from ..kernels.arithmetic import add
-from ..kernels.memory import LARGE, copy
+from ..kernels.launch import LARGE, aligned_copy
 from ..tensor import Tensor
 from .arguments import Mirror, rebuilt, tensors_in
 from .arrays import NotTraceable
@@ -113,7 +113,7 @@ def accumulate(leaf: Tensor, array: Array, apart: bool) -> None:
     """What `backward` does with the gradient that arrives at a leaf: a new .grad, or a sum with the one there."""
     present = leaf._grad
     if present is None:
-        leaf._grad = wrap(copy(array) if array.nbytes >= LARGE else array.copy())
+        leaf._grad = wrap(aligned_copy(array) if array.nbytes >= LARGE else array.copy())
     elif apart or not present.array.flags.writeable:
         leaf._grad = wrap(add(present.array, array))
     else:

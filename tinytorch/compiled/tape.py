@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DTypeLike
-from ..kernels.launch import Bind, empty, empty_like, is_constant, recorder
-from ..kernels.memory import ALIGNMENT, aligned
+from ..kernels.launch import ALIGNMENT, Bind, aligned, empty, empty_like, is_constant, recorder
 from .arrays import NotTraceable, Recorded, check_none_escaped, plain
 
 Array = np.ndarray[Any, Any]

@@ -22,12 +22,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .graph import LINKS, Edge, Links
+from .graph import LINKS, Edge, Links, accumulator
 from .hooks import Hooked
-from .leaf import accumulator
 from .mode import mode
-from .saved import FREED, Saved, keep, pack, present, unpacked
+from .saved import FREED, Saved, freed, pack, present, unpacked
 from .tensor import wrap
+from .views import shares_memory
 
 _ARRAY = np.ndarray
 
@@ -95,7 +95,7 @@ class Function(Hooked):
                 if number:
                     output.output_nr = number
         if self._saved:
-            self._saved = [keep(array, inputs, arrays, outputs) for array in self._saved]
+            self._saved = [_kept(array, inputs, arrays, outputs) for array in self._saved]
             if mode.packing is not None:
                 self._saved, self._packed = [pack(record) for record in self._saved], True
 
@@ -115,10 +115,7 @@ class Function(Hooked):
     def saved_records(self) -> list[Saved]:
         """What was saved, if nobody has changed it since."""
         if self._saved is FREED:
-            raise RuntimeError(
-                f"{self.name()} has already freed what it saved: this graph was walked before. Pass retain_graph=True "
-                "to the first backward() or grad() to walk it again"
-            )
+            raise freed(self)
         records: list[Saved] = unpacked(self._saved) if self._packed else self._saved
         for _, _, counter, version in records:
             if counter is not None and counter[0] != version:
@@ -149,14 +146,6 @@ class Function(Hooked):
         if mode.grad and node is not None:
             tensor._requires_grad, tensor._grad_fn, tensor.output_nr = True, node, number
         return tensor
-
-    def set_aside(self, tensor: Any) -> None:
-        """Turn what was saved of a tensor into a copy: an in-place operation is about to write its result there."""
-        if self._saved:
-            self._saved = [
-                (record[0].copy(), record[1], None, 0) if record[0] is tensor.array else record
-                for record in self._saved
-            ]
 
     def release(self) -> None:
         """Drop what was saved."""
@@ -195,3 +184,25 @@ class Function(Hooked):
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"
+
+
+def _kept(array: Any, inputs: Any, arrays: Sequence[Any], outputs: Sequence[Any]) -> Saved:
+    """The record of one array.
+
+    It never holds the input's Tensor, to which in-place operations and detach_() give another history, nor its node,
+    which the edges alone hold.
+    """
+    if array is None:
+        return None, None, None, 0
+    for i, candidate in enumerate(arrays):
+        if candidate is array:
+            counter = inputs[i]._counter
+            return array, ~i, counter, counter[0]
+    for number, output in enumerate(outputs):
+        if output.array is array:
+            return array, number, output._counter, output._counter[0]
+    if array.base is not None:  # maybe a view of one of them: a change of its memory counts all the same
+        for tensor, whole in zip((*inputs, *outputs), (*arrays, *[o.array for o in outputs]), strict=True):
+            if tensor is not None and shares_memory(array, whole):
+                return array, None, tensor._counter, tensor._counter[0]
+    return array, None, None, 0

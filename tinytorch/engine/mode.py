@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextvars
-import functools
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode(threading.local):
@@ -30,13 +27,3 @@ class _Mode(threading.local):
 
 
 mode = _Mode()
-
-
-def untraced(function: F) -> F:
-    """For what works with Python's own state: it goes through `mode.run.call`, whole."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **params: Any) -> Any:
-        return mode.run.call(function, *args, **params)
-
-    return call  # type: ignore[return-value]

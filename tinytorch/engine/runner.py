@@ -6,8 +6,9 @@ they stand in its place for the length of a with block, each in a file of its ow
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from .mode import mode
 from .saved import describe
 from .tensor import wrap
 from .views import note_view, renew
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Eager:
@@ -47,20 +50,14 @@ class Eager:
                     needs[len(arrays)] = recording = True
             arrays.append(t.array if entry is None else entry(t))
         result = self.forward(node, arrays, settings)
-        if type(result) is tuple:
-            outputs = tuple([wrap(array) for array in result])
-            if operation.view:
-                for number, output in enumerate(outputs):
-                    note_view(output, inputs[0], arrays[0], operation, settings, number)
-            if recording:
-                node.link(inputs, arrays, outputs, settings)
-            return outputs
-        output = wrap(result)
+        several = type(result) is tuple
+        outputs = tuple([wrap(array) for array in result]) if several else (wrap(result),)
         if operation.view:
-            note_view(output, inputs[0], arrays[0], operation, settings, None)
+            for number, output in enumerate(outputs):
+                note_view(output, inputs[0], arrays[0], operation, settings, number if several else None)
         if recording:
-            node.link(inputs, arrays, (output,), settings)
-        return output
+            node.link(inputs, arrays, outputs, settings)
+        return outputs if several else outputs[0]
 
     def forward(self, node: Any, arrays: list[Any], settings: dict[str, Any]) -> Any:
         """The operation on arrays. What NumPy finds wrong with them is said with the operation and its shapes."""
@@ -133,3 +130,13 @@ class Runner(Eager):
 
 EAGER = Eager()
 type(mode).run = EAGER
+
+
+def untraced(function: F) -> F:
+    """For what works with Python's own state: it goes through `mode.run.call`, whole."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **params: Any) -> Any:
+        return mode.run.call(function, *args, **params)
+
+    return call  # type: ignore[return-value]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .mode import mode
 from .tensor import wrap
-from .views import shares_memory
 
 FREED: Any = object()  # in place of what was saved, once backward has used it
 
@@ -25,26 +24,12 @@ class Packed(NamedTuple):
     kind: tuple[Any, Any]
 
 
-def keep(array: Any, inputs: Any, arrays: Sequence[Any], outputs: Sequence[Any]) -> Saved:
-    """The record of one array.
-
-    It never holds the input's Tensor, to which in-place operations and detach_() give another history, nor its node,
-    which the edges alone hold.
-    """
-    if array is None:
-        return None, None, None, 0
-    for i, candidate in enumerate(arrays):
-        if candidate is array:
-            counter = inputs[i]._counter
-            return array, ~i, counter, counter[0]
-    for number, output in enumerate(outputs):
-        if output.array is array:
-            return array, number, output._counter, output._counter[0]
-    if array.base is not None:  # maybe a view of one of them: a change of its memory counts all the same
-        for tensor, whole in zip((*inputs, *outputs), (*arrays, *[o.array for o in outputs]), strict=True):
-            if tensor is not None and shares_memory(array, whole):
-                return array, None, tensor._counter, tensor._counter[0]
-    return array, None, None, 0
+def freed(node: Any) -> RuntimeError:
+    """The error of a second walk."""
+    return RuntimeError(
+        f"{node.name()} has already freed what it saved: this graph was walked before. Pass retain_graph=True "
+        "to the first backward() or grad() to walk it again"
+    )
 
 
 def present(node: Any, array: Any, source: int | None, counter: Any, version: int) -> Saved:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import leaf as leaves
-from . import views
+from . import graph, views
 from .hooks import Hooks, RemovableHandle, registered
 from .mode import mode
 
@@ -149,12 +148,12 @@ class Tensor:
 
     def keep_grad(self, grad: Any) -> None:
         """As a result that retains its gradient: add it to `.grad`, in memory that nothing else has."""
-        with leaves.LOCKS[id(self) // 64 % 64]:
+        with graph.LOCKS[id(self) // 64 % 64]:
             self._grad = grad.clone() if self._grad is None else self._grad + grad
 
     def _accumulate(self, grad: Any, own: bool) -> None:
         """As a leaf: add a gradient to `.grad`, whose memory it becomes where it is nobody else's."""
-        with leaves.LOCKS[id(self) // 64 % 64]:
+        with graph.LOCKS[id(self) // 64 % 64]:
             present = self._grad
             if present is None:
                 array = grad.array
@@ -197,7 +196,7 @@ def wrap(array: Any) -> Any:
 def edge_of(tensor: Any) -> tuple[Any, int]:
     """Where the walk begins, or a gradient arrives: a node, and which of its outputs."""
     node = tensor.grad_fn
-    return (leaves.accumulator(tensor), 0) if node is None else (node, tensor.output_nr)
+    return (graph.accumulator(tensor), 0) if node is None else (node, tensor.output_nr)
 
 
 def hooks_of(tensor: Any) -> Hooks:

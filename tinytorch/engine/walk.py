@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import tensor
-from .graph import Edge, leading, topological_order, uses_of
+from .graph import Edge, limited, topological_order
 from .mode import mode
 
 # By node: the gradients of its outputs that have come so far, and whether each is nobody else's.
@@ -37,10 +37,10 @@ def walk(
     those whose outputs are wanted; then these gradients go to the hooks alone, as in PyTorch.
     """
     order, uses = topological_order([node for node, _ in roots])
-    edges = None if wanted is None else frozenset(wanted)
-    run = None if edges is None else leading(order, {node for node, _ in edges})
-    if run is not None:
-        order, uses = [node for node in order if node in run], uses_of(run)
+    edges = followed = None  # those that are wanted, and those that lead there
+    if wanted is not None:
+        edges = frozenset(wanted)
+        order, uses, followed = limited(order, roots, edges)
     arrived: Arrived = {}
 
     def complete(leaf: Any) -> None:
@@ -56,14 +56,11 @@ def walk(
     recording, mode.grad = mode.grad, create_graph
     try:
         with np.errstate(all="ignore"):
-            if run is not None and len(roots) == 1 and roots[0][0] not in run:
-                # As in PyTorch: one root's hooks see its gradient, also where it does not lead to what is wanted.
-                ((node, number),) = roots
-                if node.hooks is not None:
-                    node.hooks.run([*[None] * number, gradients[0], *[None] * (node.output_count - number - 1)])
             for edge, gradient in zip(roots, gradients, strict=True):
-                if run is None or edge[0] in run or edge in edges:  # type: ignore[operator]
+                if followed is None or edge in followed:
                     _arrive(arrived, edge, gradient, False)
+                elif len(roots) == 1:
+                    _run_hooks_of_root(*edge, gradient)
             for node, _ in roots:
                 if not node.edges and not uses.get(node):
                     complete(node)
@@ -72,7 +69,7 @@ def walk(
                 if not node.edges:
                     continue
                 grads, _ = arrived.pop(node, (None, None))
-                results = None if grads is None else _results(node, grads, receive, edges, run, running)
+                results = None if grads is None else _results(node, grads, receive, edges, followed, running)
                 grads = None
                 own = not node.backward_shares
                 for i, edge in enumerate(node.edges):
@@ -82,7 +79,7 @@ def walk(
                     if results is not None and results[i] is not None:
                         # Dropped from the list, so that a gradient lives no longer than it must.
                         result, results[i] = results[i], None
-                        if run is None or below in run or edge in edges:  # type: ignore[operator]
+                        if followed is None or edge in followed:
                             _arrive(arrived, edge, result, own, node)
                         result = None
                     if below in uses:
@@ -95,14 +92,36 @@ def walk(
         mode.grad = recording
 
 
+def _run_hooks_of_root(node: Any, number: int, gradient: Any) -> None:
+    """As in PyTorch: the hooks of a single root see its gradient, also where it does not lead to what is wanted."""
+    if node.hooks is not None:
+        node.hooks.run([*[None] * number, gradient, *[None] * (node.output_count - number - 1)])
+
+
 def _results(
-    node: Any, grads: list[Any], receive: Receive, edges: Any, run: Any, running: bool
+    node: Any, grads: list[Any], receive: Receive, edges: Any, followed: Any, running: bool
 ) -> list[Any] | None:
-    """What a node makes of its gradients, with the hooks around it; None where the walk ends at it."""
+    """What a node makes of its gradients; None where the walk ends at it."""
+    if node.hooks is None and node._prehooks is None and node._posthooks is None and (not edges or running):
+        results: list[Any] | None = mode.run.backward(node, grads)
+    else:
+        results = _with_hooks(node, grads, receive, edges, followed, running)
+    if results is not None and len(results) != len(node.edges):
+        raise RuntimeError(
+            f"{node.name()} returned {len(results)} gradients for {len(node.edges)} inputs: "
+            "backward returns one per input, None where there is none"
+        )
+    return results
+
+
+def _with_hooks(
+    node: Any, grads: list[Any], receive: Receive, edges: Any, followed: Any, running: bool
+) -> list[Any] | None:
+    """The same, with the hooks around it, for a node that has some or may be where the walk ends."""
     hooks = node.hooks
     if edges and not running:
         # As in PyTorch: where the walk ends, hooks come before a gradient is handed over; where it goes on, after that.
-        ends = True not in _leading_on(node, edges, run)
+        ends = True not in _leading_on(node, followed)
         if ends and hooks is not None:
             hooks.run(grads)
         for number, grad in enumerate(grads):
@@ -118,23 +137,18 @@ def _results(
             return [None] * len(node.edges)
     given = tuple(grads) if node._posthooks else ()
     results: list[Any] = mode.run.backward(node, grads)
-    if len(results) != len(node.edges):
-        raise RuntimeError(
-            f"{node.name()} returned {len(results)} gradients for {len(node.edges)} inputs: "
-            "backward returns one per input, None where there is none"
-        )
-    if node._posthooks:
+    if node._posthooks and len(results) == len(node.edges):
         results = [
             _fit(result, edge, node) if wanted and result is not None else None
-            for edge, result, wanted in zip(node.edges, results, _leading_on(node, edges, run), strict=True)
+            for edge, result, wanted in zip(node.edges, results, _leading_on(node, followed), strict=True)
         ]
         results = node.after(results, given)
     return results
 
 
-def _leading_on(node: Any, edges: Any, run: Any) -> list[bool]:
+def _leading_on(node: Any, followed: Any) -> list[bool]:
     """For each input, whether its gradient leads to what is wanted."""
-    return [edge is not None and (run is None or edge[0] in run or edge in edges) for edge in node.edges]
+    return [edge is not None and (followed is None or edge in followed) for edge in node.edges]
 
 
 def _fit(grad: Any, edge: Edge, node: Any) -> Any:

@@ -18,16 +18,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import apart, serial
-from .launch import empty_like, launched
+from .launch import empty_like
 from .math import erf as scalar_erf
 from .math import gelu_slope, normal
 from .math import sigmoid as scalar_sigmoid
-from .threads import parallel_for
+from .spread import over_elements
 
 Array = NDArray[np.floating]
-
-_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 
 _TANH_SCALE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
@@ -35,34 +32,32 @@ _CUBIC = 0.044715
 _SATURATED = 50.0
 
 
-@apart
-def _relu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+@over_elements
+def _relu(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     zero = x.dtype.type(0)
     for i in range(x.size):
         y[i] = zero if x[i] <= zero else x[i]  # NaN stays
 
 
-@apart
-def _relu_backward_range(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
+@over_elements
+def _relu_backward(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     grad, y, dx = grad[start:stop], y[start:stop], dx[start:stop]
     zero = y.dtype.type(0)
     for i in range(grad.size):
         dx[i] = zero if y[i] <= zero else grad[i]  # y[i] = zero if x[i] <= zero else x[i]
 
 
-@apart
-def _leaky_relu_range(start: int, stop: int, worker: int, x: Array, slope: float, y: Array) -> None:
+@over_elements
+def _leaky_relu(start: int, stop: int, worker: int, x: Array, slope: float, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     zero, a = x.dtype.type(0), x.dtype.type(slope)
     for i in range(x.size):
         y[i] = x[i] if x[i] > zero else a * x[i]
 
 
-@apart
-def _leaky_relu_backward_range(
-    start: int, stop: int, worker: int, grad: Array, x: Array, slope: float, dx: Array
-) -> None:
+@over_elements
+def _leaky_relu_backward(start: int, stop: int, worker: int, grad: Array, x: Array, slope: float, dx: Array) -> None:
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
     zero, a = x.dtype.type(0), x.dtype.type(slope)
     for i in range(grad.size):
@@ -72,8 +67,8 @@ def _leaky_relu_backward_range(
 # gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
 # P(x) = (1 + erf(x / sqrt 2)) / 2, or approximately (1 + tanh(u / 2)) / 2 = sigmoid(u),
 # u = 2 sqrt(2 / pi) (x + 0.044715 x^3). As a sigmoid it has no difference of near equals where x < 0.
-@apart
-def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool, y: Array) -> None:
+@over_elements
+def _gelu(start: int, stop: int, worker: int, x: Array, approximate: bool, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     real = x.dtype.type
     if approximate:
@@ -86,10 +81,8 @@ def _gelu_range(start: int, stop: int, worker: int, x: Array, approximate: bool,
             y[i] = x[i] * normal(x[i])
 
 
-@apart
-def _gelu_backward_range(
-    start: int, stop: int, worker: int, grad: Array, x: Array, approximate: bool, dx: Array
-) -> None:
+@over_elements
+def _gelu_backward(start: int, stop: int, worker: int, grad: Array, x: Array, approximate: bool, dx: Array) -> None:
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
     real = x.dtype.type
     one, limit = real(1), real(_SATURATED)
@@ -108,15 +101,15 @@ def _gelu_backward_range(
 
 
 # silu(x) = x s(x), s the logistic sigmoid
-@apart
-def _silu_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+@over_elements
+def _silu(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
         y[i] = x[i] * scalar_sigmoid(x[i])
 
 
-@apart
-def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Array, dx: Array) -> None:
+@over_elements
+def _silu_backward(start: int, stop: int, worker: int, grad: Array, x: Array, dx: Array) -> None:
     grad, x, dx = grad[start:stop], x[start:stop], dx[start:stop]
     one = x.dtype.type(1)
     for i in range(grad.size):
@@ -125,15 +118,15 @@ def _silu_backward_range(start: int, stop: int, worker: int, grad: Array, x: Arr
 
 
 # y = silu(gate) up (N. Shazeer, GLU Variants Improve Transformer, arXiv:2002.05202)
-@apart
-def _swiglu_range(start: int, stop: int, worker: int, gate: Array, up: Array, y: Array) -> None:
+@over_elements
+def _swiglu(start: int, stop: int, worker: int, gate: Array, up: Array, y: Array) -> None:
     gate, up, y = gate[start:stop], up[start:stop], y[start:stop]
     for i in range(gate.size):
         y[i] = gate[i] * scalar_sigmoid(gate[i]) * up[i]
 
 
-@apart
-def _swiglu_backward_range(
+@over_elements
+def _swiglu_backward(
     start: int, stop: int, worker: int, grad: Array, gate: Array, up: Array, dgate: Array, dup: Array
 ) -> None:
     grad, gate, up, dgate, dup = grad[start:stop], gate[start:stop], up[start:stop], dgate[start:stop], dup[start:stop]
@@ -145,90 +138,18 @@ def _swiglu_backward_range(
         dup[i] = grad[i] * gate[i] * s
 
 
-@apart
-def _sigmoid_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+@over_elements
+def _sigmoid(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
         y[i] = scalar_sigmoid(x[i])
 
 
-@apart
-def _erf_range(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+@over_elements
+def _erf(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
         y[i] = scalar_erf(x[i])
-
-
-@launched
-@serial
-def _relu(x: Array, y: Array) -> None:
-    parallel_for(_relu_range, x.size, _GRAIN, (x, y))
-
-
-@launched
-@serial
-def _relu_backward(grad: Array, y: Array, dx: Array) -> None:
-    parallel_for(_relu_backward_range, grad.size, _GRAIN, (grad, y, dx))
-
-
-@launched
-@serial
-def _leaky_relu(x: Array, slope: float, y: Array) -> None:
-    parallel_for(_leaky_relu_range, x.size, _GRAIN, (x, slope, y))
-
-
-@launched
-@serial
-def _leaky_relu_backward(grad: Array, x: Array, slope: float, dx: Array) -> None:
-    parallel_for(_leaky_relu_backward_range, grad.size, _GRAIN, (grad, x, slope, dx))
-
-
-@launched
-@serial
-def _gelu(x: Array, approximate: bool, y: Array) -> None:
-    parallel_for(_gelu_range, x.size, _GRAIN, (x, approximate, y))
-
-
-@launched
-@serial
-def _gelu_backward(grad: Array, x: Array, approximate: bool, dx: Array) -> None:
-    parallel_for(_gelu_backward_range, grad.size, _GRAIN, (grad, x, approximate, dx))
-
-
-@launched
-@serial
-def _silu(x: Array, y: Array) -> None:
-    parallel_for(_silu_range, x.size, _GRAIN, (x, y))
-
-
-@launched
-@serial
-def _silu_backward(grad: Array, x: Array, dx: Array) -> None:
-    parallel_for(_silu_backward_range, grad.size, _GRAIN, (grad, x, dx))
-
-
-@launched
-@serial
-def _swiglu(gate: Array, up: Array, y: Array) -> None:
-    parallel_for(_swiglu_range, gate.size, _GRAIN, (gate, up, y))
-
-
-@launched
-@serial
-def _swiglu_backward(grad: Array, gate: Array, up: Array, dgate: Array, dup: Array) -> None:
-    parallel_for(_swiglu_backward_range, grad.size, _GRAIN, (grad, gate, up, dgate, dup))
-
-
-@launched
-@serial
-def _sigmoid(x: Array, y: Array) -> None:
-    parallel_for(_sigmoid_range, x.size, _GRAIN, (x, y))
-
-
-@launched
-@serial
-def _erf(x: Array, y: Array) -> None:
-    parallel_for(_erf_range, x.size, _GRAIN, (x, y))
 
 
 def relu(x: Array) -> Array:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import column_grain
-from .bounds import check_bounds
 from .compiler import serial
-from .launch import empty, launched, zeros
+from .launch import check_bounds, empty, launched, zeros
 from .threads import parallel_for, threads_in_use
 
 Array = NDArray[np.floating]

@@ -23,16 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import first_outside, refuse
 from .compiler import apart, serial
-from .launch import empty, empty_like, launched
+from .launch import empty, empty_like, first_outside, launched, refuse
 from .math import exp_of_negative, maximum, subtract
+from .spread import GRAIN, over_rows
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
 Index = NDArray[np.int64]
-
-_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 
 
 @apart
@@ -74,14 +72,14 @@ def _cross_entropy_rows(
         lse[n] = np.float64(largest) + log_total
 
 
-@apart
-def _cross_entropy_backward_rows(
+@over_rows
+def _cross_entropy_backward(
     start: int,
     stop: int,
     worker: int,
+    logits: Array,
     grad: Array,  # (N,), or (1,): of `total`
     divisor: Array,
-    logits: Array,
     lse: Array,
     target: Index,
     ignore_index: int,
@@ -129,7 +127,7 @@ def _cross_entropy(
     if invalid >= 0:
         return invalid
     args = (logits, target, ignore_index, smoothing, losses, lse)
-    parallel_for(_cross_entropy_rows, rows, _GRAIN // (classes + 1) + 1, args)
+    parallel_for(_cross_entropy_rows, rows, GRAIN // (classes + 1) + 1, args)
     added, kept = 0.0, 0
     for n in range(rows):
         added += losses[n]
@@ -138,22 +136,6 @@ def _cross_entropy(
     divisor[()] = count
     total[()] = added / count
     return -1
-
-
-@launched
-@serial
-def _cross_entropy_backward(
-    grad: Array,
-    divisor: Array,
-    logits: Array,
-    lse: Array,
-    target: Index,
-    ignore_index: int,
-    smoothing: float,
-    dlogits: Array,
-) -> None:
-    args = (grad, divisor, logits, lse, target, ignore_index, smoothing, dlogits)
-    parallel_for(_cross_entropy_backward_rows, logits.shape[0], _GRAIN // (logits.shape[1] + 1) + 1, args)
 
 
 @launched
@@ -192,5 +174,5 @@ def cross_entropy_backward(
     `lse` and `target` must be those of the forward: they are not checked again.
     """
     dlogits = empty_like(logits)
-    _cross_entropy_backward(grad, divisor, logits, lse, target, ignore_index, float(label_smoothing), dlogits)
+    _cross_entropy_backward(logits, grad, divisor, lse, target, ignore_index, float(label_smoothing), dlogits)
     return dlogits

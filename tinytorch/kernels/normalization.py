@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from .compiler import apart, inner, serial
 from .launch import empty, empty_like, launched, repeated
+from .spread import GRAIN, over_rows
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
 
-_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 # The backward computes all gradients, whichever are needed: in one loop they take little longer, and no bit depends on
 # which these are. It adds those of weight and bias over rows: first within chunks of rows, then over chunks in order.
 # The number of chunks depends on the shape alone, so the bits do not depend on the threads.
@@ -52,8 +52,8 @@ def plain_layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Any:
     return y, mean, rstd
 
 
-@apart
-def _layer_norm_rows(
+@over_rows
+def _layer_norm(
     start: int,
     stop: int,
     worker: int,
@@ -137,10 +137,8 @@ def _layer_norm_backward_chunks(
             _layer_norm_backward_row(grad[n], x[n], weight, m, r, a, b, dx[n], dweight, dbias)
 
 
-@apart
-def _rms_norm_rows(
-    start: int, stop: int, worker: int, x: Array, weight: Array, eps: float, y: Array, rstd: Array
-) -> None:
+@over_rows
+def _rms_norm(start: int, stop: int, worker: int, x: Array, weight: Array, eps: float, y: Array, rstd: Array) -> None:
     real = x.dtype.type
     columns = x.shape[1]
     zero, one, count = real(0), real(1), real(columns)
@@ -201,13 +199,6 @@ def _add_chunks(sums: Array, total: Array) -> None:
 
 @launched
 @serial
-def _layer_norm(x: Array, weight: Array, bias: Array, eps: float, y: Array, mean: Array, rstd: Array) -> None:
-    grain = _GRAIN // (x.shape[1] + 1) + 1
-    parallel_for(_layer_norm_rows, x.shape[0], grain, (x, weight, bias, eps, y, mean, rstd))
-
-
-@launched
-@serial
 def _layer_norm_backward(
     grad: Array,
     x: Array,
@@ -222,12 +213,6 @@ def _layer_norm_backward(
     parallel_for(_layer_norm_backward_chunks, sums.shape[0], 1, (grad, x, weight, mean, rstd, dx, sums))
     _add_chunks(sums[:, 0], dweight)
     _add_chunks(sums[:, 1], dbias)
-
-
-@launched
-@serial
-def _rms_norm(x: Array, weight: Array, eps: float, y: Array, rstd: Array) -> None:
-    parallel_for(_rms_norm_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, weight, eps, y, rstd))
 
 
 @launched
@@ -248,7 +233,7 @@ def _rms_norm_backward(
 def _chunks(x: Array) -> int:
     """Into how many chunks of rows a backward is divided: a matter of the shape alone."""
     rows: int = x.shape[0]
-    return max(1, min(rows, x.size // _GRAIN, _MAX_CHUNKS))
+    return max(1, min(rows, x.size // GRAIN, _MAX_CHUNKS))
 
 
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:

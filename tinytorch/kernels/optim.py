@@ -24,8 +24,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from .compiler import serial
-from .launch import launched, zeros
-from .memory import require_writable
+from .launch import launched, require_writable, zeros
 from .threads import parallel_for
 
 Array = NDArray[np.floating]
@@ -212,13 +211,7 @@ def _scale(offsets: Addresses, addresses: Addresses, factor: float, like: Array)
 
 
 def adam_coefficients(
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
+    step: int, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool
 ) -> tuple[float, ...]:
     """What `adamw` needs to know of a parameter at its step 1, 2, ...: one row of its coefficients.
 
@@ -256,16 +249,8 @@ def adamw(
         raise ValueError(f"adamw: expected coefficients ({len(params.arrays)}, 7), got {coefficients.shape}")
     for name, written in (("parameter", params), ("exp_avg", exp_avgs), ("exp_avg_sq", exp_avg_sqs)):
         written.require_writable(name)
-    _adamw(
-        params.offsets,
-        params.addresses,
-        grads.addresses,
-        exp_avgs.addresses,
-        exp_avg_sqs.addresses,
-        coefficients,
-        grad_scale,
-        params.like,
-    )
+    addresses = [arrays.addresses for arrays in (params, grads, exp_avgs, exp_avg_sqs)]
+    _adamw(params.offsets, *addresses, coefficients, grad_scale, params.like)
 
 
 def grad_norm(grads: ArrayList) -> float:

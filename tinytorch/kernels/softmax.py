@@ -18,18 +18,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiler import apart, serial
-from .launch import empty_like, launched
+from .launch import empty_like
 from .math import exp_of_negative, maximum, subtract
-from .threads import parallel_for
+from .spread import over_rows
 
 Array = NDArray[np.floating]
 
-_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
 
-
-@apart
-def _softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+@over_rows
+def _softmax(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     columns = x.shape[1]
     zero = x.dtype.type(0)
     for n in range(start, stop):
@@ -49,8 +46,8 @@ def _softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> Non
             y[n, c] *= scale
 
 
-@apart
-def _softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
+@over_rows
+def _softmax_backward(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     columns = y.shape[1]
     for n in range(start, stop):
         dot = y.dtype.type(0)
@@ -60,8 +57,8 @@ def _softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: A
             dx[n, c] = y[n, c] * (grad[n, c] - dot)  # y[n, c] *= scale, scale = 1 / total
 
 
-@apart
-def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
+@over_rows
+def _log_softmax(start: int, stop: int, worker: int, x: Array, y: Array) -> None:
     columns = x.shape[1]
     for n in range(start, stop):
         largest = x[n, 0]
@@ -79,8 +76,8 @@ def _log_softmax_rows(start: int, stop: int, worker: int, x: Array, y: Array) ->
             y[n, c] = subtract(subtract(x[n, c], largest), log_total)
 
 
-@apart
-def _log_softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
+@over_rows
+def _log_softmax_backward(start: int, stop: int, worker: int, grad: Array, y: Array, dx: Array) -> None:
     columns = y.shape[1]
     zero = y.dtype.type(0)
     for n in range(start, stop):
@@ -96,30 +93,6 @@ def _log_softmax_backward_rows(start: int, stop: int, worker: int, grad: Array, 
             total += grad[n, c]
         for c in range(columns):
             dx[n, c] = grad[n, c] - exp_of_negative(y[n, c]) * total  # y[n, c] = x[n, c] - largest - log_total
-
-
-@launched
-@serial
-def _softmax(x: Array, y: Array) -> None:
-    parallel_for(_softmax_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, y))
-
-
-@launched
-@serial
-def _softmax_backward(grad: Array, y: Array, dx: Array) -> None:
-    parallel_for(_softmax_backward_rows, y.shape[0], _GRAIN // (y.shape[1] + 1) + 1, (grad, y, dx))
-
-
-@launched
-@serial
-def _log_softmax(x: Array, y: Array) -> None:
-    parallel_for(_log_softmax_rows, x.shape[0], _GRAIN // (x.shape[1] + 1) + 1, (x, y))
-
-
-@launched
-@serial
-def _log_softmax_backward(grad: Array, y: Array, dx: Array) -> None:
-    parallel_for(_log_softmax_backward_rows, y.shape[0], _GRAIN // (y.shape[1] + 1) + 1, (grad, y, dx))
 
 
 def softmax(x: Array) -> Array:

@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 
 from .. import random
-from ..engine.mode import untraced
+from ..engine.runner import untraced
 from ..grad_mode import no_grad
 from ..tensor import Tensor
 

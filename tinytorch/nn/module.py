@@ -15,7 +15,8 @@ import numpy as np
 
 from ..derivatives import zero_grad
 from ..dtypes import bfloat16, float16, float32, float64
-from ..engine.mode import mode, untraced
+from ..engine.mode import mode
+from ..engine.runner import untraced
 from ..grad_mode import no_grad
 from ..tensor import Tensor
 from .hooks import Hooked, call_with_hooks

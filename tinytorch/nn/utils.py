@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.mode import untraced
+from ..engine.runner import untraced
+from ..engine.tensor import wrap
 from ..grad_mode import no_grad
 from ..kernels import optim as kernels
-from ..kernels.memory import require_writable
+from ..kernels.launch import require_writable
 from ..ops.joining import cat
 from ..tensor import Tensor
 
@@ -56,10 +57,7 @@ def clip_grad_norm_(
     else:
         total = _norm([gradient.array for gradient in gradients], float(norm_type))
     if error_if_nonfinite and not math.isfinite(total):
-        raise RuntimeError(
-            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
-            "clipped. Set error_if_nonfinite=False to scale the gradients all the same"
-        )
+        raise _not_finite(norm_type)
     factor = max_norm / (total + 1e-6)
     if not factor >= 1.0:  # also where it is not a number
         if apart:
@@ -71,7 +69,14 @@ def clip_grad_norm_(
         for gradient in gradients:
             gradient._counter[0] += 1
     dtype = np.result_type(*together, *(array.dtype for array in apart)) if gradients else np.float32
-    return Tensor(np.asarray(total, dtype))
+    return wrap(np.asarray(total, dtype))
+
+
+def _not_finite(norm_type: float) -> RuntimeError:
+    return RuntimeError(
+        f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
+        "clipped. Set error_if_nonfinite=False to scale the gradients all the same"
+    )
 
 
 def _norm(arrays: list[Any], order: float) -> float:

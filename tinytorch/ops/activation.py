@@ -1,4 +1,4 @@
-"""Activation functions. The smooth ones that models use most are fused kernels."""
+"""Activation functions, and dropout. The smooth ones that models use most are fused kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from ..dtypes import float32, float64, is_floating
 from ..engine.function import Function
 from ..kernels import activation as kernels
-from .common import Array, contiguous, floating, only_floating
+from ..random import default_generator
+from .common import Array, contiguous, create, floating, only_floating
 from .elementwise import where
 from .fused import FusedFunction
 
@@ -318,3 +319,24 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 def _swiglu(t: Any) -> Any:
     # PyTorch has no such function.
     return swiglu if t.__name__ == "tinytorch" else lambda gate, up: t.nn.functional.silu(gate) * up
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Each element is zero with probability p, else divided by 1 - p (Srivastava et al. 2014).
+
+    Without training, or with p = 0, the input itself. Draws from the default generator. RuntimeError for integers.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0.0:
+        return input
+    return _dropped(only_floating("dropout", input), p, inplace)
+
+
+def _dropped(input: Tensor, p: float, inplace: bool) -> Tensor:
+    dtype = float64 if input.dtype == float64 else float32
+    shape = input.shape
+    kept = default_generator.draw(lambda stream: stream.random(shape, dtype)) >= p
+    # p = 1 keeps nothing: any finite factor will do.
+    mask = create(lambda: (kept * dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0)).astype(input.dtype))
+    return input.mul_(mask) if inplace else input * mask

@@ -123,8 +123,27 @@ def scaled_dot_product_attention(
         raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
     if not 0 <= dropout_p < 1:
         raise ValueError(f"scaled_dot_product_attention: dropout_p must be at least 0 and below 1, got {dropout_p}")
-    mask = None if attn_mask is None else as_input(attn_mask, query, key, value)
-    query, key, value = _aligned(only_floating("scaled_dot_product_attention", query), key, value, mask, enable_gqa)
+    q, k, v, mask, lead = only_floating("scaled_dot_product_attention", query), key, value, None, None
+    if attn_mask is not None or not _are_alike(q, k, v):
+        mask = None if attn_mask is None else as_input(attn_mask, q, k, v)
+        q, k, v, mask, lead = _in_four_dims(*_aligned(q, k, v, mask, enable_gqa), mask)
+    options: dict[str, Any] = {"causal": is_causal, "scale": scale}
+    if dropout_p:
+        options.update(dropout=dropout_p, seed=default_generator.seed_of_kernel())
+    # The kernel has no gradient for the mask.
+    function = Attention.composite if mask is not None and mask.requires_grad else Attention.apply
+    y = in_float32(function, q, k, v, mask, **options)
+    return y if lead is None else whole(y.reshape(*lead, y.shape[-1]))
+
+
+def _are_alike(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether all are (B, H, T, D), of one shape and dtype, and not empty: then they go together as they are."""
+    a, b, c = q.array, k.array, v.array
+    return a.ndim == 4 and a.shape == b.shape == c.shape and a.dtype == b.dtype == c.dtype and a.size > 0
+
+
+def _in_four_dims(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Any, ...]:
+    """What was aligned in the four dimensions of the kernel; and what the result has in front of Dv, if not those."""
     q, k, v = _four(query), _four(key), _four(value)
     if mask is not None:
         if mask.dtype.kind != "b":
@@ -133,13 +152,7 @@ def scaled_dot_product_attention(
             mask = mask.expand(*query.shape[:-1], key.shape[-2]).reshape(*q.shape[:-1], k.shape[-2])
         elif query.ndim == 3 and mask.ndim == 3:
             mask = mask.unsqueeze(0)
-    options: dict[str, Any] = {"causal": is_causal, "scale": scale}
-    if dropout_p:
-        options.update(dropout=dropout_p, seed=default_generator.seed_of_kernel())
-    # The kernel has no gradient for the mask.
-    function = Attention.composite if mask is not None and mask.requires_grad else Attention.apply
-    y = in_float32(function, q, k, v, mask, **options)
-    return y if query.ndim == 4 else whole(y.reshape(*query.shape[:-1], value.shape[-1]))
+    return q, k, v, mask, None if query.ndim == 4 else query.shape[:-1]
 
 
 def _four(x: Tensor) -> Tensor:

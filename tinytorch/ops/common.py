@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import operator
+import math
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..dtypes import DType, as_number, float32, float64, get_default_dtype, int64, is_floating, result_type
+from ..dtypes import FLOATS, DType, as_number, float32, float64, get_default_dtype, int64, is_floating, result_type
 from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import Tensor as EngineTensor
@@ -97,18 +98,16 @@ def in_two_bytes(dtype: DType) -> bool:
 
 def widened(array: Array) -> Array:
     """The array; in float32 if it is float16 or bfloat16."""
-    return array.astype(float32) if in_two_bytes(array.dtype) else array
+    return array.astype(float32) if array.itemsize == 2 and is_floating(array.dtype) else array
 
 
 def in_float32(function: Any, *operands: Any, **params: Any) -> Tensor:
     """function(*operands, **params); of float16 and bfloat16 computed in float32, and rounded once, at the end."""
     dtype = operands[0].array.dtype
-    if not in_two_bytes(dtype):
-        result: Tensor = function(*operands, **params)
-        return result
+    if dtype.itemsize != 2 or not is_floating(dtype):
+        return function(*operands, **params)
     wide = [x.to(float32) if is_tensor(x) and in_two_bytes(x.array.dtype) else x for x in operands]
-    result = function(*wide, **params)
-    return result.to(dtype)
+    return function(*wide, **params).to(dtype)
 
 
 def summed(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
@@ -127,21 +126,14 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     NumPy and the kernels add what lies together in memory in pairs or in stretches, but along other dimensions one
     after the other, where the sum of a million float32 is off by a hundredth. So these are added in stretches too.
     """
-    if x.size > _LONG and x.dtype == float32 and not _adds_in_pairs(x, axes):
-        for axis in axes:
-            while x.shape[axis] > _LONG:
-                x = _in_stretches(x, axis)
-            x = arithmetic.total(x, (axis,), keepdims=True)
-        return x if keepdims else x.squeeze(axes)
-    return arithmetic.total(x, axes, keepdims)
-
-
-def _adds_in_pairs(x: Array, axes: tuple[int, ...]) -> bool:
-    """Whether what is added lies together in memory, or is not much."""
-    count = 1
+    few = math.prod([x.shape[axis] for axis in axes]) <= _LONG
+    if few or x.dtype != float32 or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes)):
+        return arithmetic.total(x, axes, keepdims)
     for axis in axes:
-        count *= x.shape[axis]
-    return count <= _LONG or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes))
+        while x.shape[axis] > _LONG:
+            x = _in_stretches(x, axis)
+        x = arithmetic.total(x, (axis,), keepdims=True)
+    return x if keepdims else x.squeeze(axes)
 
 
 def _in_stretches(x: Array, axis: int) -> Array:
@@ -154,6 +146,20 @@ def _in_stretches(x: Array, axis: int) -> Array:
     if left:
         sums[(*lead, slice(left))] += x[(*lead, slice(n - left, n))]
     return sums
+
+
+_OPERANDS = (EngineTensor, int, float, np.ndarray, np.generic)  # what an operator takes on its other side
+
+
+def operator(function: Callable[..., Any], reflected: bool = False) -> Callable[[Any, Any], Tensor]:
+    """A method for a Python operator: other types get their turn, as NotImplemented asks."""
+
+    def method(self: Any, other: Any) -> Any:
+        if not isinstance(other, _OPERANDS):
+            return NotImplemented
+        return function(other, self) if reflected else function(self, other)
+
+    return method
 
 
 def promote(
@@ -171,6 +177,10 @@ def promote(
                 return input, other
         elif type(other) in _NUMBERS and is_floating(dtype) and not checked:
             return input, wrap(np.asarray(other, dtype))
+    return _promoted(input, other, true_division, checked)
+
+
+def _promoted(input: Any, other: Any, true_division: bool, checked: bool) -> tuple[Tensor, Tensor]:
     input, other = _operand(input), _operand(other)
     if not isinstance(input, EngineTensor) and not isinstance(other, EngineTensor):
         input = wrap(np.asarray(input, get_default_dtype() if isinstance(input, float) else None))
@@ -237,7 +247,7 @@ def floating(input: Tensor) -> Tensor:
 
 def only_floating(what: str, input: Tensor) -> Tensor:
     """The input itself; RuntimeError if it holds integers or truth values, which `what` would have to round."""
-    if not is_floating(input.array.dtype):
+    if input.array.dtype not in FLOATS:
         raise RuntimeError(f"{what} is not implemented for {input.dtype}: convert the input with .float()")
     return input
 
@@ -255,7 +265,7 @@ def normalize_dim(dim: int, ndim: int) -> int:
 def _integer(dim: Any) -> int:
     if not isinstance(dim, bool):
         with contextlib.suppress(TypeError):
-            return operator.index(dim)
+            return index(dim)
     raise TypeError(f"a dimension must be an integer, got {dim!r}")
 
 
@@ -283,7 +293,7 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as one sequence or as separate integers. Raises TypeError for what is no integer."""
     if len(args) == 1 and not isinstance(args[0], (int, np.integer)) and not is_tensor(args[0]):
         args = tuple(args[0])
-    return tuple([operator.index(size) for size in args])
+    return tuple([index(size) for size in args])
 
 
 def integers(name: str, values: Any) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import DType, as_number
 from ..engine.function import Function
 from ..engine.tensor import wrap
-from ..kernels.memory import copy
+from ..kernels.launch import aligned_copy
 from .common import Array, as_input, floating, is_tensor, promote, python_number
 from .selecting import nonzero
 
@@ -301,7 +301,7 @@ class Clone(Function):
 
     @staticmethod
     def forward(ctx: Clone, x: Array) -> Any:
-        return x.copy() if x.size < _SMALL else copy(x)
+        return x.copy() if x.size < _SMALL else aligned_copy(x)
 
     # dy/dx = 1
     @staticmethod

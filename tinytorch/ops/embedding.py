@@ -9,8 +9,8 @@ import numpy as np
 from ..dtypes import int64
 from ..engine.function import Function
 from ..engine.tensor import wrap
-from ..kernels.bounds import check_bounds
 from ..kernels.embedding import embedding_backward, take_rows
+from ..kernels.launch import check_bounds
 from .common import Array, as_array, as_input, contiguous, is_tensor, normalize_dim, widened
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def embedding(input: Tensor | Array, weight: Tensor, padding_idx: int | None = N
     Raises IndexError for an index outside 0..V-1.
     """
     index = as_input(input, weight)
-    if index.dtype.kind not in "iu":
+    if index.array.dtype.kind not in "iu":
         raise RuntimeError(f"embedding: expected integer indices, got {index.dtype}")
-    if weight.ndim != 2:
+    if weight.array.ndim != 2:
         raise RuntimeError(f"embedding: 'weight' must be 2-D, got shape {tuple(weight.shape)}")
     if padding_idx is not None:
         padding_idx = normalize_dim(padding_idx, weight.array.shape[0])

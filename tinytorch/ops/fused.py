@@ -43,10 +43,8 @@ class FusedFunction(Function):
         """Kernels on arrays; or, when gradients are recorded, the derivative of the composite."""
         if mode.grad:
             return self._differentiate_composite(grads)
-        if len(grads) == 1:
-            result = type(self).backward(self, grads[0].array)  # type: ignore[misc]
-        else:
-            result = type(self).backward(self, *[grad.array for grad in self.complete(grads)])  # type: ignore[misc]
+        complete = grads if len(grads) == 1 else self.complete(grads)
+        result = type(self).backward(self, *[grad.array for grad in complete])  # type: ignore[misc]
         return [None if a is None else wrap(a) for a in (result if type(result) is tuple else (result,))]
 
     def _differentiate_composite(self, grads: list[Any]) -> list[Any]:

@@ -9,8 +9,8 @@ import numpy as np
 from ..dtypes import float32, float64, int64
 from ..engine.function import Function
 from ..engine.tensor import wrap
-from ..kernels.bounds import check_bounds
 from ..kernels.embedding import add_within_rows
+from ..kernels.launch import check_bounds
 from .common import Array, as_input, contiguous, in_two_bytes, normalize_dim
 from .indexing import Index, Scatter
 from .subscripts import ARRAY

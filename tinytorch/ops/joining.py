@@ -1,8 +1,7 @@
-"""Operations that put tensors together, take them apart, and move or blank out their elements."""
+"""Operations that put tensors together, and move or blank out their elements."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 from ..dtypes import promote_types
 from ..engine.function import Function
 from .common import Array, integers, normalize_dim, normalize_dims, sizes
-from .shape import unsqueeze
+from .shape import Split, unsqueeze
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -81,122 +80,6 @@ def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
     for x in tensors[1:]:
         dtype = promote_types(dtype, x.dtype)
     return [x if x.dtype == dtype else x.to(dtype) for x in tensors]
-
-
-class Split(Function):
-    """Consecutive stretches of a dimension, as views"""
-
-    view = True
-    backward_shares = True
-    examples = (
-        (lambda t, x: x.split(2, dim=1), (3, 5)),
-        (lambda t, x: x.split([1, 3], dim=1)[1], (3, 4)),
-        (lambda t, x: x.chunk(3), (7, 2)),
-        (lambda t, x: x.split(4, dim=1), (2, 4)),
-    )
-    errors = (
-        (lambda t, x: x.split(-1), (3,), RuntimeError, "split_size to be positive, got -1"),
-        (lambda t, x: x.split(0), (3,), RuntimeError, "split_size to be positive, got 0"),
-        (lambda t, x: x.split([1, 1]), (3,), RuntimeError, "sizes [1, 1] must add up to 3"),
-        (lambda t, x: x.split([4, -1]), (3,), RuntimeError, "sizes [4, -1] must add up to 3"),
-        (lambda t, x: x.split(1, 1), (3,), IndexError, "Dimension out of range"),
-        (lambda t, x: x.chunk(0), (3,), RuntimeError, "greater than 0, got: 0"),
-    )
-    dim: int
-
-    @staticmethod
-    def forward(ctx: Split, x: Array, sizes: Sequence[int], dim: int) -> Any:
-        ctx.dim = dim
-        pieces, start = [], 0
-        lead = (slice(None),) * dim
-        for size in sizes:
-            pieces.append(x[(*lead, slice(start, start + size))])
-            start += size
-        return tuple(pieces)
-
-    # the stretches' gradients, put together again
-    @staticmethod
-    def backward(ctx: Split, *gs: Tensor) -> Any:
-        return Unsplit.apply(*gs, dim=ctx.dim)
-
-
-def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Stretches of a dimension, each of one size (the last may be smaller), or of the sizes in a list."""
-    if not input.ndim:
-        raise RuntimeError("split expects a tensor of at least one dimension")
-    dim = normalize_dim(dim, input.ndim)
-    total = input.shape[dim]
-    if isinstance(split_size, int):
-        if split_size < 0 or (split_size == 0 and total):
-            raise RuntimeError(f"split expects split_size to be positive, got {split_size}")
-        step = max(split_size, 1)
-        pieces = [min(step, total - start) for start in range(0, total, step)] or [0]
-    else:
-        pieces = [int(n) for n in split_size]
-        if sum(pieces) != total or min(pieces, default=0) < 0:
-            raise RuntimeError(f"split: sizes {pieces} must add up to {total}, the size of dimension {dim}")
-    return Split.apply(input, sizes=pieces, dim=dim)
-
-
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most so many stretches of equal size; the last may be smaller."""
-    if chunks < 1:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    if not input.ndim:
-        raise RuntimeError("chunk expects a tensor of at least one dimension")
-    return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
-
-
-class Unsplit(Function):
-    """Stretches of a dimension together again: the transpose of Split, which copies only if they are not so already"""
-
-    backward_shares = True
-    examples = ((lambda t, a, b: _unsplit(t, a, b), (2, 5), (1, 5)),)
-    errors = ()
-    dim: int
-    sizes: list[int]
-
-    @staticmethod
-    def forward(ctx: Unsplit, *xs: Array, dim: int) -> Any:
-        ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
-        whole = _whole(xs, dim)
-        return np.concatenate(xs, axis=dim) if whole is None else whole
-
-    # each stretch gets its own stretch of g
-    @staticmethod
-    def backward(ctx: Unsplit, g: Tensor) -> Any:
-        return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
-
-
-def _unsplit(t: Any, *xs: Any) -> Any:
-    """The gradient of split as a function of its cotangents."""
-    whole = t.zeros(3, 5, dtype=xs[0].dtype, requires_grad=True)
-    return t.autograd.grad(whole.split([2, 1]), whole, xs, create_graph=True)[0]
-
-
-def _whole(parts: Sequence[Any], dim: int) -> Any:
-    """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
-    whole = parts[0]
-    while type(whole.base) is type(whole):
-        whole = whole.base
-    shape = list(parts[0].shape)
-    shape[dim] = sum([part.shape[dim] for part in parts])
-    size = math.prod(shape)
-    if whole.dtype == np.uint8 and whole.ndim == 1:  # bytes that an array lies in, somewhere: see kernels.memory
-        start = parts[0].ctypes.data - whole.ctypes.data
-        whole = whole[start : start + size * parts[0].itemsize]
-        if whole.size < size * parts[0].itemsize:
-            return None
-        whole = whole.view(parts[0].dtype)
-    if whole.size != size or whole.dtype != parts[0].dtype or not whole.flags.c_contiguous:
-        return None
-    whole = whole.reshape(shape)
-    place, step = whole.ctypes.data, whole.strides[dim]
-    for part in parts:
-        if part.ctypes.data != place or part.strides != whole.strides:
-            return None
-        place += part.shape[dim] * step
-    return whole
 
 
 class Unbind(Function):

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..dtypes import float32, float64
+import numpy as np
+
+from ..dtypes import DType, bfloat16, float16, float32, float64, is_floating
 from ..engine.function import Function
+from ..kernels.gemm import gemm
+from ..kernels.stored import stored
 from ..kernels.stored.stored import Stored
 from .common import Array, summed, whole
 from .fused import FusedFunction
-from .weights import TWO_BYTES, as_rows, product, weight_product, weight_product_backward
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+TWO_BYTES = (bfloat16, float16)
 
 
 class Matmul(Function):
@@ -184,6 +189,15 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     float32 or float64 as well: it is read as it is, never copied to the input's dtype. Raises RuntimeError where shapes
     or dtypes do not fit.
     """
+    x, w, b = input.array, weight.array, None if bias is None else bias.array
+    fits = w.ndim == 2 and x.shape[-1:] == w.shape[1:] and (b is None or b.shape == w.shape[:1])
+    if fits and x.dtype == w.dtype and (b is None or b.dtype == x.dtype):
+        return Linear.apply(input, weight, bias)
+    return _mixed_linear(input, weight, bias)
+
+
+def _mixed_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """With a weight of another dtype, if it may stay so; or what is wrong."""
     if input.array.ndim == 0 or weight.array.ndim != 2 or input.array.shape[-1] != weight.array.shape[1]:
         raise RuntimeError(
             f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: expected (..., in) and "
@@ -193,21 +207,15 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise RuntimeError(
             f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected (out,)"
         )
-    if weight.array.dtype != input.array.dtype or (bias is not None and bias.array.dtype != input.array.dtype):
-        if _may_stay_stored(input, weight, bias):
-            return Linear.apply(input, weight, None if bias is None else bias.to(input.dtype))
-        found = ", ".join(str(x.dtype) for x in (input, weight, bias) if x is not None)
-        raise RuntimeError(
-            f"linear: input, weight and bias must have one dtype, got {found}: convert with .to(), or freeze a weight "
-            "in two bytes with .requires_grad_(False)"
-        )
-    return Linear.apply(input, weight, bias)
-
-
-def _may_stay_stored(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the weight is frozen, in two bytes, beside x in four or eight."""
-    mixed = weight.dtype in TWO_BYTES and x.dtype in (float32, float64) and not weight.requires_grad
-    return mixed and (bias is None or bias.dtype in (x.dtype, weight.dtype))
+    # A weight may stay in two bytes where it is frozen, beside an input in four or eight.
+    mixed = weight.dtype in TWO_BYTES and input.dtype in (float32, float64) and not weight.requires_grad
+    if mixed and (bias is None or bias.dtype in (input.dtype, weight.dtype)):
+        return Linear.apply(input, weight, None if bias is None else bias.to(input.dtype))
+    found = ", ".join(str(x.dtype) for x in (input, weight, bias) if x is not None)
+    raise RuntimeError(
+        f"linear: input, weight and bias must have one dtype, got {found}: convert with .to(), or freeze a weight "
+        "in two bytes with .requires_grad_(False)"
+    )
 
 
 def _frozen(t: Any, x: Any, b: Any, dtype: Any) -> Any:
@@ -216,3 +224,64 @@ def _frozen(t: Any, x: Any, b: Any, dtype: Any) -> Any:
     w = t.tensor([[math.sin(1.0 + 4 * o + i) for i in range(columns)] for o in range(rows)]).to(dtype)
     mixed = t.__name__ == "tinytorch" and x.dtype in (t.float32, t.float64)
     return t.nn.functional.linear(x, w if mixed else w.to(x.dtype), b)
+
+
+# The products on arrays, with a weight in whatever form it is.
+
+
+def as_rows(x: Any) -> Any:
+    """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def weight_product(x: Array, weight: Array | Stored, bias: Array | None = None) -> Array:
+    """x (..., in) times a weight (out, in) transposed, plus bias (out,): (..., out), in x's dtype.
+
+    The weight is an array, in x's dtype or in two bytes, or Stored (int8, NF4): frozen ones stay as they are stored,
+    and the kernels decode them while they multiply. Sums are in float32 at least.
+    """
+    rows = as_rows(x)
+    if isinstance(weight, Stored) or weight.itemsize == 2 or x.dtype.kind != "f":
+        y = _stored_product(rows, weight, bias)
+    else:
+        y = gemm.matmul(rows, weight.T, bias=bias)
+    return y.reshape(*x.shape[:-1], y.shape[1])
+
+
+def _stored_product(rows: Array, weight: Array | Stored, bias: Array | None) -> Array:
+    """With a weight that is decoded, or in a dtype that the kernels do not multiply."""
+    weight = weight if isinstance(weight, Stored) else _decodable(weight)
+    if isinstance(weight, Stored):
+        wide = _wide(rows)
+        bias = None if bias is None else bias.astype(wide, copy=False)
+        return stored.linear(rows.astype(wide, copy=False), weight, bias).astype(rows.dtype, copy=False)
+    y = product(rows, weight.T)
+    return y if bias is None else y + bias
+
+
+def weight_product_backward(rows: Array, weight: Array | Stored) -> Array:
+    """The gradient (N, in) of x in `weight_product`, from the rows (N, out) of that of its result."""
+    weight = weight if isinstance(weight, Stored) or weight.itemsize != 2 else _decodable(weight)
+    if isinstance(weight, Stored):
+        return stored.linear_backward(rows.astype(_wide(rows), copy=False), weight).astype(rows.dtype, copy=False)
+    return gemm.matmul(rows, weight)
+
+
+def _decodable(weight: Array) -> Array | Stored:
+    """As the kernels take it that decode: Stored, where the weight is in two bytes."""
+    return stored.stored_floats(weight) if weight.dtype in TWO_BYTES else weight
+
+
+def _wide(x: Array) -> DType:
+    return float64 if x.dtype == float64 else float32
+
+
+def product(a: Array, b: Array) -> Array:
+    """Arrays (..., M, K) and (..., K, N): (..., M, N). float16 and bfloat16 add up in float32; integers go to NumPy."""
+    if a.dtype == float32 or a.dtype == float64:
+        return gemm.matmul(a, b)
+    if is_floating(a.dtype):
+        return gemm.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
+    if a.dtype.kind == "b":
+        raise RuntimeError("matmul is not implemented for bool")
+    return np.matmul(a, b)

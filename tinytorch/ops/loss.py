@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import int64, is_floating
+from ..dtypes import FLOATS, int64
 from ..kernels import loss as kernels
-from ..kernels.bounds import check_bounds
+from ..kernels.launch import check_bounds
 from .activation import softplus
 from .common import Array, as_input, contiguous, elements_of, in_float32, is_tensor, only_floating, promote, whole
 from .fused import FusedFunction
@@ -100,25 +100,25 @@ def cross_entropy(
     _check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
-    if not is_floating(input.dtype):
+    if input.array.dtype not in FLOATS:
         raise RuntimeError(f"cross_entropy: expected floating-point scores, got {input.dtype}")
-    _check_weight("cross_entropy", weight, input)
-    if is_tensor(target) and is_floating(target.dtype):
+    if weight is not None:
+        _check_weight("cross_entropy", weight, input)
+    if is_tensor(target) and target.array.dtype in FLOATS:
         return soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     x, index = _rows("cross_entropy", input, target, weight)
     options = {"ignore_index": ignore_index, "smoothing": label_smoothing, "reduction": reduction}
-    y = in_float32(_of_classes, x, index, weight, **options)
+    if weight is not None:
+        y = in_float32(_weighted_cross_entropy, x, index, weight, **options)
+    else:
+        y = in_float32(CrossEntropy.apply if x.array.shape[1] else _without_classes, x.contiguous(), index, **options)
     return whole(y.reshape(_places(input))) if reduction == "none" else y
 
 
-def _of_classes(x: Tensor, target: Tensor, weight: Tensor | None, **options: Any) -> Tensor:
-    if weight is not None:
-        return _weighted_cross_entropy(x, target, weight, **options)
-    if x.shape[1]:
-        return CrossEntropy.apply(x.contiguous(), target, **options)
-    # The kernel needs a class, and would check the targets.
-    check_bounds("cross_entropy: target", elements_of(target), 0, "classes", ignored=options["ignore_index"])
-    y: Tensor = CrossEntropy.composite(x, target, **options)
+def _without_classes(x: Tensor, target: Tensor, ignore_index: int, **options: Any) -> Tensor:
+    """The kernel needs a class, and would check the targets."""
+    check_bounds("cross_entropy: target", elements_of(target), 0, "classes", IndexError, ignore_index)
+    y: Tensor = CrossEntropy.composite(x, target, ignore_index, **options)
     return y
 
 
@@ -144,9 +144,10 @@ def nll_loss(
     """
     _check_reduction(reduction)
     only_floating("nll_loss", input)
-    _check_weight("nll_loss", weight, input)
+    if weight is not None:
+        _check_weight("nll_loss", weight, input)
     x, index = _rows("nll_loss", input, target, weight)
-    check_bounds("nll_loss: target", elements_of(index), x.shape[1], "classes", ignored=ignore_index)
+    check_bounds("nll_loss: target", elements_of(index), x.shape[1], "classes", IndexError, ignore_index)
 
     def loss(x: Tensor, weight: Tensor | None) -> Tensor:
         losses, row_weights = _nll(x, index, weight, ignore_index)
@@ -238,9 +239,9 @@ def _check_reduction(reduction: str) -> None:
         raise ValueError(f"{reduction!r} is not a valid value for reduction: 'mean', 'sum' or 'none'")
 
 
-def _check_weight(what: str, weight: Tensor | None, x: Tensor) -> None:
+def _check_weight(what: str, weight: Tensor, x: Tensor) -> None:
     classes = x.shape[min(x.ndim - 1, 1)] if x.ndim else 0
-    if weight is not None and (tuple(weight.shape) != (classes,) or weight.dtype != x.dtype):
+    if tuple(weight.shape) != (classes,) or weight.dtype != x.dtype:
         raise RuntimeError(
             f"{what}: expected a weight for each of {classes} classes, {x.dtype} ({classes},), got {weight.dtype} "
             f"{tuple(weight.shape)}"

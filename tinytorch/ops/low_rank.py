@@ -12,8 +12,7 @@ from ..kernels.gemm import gemm
 from ..kernels.stored.stored import Stored
 from .common import Array, summed
 from .fused import FusedFunction
-from .linalg import linear
-from .weights import TWO_BYTES, as_rows, weight_product, weight_product_backward
+from .linalg import TWO_BYTES, as_rows, linear, weight_product, weight_product_backward
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

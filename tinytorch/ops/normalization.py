@@ -1,4 +1,4 @@
-"""Normalization over the last dimensions."""
+"""Normalization: over the last dimensions, as operations; over the batch, composed of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..dtypes import finfo, float32
+from ..grad_mode import no_grad
 from ..kernels import normalization as kernels
-from .common import Array, contiguous, in_float32, in_two_bytes, only_floating
+from .common import Array, contiguous, in_float32, only_floating
 from .fused import FusedFunction
 
 if TYPE_CHECKING:
@@ -155,6 +156,75 @@ def _check(what: str, input: Tensor, normalized_shape: int | Sequence[int], *par
     for p in params:
         if p is not None and p.array.shape != shape:
             raise RuntimeError(f"{what}: expected weight and bias of shape {shape}, got {tuple(p.shape)}")
-        if p is not None and p.array.dtype != dtype and not (in_two_bytes(dtype) and p.array.dtype == float32):
+        if p is not None and p.array.dtype != dtype and not (dtype.itemsize == 2 and p.array.dtype == float32):
             raise RuntimeError(f"{what}: expected weight and bias of the input's dtype {input.dtype}, got {p.dtype}")
     return shape
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias for each channel (Ioffe and Szegedy 2015).
+
+    input (B, C) or (B, C, ...), the rest (C,). In training the statistics are the batch's, over all
+    dimensions but C, with the biased variance; and the running ones, where given, are moved in place:
+    running += momentum * (batch's - running), with the unbiased variance. Of float16 and bfloat16 all is computed in
+    float32, and weight and bias may be that too. Raises ValueError for an eps that is negative, or zero in training.
+    """
+    if training and eps <= 0.0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    if eps < 0.0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
+    if input.ndim < 2:
+        raise RuntimeError(f"batch_norm: expected input (B, C) or (B, C, ...), got shape {tuple(input.shape)}")
+    channels = input.shape[1]
+    for name, tensor in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
+        if tensor is not None and tuple(tensor.shape) != (channels,):
+            raise RuntimeError(f"{name} should contain {channels} elements, got shape {tuple(tensor.shape)}")
+    shape = (1, channels) + (1,) * (input.ndim - 2)
+    only_floating("batch_norm", input)
+    count = math.prod((input.shape[0], *input.shape[2:]))
+    if training and count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
+    if not training and (running_mean is None or running_var is None):
+        raise ValueError("batch_norm needs running_mean and running_var when training is False")
+
+    def normalized(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        if training:
+            dims = (0, *range(2, x.ndim))
+            mean = x.mean(dims, keepdim=True)
+            centred = x - mean
+            var = (centred * centred).mean(dims, keepdim=True)
+            if count:  # an empty batch moves nothing
+                _move(running_mean, mean.reshape(-1), momentum)
+                _move(running_var, var.reshape(-1) * (count / (count - 1)), momentum)
+        else:
+            assert running_mean is not None and running_var is not None
+            centred = x - running_mean.to(x.dtype).reshape(shape)
+            var = running_var.to(x.dtype).reshape(shape)
+        y = centred * (var + eps).rsqrt()
+        if weight is not None:
+            y = y * weight.reshape(shape)
+        return y if bias is None else y + bias.reshape(shape)
+
+    return in_float32(normalized, input, weight, bias)
+
+
+def _move(running: Tensor | None, batch: Tensor, momentum: float) -> None:
+    """running += momentum * (batch - running), in the dtype of the batch's statistics: then it is rounded once."""
+    if running is not None:
+        with no_grad():
+            wide = running.to(batch.dtype)
+            running.copy_(wide + (batch - wide) * momentum)

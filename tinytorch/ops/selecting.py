@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import int64
 from ..engine.function import Function
-from ..kernels.bounds import check_bounds
+from ..kernels.launch import check_bounds
 from .common import Array, as_input, is_tensor, normalize_dim
 from .gathering import gather, with_dims
 from .indexing import Index, Scatter, Slice, getitem

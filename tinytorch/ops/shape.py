@@ -88,7 +88,7 @@ class View(Reshape):
 
     @staticmethod
     def forward(ctx: Reshape, x: Array, shape: tuple[int, ...]) -> Any:
-        y = Reshape.forward(ctx, x, shape)
+        ctx.shape, y = x.shape, x.reshape(shape)
         if not x.flags.c_contiguous and y.size and not np.may_share_memory(x, y):
             raise RuntimeError(
                 f"view: shape {shape} does not fit the strides {x.strides} (bytes) of shape {x.shape}. Use reshape, "
@@ -268,6 +268,121 @@ def t(input: Tensor) -> Tensor:
     return transpose(input, 0, 1) if input.ndim == 2 else input
 
 
+class Split(Function):
+    """Consecutive stretches of a dimension, as views"""
+
+    view = True
+    backward_shares = True
+    examples = (
+        (lambda t, x: x.split(2, dim=1), (3, 5)),
+        (lambda t, x: x.split([1, 3], dim=1)[1], (3, 4)),
+        (lambda t, x: x.chunk(3), (7, 2)),
+        (lambda t, x: x.split(4, dim=1), (2, 4)),
+    )
+    errors = (
+        (lambda t, x: x.split(-1), (3,), RuntimeError, "split_size to be positive, got -1"),
+        (lambda t, x: x.split(0), (3,), RuntimeError, "split_size to be positive, got 0"),
+        (lambda t, x: x.split([1, 1]), (3,), RuntimeError, "sizes [1, 1] must add up to 3"),
+        (lambda t, x: x.split([4, -1]), (3,), RuntimeError, "sizes [4, -1] must add up to 3"),
+        (lambda t, x: x.split(1, 1), (3,), IndexError, "Dimension out of range"),
+        (lambda t, x: x.chunk(0), (3,), RuntimeError, "greater than 0, got: 0"),
+    )
+    dim: int
+
+    @staticmethod
+    def forward(ctx: Split, x: Array, sizes: Sequence[int], dim: int) -> Any:
+        ctx.dim = dim
+        pieces, start = [], 0
+        lead = (slice(None),) * dim
+        for size in sizes:
+            pieces.append(x[(*lead, slice(start, start + size))])
+            start += size
+        return tuple(pieces)
+
+    # the stretches' gradients, put together again
+    @staticmethod
+    def backward(ctx: Split, *gs: Tensor) -> Any:
+        return Unsplit.apply(*gs, dim=ctx.dim)
+
+
+def split(input: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Stretches of a dimension, each of one size (the last may be smaller), or of the sizes in a list."""
+    shape = input.array.shape
+    if not shape:
+        raise RuntimeError("split expects a tensor of at least one dimension")
+    dim = normalize_dim(dim, len(shape))
+    total = shape[dim]
+    if not isinstance(split_size, int):
+        return Split.apply(input, sizes=_adding_up(split_size, total, dim), dim=dim)
+    if split_size < 0 or (split_size == 0 and total):
+        raise RuntimeError(f"split expects split_size to be positive, got {split_size}")
+    step = max(split_size, 1)
+    pieces = [min(step, total - start) for start in range(0, total, step)] or [0]
+    return Split.apply(input, sizes=pieces, dim=dim)
+
+
+def _adding_up(sizes: Sequence[int], total: int, dim: int) -> list[int]:
+    pieces = [int(n) for n in sizes]
+    if sum(pieces) != total or min(pieces, default=0) < 0:
+        raise RuntimeError(f"split: sizes {pieces} must add up to {total}, the size of dimension {dim}")
+    return pieces
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most so many stretches of equal size; the last may be smaller."""
+    if chunks < 1:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    if not input.ndim:
+        raise RuntimeError("chunk expects a tensor of at least one dimension")
+    return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
+
+
+class Unsplit(Function):
+    """Stretches of a dimension together again: the transpose of Split, which copies only if they are not so already"""
+
+    backward_shares = True
+    examples = ((lambda t, a, b: _unsplit(t, a, b), (2, 5), (1, 5)),)
+    errors = ()
+    dim: int
+    sizes: list[int]
+
+    @staticmethod
+    def forward(ctx: Unsplit, *xs: Array, dim: int) -> Any:
+        ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
+        whole = _whole(xs, dim)
+        return np.concatenate(xs, axis=dim) if whole is None else whole
+
+    # each stretch gets its own stretch of g
+    @staticmethod
+    def backward(ctx: Unsplit, g: Tensor) -> Any:
+        return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
+
+
+def _unsplit(t: Any, *xs: Any) -> Any:
+    """The gradient of split as a function of its cotangents."""
+    whole = t.zeros(3, 5, dtype=xs[0].dtype, requires_grad=True)
+    return t.autograd.grad(whole.split([2, 1]), whole, xs, create_graph=True)[0]
+
+
+def _whole(parts: Sequence[Any], dim: int) -> Any:
+    """The array of which the parts are all the stretches of a dimension, in their order; None if there is none."""
+    first = memory = parts[0]
+    while type(memory.base) is type(memory):
+        memory = memory.base
+    shape = list(first.shape)
+    shape[dim] = sum([part.shape[dim] for part in parts])
+    start, size = first.ctypes.data - memory.ctypes.data, math.prod(shape) * first.itemsize
+    if not memory.flags.c_contiguous or start + size > memory.nbytes:
+        return None
+    whole = memory.reshape(-1).view(np.uint8)[start : start + size].view(first.dtype).reshape(shape)
+    place, step = whole.ctypes.data, whole.strides[dim]
+    for part in parts:
+        if part.ctypes.data != place or part.strides != whole.strides:
+            return None
+        place += part.shape[dim] * step
+    return whole
+
+
 class Expand(Function):
     """x repeated along new dimensions and dimensions of size 1, without copying"""
 
@@ -333,9 +448,7 @@ class SumToSize(Function):
         extra = x.ndim - len(shape)
         if extra < 0 or any(size not in (1, x.shape[extra + i]) for i, size in enumerate(shape)):
             raise RuntimeError(f"a tensor of shape {x.shape} cannot be summed to shape {shape}")
-        dims = tuple(range(extra)) + tuple(
-            extra + i for i, size in enumerate(shape) if size == 1 and x.shape[extra + i] != 1
-        )
+        dims = tuple([i for i, size in enumerate(x.shape) if i < extra or size != shape[i - extra]])
         return summed(x, dims).reshape(shape)
 
     # each element of x was added to one of y

@@ -87,6 +87,13 @@ def _written(x: Any, change: Callable[[Any], Any]) -> Any:
     return y
 
 
+def _set_aside(node: Any, tensor: Tensor) -> None:
+    """Turn what a node saved of a tensor into a copy: an in-place operation is about to write its result there."""
+    node._saved = [
+        (record[0].copy(), record[1], None, 0) if record[0] is tensor.array else record for record in node._saved
+    ]
+
+
 def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -> None:
     """Write a value into a Tensor's memory; recorded, it gives the Tensor, or the base of a view, a new history.
 
@@ -95,7 +102,7 @@ def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -
     """
     node, number = value.grad_fn, value.output_nr
     if node is not None and not whole:
-        node.set_aside(tensor)
+        _set_aside(node, tensor)
     with_grad, mode.grad = mode.grad, False
     try:
         mode.run.apply(Write, (tensor, value), {})

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.mode import mode, untraced
-from ..kernels.memory import zeros
+from ..engine.mode import mode
+from ..engine.runner import untraced
+from ..kernels.launch import aligned_zeros
 from ..kernels.optim import ArrayList, adam_coefficients, adamw
 from ..ops.common import Array
 from ..tensor import Tensor
@@ -98,7 +99,7 @@ class Adam(Optimizer):
     @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
-        loss = self._evaluate(closure)
+        loss = None if closure is None else self._evaluate(closure)
         params = [[p for p in group["params"] if p._grad is not None] for group in self.param_groups]
         kinds = [
             (len(own), group["maximize"], group["amsgrad"])
@@ -306,7 +307,7 @@ def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> No
         )
     if not state:
         state["step"] = 0.0
-        state.update({name: Tensor(zeros(array.shape, array.dtype)) for name in names})
+        state.update({name: Tensor(aligned_zeros(array.shape, array.dtype)) for name in names})
     for name in ("step", *names):
         if name not in state:
             raise KeyError(

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..engine.mode import untraced
+from ..engine.runner import untraced
 from ..tensor import Tensor
 from .optimizer import Optimizer
 
@@ -193,13 +193,28 @@ class CosineAnnealingLR(LRScheduler):
         return [self.eta_min + (base - self.eta_min) * factor for base in self.base_lrs]
 
 
-class WarmupCosineLR(LRScheduler):
-    """Linear warm-up to the initial rate, a cosine down to min_lr, then min_lr: nanoGPT's schedule.
+def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, lr: Rate, min_lr: float) -> Rate:
+    """The rate at a step of nanoGPT's schedule: linear warm-up to lr, half a cosine down to min_lr, then min_lr.
 
-    lr_t = lr_0 (t + 1) / (warmup_steps + 1)                                      t < warmup_steps
-    lr_t = min_lr + (lr_0 - min_lr) (1 + cos(pi r_t)) / 2,
-           r_t = (t - warmup_steps) / (decay_steps - warmup_steps)                t <= decay_steps
+    lr_t = lr (t + 1) / (warmup_steps + 1)                                        t < warmup_steps
+    lr_t = min_lr + (lr - min_lr) (1 + cos(pi r_t)) / 2,
+           r_t = (t - warmup_steps) / (decay_steps - warmup_steps)                t < decay_steps
     lr_t = min_lr                                                                 afterwards
+    """
+    if step < warmup_steps:
+        return lr * (step + 1) / (warmup_steps + 1)
+    return min_lr + (lr - min_lr) * _cosine(step, warmup_steps, decay_steps)
+
+
+def _cosine(step: int, warmup_steps: int, decay_steps: int) -> float:
+    """(1 + cos(pi r_t)) / 2: from 1 at warmup_steps to 0 at decay_steps."""
+    if step >= decay_steps:
+        return 0.0
+    return (1 + math.cos(math.pi * ((step - warmup_steps) / (decay_steps - warmup_steps)))) / 2
+
+
+class WarmupCosineLR(LRScheduler):
+    """nanoGPT's schedule, `warmup_cosine`, from the initial rate down to min_lr.
 
     Each rate comes from the one before, as PyTorch's schedules do it.
     """
@@ -227,19 +242,12 @@ class WarmupCosineLR(LRScheduler):
             return present
         if step <= self.warmup_steps:
             return [rate * ((step + 1) / step) for rate in present]
-        quotient = (1 + self._cosine(step)) / (1 + self._cosine(step - 1))
-        return [quotient * (rate - self.min_lr) + self.min_lr for rate in present]
+        now, before = (_cosine(t, self.warmup_steps, self.decay_steps) for t in (step, step - 1))
+        return [now / before * (rate - self.min_lr) + self.min_lr for rate in present]
 
     def _get_closed_form_lr(self) -> list[Rate]:
-        step = self.last_epoch
-        if step < self.warmup_steps:
-            return [base * (step + 1) / (self.warmup_steps + 1) for base in self.base_lrs]
-        factor = (1 + self._cosine(step)) / 2
-        return [self.min_lr + (base - self.min_lr) * factor for base in self.base_lrs]
-
-    def _cosine(self, step: int) -> float:
-        progress = (step - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
-        return math.cos(math.pi * min(progress, 1.0))
+        times = self.last_epoch, self.warmup_steps, self.decay_steps
+        return [warmup_cosine(*times, base, self.min_lr) for base in self.base_lrs]
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """As LRScheduler.load_state_dict. The first rate, if it was just set, gives way to the one before."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..derivatives import zero_grad
 from ..grad_mode import enable_grad
-from ..kernels.memory import require_writable
+from ..kernels.launch import require_writable
 from ..ops.common import Array
 from ..tensor import Tensor
 
@@ -124,9 +124,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not define step")
 
     @staticmethod
-    def _evaluate(closure: Callable[[], Any] | None) -> Any:
-        if closure is None:
-            return None
+    def _evaluate(closure: Callable[[], Any]) -> Any:
         with enable_grad():
             return closure()
 

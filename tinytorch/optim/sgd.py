@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.mode import mode, untraced
+from ..engine.mode import mode
+from ..engine.runner import untraced
 from ..ops.common import Array
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_outside, check_shape
@@ -66,7 +67,7 @@ class SGD(Optimizer):
     @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
-        loss = self._evaluate(closure)
+        loss = None if closure is None else self._evaluate(closure)
         self._check_writable([param for param in self._all_params() if param._grad is not None])
         for group in self.param_groups:
             mode.quietly(self._step_group, group)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from .commands import run
+from ..cli.command_line import exit_code
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; its exit code."""
-    try:
-        return run(arguments)
-    except (LookupError, ValueError, TypeError, RuntimeError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: import_module("tinytorch.study.commands").run(arguments), "study")
 
 
 if __name__ == "__main__":

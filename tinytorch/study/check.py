@@ -127,7 +127,8 @@ class _Replay:
                 results = apply(step, inputs)
                 results = results if isinstance(results, tuple) else (results,)
                 tensors = [y for y in results if hasattr(y, "array")]
-                moved |= {y.number: t.array for y, t in zip(step.outputs, tensors, strict=True)}
+                # In C order, as what was recorded: a view may fit no other.
+                moved |= {y.number: t.array.copy() for y, t in zip(step.outputs, tensors, strict=True)}
         return float(sum((seed * moved.get(root.number, self.arrays[root.number])).sum() for root, seed in self.roots))
 
 
@@ -139,8 +140,9 @@ def _row(replay: _Replay, value: Value, most: int) -> Row:
     reason = _reason(value, steps)
     if reason:
         return Row(value, value.name, "cannot", 0, (), 0.0, 0.0, reason)
-    places = list(np.ndindex(value.shape))
-    places = places if len(places) <= most else [places[i] for i in np.linspace(0, len(places) - 1, most).astype(int)]
+    size = value.array.size
+    chosen = np.linspace(0, size - 1, min(most, size)).astype(int)
+    places = [tuple(int(i) for i in np.unravel_index(k, value.shape)) if value.shape else () for k in chosen]
     base, scale = replay.arrays[value.number], float(np.abs(analytic).max(initial=0))
     worst: tuple[float, tuple[int, ...], float, float] = (-1.0, (), 0.0, 0.0)
     kinks: list[tuple[int, ...]] = []

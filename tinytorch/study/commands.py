@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from ..cli.errors import UserError
+from ..cli.options import parse
 from ..files import atomic_write
 from .page.pages import write_page, write_site
 from .subjects import Sizes, trace_of
@@ -144,17 +147,20 @@ def _write(text: str, out: Path | None) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "page": Page, "why": Why, "table": Table, "check": Check, "svg": Svg, "dot": Dot, "site": Site,
-}  # fmt: skip
-
-
 def run(arguments: list[str]) -> int:
     """Run one command; its exit code."""
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         arguments = ["page", *arguments]
+    commands: Any = reduce(or_, [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()])
+    command = parse(commands, "python -m tinytorch.study", "Follow a gradient number by number.", arguments)
     sys.path.insert(0, os.getcwd())  # where a user's module is
-    return tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="python -m tinytorch.study", description="Follow a gradient number by number.",
-        args=arguments or ["--help"],
-    ).run()  # fmt: skip
+    try:
+        code: int = command.run()
+        return code
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(str(error)) from error
+
+
+COMMANDS: dict[str, Any] = {
+    "page": Page, "why": Why, "table": Table, "check": Check, "svg": Svg, "dot": Dot, "site": Site,
+}  # fmt: skip

@@ -21,6 +21,7 @@ class Term:
     names: tuple[str, ...]
     factors: tuple[float, ...]
     deeper: Explanation | None = None  # of the first factor
+    known_as: str = ""  # the element that the last factor is, of a product's other side
 
     @property
     def product(self) -> float:
@@ -119,12 +120,10 @@ def _section(section: Section, indent: str, seen: set[Any]) -> list[str]:
         shown = [term for term in shown if abs(term.product) >= least][:SHOWN]
     names = [" x ".join([name for name in term.names if name]) for term in shown]
     width = max(map(len, names), default=0)
-    for term, name in zip(shown, names, strict=True):
-        numbers = " x ".join([number_text(factor) for factor in term.factors])
-        if len(term.factors) > 1:
-            numbers += f" = {number_text(term.product)}"
-        line = f"{inner}{name.ljust(width)} = {numbers}"
-        lines += [line] if len(line) <= WIDTH else [f"{inner}{name}", f"{inner}    = {numbers}"]
+    numbers = [_numbers(term) for term in shown]
+    fits = len(inner) + width + 3 + max(map(len, numbers), default=0) <= WIDTH
+    for term, name, text in zip(shown, names, numbers, strict=True):
+        lines += [f"{inner}{name.ljust(width)} = {text}"] if fits else [f"{inner}{name}", f"{inner}    = {text}"]
         if term.deeper is not None:
             deeper = _body(term.deeper, inner + "    ", seen)
             lines += [line for line in deeper if line] if len(deeper) < 3 else deeper
@@ -135,6 +134,13 @@ def _section(section: Section, indent: str, seen: set[Any]) -> list[str]:
     if section.is_sum and len(section.terms) > 1:
         lines.append(f"{inner}sum of {len(section.terms)} terms = {number_text(section.total)}")
     return [*lines, *_wrapped(section.note, inner)] if section.note else lines
+
+
+def _numbers(term: Term) -> str:
+    """ "2 x 0.5 (k[0,0]) = 1" """
+    text = " x ".join([number_text(factor) for factor in term.factors])
+    text += f" ({term.known_as})" if term.known_as else ""
+    return text if len(term.factors) == 1 else f"{text} = {number_text(term.product)}"
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

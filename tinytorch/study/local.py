@@ -96,6 +96,7 @@ class Again:
             if pulled is None:
                 return []
             if not pulled.requires_grad:  # its backward cannot be differentiated
+                self._refuse(sizes)
                 return [(n, i) for n in numbers for i in np.ndindex(self.outputs[n].array.shape)]
             one = np.zeros_like(pulled.array)
             one[index] = 1
@@ -106,11 +107,14 @@ class Again:
         for n, edge in edges.items():
             if edge in columns:
                 found += [(n, tuple(int(k) for k in i)) for i in np.argwhere(columns[edge].array != 0)]
-        if len(found) > MOST:
-            raise RuntimeError(
-                f"{len(found)} elements of what {self.step.name} makes depend on this one: why() shows up to {MOST}"
-            )
+        self._refuse(len(found))
         return found
+
+    def _refuse(self, count: int) -> None:
+        if count > MOST:
+            raise RuntimeError(
+                f"{count} elements of what {self.step.name} makes may depend on this one: why() looks at up to {MOST}"
+            )
 
     def _pull(self, seeds: dict[int, Any], create_graph: bool) -> list[Array | None]:
         with alone(grad=True):

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from ..engine.tensor import Tensor as EngineTensor
 from ..engine.walk import walk
 from ..nn.module import Module
+from ..ops.shape import Transpose
+from .drawing import shown
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -51,7 +53,7 @@ class Names:
         self.trace = trace
         self.home: FrameType | None = None  # where the trace stands, while it is at work
         self._counts: dict[str, int] = {}
-        self._paths: dict[int, tuple[Any, str]] = {}  # by id of a parameter: itself, and its path
+        self._paths: dict[int, tuple[Any, list[str]]] = {}  # by id of a parameter: itself, and its paths
         self._last: FrameType | None = None
         self._line = 0
         self._held: dict[Step, FrameType] = {}  # the calls of composites that are at work
@@ -82,8 +84,11 @@ class Names:
                 self._add_paths(thing, name)
 
     def _add_paths(self, model: Module, prefix: str) -> None:
-        for path, parameter in model.named_parameters():
-            self._paths.setdefault(id(parameter), (parameter, f"{prefix}.{path}" if prefix else path))
+        for path, parameter in model.named_parameters(remove_duplicate=False):
+            path = f"{prefix}.{path}" if prefix else path
+            paths = self._paths.setdefault(id(parameter), (parameter, []))[1]
+            if path not in paths:
+                paths.append(path)
 
     def number(self, title: str) -> str:
         """The next name of this kind: "softmax_2"."""
@@ -130,8 +135,16 @@ class Names:
                 if value not in step.inputs and value not in step.outputs:
                     self.give(value, f"{step.name}.{name}", PART)
 
+    def forget(self, step: Step) -> None:
+        """It has raised."""
+        self._held.pop(step, None)
+
     def give(self, value: Value, name: str, rank: int) -> None:
-        """Name a value. Of names of one rank the first counts, of those given the last; it can be found by each."""
+        """Name a value. Of names of one rank the first counts, of those given the last; it can be found by each.
+
+        What does not print, such as what would colour a terminal, is replaced by its escape.
+        """
+        name = shown(name)
         if rank in value.given:
             if name in (value.given[rank], *value.aliases):
                 return
@@ -149,8 +162,8 @@ class Names:
             self._look_for_modules(frame)
             frame = frame.f_back
         found = self._paths.get(id(parameter))
-        if found is not None and found[0] is parameter:
-            self.give(value, found[1], PATH)
+        for path in found[1] if found is not None else ():
+            self.give(value, path, PATH)
 
     # ------------------------------------------------------------------ asking
 
@@ -161,6 +174,7 @@ class Names:
     def find(self, name: str) -> Value | None:
         """The value of this name; of the last part of its name, if no other's ends so."""
         _, values = self._names()
+        name = shown(name)
         if name in values:
             return values[name]
         ends = {value.number: value for known, value in values.items() if known.endswith(f".{name}")}
@@ -181,7 +195,7 @@ class Names:
             inputs = 0
             for value in self.trace.values:
                 inputs += value.kind in ("input", "parameter") and not value.given
-                name = self._own(value, inputs)
+                name = self._own(value, inputs, names)
                 if value.kind != "constant":
                     base, number = name, 1
                     while name in values:
@@ -196,7 +210,8 @@ class Names:
             self._resolved = now, names, values
         return self._resolved[1:]
 
-    def _own(self, value: Value, inputs: int) -> str:
+    def _own(self, value: Value, inputs: int, names: dict[int, str]) -> str:
+        """What a value would be called, were it alone. Those before it have their `names`."""
         if value.given:
             return value.given[max(value.given)]
         if value.kind == "constant":
@@ -205,6 +220,10 @@ class Names:
         if not value.steps:
             return f"input_{inputs}"
         step = value.steps[-1]
+        if step.operation is Transpose and step.inputs[0] is not None:
+            dims = sorted((step.settings["dim0"], step.settings["dim1"]))
+            if dims == [value.array.ndim - 2, value.array.ndim - 1]:
+                return f"{names[step.inputs[0].number]}.mT"
         return step.name if not step.several else f"{step.name}.{step.outputs.index(value)}"
 
 
@@ -213,7 +232,7 @@ def _held_by(frame: FrameType, recording: Recording) -> list[tuple[str, Value]]:
     found = []
     for name, thing in _variables(frame):
         if isinstance(thing, EngineTensor) and not name.startswith("_"):
-            value = recording.known(thing)
+            value = recording.tensors.known(thing)
             if value is not None and value.kind != "constant":
                 found.append((name, value))
     return found

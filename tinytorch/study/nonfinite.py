@@ -113,7 +113,7 @@ class _Watching(Runner):
         if bad is None and not nodes:
             return results
         frame, _ = user_frame()
-        line = None if frame is None else Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        line = Line.of(frame)
         for node in nodes:
             self._made[node] = line, tuple(map(_extremes, arrays))
         if bad is not None:

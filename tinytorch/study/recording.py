@@ -6,8 +6,6 @@ import weakref
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..engine.mode import mode
 from ..engine.runner import EAGER, Runner
 from ..ops.common import Create
@@ -15,13 +13,11 @@ from ..ops.fused import FusedFunction
 from ..ops.shape import SumToSize
 from ..ops.writing import Overwrite, Write, order_of
 from .names import user_frame
-from .steps import Array, Gradient, Line, Step, Summand, Value, title_of
+from .steps import Array, Gradient, Line, Step, Summand, title_of
+from .tensors import Tensors
 
 if TYPE_CHECKING:
     from .trace import Trace
-
-
-_NOTHING: Any = lambda: None, None, 0, None
 
 
 class Opening(Runner):
@@ -50,11 +46,7 @@ class Recording(Runner):
         self._open: Step | None = None  # the innermost step that is not over
         self._backward: bool | None = None  # inside of one: whether it is recorded; else None
         self._written: Any = None  # a write whose history is yet to be looked at
-        # By id of a Tensor: itself, the versions of its memory, which of them, and its value then.
-        self._tensors: dict[int, tuple[weakref.ref[Any], list[int], int, Value]] = {}
-        self._memory: dict[tuple[Any, ...], tuple[list[int], int, Value]] = {}
-        self._of_nodes: weakref.WeakKeyDictionary[Any, list[Gradient]] = weakref.WeakKeyDictionary()
-        self._of_leaves: dict[int, tuple[weakref.ref[Any], Gradient]] = {}
+        self.tensors = Tensors(trace)
         self._steps: weakref.WeakKeyDictionary[Any, Step] = weakref.WeakKeyDictionary()
 
     def __enter__(self) -> Any:
@@ -87,9 +79,9 @@ class Recording(Runner):
         if (walking and not mode.grad) or operation is Create:
             return self.below.apply(operation, inputs, settings)
         if operation is Write:
-            return self._write(inputs, settings, _line(frame))
+            return self._write(inputs, settings, Line.of(frame))
         self.settle()
-        for t in inputs if mode.grad else ():
+        for t in inputs if mode.grad and operation.backward is not None else ():
             if getattr(t, "_base", None) is not None:
                 t.grad_fn  # noqa: B018 - a view that is older than a write takes its part of it: a step of its own
         step = self._begin(operation, inputs, settings, frame)
@@ -101,6 +93,9 @@ class Recording(Runner):
                 results = operation.composite(*inputs, **settings)
             else:
                 results = self.below.apply(operation, inputs, settings)
+        except BaseException:
+            self.trace.names.forget(step)
+            raise
         finally:
             self._open = step.part_of
         self._end(step, results, opened)
@@ -110,11 +105,11 @@ class Recording(Runner):
         self, operation: Any, inputs: tuple[Any, ...], settings: dict[str, Any], frame: FrameType | None
     ) -> Step:
         trace = self.trace
-        step = self._step(operation, settings, _line(frame))
+        step = self._step(operation, settings, Line.of(frame))
         if operation.on_tensors:
             step.arguments = tuple([None if hasattr(t, "array") else t for t in inputs])
         known = trace.count
-        step.inputs = [self.value_of(t) if hasattr(t, "array") else None for t in inputs]
+        step.inputs = [self.tensors.value_of(t) if hasattr(t, "array") else None for t in inputs]
         trace.names.look(frame, self, trace.count > known)
         if step.part_of is not None and step.part_of.opened:
             trace.names.hold(step.part_of)
@@ -133,10 +128,10 @@ class Recording(Runner):
         step.several = isinstance(results, tuple)
         outputs = [t for t in (results if step.several else (results,)) if hasattr(t, "array")]
         for t in outputs:
-            value = self.known(t) if step.parts else None
+            value = self.tensors.known(t) if step.parts else None
             if value is None or value in step.inputs:
                 value = trace.new_value(t.array, "result")
-            self.bind(t, value)
+            self.tensors.bind(t, value)
             value.steps.append(step)
             step.outputs.append(value)
             node = t._grad_fn
@@ -161,9 +156,11 @@ class Recording(Runner):
         self.settle()
         target, source = inputs
         base = target if target._base is None else target._base
-        before, written = self.value_of(base), self.value_of(source)
-        self._written = target, base, base._grad_fn, before, written, line
-        return self.below.apply(Write, inputs, settings)
+        before, written = self.tensors.value_of(base), self.tensors.value_of(source)
+        node = base._grad_fn
+        result = self.below.apply(Write, inputs, settings)
+        self._written = target, base, node, before, written, line
+        return result
 
     def settle(self) -> None:
         """What the last write has made: of the same Tensor another value."""
@@ -175,14 +172,14 @@ class Recording(Runner):
         if recorded:
             settings = {"chain": node.chain, "order": node.order}
         elif target is base and written.array.shape == base.array.shape and written.array.dtype == base.array.dtype:
-            self.bind(base, written)  # the result of another step, in this memory from now on
+            self.tensors.bind(base, written)  # the result of another step, in this memory from now on
             return
         else:
             settings = {"chain": target._chain, "order": order_of(base.array)}
         step = self._step(Overwrite, settings, line)
         step.inputs = [before, written]
         after = trace.new_value(base.array, "result")
-        self.bind(base, after)
+        self.tensors.bind(base, after)
         after.steps.append(step)
         step.outputs.append(after)
         if recorded:
@@ -190,72 +187,12 @@ class Recording(Runner):
             self._steps[node] = step
         self._close(step)
 
-    # ------------------------------------------------------------------ values
-
-    def known(self, t: Any) -> Value | None:
-        """The value of a Tensor that has been seen, as it is now."""
-        reference, counter, version, value = self._tensors.get(id(t), _NOTHING)
-        return value if reference() is t and counter is t._counter and version == counter[0] else None
-
-    def value_of(self, t: Any) -> Value:
-        """The value of a Tensor, which may be new."""
-        value = self.known(t)
-        if value is not None:
-            if value.gradient is None:  # it may have been asked for one since
-                value.gradient = self.gradient_of(t)
-            return value
-        found = self._memory.get(_place(t))
-        if found is not None and found[0] is t._counter and found[1] == t._counter[0]:
-            value, gradient = found[2], self.gradient_of(t)
-            if gradient is value.gradient:
-                self._remember(t, value)
-                return value
-            detached = self.trace.new_value(t.array, "result" if gradient is not None else "input")
-            detached.detached_from = value
-            self.bind(t, detached)
-            return detached
-        number = not t.array.ndim and not t._requires_grad
-        value = self.trace.new_value(t.array, "constant" if number else "parameter" if _is_leaf(t) else "input")
-        self.bind(t, value)
-        if value.kind == "parameter":
-            self.trace.names.note_path(value, t)
-        return value
-
-    def bind(self, t: Any, value: Value) -> None:
-        """From now on a Tensor has this value, and its gradient is the value's."""
-        value.gradient = self.gradient_of(t)
-        self._remember(t, value)
-        self._memory[_place(t)] = t._counter, t._counter[0], value
-
-    def _remember(self, t: Any, value: Value) -> None:
-        value.tensor = reference = weakref.ref(t)
-        self._tensors[id(t)] = reference, t._counter, t._counter[0], value
-
-    def gradient_of(self, t: Any) -> Gradient | None:
-        """Where the gradient of a Tensor arrives; None where there is none."""
-        node = t._grad_fn
-        if node is not None:
-            return self._at_node(node)[t.output_nr]
-        return self._at_leaf(t) if t._requires_grad else None
-
-    def _at_node(self, node: Any) -> list[Gradient]:
-        found = self._of_nodes.get(node)
-        if found is None:
-            found = self._of_nodes[node] = [Gradient() for _ in range(node.output_count)]
-        return found
-
-    def _at_leaf(self, leaf: Any) -> Gradient:
-        found = self._of_leaves.get(id(leaf))
-        if found is None or found[0]() is not leaf:
-            found = self._of_leaves[id(leaf)] = weakref.ref(leaf), Gradient()
-        return found[1]
-
     # ------------------------------------------------------------------ backward
 
     def backward(self, node: Any, grads: list[Any]) -> list[Any]:
         """Run a node's backward, and note what came in, and what it sends to whom."""
         self.settle()
-        for gradient, grad in zip(self._at_node(node), grads):  # noqa: B905 - the node checks this
+        for gradient, grad in zip(self.tensors.at_node(node), grads):  # noqa: B905 - the node checks this
             if grad is not None:
                 self._arrived(gradient, grad.array)
         step, before = self._steps.get(node), self._backward
@@ -265,7 +202,8 @@ class Recording(Runner):
         finally:
             self._backward = before
         if step is not None:
-            step.incoming = [gradient.array for gradient in self._at_node(node)]
+            arrived = zip(self.tensors.at_node(node), grads)  # noqa: B905 - as above
+            step.incoming = [None if grad is None else gradient.array for gradient, grad in arrived]
             step.outgoing = [None] * len(step.inputs)
             self.trace.walked.append(step)
         for place, (edge, result) in enumerate(zip(node.edges, results)):  # noqa: B905 - the walk checks this
@@ -273,7 +211,7 @@ class Recording(Runner):
                 continue
             below, number = edge
             leaf = getattr(below, "variable", None)
-            gradient = self._at_node(below)[number] if leaf is None else self._at_leaf(leaf)
+            gradient = self.tensors.at_node(below)[number] if leaf is None else self.tensors.at_leaf(leaf)
             sent = self._fitted(result.array, *below.metadata[number])
             if gradient.array is not None:  # it was complete: this is another walk
                 gradient.forget()
@@ -284,7 +222,7 @@ class Recording(Runner):
 
     def accumulate(self, leaf: Any, gradient: Any, own: bool) -> None:
         """Note a leaf's gradient, and have it added to what the leaf has."""
-        self._arrived(self._at_leaf(leaf), gradient.array)
+        self._arrived(self.tensors.at_leaf(leaf), gradient.array)
         self.below.accumulate(leaf, gradient, own)
 
     def _arrived(self, gradient: Gradient, array: Array) -> None:
@@ -305,30 +243,3 @@ class Recording(Runner):
             except RuntimeError:  # which the walk will say
                 return self.trace.keep(array)
         return self.trace.keep(array.astype(dtype, copy=False))
-
-    def forget_gradients(self) -> None:
-        """A walk that is asked for begins."""
-        for gradients in self._of_nodes.values():
-            for gradient in gradients:
-                gradient.forget()
-        for _, gradient in self._of_leaves.values():
-            gradient.forget()
-
-
-def _line(frame: FrameType | None) -> Line | None:
-    return None if frame is None else Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-
-
-def _place(t: Any) -> tuple[Any, ...]:
-    """Where the elements of a Tensor lie."""
-    array = t.array
-    return id(t._counter), array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
-
-
-def _is_leaf(t: Any) -> bool:
-    return t._requires_grad and t._grad_fn is None
-
-
-def copied(array: Any) -> Array:
-    """The elements in memory of their own."""
-    return np.array(array, order="C")

@@ -7,6 +7,7 @@ import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,11 +29,16 @@ class Line:
     file: str
     number: int
     function: str
+    source: str  # its text; empty where there is no file of it
 
-    @property
-    def source(self) -> str:
-        """The text of the line; empty where there is no file of it."""
-        return linecache.getline(self.file, self.number).strip()
+    @classmethod
+    def of(cls, frame: FrameType | None) -> Line | None:
+        """Where a call is now."""
+        if frame is None:
+            return None
+        code, number = frame.f_code, frame.f_lineno
+        source = linecache.getline(code.co_filename, number, frame.f_globals).strip()
+        return cls(code.co_filename, number, code.co_name, source)
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.number}" + (f": {self.source}" if self.source else "")

@@ -34,9 +34,10 @@ class Sizes:
     heads: int = 1
 
     def draw(self, *shape: int) -> Tensor:
-        """Normally distributed numbers that want a gradient, with one decimal: as one would write them by hand."""
-        drawn = torch.randn(*shape, dtype=torch.float32).array.astype(np.float64)
-        return torch.tensor(np.round(drawn, 1), dtype=torch.get_default_dtype(), requires_grad=True)
+        """Normally distributed numbers that want a gradient, with one decimal, none 0: as one would write them."""
+        drawn = np.round(torch.randn(*shape, dtype=torch.float32).array.astype(np.float64), 1)
+        drawn = np.where(drawn == 0, 0.1, drawn)
+        return torch.tensor(drawn, dtype=torch.get_default_dtype(), requires_grad=True)
 
 
 def attention(sizes: Sizes) -> Trace:
@@ -184,7 +185,12 @@ def trace_of(subject: str, sizes: Sizes) -> Trace:
     module, colon, name = subject.partition(":")
     if not colon:
         raise LookupError(f"no subject {subject!r}: take one of {', '.join(SUBJECTS)}, or module:function of your own")
-    function: Any = getattr(import_module(module), name, None)
+    try:
+        function: Any = getattr(import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise LookupError(f"there is no module {module!r} here or among what is installed") from None
     if not callable(function):
         raise LookupError(f"the module {module} has no function {name!r}")
     with Trace(unfold=sizes.unfold) as t:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..derivatives import backward
 from ..engine.mode import mode
 from ..engine.runner import EAGER
@@ -16,7 +18,7 @@ from ..nn.module import Module
 from .check import Check, check
 from .explanation import Explanation
 from .names import GIVEN, HOME, Names, user_frame
-from .recording import Recording, copied
+from .recording import Recording
 from .steps import Array, Step, Value
 from .table import Picture, TraceTable, graphviz, picture
 from .why import why
@@ -93,7 +95,7 @@ class Trace:
                 f"the trace would keep more than {self.limit / 2**20:.4g} MiB: trace a smaller input or a part of the "
                 "model, or ask for more, as trace(limit=2**30)"
             )
-        return copied(array)
+        return np.array(array, order="C")
 
     def new_value(self, array: Any, kind: str) -> Value:
         """A value of the next number."""
@@ -114,7 +116,7 @@ class Trace:
             return thing
         if isinstance(thing, EngineTensor):
             self.recording.settle()
-            value = self.recording.known(thing)
+            value = self.recording.tensors.known(thing)
             if value is None:
                 raise LookupError(f"the trace has not seen this Tensor of shape {thing.array.shape} as it is now")
             return value
@@ -180,7 +182,7 @@ class Trace:
 
     def forget_gradients(self) -> None:
         """As before a walk."""
-        self.recording.forget_gradients()
+        self.recording.tensors.forget_gradients()
         for value in self.values:  # whose nodes may be gone
             if value.gradient is not None:
                 value.gradient.forget()
@@ -222,8 +224,11 @@ class Trace:
         if self.recording.at_work:
             yield
             return
-        with self.recording:
-            yield
+        try:
+            with self.recording:
+                yield
+        finally:
+            self.names.end(self.recording)
 
     def inside_of(self, step: Step) -> Trace:
         """The composite of a step on the same numbers, traced; with its gradients, if a walk has come by."""
@@ -242,7 +247,7 @@ class Trace:
                 results = step.operation.apply(*inputs, **step.settings)
             outputs = results if isinstance(results, tuple) else (results,)
             for value, x in zip(step.inputs, inputs, strict=True):
-                if value is not None and value.kind != "constant" and trace.recording.known(x) is not None:
+                if value is not None and value.kind != "constant" and trace.recording.tensors.known(x) is not None:
                     trace.names.give(trace.value_of(x), value.name, GIVEN)
             for value, y in zip(step.outputs, outputs, strict=True):
                 trace.names.give(trace.value_of(y), value.name, GIVEN)
@@ -268,7 +273,7 @@ def named(name: str, tensor: Tensor) -> Tensor:
     while runner is not EAGER:
         if isinstance(runner, Recording):
             runner.settle()
-            runner.trace.names.give(runner.value_of(tensor), name, GIVEN)
+            runner.trace.names.give(runner.tensors.value_of(tensor), name, GIVEN)
             break
         runner = runner.below
     return tensor

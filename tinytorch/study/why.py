@@ -10,7 +10,8 @@ import numpy as np
 from ..ops.elementwise import Where
 from ..ops.softmax import Softmax
 from .explanation import Explanation, Section, Term, equation, number_text
-from .local import Again
+from .factors import is_product, other_factor
+from .local import Again, Entry
 from .steps import Array, Step, Value
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _of_gradient(value: Value, index: Index, depth: int) -> Explanation:
         found.sections.append(_through(value, index, summand.step, summand.place, depth))
     if gradient.changed_by_hooks:
         found.note = "A hook has changed it: what arrived is not the sum of what was sent."
-    elif found.terms and all(term.factors[0] == 0 for term in found.terms):
+    elif found.terms and all(term.factors[0] == 0 and term.deeper is None for term in found.terms):
         found.note = "Each gradient that comes in is 0, and so is the sum."
     return found
 
@@ -96,19 +97,32 @@ def _through(value: Value, index: Index, step: Step, place: int, depth: int) -> 
     own = element(value, index)
     outputs = _recorded_outputs(step)
     terms = []
-    for (number, at), slope in Again(step).column(place, index).items():
+    for (number, at), slope in _column(step, place, index).items():
         output, incoming = outputs[number]
         if incoming is None:
             continue
         name = element(output, at)
         term = Term((f"dL/d{name}", f"d{name}/d{own}"), (float(incoming[at]), slope))
-        if depth > 1:
-            term.deeper = _of_gradient(output, at, depth - 1)
+        factor = other_factor(step, place, index, at)
+        term.known_as = "" if factor is None or factor[0].kind == "constant" else element(*factor)
+        passes = step.operation.view and not output.given  # a view that has no name: it goes on through that
+        if depth > 1 or passes:
+            term.deeper = _of_gradient(output, at, depth if passes else depth - 1)
         terms.append(term)
     section = Section(step, place, terms)
     if not terms:
         section.note = _no_term(value, index, step, place)
     return section
+
+
+def _column(step: Step, place: int, index: Index) -> dict[Entry, float]:
+    """The derivatives of what depends on an element; of a product also those that are 0 as the other factor is."""
+    column = Again(step).column(place, index)
+    if is_product(step):
+        arrays = [None if x is None else x.array for x in step.inputs]
+        ones = [a if a is None or n == place else np.ones_like(a) for n, a in enumerate(arrays)]
+        column = dict.fromkeys(Again(step, ones).column(place, index), 0.0) | column
+    return column
 
 
 def _recorded_outputs(step: Step) -> list[tuple[Value, Array | None]]:
@@ -247,7 +261,5 @@ def _line(value: Value) -> list[str]:
 def _root(value: Value) -> list[str]:
     """What L is."""
     roots = [v for v in value.trace.values if v.gradient is not None and v.gradient.given]
-    if not roots or value in roots:
-        return []
     names = " + ".join([v.name if v.array.size == 1 else f"sum(gradient x {v.name})" for v in roots])
-    return [f"L is {names}"]
+    return [] if not roots or value in roots or names == "L" else [f"L is {names}"]

@@ -12,7 +12,7 @@ import pytest
 
 from lora import LoraConfig
 from lora.adapters.adapter_config import CONFIG_NAME
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 MINIMUM = {"peft_type": "LORA", "target_modules": ["q_proj"]}
 

@@ -12,9 +12,9 @@ import pytest
 
 import tinytorch
 from lora import Llama, LoraConfig, add_adapter, load_adapter, save_adapter
-from programs.errors import UserError
 from tests.lora.adapters.test_adapters import ALL, adapted, digests, logits, randomize, trained
 from tests.lora.model.test_llama import make
+from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import load_file, save_file
 
 FILE, CONFIG = "adapter_model.safetensors", "adapter_config.json"

@@ -13,9 +13,9 @@ import tinytorch.nn as nn
 from lora import Llama, LoraConfig, add_adapter, add_weighted_adapter, merge
 from lora.adapters.adapters import lora_layers
 from lora.adapters.layers import LoraLinear
-from programs.errors import UserError
 from tests.lora.model.test_llama import IDS, make
 from tinytorch import optim
+from tinytorch.cli.errors import UserError
 
 ALL = {"target_modules": ["q_proj", "down_proj", "embed_tokens", "lm_head"]}
 

@@ -14,7 +14,7 @@ from bench.parity import TOLERANCE, batch, difference, their_model
 from bench.parity_peft import BASE, RANKS, TARGETS, VARIANTS, array, compare, quiet, their_adapter
 from lora import Llama, LoraConfig, add_adapter, add_weighted_adapter, load_adapter, merge, save_adapter
 from lora.adapters.adapter_files import WEIGHTS_NAME, adapter_state
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import load_file
 
 pytestmark = [

@@ -11,9 +11,9 @@ import pytest
 import tinytorch
 from lora import Llama, LoraConfig, add_adapter, merge, unmerge
 from lora.adapters.adapters import lora_layers
-from programs.errors import UserError
 from tests.lora.adapters.test_adapters import ALL, IDS, adapted, digests, logits, randomize
 from tests.lora.model.test_llama import make
+from tinytorch.cli.errors import UserError
 
 VARIANTS: list[dict[str, Any]] = [{}, {"use_dora": True}, {"use_rslora": True, "lora_alpha": 1}]
 

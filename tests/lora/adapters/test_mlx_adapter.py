@@ -11,10 +11,10 @@ import pytest
 
 import tinytorch.nn as nn
 from lora import Llama, load_adapter, merge, save_adapter
-from programs.errors import UserError
 from tests.lora.adapters.test_adapters import IDS, logits
 from tests.lora.model.test_llama import make
 from tinytorch import Tensor
+from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import save_file
 
 SCALE, RANK = 20.0, 3

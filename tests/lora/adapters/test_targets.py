@@ -9,8 +9,8 @@ import pytest
 
 from lora import LoraConfig, add_adapter
 from lora.adapters.targets import find_targets
-from programs.errors import UserError
 from tests.lora.model.test_llama import make
+from tinytorch.cli.errors import UserError
 
 PROJECTIONS = [f"self_attn.{x}_proj" for x in "qkvo"] + [f"mlp.{x}_proj" for x in ("gate", "up", "down")]
 

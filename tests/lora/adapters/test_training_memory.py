@@ -14,8 +14,8 @@ from lora.adapters.targets import find_targets
 from lora.adapters.training_memory import PROGRAM, PROGRAM_BYTES, TrainingSettings, activations, training
 from lora.model.config import LlamaConfig
 from lora.model.llama import Llama
-from programs.memory import peak_memory
 from tinytorch.engine.graph import topological_order
+from tinytorch.training.memory import peak_memory
 
 SHAPE = LlamaConfig(
     vocab_size=100,
@@ -82,7 +82,8 @@ def test_what_a_run_takes_is_near_what_info_says(small_folder: Path, tmp_path: P
         pytest.skip("the system does not say how much memory a process has needed")
     data = tmp_path / "data.txt"
     data.write_text("The list is a sequence. " * 400)
-    program = "from lora.__main__ import main; from programs.memory import peak_memory; main({}); print(peak_memory())"
+    program = "from lora.__main__ import main; from tinytorch.training.memory import peak_memory\n"
+    program += "main({}); print(peak_memory())"
     options = ["--batch-size=8", "--max-iters=2", "--eval-interval=2", "--rank=4"]
     command = ["train", "--model", str(small_folder), "--data", str(data), "--out", str(tmp_path / "run"), *options]
     done = subprocess.run(

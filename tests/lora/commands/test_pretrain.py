@@ -16,9 +16,10 @@ from lora.commands.pretrain import PretrainConfig, PretrainRun
 from lora.model.llama import Llama
 from lora.text.bpe import SPECIAL, train_bpe
 from lora.text.tokenizer import Tokenizer
-from programs import checkpoint, metrics, trainer
-from programs.corpora import load_documents, load_text
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.training import checkpoint, metrics, trainer
+from tinytorch.training.corpora import load_documents, load_text
+from tinytorch.training.metrics import Step
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not mind.\n" * 40
 TINY = ["--vocab-size=300", "--context=8", "--hidden-size=16", "--intermediate-size=24", "--layers=2", "--heads=2"]
@@ -69,15 +70,15 @@ def test_the_same_command_gives_the_same_files(
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     for out, more in [(first, []), (other, ["--seed=2"])]:
         assert main([*command, "--out", str(out), "--max-iters=10", *more]) == 0
-    step = trainer.step
+    step = trainer.training_step
 
-    def interrupted_step(run: PretrainRun) -> tuple[float, float, float]:
+    def interrupted_step(run: PretrainRun) -> Step:
         if run.iteration == 3:
             signal.raise_signal(signal.SIGINT)
         return step(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "step", interrupted_step)
+        patch.setattr(trainer, "training_step", interrupted_step)
         assert main([*command, "--out", str(again), "--max-iters=10"]) == 130
     assert checkpoint.load(again, "last")[1]["iteration"] == 4
     assert not (again / "model").exists()
@@ -93,7 +94,7 @@ def tiny(out: Path, data: Path) -> PretrainConfig:
 
 def test_every_window_begins_as_a_prompt_does(command: list[str], tmp_path: Path) -> None:
     run = PretrainRun(tiny(tmp_path / "out", tmp_path / "text.txt"))
-    inputs, targets = next(run.batches)
+    inputs, targets = next(run.data.batches)
     seen = []
     forward = run.model.forward
     run.model.forward = lambda ids: seen.append(ids.numpy().copy()) or forward(ids)  # type: ignore[method-assign, func-returns-value]
@@ -108,7 +109,7 @@ def test_documents_are_framed(tmp_path: Path) -> None:
     documents = load_documents("pydoc")
     assert "\n".join(documents) == load_text("pydoc")
     run = PretrainRun(tiny(tmp_path / "out", Path("pydoc")))
-    tokens = np.concatenate([run.train_data, run.val_data])
+    tokens = run.tokens
     assert (tokens[0], tokens[-1]) == (0, 1)
     assert (tokens == 0).sum() == (tokens == 1).sum() == len(documents)
     assert np.array_equal(np.flatnonzero(tokens == 1)[:-1] + 1, np.flatnonzero(tokens == 0)[1:])

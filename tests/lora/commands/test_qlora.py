@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lora.__main__ import main
-from lora.commands.train import TuneConfig, TuneRun
-from programs import trainer
+from lora.commands.train import TuneRun
+from lora.commands.tune_config import TuneConfig
+from tinytorch.training import trainer
 
 
 def test_qlora(tmp_path: Path, small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,7 +30,7 @@ def test_qlora(tmp_path: Path, small_folder: Path, capsys: pytest.CaptureFixture
         model = small_folder if name == "as stored" else out / name
         run = TuneRun(TuneConfig(model=model, data=str(data), out=tmp_path / "none", rank=8, batch_size=4))
         with trainer.StopSignal() as stop:
-            before = trainer.evaluate(run, run.val_data, stop)
+            before = trainer.evaluate(run, "val", stop)
         (first, last), losses = result["evaluations"], result["losses"]
         assert first == [0, before] and last[0] == len(losses) == 12
         learned = first[1] - last[1]

@@ -19,8 +19,8 @@ from lora.commands.quantize import quantize_folder
 from lora.model.config import LlamaConfig
 from lora.model.llama import Llama
 from lora.model.quantized import Quantization, QuantizedLinear
-from programs.errors import UserError
 from tinytorch import nn
+from tinytorch.cli.errors import UserError
 from tinytorch.quantization import QuantizedWeight
 from tinytorch.safetensors import load_file, save_file
 

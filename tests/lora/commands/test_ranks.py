@@ -14,7 +14,8 @@ from lora.__main__ import main
 from lora.adapters.merging import merge
 from lora.commands.ranks import energy_rank, update_spectra
 from lora.model.llama import Llama
-from programs import trainer
+from tinytorch.training import trainer
+from tinytorch.training.metrics import Step
 
 
 @pytest.fixture
@@ -28,15 +29,15 @@ def command(tmp_path: Path, small_folder: Path) -> list[str]:
 def test_ranks(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_step = trainer.step
+    whole_step = trainer.training_step
 
-    def step(run: trainer.Run) -> tuple[float, float, float, int]:
+    def step(run: trainer.Run) -> Step:
         if run.iteration == 3 and run.config.rank == 4:
             signal.raise_signal(signal.SIGINT)
         return whole_step(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "step", step)
+        patch.setattr(trainer, "training_step", step)
         assert main(command) == 130
     assert not (tmp_path / "out" / "all-weights").exists()
     assert main(command) == 2

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lora.commands.sampling_options import SamplingOptions
-from lora.model.generation import Sampling
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.generation.sampling import Sampling
 
 TALK = Sampling(temperature=0.2, top_p=0.9)
 QWEN = {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}

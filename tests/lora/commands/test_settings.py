@@ -19,10 +19,10 @@ from lora.commands.qlora import QLoraConfig
 from lora.commands.quantize import QuantizeConfig
 from lora.commands.ranks import RanksConfig
 from lora.commands.synthesize import SynthesizeConfig
-from lora.commands.train import TuneConfig
+from lora.commands.tune_config import TuneConfig
 from lora.model.default_model import default_model
-from lora.model.generation import Sampling
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
+from tinytorch.generation.sampling import Sampling
 
 MODEL, PARROT = {"model": default_model()}, {"data": "parrot"}
 SAMPLING = {

@@ -17,7 +17,7 @@ from lora.commands.synthesize import DTYPES, SynthesizeConfig, shape_of, synthes
 from lora.model.config import LlamaConfig
 from lora.model.llama import Llama
 from lora.model.shapes import SHAPES
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import SafetensorError
 from tinytorch.safetensors_shards import open_shards
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,17 +26,20 @@ from lora.adapters.adapter_files import load_adapter, save_adapter
 from lora.commands.loading import load
 from lora.commands.quantize import quantize_folder
 from lora.commands.rule import complete
-from lora.commands.train import TuneConfig, TuneRun
+from lora.commands.train import TuneRun
+from lora.commands.tune_config import TuneConfig
 from lora.model.llama import Llama
 from lora.text import parrot
 from lora.text.data import load_data
 from lora.text.tokenizer import Tokenizer
-from programs import checkpoint, metrics, trainer
-from programs.errors import UserError
-from programs.trainer import IGNORED, Result
+from tinytorch.cli.errors import UserError
 from tinytorch.kernels.gemm.pairs import PAIRS
 from tinytorch.nn import functional as F
 from tinytorch.safetensors import load_file
+from tinytorch.training import checkpoint, metrics, report, trainer
+from tinytorch.training.batches import IGNORED
+from tinytorch.training.metrics import Step
+from tinytorch.training.trainer import Result
 
 WORDS = ["list", "tuple", "file", "name", "class", "type"]
 Make = Callable[..., TuneConfig]
@@ -116,25 +121,38 @@ def test_a_run_learns_and_leaves_what_it_says(make: Make, capsys: pytest.Capture
     assert "3 examples" in shown
 
 
+def test_a_run_that_is_dropped_frees_its_model_at_once(make: Make) -> None:
+    """Where several follow one another, each would wait for the garbage collector."""
+    run = TuneRun(make())
+    trainer.training_step(run)
+    alive = weakref.ref(run.model)
+    gc.disable()
+    try:
+        del run
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_the_loss_is_that_of_what_is_to_be_learned(make: Make) -> None:
     """Of each target once, whatever batch it is in; the prompt's tokens do not count."""
     config = make(grad_accum=3, eval_iters=100, eval_share=100.0)
     run = TuneRun.open(config)
     model = Llama.from_pretrained(config.model)
     losses = []
-    assert len(run.train_data) == 33
-    for example in run.train_data:
+    assert len(run.data.examples["train"]) == 33
+    for example in run.data.examples["train"]:
         logits = model(example.inputs[None])[0]
         counted = np.flatnonzero(example.targets != IGNORED)
         assert 0 < len(counted) < len(example.targets)
         losses += [F.cross_entropy(logits[i], tinytorch.tensor(int(example.targets[i]))).item() for i in counted]
     with trainer.StopSignal() as stop:
-        assert trainer.evaluate(run, run.train_data, stop) == pytest.approx(np.mean(losses), rel=1e-5)
-    batches = [next(run.batches) for _ in range(3)]
-    run.set_position({"position": np.array([0, 0])})
+        assert trainer.evaluate(run, "train", stop) == pytest.approx(np.mean(losses), rel=1e-5)
+    batches = [next(run.data.batches) for _ in range(3)]
+    run.data.set_position({"position": np.array([0, 0])})
     learned = np.concatenate([batch[1].numpy()[batch[1].numpy() != IGNORED] for batch in batches])
     total = sum(run.loss(*b).item() * int((b[1].numpy() != IGNORED).sum()) for b in batches)
-    loss, _, _, tokens = trainer.step(run)
+    loss, _, _, tokens = trainer.training_step(run)
     assert loss == pytest.approx(total / len(learned), rel=1e-5)
     rows = [row for batch in batches for row in batch[0].numpy()]
     assert tokens == sum(int(np.flatnonzero(row)[-1]) + 1 for row in rows)  # 0, the padding, begins a row only
@@ -153,15 +171,15 @@ def test_the_loss_is_that_of_what_is_to_be_learned(make: Make) -> None:
 def test_ten_steps_are_five_and_five(make: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
     whole, cut = make("whole", **changes), make("cut", **changes)
     train(whole)
-    whole_step = trainer.step
+    whole_step = trainer.training_step
 
-    def step(run: TuneRun) -> tuple[float, float, float, int]:
+    def step(run: TuneRun) -> Step:
         if run.iteration == 4:
             signal.raise_signal(signal.SIGINT)
         return whole_step(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "step", step)
+        patch.setattr(trainer, "training_step", step)
         assert train(cut).interrupted
     assert checkpoint.load(cut.out, "last")[1]["iteration"] == 5
     assert files_of(cut) != files_of(whole)
@@ -174,23 +192,23 @@ def test_an_evaluation_takes_its_share_of_the_tokens(make: Make, tmp_path: Path)
     path = tmp_path / "many.jsonl"
     path.write_text("".join(json.dumps({"text": "a " * (1 + i % 20)}) + "\n" for i in range(2000)))
     run = TuneRun(make(data=str(path), eval_interval=50, max_iters=100, eval_iters=40))
-    trained = [next(run.batches) for _ in range(50)]
-    tokens = sum(run.count_tokens(*batch) for batch in trained)
+    trained = [next(run.data.batches) for _ in range(50)]
+    tokens = sum(trainer.count_tokens(batch) for batch in trained)
     taken = {}
-    for data in (run.train_data, run.val_data):
-        batches = list(run.evaluation_batches(data))
-        taken[id(data)] = sum(run.count_tokens(*batch) for batch in batches) / tokens
-        assert sum(len(batch[0].numpy()) for batch in batches) == len(run.evaluated(data))
-        again = run.evaluation_batches(data)  # the same ones
+    for split in ("train", "val"):
+        batches = list(run.data.evaluation_batches(split))
+        taken[split] = sum(trainer.count_tokens(batch) for batch in batches) / tokens
+        assert sum(len(batch[0].numpy()) for batch in batches) == len(run.data.evaluated(split))
+        again = run.data.evaluation_batches(split)  # the same ones
         assert all(np.array_equal(a[0].numpy(), b[0].numpy()) for a, b in zip(batches, again, strict=True))
-    assert 0.065 < taken[id(run.val_data)] < 0.09
-    assert 0.012 < taken[id(run.train_data)] < 0.03
-    places = {id(example): i for i, example in enumerate(run.val_data)}
-    assert max(places[id(example)] for example in run.evaluated(run.val_data)) > 100  # not the first ones
+    assert 0.065 < taken["val"] < 0.09
+    assert 0.012 < taken["train"] < 0.03
+    places = {id(example): i for i, example in enumerate(run.data.examples["val"])}
+    assert max(places[id(example)] for example in run.data.evaluated("val")) > 100  # not the first ones
     few = TuneRun(make("few", data=str(path), eval_interval=1, eval_iters=1))
-    assert len(few.evaluated(few.val_data)) == len(few.evaluated(few.train_data)) == 4  # a batch at least
+    assert len(few.data.evaluated("val")) == len(few.data.evaluated("train")) == 4  # a batch at least
     most = TuneRun(make("most", data=str(path), eval_interval=50, max_iters=100, eval_iters=2, eval_share=9.0))
-    assert len(most.evaluated(most.val_data)) == 8
+    assert len(most.data.evaluated("val")) == 8
 
 
 def test_validation_on_a_file_of_its_own(
@@ -202,7 +220,7 @@ def test_validation_on_a_file_of_its_own(
     assert main(command(config, "--max-iters=2", "--eval-share=9", f"--val-data={other}")) == 0
     assert "36 examples to train on, 6 to validate" in capsys.readouterr().out
     run = TuneRun(make("again", val_data=str(other)))
-    assert run.held_out == load_data(other, run.tokenizer, 64).records
+    assert run.data.held_out == load_data(other, run.data.tokenizer, 64).records
     asked = ["eval", "--model", str(config.model), "--adapter", str(config.out / "best")]
     assert main([*asked, "--data", config.data]) == 2
     assert f"best was validated on {other}: give --data {other} --part all" in capsys.readouterr().err
@@ -257,13 +275,13 @@ def test_an_adapter_remembers_whether_it_was_trained_on_messages(
 
 def test_the_bar_says_what_is_done(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    update = trainer.Progress.update
+    update = report.Progress.update
 
     def record(self: Any, task: Any, **fields: Any) -> None:
         told.append(fields["doing"])
         update(self, task, **fields)
 
-    monkeypatch.setattr(trainer.Progress, "update", record)
+    monkeypatch.setattr(report.Progress, "update", record)
     train(make(max_iters=2, eval_interval=2))
     assert told[0] == told[-1] == "evaluating"
     assert all(re.fullmatch(r"loss \d+\.\d+ [\d,]+ tokens/s [\d,]+ MB", text) for text in told[1:-1])
@@ -283,7 +301,7 @@ def test_packed_rows_have_the_same_loss(make: Make) -> None:
     for packing in (False, True):
         run = TuneRun.open(make(packing=packing, max_tokens=40, eval_iters=100, eval_share=100.0))
         with trainer.StopSignal() as stop:
-            losses.append(trainer.evaluate(run, run.train_data, stop))
+            losses.append(trainer.evaluate(run, "train", stop))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 

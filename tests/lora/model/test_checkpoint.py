@@ -13,7 +13,7 @@ import pytest
 import tinytorch
 from lora import Llama
 from lora.model.config import LlamaConfig
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import load_file, save_file
 from tinytorch.safetensors_shards import save_shards
 

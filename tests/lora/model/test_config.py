@@ -13,7 +13,7 @@ import pytest
 from lora.model.config import LlamaConfig
 from lora.model.rope import RopeScaling
 from lora.model.shapes import SHAPES
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 SMALL = {
     "vocab_size": 100,

@@ -18,7 +18,7 @@ from lora.model.default_model import default_model
 from lora.text.parrot import default_data
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("tinytorch", "programs", "gpt", "lora")
+PACKAGES = ("tinytorch", "gpt", "lora")
 
 
 def test_it_is_small_and_says_where_it_comes_from() -> None:

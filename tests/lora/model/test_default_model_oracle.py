@@ -8,8 +8,9 @@ import pytest
 import tinytorch
 from lora.commands.loading import load
 from lora.model.default_model import default_model
-from lora.model.generation import Sampling, generate
+from lora.model.generation import generate
 from lora.model.llama import Llama
+from tinytorch.generation.sampling import Sampling
 
 pytestmark = pytest.mark.oracle("torch", "transformers")
 

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import tinytorch
 from lora.commands.loading import load
-from lora.model.generation import Sampling, generate, min_p, repetition_penalty, stream, top_k, top_p
+from lora.commands.rule import complete
+from lora.model.generation import generate, stream
 from lora.model.llama import Llama
-from lora.text.text_stream import TextStream, continue_texts
+from lora.text.text_stream import TextStream
 from lora.text.tokenizer import Tokenizer
-from programs.errors import UserError
+from tinytorch.generation.sampling import Sampling
 
 GREEDY = Sampling(greedy=True)
 SETTINGS = [
@@ -22,7 +22,6 @@ SETTINGS = [
     Sampling(temperature=0.7, top_k=20, top_p=0.9, min_p=0.02, repetition_penalty=1.3),
     Sampling(greedy=True, repetition_penalty=2.0),
 ]
-LOGITS = np.log(np.array([[0.1, 0.4, 0.2, 0.3], [0.25, 0.25, 0.25, 0.25]], dtype=np.float32))
 
 
 def generator(seed: int = 0) -> tinytorch.Generator:
@@ -110,81 +109,6 @@ def test_the_seed_decides(small_llama: Llama) -> None:
     assert first == again != other
 
 
-# What changes the distribution; comparisons with transformers are in test_generation_oracle.py ------
-
-
-def kept(logits: np.ndarray) -> list[list[int]]:
-    return [np.flatnonzero(np.isfinite(row)).tolist() for row in logits]
-
-
-def test_top_k_keeps_the_likeliest_and_their_equals() -> None:
-    assert kept(top_k(LOGITS, 2)) == [[1, 3], [0, 1, 2, 3]]
-    assert kept(top_k(LOGITS, 9)) == [[0, 1, 2, 3]] * 2
-
-
-def test_top_p_keeps_the_fewest_that_reach_p() -> None:
-    assert kept(top_p(LOGITS, 0.65)) == [[1, 3], [1, 2, 3]]
-    assert kept(top_p(LOGITS, 0.75))[0] == [1, 2, 3]
-    assert kept(top_p(LOGITS, 1e-9))[0] == [1]
-    assert kept(top_p(LOGITS, 1.0)) == [[0, 1, 2, 3]] * 2
-
-
-def test_min_p_is_relative_to_the_likeliest() -> None:
-    assert kept(min_p(LOGITS, 0.6)) == [[1, 3], [0, 1, 2, 3]]
-    assert kept(min_p(LOGITS, 0.0)) == [[0, 1, 2, 3]] * 2
-    assert kept(min_p(LOGITS, 1.0))[0] == [1]
-
-
-@pytest.mark.parametrize("shift", [-800.0, 0.0, 800.0])
-@pytest.mark.filterwarnings("error")
-def test_logits_of_any_size_mean_the_same(shift: float) -> None:
-    """exp(800) is more than a float32 holds, exp(-800) less."""
-    logits = LOGITS + np.float32(shift)
-    assert kept(min_p(logits, 0.6)) == [[1, 3], [0, 1, 2, 3]]
-    assert kept(top_p(logits, 0.75))[0] == [1, 2, 3]
-    assert kept(top_k(logits, 2))[0] == [1, 3]
-    none = np.zeros((200, 0), dtype=np.int64)
-    rows = np.repeat(logits[:1], 200, axis=0)
-    drawn = Sampling(top_k=3, top_p=0.9, min_p=0.6).choose(rows, none, none, generator())
-    assert set(drawn.tolist()) == {1, 3}
-
-
-def test_the_penalty_lowers_what_is_there_whatever_its_sign() -> None:
-    logits = np.array([[2.0, -2.0, 3.0, -3.0]], dtype=np.float32)
-    ids, mask = np.array([[3, 0, 1, 1]]), np.array([[0, 1, 1, 1]])
-    assert repetition_penalty(logits, ids, mask, 2.0).tolist() == [[1.0, -4.0, 3.0, -3.0]]  # 3 is padding
-    assert logits[0, 0] == 2.0
-
-
-def test_draws_follow_the_distribution() -> None:
-    rows = np.repeat(LOGITS[:1], 20_000, axis=0)
-    none = np.zeros((20_000, 0), dtype=np.int64)
-    for sampling, expected in [
-        (Sampling(), [0.1, 0.4, 0.2, 0.3]),
-        (Sampling(top_k=0, top_p=1.0, min_p=0.0), [0.1, 0.4, 0.2, 0.3]),  # what takes nothing away
-        (Sampling(temperature=0.5), [1 / 30, 16 / 30, 4 / 30, 9 / 30]),
-        (Sampling(top_k=3, top_p=0.7), [0, 4 / 7, 0, 3 / 7]),  # top-p of what top-k left: 0.44, 0.33, 0.22
-    ]:
-        counts = np.bincount(sampling.choose(rows, none, none, generator()), minlength=4)
-        np.testing.assert_allclose(counts / len(rows), expected, atol=0.02)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"temperature": 0.0}, "temperature is 0.0: it must be positive"),
-        ({"top_k": -1}, "top_k is -1: it must be at least 0"),
-        ({"top_p": 0.0}, "top_p is 0.0"),
-        ({"top_p": 1.1}, "top_p is 1.1"),
-        ({"min_p": -0.1}, "min_p is -0.1"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0"),
-    ],
-)
-def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        Sampling(**settings)
-
-
 # Text -----------------------------------------------------------------------------------------------
 
 
@@ -225,10 +149,6 @@ def test_text_is_kept_back_only_while_it_may_be_a_stop_string(byte_level: Path) 
 def test_texts_together_are_texts_alone(small_folder: Path) -> None:
     model, tokenizer = load(small_folder)
     prompts = ["The", "A dict is a mapping", "if x:"]
-    texts = continue_texts(model, tokenizer, prompts, 20, GREEDY)
-    assert [continue_texts(model, tokenizer, [prompt], 20, GREEDY)[0] for prompt in prompts] == texts
+    texts = complete(model, tokenizer, prompts, 20)
+    assert [complete(model, tokenizer, [prompt], 20)[0] for prompt in prompts] == texts
     assert all(texts)
-    stop = texts[1][3:6]
-    cut = continue_texts(model, tokenizer, prompts, 20, GREEDY, stop=[stop])
-    assert cut == [text.split(stop)[0] for text in texts]
-    assert len(cut[1]) <= 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lora.model.rope import RopeScaling, frequencies, tables
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 D, THETA, LENGTH = 32, 10000.0, 64
 PLAIN = THETA ** (-np.arange(0, D, 2) / D)

@@ -8,8 +8,7 @@ import pytest
 
 from lora.text.batches import Batches
 from lora.text.data import Example
-from programs.run import Batch
-from programs.trainer import IGNORED
+from tinytorch.training.batches import IGNORED, Batch
 
 rng = np.random.default_rng(0)
 # The first input of each is its number, so that it can be found again.

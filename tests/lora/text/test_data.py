@@ -8,8 +8,8 @@ import pytest
 
 from lora.text.data import Data, load_data, split, tokenize
 from lora.text.tokenizer import Tokenizer
-from programs.errors import UserError
-from programs.trainer import IGNORED
+from tinytorch.cli.errors import UserError
+from tinytorch.training.batches import IGNORED
 
 CHAT = [
     {"role": "user", "content": "one"},

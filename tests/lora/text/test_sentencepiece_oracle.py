@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lora.text.tokenizer import Tokenizer
-from programs.corpora import load_text
+from tinytorch.training.corpora import load_text
 
 pytestmark = pytest.mark.oracle("sentencepiece")
 

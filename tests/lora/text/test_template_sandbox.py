@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lora.text.chat_template import ChatTemplate
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 TALK = [{"role": "user", "content": "hello\n"}, {"role": "assistant", "content": "hi"}]
 

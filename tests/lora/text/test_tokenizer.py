@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lora.commands.loading import check_fit
 from lora.text.bpe import SPECIAL
 from lora.text.tokenizer import IncrementalDecoder, Tokenizer
-from programs.errors import UserError
+from tinytorch.cli.errors import UserError
 
 TALK = [
     {"role": "system", "content": "Be brief."},

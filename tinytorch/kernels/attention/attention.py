@@ -112,9 +112,7 @@ def attention_backward(
     options = _options(q, k, v, mask, causal, scale, dropout, seed)
     (q, q_at), (k, k_at), (v, v_at) = _located(q), _located(k), _located(v)
     (grad, grad_at), (out, out_at) = _located(grad), _located(out)
-    _, dq_at = _located(dq[0].transpose(0, 2, 1, 3))
-    _, dk_at = _located(dk)
-    _, dv_at = _located(dv)
+    dq_at, dk_at, dv_at = _located(dq[0].transpose(0, 2, 1, 3))[1], _located(dk)[1], _located(dv)[1]
     stats = stats if stats.flags.c_contiguous else stats.copy()
     results = (dq_at[0], dq.strides[0] // dq.itemsize, dq_at[1], *dk_at, *dv_at)
     arguments = (*results, *q_at, *k_at, *v_at, *grad_at, *out_at, stats, *options)
@@ -156,19 +154,26 @@ def _fill_dropout_mask(kept: Any, seed: Any, threshold: int) -> None:
 
 
 def _check(q: Array, k: Array, v: Array, dropout: float) -> None:
+    fits = q.ndim == k.ndim == v.ndim == 4 and q.dtype == k.dtype == v.dtype and q.dtype in _NO_FLOATS
+    fits = fits and k.shape[:3] == v.shape[:3] and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3] > 0
+    if not fits or k.shape[1] == 0 or q.shape[1] % k.shape[1] or not 0.0 <= dropout <= 1.0:
+        raise _misfit(q, k, v, dropout)
+
+
+def _misfit(q: Array, k: Array, v: Array, dropout: float) -> Exception:
+    """What is wrong with them."""
     shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
     if not (q.ndim == k.ndim == v.ndim == 4):
-        raise ValueError(f"q, k and v need four axes, (batch, heads, positions, size of a head); got {shapes}")
+        return ValueError(f"q, k and v need four axes, (batch, heads, positions, size of a head); got {shapes}")
     if q.dtype not in _NO_FLOATS or not (q.dtype == k.dtype == v.dtype):
-        raise TypeError(f"q, k and v must be all float32 or all float64; got {q.dtype}, {k.dtype}, {v.dtype}")
+        return TypeError(f"q, k and v must be all float32 or all float64; got {q.dtype}, {k.dtype}, {v.dtype}")
     if k.shape[:3] != v.shape[:3] or q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
-        raise ValueError(f"batch, key heads, key positions or head sizes do not fit together: {shapes}")
+        return ValueError(f"batch, key heads, key positions or head sizes do not fit together: {shapes}")
     if q.shape[3] == 0:
-        raise ValueError(f"the size of a head of q and k must be positive: {shapes}")
+        return ValueError(f"the size of a head of q and k must be positive: {shapes}")
     if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
-        raise ValueError(f"{q.shape[1]} query heads are not a multiple of {k.shape[1]} key heads: {shapes}")
-    if not 0.0 <= dropout <= 1.0:
-        raise ValueError(f"dropout must lie between 0 and 1, got {dropout}")
+        return ValueError(f"{q.shape[1]} query heads are not a multiple of {k.shape[1]} key heads: {shapes}")
+    return ValueError(f"dropout must lie between 0 and 1, got {dropout}")
 
 
 def _threshold(dropout: float) -> int:
@@ -181,30 +186,26 @@ def _seed(seed: int | Array) -> Array:
 
 
 def _options(
-    q: Array,
-    k: Array,
-    v: Array,
-    mask: Array | None,
-    causal: bool,
-    scale: float | None,
-    dropout: float,
-    seed: int | Array,
+    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float | None, dropout: float, seed: Any
 ) -> tuple[Any, ...]:
     """The arguments that both kernels end with."""
-    B, H, T, D = q.shape
+    _, H, T, D = q.shape
     S, Dv = v.shape[2:]
-    kind, allowed, bias, steps = NO_MASK, _NO_BOOLS, _NO_FLOATS[q.dtype], (0, 0, 0, 0)
-    if mask is not None:
-        if mask.dtype == np.bool_:
-            kind = BOOL_MASK
-            allowed, steps = _flat_mask(mask, (B, H, T, S))
-        else:
-            kind = FLOAT_MASK
-            bias, steps = _flat_mask(mask.astype(q.dtype, copy=False), (B, H, T, S))
     shape = (H, k.shape[1], T, S, D, Dv)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
+    masked = (NO_MASK, _NO_BOOLS, _NO_FLOATS[q.dtype], (0, 0, 0, 0)) if mask is None else _masked(mask, q, S)
     drawn = _seed(seed) if dropout else _NO_SEED
-    return shape, scale, bool(causal), kind, allowed, bias, steps, drawn, _threshold(dropout), 1.0 - dropout
+    return shape, scale, bool(causal), *masked, drawn, _threshold(dropout), 1.0 - dropout
+
+
+def _masked(mask: Array, q: Array, S: int) -> tuple[int, Array, Array, tuple[int, int, int, int]]:
+    """The kind of a mask; what is allowed or what is added, in place of the other a constant; and its strides."""
+    shape = (*q.shape[:3], S)
+    if mask.dtype == np.bool_:
+        allowed, steps = _flat_mask(mask, shape)
+        return BOOL_MASK, allowed, _NO_FLOATS[q.dtype], steps
+    bias, steps = _flat_mask(mask.astype(q.dtype, copy=False), shape)
+    return FLOAT_MASK, _NO_BOOLS, bias, steps
 
 
 def _located(x: Array) -> tuple[Array, tuple[int, tuple[int, int, int]]]:

@@ -30,7 +30,6 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from numba import types
 
 from tinytorch.kernels.compiler import c_function, inner, serial
@@ -40,6 +39,8 @@ from tinytorch.kernels.machinery.pool import max_threads
 from tinytorch.kernels.machinery.stack import on_large_stack
 from tinytorch.kernels.simd import ROW_STEP, ROWS, advance, pointer, pointer_at, value
 from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
+
+Array = np.ndarray[Any, Any]
 
 SKINNY = 8
 DOT_DEPTH = 128  # of shorter dot products the most is adding up lanes: only a single row is worth them
@@ -284,13 +285,8 @@ def get_matmul_backend() -> str:
 
 
 def matmul(
-    a: npt.NDArray[Any],
-    b: npt.NDArray[Any],
-    out: npt.NDArray[Any] | None = None,
-    *,
-    accumulate: bool = False,
-    bias: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[Any]:
+    a: Array, b: Array, out: Array | None = None, *, accumulate: bool = False, bias: Array | None = None
+) -> Array:
     """a @ b + bias, a (..., M, K), b (..., K, N), bias (N,): (..., M, N), batch dimensions broadcast.
 
     All are float32 or all are float64, of any strides. The result is written to `out`, or added to it
@@ -300,59 +296,60 @@ def matmul(
     kernel = _KERNELS.get(a.dtype)
     if kernel is None or b.dtype != a.dtype:
         raise TypeError(f"matmul: expected two float32 or two float64 arrays, got {a.dtype} and {b.dtype}")
-    if a.ndim == 2 and b.ndim == 2:
-        shape: tuple[int, ...] = (a.shape[0], b.shape[1])
-    else:
-        shape = (*_batch_shape(a, b), a.shape[-2], b.shape[-1])
+    shape = (a.shape[0], b.shape[1]) if a.ndim == b.ndim == 2 else (*_batch_shape(a, b), a.shape[-2], b.shape[-1])
     if a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit: {a.shape[-1]} != {b.shape[-2]}")
-    if out is None:
-        if accumulate:
-            raise ValueError("matmul: accumulate=True needs out, the array to add to")
+    if bias is not None and (bias.shape != shape[-1:] or bias.dtype != a.dtype):
+        raise ValueError(f"matmul: expected a bias of {shape[-1:]} {a.dtype}, got {bias.shape} {bias.dtype}")
+    if out is None and not accumulate:
         out = empty(shape, a.dtype)
-    elif out.shape != shape or out.dtype != a.dtype or not out.flags.writeable:
-        raise ValueError(f"matmul: expected a writable out of {shape} {a.dtype}, got {out.shape} {out.dtype}")
-    if bias is not None:
-        if bias.shape != shape[-1:] or bias.dtype != a.dtype:
-            raise ValueError(f"matmul: expected a bias of {shape[-1:]} {a.dtype}, got {bias.shape} {bias.dtype}")
-        if accumulate:
-            out += bias
-            bias = None
+    else:
+        out, bias = _given(out, shape, a.dtype, accumulate, bias)
     if out.size == 0:
         return out
     if _backend == "blas" or a.shape[-1] == 0:
         return _with_blas(a, b, out, accumulate, bias)
+    if len(shape) > 4:
+        return _in_parts(a, b, out, accumulate, bias)
     call = kernel.call or kernel.prepare()
-    addend = kernel.no_bias if bias is None else bias
-    if len(shape) == 2:
-        operands = a[None, None], b[None, None], out[None, None]
-        done = call(*operands, addend, accumulate, kernel.address)
-    elif len(shape) <= 4:
-        operands = _as_4d(a), _as_4d(b), _as_4d(out)
-        done = call(*operands, addend, accumulate, kernel.address)
-    else:
-        for index in np.ndindex(shape[:-4]):
-            matmul(_item(a, index), _item(b, index), out[index], accumulate=accumulate, bias=bias)
-        done = True
-    if not done:
-        if not out.flags.aligned:
-            raise ValueError("matmul: out must be an aligned array")
-        matmul(
-            _aligned_copy(a),
-            _aligned_copy(b),
-            out,
-            accumulate=accumulate,
-            bias=None if bias is None else _aligned_copy(bias),
-        )
+    flat = len(shape) == 2
+    operands = (a[None, None], b[None, None], out[None, None]) if flat else (_as_4d(a), _as_4d(b), _as_4d(out))
+    if call(*operands, kernel.no_bias if bias is None else bias, accumulate, kernel.address):
+        return out
+    return _of_aligned_copies(a, b, out, accumulate, bias)
+
+
+def _given(
+    out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], accumulate: bool, bias: Array | None
+) -> tuple[Array, Array | None]:
+    """The array that was given to write to, and the bias that is left to add."""
+    if out is None:
+        raise ValueError("matmul: accumulate=True needs out, the array to add to")
+    if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        raise ValueError(f"matmul: expected a writable out of {shape} {dtype}, got {out.shape} {out.dtype}")
+    if accumulate and bias is not None:
+        out += bias
+        bias = None
+    return out, bias
+
+
+def _in_parts(a: Array, b: Array, out: Array, accumulate: bool, bias: Array | None) -> Array:
+    """Products of more than four dimensions, the last four at a time."""
+    for index in np.ndindex(out.shape[:-4]):
+        matmul(_item(a, index), _item(b, index), out[index], accumulate=accumulate, bias=bias)
     return out
 
 
-def _aligned_copy(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array, copied if it is a field of a record or the like."""
-    return np.require(array, None, "A")
+def _of_aligned_copies(a: Array, b: Array, out: Array, accumulate: bool, bias: Array | None) -> Array:
+    """The product of what the kernel has refused: fields of records or the like."""
+    if not out.flags.aligned:
+        raise ValueError("matmul: out must be an aligned array")
+    a, b = np.require(a, None, "A"), np.require(b, None, "A")
+    bias = None if bias is None else np.require(bias, None, "A")
+    return matmul(a, b, out, accumulate=accumulate, bias=bias)
 
 
-def _batch_shape(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[int, ...]:
+def _batch_shape(a: Array, b: Array) -> tuple[int, ...]:
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"matmul: expected at least two dimensions, got {a.shape} and {b.shape}")
     if a.shape[:-2] == b.shape[:-2]:
@@ -363,20 +360,18 @@ def _batch_shape(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[int, ...]:
         raise ValueError(f"matmul: batch dimensions of {a.shape} and {b.shape} do not broadcast") from None
 
 
-def _as_4d(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _as_4d(array: Array) -> Array:
     return array if array.ndim == 4 else array[None] if array.ndim == 3 else array[None, None]
 
 
-def _item(array: npt.NDArray[Any], index: tuple[int, ...]) -> npt.NDArray[Any]:
+def _item(array: Array, index: tuple[int, ...]) -> Array:
     """The part of a broadcast operand that belongs to an index into the batch dimensions before the last four."""
     own = array.shape[:-4]
-    part: npt.NDArray[Any] = array[tuple(np.minimum(index[len(index) - len(own) :], np.subtract(own, 1)))]
+    part: Array = array[tuple(np.minimum(index[len(index) - len(own) :], np.subtract(own, 1)))]
     return part
 
 
-def _with_blas(
-    a: npt.NDArray[Any], b: npt.NDArray[Any], out: npt.NDArray[Any], accumulate: bool, bias: npt.NDArray[Any] | None
-) -> npt.NDArray[Any]:
+def _with_blas(a: Array, b: Array, out: Array, accumulate: bool, bias: Array | None) -> Array:
     if accumulate:
         out += np.matmul(a, b)
     else:

@@ -200,6 +200,11 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
         locator = self._impl.locator
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # The folder stands for the sources, so that a name says which function: Numba hashes what a closure holds, and
+        # a kernel in there is another one in each process.
+        return sig, codegen.magic_tuple()
+
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)

@@ -1,0 +1,97 @@
+"""What is seen of a run while it trains: messages and a bar in the terminal, metrics.jsonl, and the picture of it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..kernels.compiler import anything_compiled
+from .memory import peak_memory
+from .metrics import MetricsLog, Step, plot
+from .run import Run
+
+
+class Report:
+    """Begins with what is trained; the bar and the log are open within its block."""
+
+    def __init__(self, run: Run[Any], console: Console) -> None:
+        self._run, self._console = run, console
+        self._metrics = run.config.out / "metrics.jsonl"
+        self._say(run.describe())
+        if run.iteration and run.iteration == run.config.max_iters:
+            more = ["--out", str(run.config.out), "--max-iters", str(2 * run.iteration)]
+            done = f"{run.config.out} is finished: all its {run.iteration} iterations are done"
+            self._say(f"{done}; for more, --resume {shlex.join(more)}")
+        elif run.iteration:
+            self._say(f"resuming at iteration {run.iteration}")
+        if not anything_compiled():
+            self._say("compiling the kernels for this processor: about half a minute, this once")
+
+    def __enter__(self) -> Report:
+        self._log = MetricsLog(self._metrics, self._run.iteration)
+        self._bar = _progress(self._console, self._run.name)
+        self._task = self._bar.add_task("", total=self._run.config.max_iters, completed=self._run.iteration, doing="")
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+        self._log.__exit__(*exception)
+
+    def evaluating(self) -> None:
+        """An evaluation begins."""
+        self._bar.update(self._task, doing="evaluating")
+
+    def evaluated(self, train_loss: float, val_loss: float) -> None:
+        """What came of it."""
+        run = self._run
+        self._log.write({"iter": run.iteration, "train_loss": train_loss, "val_loss": val_loss})
+        perplexity = f" (perplexity {_exp(val_loss):.4g})" if run.unit == "token" else ""
+        self._bar.console.print(
+            f"iteration {run.iteration:>5}: training loss {train_loss:.4f}, validation loss {val_loss:.4f}"
+            f"{perplexity}, {run.seconds:.0f} s",
+            soft_wrap=True,
+        )
+
+    def stepped(self, step: Step, seconds: float) -> None:
+        """What came of a step, and how long it took."""
+        iteration, speed = self._run.iteration, step.tokens / seconds
+        values = {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "tokens_per_s": round(speed)}
+        self._log.write({"iter": iteration, **values})
+        doing = f"loss {step.loss:.3f} {speed:,.0f} tokens/s {peak_memory() / 1e6:,.0f} MB"
+        self._bar.update(self._task, completed=iteration + 1, doing=doing)
+
+    def ended(self, interrupted: bool) -> None:
+        """The run is done, or was asked to stop: say what to do next, and draw the losses."""
+        run, out = self._run, self._run.config.out
+        if interrupted:
+            again = shlex.join(["--out", str(out)])
+            self._say(f"stopped at iteration {run.iteration}; go on with --resume {again}")
+        else:
+            memory = f"; at most {peak_memory() / 1e6:,.0f} MB of memory" if peak_memory() else ""
+            self._say(f"best validation loss {run.best_val_loss:.4f}{memory}; {run.next_command()}")
+        plot(self._metrics, out / "loss.png", f"{run.name} on {run.config.data}", run.unit)
+
+    def _say(self, message: str) -> None:
+        self._console.print(message, soft_wrap=True, markup=False)
+
+
+def _exp(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def _progress(console: Console, name: str) -> Progress:
+    return Progress(
+        TextColumn(f"[bold]{name}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[doing]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        speed_estimate_period=120,
+    )

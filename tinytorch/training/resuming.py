@@ -1,0 +1,26 @@
+"""The settings that a command line changes: a program's own, or those of the run that it goes on with."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from . import checkpoint
+from .run import stored_config
+from .settings import Settings
+
+
+def settings_to_change(arguments: list[str], settings: Settings) -> Settings:
+    """What the options of a training command change: `settings`, or with --resume those of the run in OUT."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    peek.add_argument("--out", type=Path, default=settings.out)
+    peek.add_argument("--resume", action=argparse.BooleanOptionalAction)
+    try:
+        asked, _ = peek.parse_known_args(arguments)
+    except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
+        return settings
+    if not asked.resume:
+        return settings
+    values = checkpoint.load_values(asked.out, "last")
+    return dataclasses.replace(stored_config(type(settings), asked.out, values), resume=True)
