@@ -1,75 +1,19 @@
-"""Chromium, for the tests of pages: Debian's, driven by its chromedriver."""
+"""A browser, for the tests of pages."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-FLAGS = (
-    "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-)  # fmt: skip
-
-
-class Browser:
-    """A browser window, and what the tests ask of it."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    def open(self, path: Path, *, width: int = 1280, dark: bool = False, at: str = "") -> None:
-        """Open a file from the disk, on a screen of some width, in the light or in the dark."""
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get("about:blank")
-        self.driver.get_log("performance")
-        self.driver.get_log("browser")
-        self.driver.get(path.as_uri() + at)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        """What a script returns."""
-        return self.driver.execute_script(script, *arguments)
-
-    def press(self, *keys: str) -> None:
-        """Press keys on whatever has the focus."""
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
-
-    def errors(self) -> list[str]:
-        """What the console has complained about."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def requests(self) -> list[str]:
-        """The addresses that were asked for, but for files on the disk."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if not url.startswith("file:")]
+from tests.study.browser import Browser, Missing, opened
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """One browser for all tests; a skipped test where there is none."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs Chromium: on Debian, apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, to drive Chromium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    for flag in (*FLAGS, *root, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield Browser(window)
-    window.quit()
+    try:
+        with opened() as window:
+            yield window
+    except Missing as missing:
+        pytest.skip(str(missing))

@@ -370,3 +370,50 @@ def test_heads_have_a_table_each(browser: Any, tmp_path: Path) -> None:
     compare_tables(browser, engine("attention", Sizes(heads=2, causal=True)))
     names = browser.run("return [...document.querySelectorAll('#tables table')].map((t) => t.ariaLabel)")
     assert "dL/dp[1,:,:]" in names
+
+
+OWN = '''
+import tinytorch as torch
+from tinytorch import nn
+
+model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+
+def loss():
+    x = torch.tensor([[0.5, -1.0]])
+    return model(x)[:, 1:].square().mean()
+'''
+
+
+def test_a_function_of_ones_own_can_be_changed_too(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_page.py").write_text(OWN, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["own_page:loss", "-o", "own.html"]) == 0
+    browser.open(tmp_path / "own.html")
+    assert float(browser.run("return document.body.dataset.deviation")) < 1e-6  # the engine's numbers are in float32
+    assert browser.run("return document.getElementById('read-only').hidden")
+    before = browser.run("return document.getElementById('total').textContent")
+    click(browser, "value", "model.0.weight", "1,0")
+    assert put(browser, "new-number", "3") == ""
+    assert browser.run("return document.getElementById('total').textContent") != before
+
+
+def test_a_changed_gradient_says_so(browser: Any, pages: Path) -> None:
+    browser.open(pages / "linear.html", at="#step-1-backward")
+    browser.run("document.querySelector('#tables .group:nth-child(2) td.number').focus()")
+    assert put(browser, "new-number", "12") == ""
+    said = browser.run("return document.getElementById('explanation').innerText")
+    assert "= 12" in said and "You have changed it" in said
+    assert browser.run("return document.activeElement.dataset.number") == "12"
+
+
+def test_the_index_is_a_page_too(browser: Any, pages: Path, axe: str) -> None:
+    browser.open(pages / "index.html", width=360, dark=True)
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
+    browser.run(axe)
+    faults = browser.driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations.map((v) => v.id)))"
+    )
+    assert faults == []

@@ -48,6 +48,7 @@ def exported(trace: Trace) -> dict[str, Any]:
         "roots": [{"value": places[v.number], "gradient": _gradient(v)} for v in roots],
         "attention": _attention(trace, places),
         "cards": [places[value.number] for value in _drawn(trace)],
+        "edges": [[places[source], places[target]] for source, target in _edges(trace)],
     }
 
 
@@ -59,27 +60,33 @@ def operations_of(trace: Trace) -> dict[str, dict[str, str]]:
 
 
 def drawn(trace: Trace) -> str:
-    """The graph as SVG, without numbers: those change. Its boxes are in the order of "cards"."""
-    values = _drawn(trace)
-    known = {value.number for value in values}
+    """The graph as SVG, without numbers: those change. Its boxes and edges are in the order of "cards" and "edges"."""
     cards: list[Card] = []
-    edges: dict[tuple[int, int], None] = {}
-    for value in values:
+    for value in _drawn(trace):
         step = value.step
         root = value.gradient is not None and value.gradient.given
         kind = value.kind if step is None else "output" if root else "operation"
         numbers = [x.name for x in (step.inputs if step is not None else ()) if x is not None and x.kind == "constant"]
         lines = [] if step is None else [" ".join([step.title, *numbers])]
         cards.append(Card(value.number, value.name, [*lines, " x ".join(map(str, value.shape)) or "a number"], kind))
-        for source in () if step is None else step.inputs:
-            if source is not None and source.number in known:
-                edges[source.number, value.number] = None
-    return svg(cards, list(edges), "The graph: from the inputs on the left to the loss on the right")
+    return svg(cards, _edges(trace), "The graph: from the inputs on the left to the loss on the right")
 
 
 def _drawn(trace: Trace) -> list[Value]:
     known = {value.number for value in _values(trace.steps)}
     return [value for value in shown_values(trace) if value.number in known]
+
+
+def _edges(trace: Trace) -> list[tuple[int, int]]:
+    """From the values that a step takes to those that it makes, by their numbers."""
+    values = _drawn(trace)
+    known = {value.number for value in values}
+    found: dict[tuple[int, int], None] = {}  # each once, in their order
+    for value in values:
+        for source in () if value.step is None else value.step.inputs:
+            if source is not None and source.number in known:
+                found[source.number, value.number] = None
+    return list(found)
 
 
 def _values(steps: list[Step]) -> list[Value]:
@@ -147,15 +154,15 @@ def _attention(trace: Trace, places: Mapping[int, int]) -> dict[str, Any] | None
             q, k, v = [value for value in step.inputs[:3] if value is not None]
             if q.shape[:2] == k.shape[:2]:
                 found = {"q": q, "k": k, "v": v, "y": step.outputs[0]}
-                settings: dict[str, Any] = {
-                    "scale": step.settings["scale"], "causal": step.settings["causal"], "s": None,
-                }  # fmt: skip
+                scores = [part.inputs[0] for part in step.parts if part.title == "softmax"]
+                s = places.get(scores[0].number) if scores and scores[0] is not None else None
+                settings: dict[str, Any] = {"scale": step.settings["scale"], "causal": step.settings["causal"], "s": s}
                 break
     else:
         if all(name in trace for name in ("q", "k", "v", "scores", "p", "y")):  # the subject of that name
             found = {name: trace[name] for name in ("q", "k", "v", "y")}
-            s = trace["masked" if "masked" in trace else "scores"]
-            settings = {"scale": None, "causal": "masked" in trace, "s": places[s.number]}
+            s = places[trace["masked" if "masked" in trace else "scores"].number]
+            settings = {"scale": None, "causal": "masked" in trace, "s": s}
     if not found or any(value.number not in places for value in found.values()):
         return None
     return settings | {name: places[value.number] for name, value in found.items()}

@@ -24,7 +24,8 @@ function sectionBox(section, label, open, named) {
   if (named && label.startsWith("dL/")) box.append(make("p", { class: "through" }, `through ${step.name}`));
   if (section.also) return make("div", { class: "section" }, section.also);
   if (isSum && terms.length) {
-    if (open) box.append(make("p", { class: "sum" }, `= ${terms.slice(0, SHOWN).map((term) => term.factors.map(factorText).join(" × ")).join(" + ")}${terms.length > SHOWN ? " + …" : ""}`));
+    const plain = terms.length === 1 && terms[0].factors.length === 1; // the number itself, as it came
+    if (open && !plain) box.append(make("p", { class: "sum" }, `= ${terms.slice(0, SHOWN).map((term) => term.factors.map(factorText).join(" × ")).join(" + ")}${terms.length > SHOWN ? " + …" : ""}`));
     if (open && terms.length > 1) box.append(make("p", { class: "sum" }, `= ${longText(section.total)}`));
     const list = make("table", { class: "terms" });
     for (const term of terms.slice(0, SHOWN)) {

@@ -96,7 +96,7 @@ export function totalOf(trace, values) {
 
 export function evaluate(trace, changes = noChanges()) {
   const values = forward(trace, changes);
-  return { values, ...backward(trace, values, changes), total: totalOf(trace, values) };
+  return { values, ...backward(trace, values, changes), total: totalOf(trace, values), changes };
 }
 
 // The loss alone, with one number moved.

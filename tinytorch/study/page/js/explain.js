@@ -3,7 +3,7 @@
 
 import { copyOf, filled, indexOf, map } from "./arrays.js";
 import { operationOf, outputsOf, sentBy } from "./evaluator.js";
-import { cellName } from "./format.js";
+import { cellName, longText } from "./format.js";
 
 // Linear in each of two inputs: the derivative by one of them is a number of the other.
 const BILINEAR = new Set(["Mul", "Matmul"]);
@@ -109,6 +109,10 @@ export function explained(trace, state, cell) {
       if (n === cell.value && state.sent[number][input]) found.sections.push(through(trace, state, cell, step, input));
     });
   });
+  if (state.changes?.gradients[cell.value]?.[cell.place] !== undefined) {
+    const sum = found.sections.reduce((total, section) => total + section.total, 0);
+    return { ...found, sections: [], note: `You have changed it: what was sent adds up to ${longText(sum)}.` };
+  }
   return found;
 }
 
@@ -156,6 +160,9 @@ function noTerm(trace, state, cell, step, own) {
   if (step.operation === "Softmax" && state.values[step.outputs[0]].data[cell.place] === 0) {
     return `No term: ${labelOf(trace, { kind: "value", value: step.outputs[0], place: cell.place })} is exactly 0, and with it each derivative of this row by ${own}.`;
   }
+  if (step.operation === "Softmax" && state.values[step.outputs[0]].data[cell.place] === 1) {
+    return `No term: ${labelOf(trace, { kind: "value", value: step.outputs[0], place: cell.place })} has all the weight of its row, p (1 − p) is exactly 0, and with it each derivative.`;
+  }
   return `No term: nothing that ${step.title} makes changes with ${own}. Its gradient is exactly 0.`;
 }
 
@@ -171,7 +178,7 @@ function explainedValue(trace, state, cell, found) {
   const section = { step, terms: [], isSum: true, total: 0, also: "" };
   found.sections.push(section);
   const inputs = step.inputs.map((n) => (n === null ? null : state.values[n]));
-  if (!trace.values[cell.value].dtype.startsWith("float")) {
+  if (!isReal(value)) {
     return { ...found, note: "It is computed without a gradient." };
   }
   const computed = outputsOf(step, inputs)[step.outputs.indexOf(cell.value)].data[cell.place];

@@ -10,7 +10,7 @@ export function drawGraph(container, number, trace, go) {
   boxes.forEach((box, place) => {
     const n = trace.cards[place];
     box.setAttribute("role", "button");
-    box.setAttribute("tabindex", "0");
+    box.setAttribute("tabindex", "-1");
     box.dataset.value = n;
     box.addEventListener("click", () => go(n));
     box.addEventListener("keydown", (event) => {
@@ -24,7 +24,12 @@ export function drawGraph(container, number, trace, go) {
   container.replaceChildren(picture);
 }
 
-export function markGraph(container, step) {
+export function markGraph(container, trace, { phase, step: number }) {
+  const step = trace.steps[number];
+  container.dataset.phase = phase;
+  container.querySelectorAll("path.edge").forEach((edge, n) => {
+    edge.classList.toggle("flow", step.outputs.includes(trace.edges[n][1]));
+  });
   for (const box of container.querySelectorAll("g[data-value]")) {
     const n = Number(box.dataset.value);
     const now = step.outputs.includes(n);
@@ -32,9 +37,11 @@ export function markGraph(container, step) {
     box.classList.toggle("near", step.inputs.includes(n));
     if (now) box.setAttribute("aria-current", "step");
     else box.removeAttribute("aria-current");
+    box.setAttribute("tabindex", now ? "0" : "-1"); // one stop for the tab key, not one for each box
   }
   const now = container.querySelector(".now");
   if (!now) return;
+  if (container.contains(document.activeElement) && document.activeElement !== container) now.focus({ preventScroll: true });
   const box = now.getBoundingClientRect();
   const frame = container.getBoundingClientRect();
   if (box.left < frame.left + 40 || box.right > frame.right - 40) {

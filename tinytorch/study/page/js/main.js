@@ -139,9 +139,11 @@ function say(text) {
 function selectFirst() {
   page.selected = page.hovered = null;
   drawStep();
-  const goal = page.cells.find((cell) => (position().phase === "forward" ? cell.value === step().outputs[0] : cell.kind === "sent"))
-    ?? page.cells[0];
-  page.selected = goal;
+  const size = (cell) => Math.abs(numberAt(page.state, cell));
+  const able = position().phase === "forward"
+    ? page.cells.filter((cell) => cell.value === step().outputs[0]).slice(0, 1) : page.cells.filter((cell) => cell.out);
+  const first = able.filter((cell) => cell.value === able[0].value && cell.input === able[0].input);
+  page.selected = first.length ? first.reduce((most, cell) => (size(cell) > size(most) ? cell : most)) : page.cells[0];
   drawRest();
 }
 
@@ -159,6 +161,7 @@ function drawStep() {
   const focused = document.activeElement?.dataset?.key;
   const { phase } = position();
   byId("step-title").textContent = `${phase === "forward" ? "Forward" : "Backward through"} ${equation(step())}`;
+  byId("step-count").href = hashOf(position());
   byId("step-count").textContent = `Step ${position().step + 1} of ${trace().steps.length}, ${phase}`;
   byId("place").max = page.positions.length - 1;
   byId("place").value = page.at;
@@ -173,7 +176,7 @@ function drawStep() {
   drawWords();
   page.cells = [];
   byId("tables").replaceChildren(...(phase === "forward" ? forwardTables() : backwardTables()));
-  markGraph(byId("graph"), step());
+  markGraph(byId("graph"), trace(), position());
   if (focused) byId("tables").querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
@@ -182,13 +185,29 @@ function drawWords() {
   const words = data.operations[step().class] ?? { formula: "", derivation: "" };
   const math = fromTemplate(`formula-${step().operation}-${phase}`);
   byId("formula").replaceChildren(math ?? make("p", { class: "plain" }, words.formula));
-  byId("legend").hidden = phase === "forward" || !math;
+  byId("legend").textContent = math ? lettersOf(step()) : "";
   const says = phase === "forward" ? words.formula : words.derivation;
   byId("derivation").textContent = says;
   byId("derivation-box").hidden = !says;
   byId("derivation-title").textContent = phase === "forward" ? "What it computes, as the code says it" : "The derivation, as it stands above the code";
   const { line } = step();
   byId("line").textContent = line && line.source ? `${line.file}, line ${line.number}: ${line.source}` : "";
+}
+
+// What the letters of a formula stand for here.
+const LETTERS = {
+  Pow: ["a", "n"], Where: ["c", "a", "b"], Gather: ["x", "c"], Embedding: ["w", "t"], Linear: ["x", "w", "b"],
+  LayerNorm: ["x", "w", "b"], RMSNorm: ["x", "w"], CrossEntropy: ["x", "t"], Attention: ["q", "k", "v"],
+};
+
+function lettersOf(one) {
+  const letters = LETTERS[one.operation] ?? (one.inputs.length === 2 ? ["a", "b"] : ["x"]);
+  const said = one.inputs.flatMap((n, input) => (n === null || !letters[input] ? [] : [[letters[input], trace().values[n].name]]));
+  const output = trace().values[one.outputs[0]].name;
+  if (one.operation !== "CrossEntropy") said.push(["y", output]);
+  const words = said.filter(([letter, name]) => letter !== name).map(([letter, name]) => `${letter} is ${name}`);
+  if (position().phase === "backward") words.push(`g is dL/d${output}, which comes in`);
+  return words.length ? `Here ${words.join(", ")}.` : "";
 }
 
 function group(title, tables) {
@@ -268,7 +287,7 @@ function sentTable(n, input) {
   const note = several ? "the part through this step" : trace().values[n].step < 0 ? "arrives at the leaf" : "";
   return tableOf({ label: `dL/d${trace().values[n].name}`, note, kind: "sent", dtype: "float64", changed: several ? {} : page.changes.gradients[n] ?? {} },
     n, several ? page.state.sent[at][input] : page.state.gradients[n],
-    (place) => ({ kind: "sent", value: n, place, step: at, input }), true);
+    (place) => (several ? { kind: "sent", value: n, place, step: at, input, out: true } : { kind: "gradient", value: n, place, out: true }), true);
 }
 
 // ---------------------------------------------------------------------- one number
@@ -302,14 +321,14 @@ function light(explanation, cell) {
 
 function changeForm(cell) {
   const label = `Put another number in place of ${labelOf(trace(), cell)}`;
-  const target = cell.kind === "sent" ? { kind: "gradient", value: cell.value, place: cell.place } : cell;
-  if (cell.kind === "sent" && usesOf(cell.value) > 1) return [];
+  if (cell.kind === "sent") return []; // a part of a sum: the sum can be changed
   const value = String(numberAt(page.state, cell));
   return [numberForm({ id: "new-number", label, button: "Change", value, submit: (text) => {
     const typed = typedNumber(text);
     if (!typed) return { kind: "wrong", text: "Type a number, as -0.5 or 1e-3." };
-    const refused = change(target, typed.number);
+    const refused = change(cell, typed.number);
     if (refused) return { kind: "wrong", text: refused };
+    byId("tables").querySelector(`[data-key="${CSS.escape(keyOf(cell))}"]`)?.focus({ preventScroll: true });
     say(`${labelOf(trace(), cell)} is ${longText(typed.number)} now, and all that depends on it is computed again.`);
     return null;
   } })];
@@ -353,7 +372,9 @@ function drawDialSoon() {
   waiting = requestAnimationFrame(() => {
     if (page.readOnly || !byId("dial").open) return;
     const target = dialCell();
-    if (target) drawDial(trace(), page.changes, target);
+    const asked = page.selected && isAsked(page.selected); // its gradient is for the reader to find
+    byId("dial-numbers").hidden = byId("dial-plot").hidden = asked;
+    if (target && !asked) drawDial(trace(), page.changes, target);
   });
 }
 
