@@ -206,7 +206,7 @@ def test_a_number_is_taken_apart_as_why_does(browser: Any, pages: Path) -> None:
     p, g = t["p"].array[2], t["p"].gradient.total[2]  # type: ignore[union-attr]
     assert f"({g[1]:.6g} - " in said and f"{p[1]:.6g} × (" in said
     lit = browser.run("return [...document.querySelectorAll('td.lit')].map((c) => c.dataset.kind + c.dataset.index)")
-    assert set(lit) == {f"gradient2,{k}" for k in range(3)}  # the masked one is not among them
+    assert set(lit) == {f"{kind}2,{k}" for kind in ("gradient", "value") for k in range(3)}  # not the masked one
     browser.run("location.hash = '#step-6-backward'")
     click(browser, "sent", "v", "1,0")
     lit = browser.run("return [...document.querySelectorAll('td.lit')].map((c) => c.dataset.name + c.dataset.index)")

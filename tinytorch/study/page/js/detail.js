@@ -23,6 +23,11 @@ function sectionBox(section, label, open, named) {
   const box = make("div", { class: "section" });
   if (named && label.startsWith("dL/")) box.append(make("p", { class: "through" }, `through ${step.name}`));
   if (section.also) return make("div", { class: "section" }, section.also);
+  if (section.factored && open) {
+    const { name, p, g, inner, total } = section.factored;
+    box.append(make("p", { class: "sum" }, `= ${factorText(p)} × (${longText(g)} − ${factorText(inner)}) = ${longText(total)}`),
+      make("p", { class: "from" }, `by p (g − Σ p g), p being ${name}; or term by term:`));
+  }
   if (isSum && terms.length) {
     const plain = terms.length === 1 && terms[0].factors.length === 1; // the number itself, as it came
     if (open && !plain) box.append(make("p", { class: "sum" }, `= ${terms.slice(0, SHOWN).map((term) => term.factors.map(factorText).join(" × ")).join(" + ")}${terms.length > SHOWN ? " + …" : ""}`));
@@ -36,11 +41,6 @@ function sectionBox(section, label, open, named) {
   } else if (terms.length) {
     if (open && section.spelled) box.append(make("p", { class: "sum" }, `= ${section.spelled.text(factorText)}`));
     box.append(make("p", { class: "from" }, `${step.title} of ${terms.slice(0, SHOWN).map((term) => term.names[0] + (open ? ` = ${longText(term.factors[0])}` : "")).join(", ")}${terms.length > SHOWN ? " and more" : ""}`));
-  }
-  if (section.factored && open) {
-    const { name, p, g, inner, total } = section.factored;
-    box.append(make("p", { class: "sum" }, `or at once p (g − Σ p g), p being ${name}:`),
-      make("p", { class: "sum" }, `= ${factorText(p)} × (${longText(g)} − ${factorText(inner)}) = ${longText(total)}`));
   }
   return box;
 }

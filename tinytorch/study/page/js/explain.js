@@ -149,7 +149,8 @@ function softmaxFactored(trace, state, cell, step) {
   const p = state.values[output].data;
   const g = state.gradients[output].data;
   const inner = terms.reduce((total, { place }) => total + p[place] * g[place], 0);
-  return { name: trace.values[output].name, p: p[cell.place], g: g[cell.place], inner, total: p[cell.place] * (g[cell.place] - inner) };
+  const cells = terms.flatMap(({ place }) => [{ kind: "value", value: output, place }, { kind: "gradient", value: output, place }]);
+  return { cells, name: trace.values[output].name, p: p[cell.place], g: g[cell.place], inner, total: p[cell.place] * (g[cell.place] - inner) };
 }
 
 function noTerm(trace, state, cell, step, own) {
@@ -239,5 +240,5 @@ function spelled(step, entries, state, cell) {
 
 // All cells that an explanation points at.
 export function cellsOf(explanation) {
-  return explanation.sections.flatMap((section) => section.terms.flatMap((term) => term.cells));
+  return explanation.sections.flatMap((section) => [...section.terms.flatMap((term) => term.cells), ...(section.factored?.cells ?? [])]);
 }

@@ -17,7 +17,8 @@ export function shortText(x, among = false) {
 // Six digits, as t.why() prints them.
 export function longText(x) {
   if (!Number.isFinite(x) || x === 0) return shortText(x);
-  return String(Number(x.toPrecision(6))).replaceAll("-", "−");
+  const text = Math.abs(x) < 1e-4 ? x.toExponential(5).replace(/\.?0*e/, "e") : String(Number(x.toPrecision(6)));
+  return text.replaceAll("-", "−").replace("e+", "e");
 }
 
 // A factor in a product: in brackets where it has a sign.
