@@ -241,6 +241,25 @@ def test_predict(browser: Any, pages: Path) -> None:
     assert browser.run("return document.querySelectorAll('td.blank').length") == 15
 
 
+def test_predict_knows_a_transpose_and_a_path(browser: Any, pages: Path) -> None:
+    t = engine("attention", Sizes())
+    browser.open(pages / "attention.html", at="#step-4-backward")
+    browser.run("document.getElementById('choice-causal').click(); document.getElementById('predict').click()")
+    click(browser, "sent", "scores", "2,1")
+    wrong = t["scores"].gradient.total[1, 2]  # type: ignore[union-attr]
+    assert "it is transposed: that is dL/dscores[1,2]" in put(browser, "answer", f"{wrong:.6f}")
+    assert "none of the usual" in put(browser, "answer", "0.777777")
+    t = engine("layernorm", Sizes())
+    step = 1 + [step.name for step in t.steps].index("mean_1")
+    browser.open(pages / "layernorm.html", at=f"#step-{step}-backward")
+    browser.run("document.getElementById('predict').click()")
+    click(browser, "gradient", "x", "1,2")
+    parts = t["x"].summands
+    assert len(parts) == 2
+    said = put(browser, "answer", f"{parts[0].array[1, 2]:.6f}")
+    assert "path through" in said and "is left out" in said
+
+
 def test_predict_knows_a_missing_sum_and_a_missing_path(browser: Any, pages: Path) -> None:
     t = engine("linear", Sizes())
     step = 1 + [step.name for step in t.steps].index(t["y"].step.name)  # type: ignore[union-attr]

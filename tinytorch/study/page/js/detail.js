@@ -26,7 +26,7 @@ function sectionBox(section, label, open, named) {
   if (section.factored && open) {
     const { name, p, g, inner, total } = section.factored;
     box.append(make("p", { class: "sum" }, `= ${factorText(p)} × (${longText(g)} − ${factorText(inner)}) = ${longText(total)}`),
-      make("p", { class: "from" }, `by p (g − Σ p g), p being ${name}; or term by term:`));
+      make("p", { class: "from" }, `by p (g − Σ p g)${name === "p" ? "" : `, p being ${name}`}; or term by term:`));
   }
   if (isSum && terms.length) {
     const plain = terms.length === 1 && terms[0].factors.length === 1; // the number itself, as it came
