@@ -241,6 +241,26 @@ def test_predict(browser: Any, pages: Path) -> None:
     assert browser.run("return document.querySelectorAll('td.blank').length") == 15
 
 
+def test_a_lesson(browser: Any, pages: Path) -> None:
+    """One score is changed, and dL/dk[1,2] worked out by hand from there."""
+    browser.open(pages / "attention.html", at="#step-3-forward")
+    click(browser, "value", "scores", "3,1")
+    put(browser, "new-number", "0.9")
+    t = engine("attention", Sizes(causal=True))
+    q, v, masked = (t[name].array for name in ("q", "v", "masked"))
+    masked = masked.copy()
+    masked[3, 1] = 0.9
+    p = np.exp(masked) / np.exp(masked).sum(1, keepdims=True)
+    dp = 2 * (p @ v) @ v.T
+    ds = p * (dp - (p * dp).sum(1, keepdims=True))
+    dk = ds.T @ q / np.sqrt(3)
+    browser.run("document.getElementById('predict').click(); location.hash = '#step-1-backward'")
+    click(browser, "sent", "k", "1,2")
+    assert "the sign is wrong" in put(browser, "answer", f"{-dk[1, 2]:.3g}")
+    assert "the factor 1/1.732 is missing" in put(browser, "answer", f"{dk[1, 2] * np.sqrt(3):.4g}")
+    assert put(browser, "answer", f"{dk[1, 2]:.3g}") == "Right."
+
+
 def test_predict_knows_a_transpose_and_a_path(browser: Any, pages: Path) -> None:
     t = engine("attention", Sizes())
     browser.open(pages / "attention.html", at="#step-4-backward")

@@ -40,7 +40,7 @@ function sectionBox(section, label, open, named) {
     if (terms.length > SHOWN) box.append(make("p", {}, `and ${terms.length - SHOWN} more terms`));
   } else if (terms.length) {
     if (open && section.spelled) box.append(make("p", { class: "sum" }, `= ${section.spelled.text(factorText)}`));
-    box.append(make("p", { class: "from" }, `${step.title} of ${terms.slice(0, SHOWN).map((term) => term.names[0] + (open ? ` = ${longText(term.factors[0])}` : "")).join(", ")}${terms.length > SHOWN ? " and more" : ""}`));
+    box.append(make("p", { class: "from" }, `${step.title} of ${terms.slice(0, SHOWN).map((term) => (/^[-\d]/.test(term.names[0]) || !open ? term.names[0] : `${term.names[0]} = ${longText(term.factors[0])}`)).join(", ")}${terms.length > SHOWN ? " and more" : ""}`));
   }
   return box;
 }

@@ -10,7 +10,7 @@ import { keyOf, numberTable } from "./table.js";
 export function drawStep() {
   const focused = document.activeElement?.dataset?.key;
   const { phase } = position();
-  byId("step-title").textContent = `${phase === "forward" ? "Forward" : "Backward through"} ${equation(step())}`;
+  byId("step-title").textContent = `${phase === "forward" ? "Forward:" : "Backward through"} ${equation(step())}`;
   byId("step-count").href = hashOf(position());
   byId("step-count").textContent = `Step ${position().step + 1} of ${trace().steps.length}, ${phase}`;
   byId("place").max = page.positions.length - 1;

@@ -56,7 +56,7 @@ export function numberTable({ label, note = "", a, shape, dtype, name, kind, cel
       "data-kind": kind, "data-name": name, "data-index": index.join(","), "data-number": hidden ? null : String(x),
       "aria-label": `${kind === "value" ? "" : "gradient of "}${own}: ${hidden ? "to be found" : text}`,
     }, text);
-    if (!hidden && dtype.includes("float")) colour(cell, x, largest);
+    if (!hidden && a.data.length > 1 && dtype.includes("float")) colour(cell, x, largest);
     const which = cellOf(place);
     cell.dataset.key = keyOf(which);
     cell.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") look.enter(which); });
