@@ -92,7 +92,7 @@ from .ops.comparison import (
     ne,
 )  # fmt: skip
 from .ops.einsum import einsum
-from .ops.elementwise import cos, exp, expm1, log, log1p, masked_fill, rsqrt, sin, sqrt, where
+from .ops.elementwise import cos, exp, expm1, log, log1p, logaddexp, masked_fill, rsqrt, sin, sqrt, where
 from .ops.extremes import amax, amin, argmax, argmin, max, min
 from .ops.gathering import gather, scatter_add
 from .ops.indexing import index_put

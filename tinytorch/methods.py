@@ -77,7 +77,7 @@ class Methods:
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
     sqrt, rsqrt, sin, cos = elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos
     maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
-    masked_fill = elementwise.masked_fill
+    logaddexp, masked_fill = elementwise.logaddexp, elementwise.masked_fill
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
     softmax, log_softmax = softmax.softmax, softmax.log_softmax
 

@@ -240,6 +240,7 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "Expm1": (lambda x: math.e**x - 1,),
     "Log": (lambda x: np.log2(abs(x) + 0.5) / math.log2(math.e),),
     "Log1p": (lambda x: np.log(1 + abs(x)),),
+    "LogAddExp": (lambda a, b: np.log(np.exp(a) + np.exp(b)),),
     "Maximum": (lambda a, b: np.where(a > b, a, b),),
     "Minimum": (lambda a, b: np.where(a < b, a, b),),
     "Rsqrt": (lambda x: (abs(x) + 0.5) ** -0.5,),

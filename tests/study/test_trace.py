@@ -440,6 +440,22 @@ def test_an_exception_leaves_nothing_behind() -> None:
     assert t.recording._open is None and t.recording._backward is None
 
 
+def test_a_gradient_of_the_wrong_shape_is_the_walks_to_refuse() -> None:
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.detach() * 2 + 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return torch.ones(3)
+
+    x = torch.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="returned a gradient of shape"), study.trace() as t:
+        (Wrong.apply(x) + x).sum().backward()
+    assert t.table().rows and t.svg() and t.dot()
+
+
 def test_comparisons_of_views_that_backward_would_refuse() -> None:
     """What needs no history asks for none."""
     x = torch.ones(2, 2, requires_grad=True) * 1

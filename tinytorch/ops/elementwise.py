@@ -14,7 +14,7 @@ from ..dtypes import DType, as_number
 from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.launch import aligned_copy
-from .common import Array, as_input, floating, is_tensor, promote, python_number
+from .common import Array, as_input, floating, is_tensor, only_floating, promote, python_number
 from .selecting import nonzero
 
 if TYPE_CHECKING:
@@ -107,6 +107,43 @@ class Log1p(Function):
 def log1p(input: Tensor) -> Tensor:
     """ln(1 + input), exact also for small inputs."""
     return Log1p.apply(floating(input))
+
+
+class LogAddExp(Function):
+    """y = ln(e^a + e^b)"""
+
+    examples = ((lambda t, a, b: t.logaddexp(a, b), (3, 4), (4,)),)
+    errors = (
+        (lambda t, a, b: t.logaddexp(a, b), (3,), (4,), RuntimeError, "(3,)"),
+        (lambda t, a: t.logaddexp(a, 0.0), (3,), TypeError, "logaddexp: expected two Tensors, got Tensor and float"),
+        (lambda t, a: t.logaddexp(0, a), (3,), TypeError, "logaddexp: expected two Tensors, got int and Tensor"),
+        (lambda t, a: t.logaddexp(a.long(), a.long()), (3,), RuntimeError, "logaddexp is not implemented for"),
+    )
+
+    @staticmethod
+    def forward(ctx: LogAddExp, a: Array, b: Array) -> Any:
+        ctx.save(a, b)
+        return np.logaddexp(a, b)
+
+    # dy/da = e^a / (e^a + e^b) = 1/(1 + e^(b - a)) = sigmoid(a - b), and dy/db = sigmoid(b - a), as y is symmetric
+    @staticmethod
+    def backward(ctx: LogAddExp, g: Tensor) -> Any:
+        a, b = ctx.saved
+        need_a, need_b = ctx.needs_input_grad
+        return g * (a - b).sigmoid() if need_a else None, g * (b - a).sigmoid() if need_b else None
+
+
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """ln(e ** input + e ** other), also where a power is too large or too small for the dtype.
+
+    TypeError for a number, RuntimeError for two Tensors of integers. The gradient where both are the same infinity is
+    NaN.
+    """
+    if not is_tensor(input) or not is_tensor(other):
+        names = f"{type(input).__name__} and {type(other).__name__}"
+        raise TypeError(f"logaddexp: expected two Tensors, got {names}: make a Tensor of a number with tensor()")
+    a, b = promote(input, other)
+    return LogAddExp.apply(only_floating("logaddexp", a), b)
 
 
 class Sqrt(Function):

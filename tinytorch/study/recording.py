@@ -213,6 +213,8 @@ class Recording(Runner):
             leaf = getattr(below, "variable", None)
             gradient = self.tensors.at_node(below)[number] if leaf is None else self.tensors.at_leaf(leaf)
             sent = self._fitted(result.array, *below.metadata[number])
+            if sent is None:
+                continue
             if gradient.array is not None:  # it was complete: this is another walk
                 gradient.forget()
             gradient.summands.append(Summand(step, place, sent, node.name() if step is None else step.name))
@@ -235,11 +237,11 @@ class Recording(Runner):
         else:
             gradient.array = self.trace.keep(array)
 
-    def _fitted(self, array: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        """A gradient in the shape and dtype of what it belongs to, as the walk fits it."""
+    def _fitted(self, array: Array, shape: tuple[int, ...], dtype: Any) -> Array | None:
+        """A gradient in the shape and dtype of what it belongs to, as the walk fits it; None where it will raise."""
         if array.shape != shape:
             try:
                 array = SumToSize.forward(SumToSize(), array, shape)
-            except RuntimeError:  # which the walk will say
-                return self.trace.keep(array)
+            except RuntimeError:
+                return None
         return self.trace.keep(array.astype(dtype, copy=False))

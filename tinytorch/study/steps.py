@@ -80,8 +80,9 @@ class Gradient:
     def sent(self) -> Array | None:
         """The sum of its parts, in the order in which they came."""
         total = None
-        for summand in self.summands:
-            total = summand.array if total is None else total + summand.array
+        with np.errstate(all="ignore"):  # infinities of both signs among them
+            for summand in self.summands:
+                total = summand.array if total is None else total + summand.array
         return total
 
     @property

@@ -102,7 +102,7 @@ def graphviz(trace: Trace) -> str:
 
 def _graph(trace: Trace) -> tuple[list[Card], list[tuple[int, int] | tuple[int, int, str]]]:
     values = shown_values(trace)
-    known = {value.number for value in values}
+    known = {value.number for value in values}  # what a Function of the user's did inside is not among them
     cards, edges = [], dict.fromkeys(_edges(values, known))
     for value in values:
         step = value.step
@@ -126,7 +126,7 @@ def _edges(values: list[Value], known: set[int]) -> Iterator[tuple[int, int] | t
         if value.detached_from is not None and value.detached_from.number in known:
             yield value.detached_from.number, value.number, "detach"
         for source in () if value.step is None else value.step.inputs:
-            if source is not None and source.kind != "constant":
+            if source is not None and source.number in known:
                 yield source.number, value.number
 
 
