@@ -149,6 +149,8 @@ def test_a_changed_number_changes_all_as_the_engine_does(browser: Any, pages: Pa
     click(browser, "value", "q", "1,2")
     assert put(browser, "new-number", "2.25") == ""
     assert browser.run("return document.getElementById('changed').hidden") is False
+    moved = browser.run("return [...document.querySelectorAll('td.moved')].map((c) => c.dataset.name + c.dataset.index)")
+    assert moved == ["q1,2", "matmul_11,0", "matmul_11,1", "matmul_11,2", "matmul_11,3"]
     q, k, v = (engine("attention", Sizes(causal=True))[name].value for name in "qkv")
     q.array[1, 2] = 2.25
     with Trace() as t:
@@ -214,6 +216,23 @@ def test_a_number_is_taken_apart_as_why_does(browser: Any, pages: Path) -> None:
     browser.run("location.hash = '#step-4-backward'")
     click(browser, "sent", "scores", "0,3")
     assert "exactly 0" in browser.run("return document.getElementById('explanation').innerText")
+
+
+def test_pointing_at_a_number_shows_it_for_as_long(browser: Any, pages: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    browser.open(pages / "linear.html", at="#step-2-forward")
+    click(browser, "value", "linear_1.y", "0,0")
+    headline = "return document.querySelector('#explanation .headline').textContent"
+    assert browser.run(headline).startswith("linear_1.y[0,0] = ")
+    find = browser.driver.find_element
+    over = find("css selector", "td[data-name='linear_1.y'][data-index='2,1']")
+    ActionChains(browser.driver, duration=0).move_to_element(over).perform()
+    assert browser.run(headline).startswith("linear_1.y[2,1] = ")
+    lit = browser.run("return [...document.querySelectorAll('td.lit')].map((c) => c.dataset.name + c.dataset.index)")
+    assert set(lit) == {*(f"x2,{k}" for k in range(3)), *(f"w.mT{k},1" for k in range(3))}
+    ActionChains(browser.driver, duration=0).move_to_element(find("id", "step-title")).perform()
+    assert browser.run(headline).startswith("linear_1.y[0,0] = ")
 
 
 def test_predict(browser: Any, pages: Path) -> None:

@@ -129,10 +129,18 @@ def _step(step: Step, places: Mapping[int, int]) -> dict[str, Any]:
         "settings": settings,
         "inputs": [None if value is None else places[value.number] for value in step.inputs],
         "outputs": [places[value.number] for value in step.outputs],
-        "sent": [None if array is None else plain(array) for array in sent],
+        "sent": [_sent(value, array) for value, array in zip(step.inputs, sent, strict=True)],
         "line": None if step.line is None else {"number": step.line.number, "source": step.line.source,
                                                 "file": Path(step.line.file).name},
     }  # fmt: skip
+
+
+def _sent(value: Value | None, array: Array | None) -> list[Any] | bool | None:
+    """What a step sent to an input: True where that is all of the input's gradient, as it mostly is."""
+    if array is None:
+        return None
+    total = None if value is None or value.gradient is None else value.gradient.total
+    return True if total is not None and total.tobytes() == array.tobytes() else plain(array)
 
 
 def _picked(step: Step) -> Array | None:

@@ -12,7 +12,7 @@ export function decodeTrace(trace) {
     value.gradient = value.gradient && value.gradient.map(Number);
   }
   for (const step of trace.steps) {
-    step.sent = step.sent.map((data) => data && data.map(Number));
+    step.sent = step.sent.map((data, n) => (data === true ? trace.values[step.inputs[n]].gradient : data && data.map(Number)));
     for (const [name, x] of Object.entries(step.settings)) {
       if (["NaN", "Infinity", "-Infinity"].includes(x)) step.settings[name] = Number(x);
     }

@@ -1,6 +1,7 @@
 // The three depths side by side, with their differences.
 
-import { byId, make } from "./dom.js";
+import { zip } from "./arrays.js";
+import { byId } from "./dom.js";
 import { shortText } from "./format.js";
 import { numberTable } from "./table.js";
 import { compared } from "./tiles.js";
@@ -37,6 +38,8 @@ export function drawDepths(trace, state, width, block) {
     table("δ = Σ y dL/dy", now.delta), table("dL/ds = p (g − δ)", now.ds, "ds-tiled"), table("dL/dq so far", now.dq),
     table("dL/dk", now.dk), table("dL/dv", now.dv),
   ]));
+  const minus = (label, a, b) => table(label, zip((x, y) => x - y, a, b));
+  byId("depth-apart").replaceChildren(minus("steps − formula", steps.ds, whole.ds), minus("formula − tiles", whole.ds, blocks.ds));
   byId("depth-differences").textContent = `The largest difference in dL/ds of steps and formula is ${shortText(apart[0])}, of formula and tiles ${shortText(apart[1])}.`;
 }
 

@@ -10,7 +10,7 @@ export const data = decoded(JSON.parse(byId("data").textContent));
 
 export const page = {
   variant: 0, positions: null, at: 0, // which trace, its walk, and where in that
-  changes: noChanges(), state: null, readOnly: false, // the numbers
+  changes: noChanges(), state: null, original: null, readOnly: false, // the numbers, and as they were at first
   cells: [], selected: null, hovered: null, // those that are shown
   predict: false, found: new Set(),
   redraw: null, look: null, // set by main.js: draw all again; what a cell does
@@ -33,6 +33,7 @@ export function take(number) {
   const reason = whyReadOnly();
   page.readOnly = Boolean(reason);
   compute();
+  page.original = page.state;
   return reason;
 }
 

@@ -21,6 +21,7 @@ export function drawStep() {
   byId("previous").disabled = page.at === 0;
   byId("next").disabled = page.at === page.positions.length - 1;
   byId("changed").hidden = !isChanged();
+  byId("changed").textContent = `was ${longText(page.original.total)}; a bar marks what has moved`;
   byId("total").textContent = `L = ${longText(page.state.total)}`;
   byId("total").dataset.number = String(page.state.total);
   drawWords();
@@ -89,11 +90,15 @@ const unique = (numbers) => [...new Set(numbers.filter((n) => n !== null))];
 // How many steps send a part of the gradient of a value.
 export const usesOf = (n) => trace().steps.reduce((uses, one, number) => uses + one.inputs.filter((m, input) => m === n && page.state.sent[number][input]).length, 0);
 
-function tableOf(options, n, a, cellOf, asked) {
+// Whether a number is another than at first, by more than rounding.
+const hasMoved = (now, before) => before !== undefined && !Object.is(now, before) && !(Math.abs(now - before) <= 1e-13 * Math.abs(before));
+
+function tableOf(options, n, a, before, cellOf, asked) {
   const value = trace().values[n];
   a.data.forEach((_, place) => page.cells.push(cellOf(place)));
   return numberTable({
     a, shape: value.shape, name: value.name, dtype: value.dtype, look: page.look, cellOf,
+    moved: (place) => hasMoved(a.data[place], before?.data[place]),
     blank: (place) => asked && page.predict && !page.found.has(keyOf(cellOf(place))), ...options,
   });
 }
@@ -103,12 +108,12 @@ function valueTable(n, asked) {
   const constant = value.kind === "constant";
   const note = constant ? "a number in the code" : value.kind === "result" ? "" : value.wanted ? value.kind === "parameter" ? "a leaf" : "" : "no gradient";
   return tableOf({ label: constant ? "constant" : value.name, note, kind: "value", changed: page.changes.values[n] ?? {} },
-    n, page.state.values[n], (place) => ({ kind: "value", value: n, place }), asked);
+    n, page.state.values[n], page.original.values[n], (place) => ({ kind: "value", value: n, place }), asked);
 }
 
 function gradientTable(n, note, asked = false) {
   return tableOf({ label: `dL/d${trace().values[n].name}`, note, kind: "gradient", dtype: "float64", changed: page.changes.gradients[n] ?? {} },
-    n, page.state.gradients[n], (place) => ({ kind: "gradient", value: n, place }), asked);
+    n, page.state.gradients[n], page.original.gradients[n], (place) => ({ kind: "gradient", value: n, place }), asked);
 }
 
 function sentTable(n, input) {
@@ -117,5 +122,6 @@ function sentTable(n, input) {
   const note = several ? "the part through this step" : trace().values[n].step < 0 ? "arrives at the leaf" : "";
   return tableOf({ label: `dL/d${trace().values[n].name}`, note, kind: "sent", dtype: "float64", changed: several ? {} : page.changes.gradients[n] ?? {} },
     n, several ? page.state.sent[at][input] : page.state.gradients[n],
+    several ? page.original.sent[at][input] : page.original.gradients[n],
     (place) => (several ? { kind: "sent", value: n, place, step: at, input, out: true } : { kind: "gradient", value: n, place, out: true }), true);
 }

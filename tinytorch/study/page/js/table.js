@@ -7,8 +7,8 @@ import { cellName, shortText } from "./format.js";
 const WIDEST = 16; // columns that are shown
 
 // label: what stands above it; cellOf(place): the cell, or null where it cannot be asked; blank(place): whether its number
-// is for the reader to find; look: {enter, leave, choose, type} of a cell.
-export function numberTable({ label, note = "", a, shape, dtype, name, kind, cellOf, blank = () => false, changed = {}, look }) {
+// is for the reader to find; moved(place): whether it is another than at first; look: {enter, leave, choose, type} of a cell.
+export function numberTable({ label, note = "", a, shape, dtype, name, kind, cellOf, blank = () => false, moved = () => false, changed = {}, look }) {
   const box = make("figure", { class: "matrix" }, make("figcaption", {}, make("span", { class: "label" }, label), " ",
     make("span", { class: "note" }, note)));
   const columns = shape.at(-1) ?? 1;
@@ -52,7 +52,7 @@ export function numberTable({ label, note = "", a, shape, dtype, name, kind, cel
     const cell = make("td", {
       role: "gridcell",
       tabindex: reachable ? 0 : -1,
-      class: ["number", hidden ? "blank" : "", place in changed ? "changed" : "", Number.isFinite(x) ? "" : "infinite"].join(" ").trim(),
+      class: ["number", hidden ? "blank" : "", place in changed ? "changed" : "", !hidden && moved(place) ? "moved" : "", Number.isFinite(x) ? "" : "infinite"].join(" ").trim(),
       "data-kind": kind, "data-name": name, "data-index": index.join(","), "data-number": hidden ? null : String(x),
       "aria-label": `${kind === "value" ? "" : "gradient of "}${own}: ${hidden ? "to be found" : text}`,
     }, text);
