@@ -149,7 +149,7 @@ def test_a_changed_number_changes_all_as_the_engine_does(browser: Any, pages: Pa
     click(browser, "value", "q", "1,2")
     assert put(browser, "new-number", "2.25") == ""
     assert browser.run("return document.getElementById('changed').hidden") is False
-    moved = browser.run("return [...document.querySelectorAll('td.moved')].map((c) => c.dataset.name + c.dataset.index)")
+    moved = browser.run("return [...document.querySelectorAll('.moved')].map((c) => c.dataset.name + c.dataset.index)")
     assert moved == ["q1,2", "matmul_11,0", "matmul_11,1", "matmul_11,2", "matmul_11,3"]
     q, k, v = (engine("attention", Sizes(causal=True))[name].value for name in "qkv")
     q.array[1, 2] = 2.25
@@ -409,6 +409,15 @@ def test_pages_are_small_and_need_nothing(pages: Path) -> None:
     assert set(PATH) == set(SUBJECTS)
     index = (pages / "index.html").read_text("utf-8")
     assert re.findall(r'href="([^"]*)"', index) == [f"{subject}.html" for subject in PATH]
+
+
+def test_a_large_page_has_fewer_choices_and_is_still_small(browser: Any, tmp_path: Path) -> None:
+    out = tmp_path / "a.html"
+    write_page("attention", Sizes(T=24, D=20), out)
+    assert out.stat().st_size < 1_000_000
+    browser.open(out, at="#step-3-backward")
+    assert browser.run("return [...document.querySelectorAll('#choices input')].map((c) => c.id)") == ["choice-causal"]
+    assert compare_tables(browser, engine("attention", Sizes(T=24, D=20))) > 570
 
 
 def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

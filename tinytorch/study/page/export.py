@@ -23,7 +23,7 @@ from ..trace import Trace
 # Their results are elements of their first input, in other places. Which ones is recorded, so that the page needs none
 # of their rules.
 PICKING = frozenset({"Slice", "Unbind", "Index", "IndexSelect", "Flip", "Roll"})
-MOST = 20_000  # numbers, beyond which a page would be slow, and nobody reads it
+MOST = 12_000  # numbers of a page: more would be slow, over a megabyte, and nobody reads them
 
 
 def exported(trace: Trace) -> dict[str, Any]:
@@ -36,9 +36,9 @@ def exported(trace: Trace) -> dict[str, Any]:
     roots = [value for value in values if value.gradient is not None and value.gradient.given]
     if not roots:
         raise RuntimeError("no walk has brought gradients yet: t.backward(loss)")
-    numbers = sum(value.array.size for value in values)
-    if numbers > MOST:
-        raise RuntimeError(f"the trace holds {numbers} numbers; a page shows up to {MOST}: trace a smaller input")
+    size = size_of(trace)
+    if size > MOST:
+        raise RuntimeError(f"the trace holds {size} numbers; a page shows up to {MOST}: trace a smaller input")
     places = {value.number: place for place, value in enumerate(values)}
     order = {step: place for place, step in enumerate(steps)}
     return {
@@ -50,6 +50,11 @@ def exported(trace: Trace) -> dict[str, Any]:
         "cards": [places[value.number] for value in _drawn(trace)],
         "edges": [[places[source], places[target]] for source, target in _edges(trace)],
     }
+
+
+def size_of(trace: Trace) -> int:
+    """How many numbers there are."""
+    return sum(value.array.size for value in _values(trace.steps))
 
 
 def operations_of(trace: Trace) -> dict[str, dict[str, str]]:

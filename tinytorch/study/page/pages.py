@@ -6,6 +6,7 @@ import dataclasses
 import html
 import itertools
 import string
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from ...files import atomic_write
 from ..subjects import Sizes, in_float64, trace_of
 from ..trace import Trace
 from .assembly import assembled, part
-from .export import drawn, exported, operations_of
+from .export import MOST, drawn, exported, operations_of, size_of
 
 SIZES_OF_HEADS = (1, 2, 3, 4, 8, 16, 32)  # that the slider of the page on attention goes through
 CHOICES = {"causal": "causal mask", "D": "D", "fused": "fused operations in one step"}
@@ -59,14 +60,11 @@ def page_of(subject: str, sizes: Sizes) -> str:
     Subjects are computed in float64, a user's function in what it makes itself.
     """
     chapter = PATH.get(subject, Chapter(subject, "A function of your own.", ("order",)))
-    traces: list[tuple[dict[str, Any], Trace]] = []
-    dtype: AbstractContextManager[None] = in_float64() if subject in PATH else nullcontext()
-    with dtype:
-        for options in _options(subject, sizes, chapter):
-            fused, causal = options.get("fused", not sizes.unfold), options.get("causal", sizes.causal)
-            D = options.get("D", sizes.D)
-            trace = trace_of(subject, dataclasses.replace(sizes, D=D, causal=causal, unfold=not fused))
-            traces.append((options, trace))
+    choices = _choices(subject, sizes, chapter)
+    traces = _traces(subject, sizes, choices)
+    while choices and sum(size_of(trace) for _, trace in traces) > MOST:  # what is asked for counts more
+        del choices[max(choices, key=lambda name: len(choices[name]))]
+        traces = _traces(subject, sizes, choices)
     operations = {name: words for _, trace in traces for name, words in operations_of(trace).items()}
     asked = {"causal": sizes.causal, "D": sizes.D, "fused": not sizes.unfold}
     first = next(n for n, (options, _) in enumerate(traces) if all(asked[name] == x for name, x in options.items()))
@@ -80,8 +78,8 @@ def page_of(subject: str, sizes: Sizes) -> str:
     return assembled(chapter.title, chapter.about, data, [drawn(trace) for _, trace in traces], chapter.texts, used)
 
 
-def _options(subject: str, sizes: Sizes, chapter: Chapter) -> list[dict[str, Any]]:
-    """Every choice that the page has."""
+def _choices(subject: str, sizes: Sizes, chapter: Chapter) -> dict[str, list[Any]]:
+    """What can be chosen on a page."""
     choices: dict[str, list[Any]] = {}
     if chapter.causal:
         choices["causal"] = [False, True]
@@ -89,7 +87,20 @@ def _options(subject: str, sizes: Sizes, chapter: Chapter) -> list[dict[str, Any
         choices["D"] = sorted({*SIZES_OF_HEADS, sizes.D})
     if subject in PATH and subject not in ("attention", "softmax", "embedding", "lora"):
         choices["fused"] = [False, True]
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    return choices
+
+
+def _traces(subject: str, sizes: Sizes, choices: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trace]]:
+    """A trace for each combination of choices."""
+    found = []
+    dtype: AbstractContextManager[None] = in_float64() if subject in PATH else nullcontext()
+    with dtype:
+        for values in itertools.product(*choices.values()):
+            options = dict(zip(choices, values, strict=True))
+            fused, causal = options.get("fused", not sizes.unfold), options.get("causal", sizes.causal)
+            size = dataclasses.replace(sizes, D=options.get("D", sizes.D), causal=causal, unfold=not fused)
+            found.append((options, trace_of(subject, size)))
+    return found
 
 
 def write_page(subject: str, sizes: Sizes, out: Path) -> None:
