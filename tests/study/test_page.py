@@ -81,6 +81,15 @@ def slide(browser: Any, slider: str, to: float) -> None:
     )  # fmt: skip
 
 
+def serious_faults(browser: Any) -> list[list[Any]]:
+    """What axe-core, which the page must hold, has against it."""
+    faults = browser.driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations.map("
+        "(v) => [v.id, v.impact, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))])))"
+    )
+    return [fault for fault in faults if fault[1] in ("serious", "critical")]
+
+
 def put(browser: Any, field: str, text: str) -> str:
     """Type a number into a field of the panel, press enter; what it answers."""
     browser.run("const f = document.getElementById(arguments[0]); f.value = ''; f.focus()", field)
@@ -122,11 +131,18 @@ def test_nothing_is_wider_than_the_screen_and_axe_finds_no_fault(
         browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         assert browser.run("return document.documentElement.scrollWidth") <= width
         browser.run(axe)
-        faults = browser.driver.execute_async_script(
-            "const done = arguments[0]; axe.run().then((r) => done(r.violations.map("
-            "(v) => [v.id, v.impact, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))])))"
-        )
-        assert [fault for fault in faults if fault[1] in ("serious", "critical")] == []
+        assert serious_faults(browser) == []
+
+
+def test_axe_finds_no_fault_on_the_way(browser: Any, pages: Path, axe: str) -> None:
+    for subject in ("cross_entropy", "head"):
+        browser.open(pages / f"{subject}.html", width=360)
+        browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        browser.run("document.getElementById('choice-fused').click()")
+        browser.run(axe)
+        for place in range(int(browser.run("return document.getElementById('place').max")) + 1):
+            slide(browser, "place", place)
+            assert serious_faults(browser) == []
 
 
 @pytest.fixture(scope="session")
@@ -480,7 +496,4 @@ def test_the_index_is_a_page_too(browser: Any, pages: Path, axe: str) -> None:
     browser.open(pages / "index.html", width=360, dark=True)
     assert browser.run("return document.documentElement.scrollWidth") <= 360
     browser.run(axe)
-    faults = browser.driver.execute_async_script(
-        "const done = arguments[0]; axe.run().then((r) => done(r.violations.map((v) => v.id)))"
-    )
-    assert faults == []
+    assert serious_faults(browser) == []
