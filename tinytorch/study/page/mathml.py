@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from html import escape
 
-WORDS = frozenset({"ln", "erf", "exp", "max", "sin", "cos", "tanh", "mean", "if", "else", "where", "and", "row"})
+FUNCTIONS = frozenset({"ln", "erf", "sin", "cos", "tanh", "mean"})
+WORDS = frozenset({*FUNCTIONS, "if", "else", "where", "rows"})
+_SPACE = "\u00a0"  # others are left out at the ends of a text
 _SYMBOLS = {"sum": "∑", "max": "max", "prod": "∏"}
 _TOKEN = re.compile(r"\\[a-z]+|[A-Za-z]+|\d+(?:\.\d+)?|\S")
 
@@ -61,7 +63,8 @@ def _atom(tokens: list[str], at: int) -> tuple[str, int]:
     if token[0].isdigit():
         return f"<mn>{token}</mn>", at + 1
     if token in WORDS:
-        return f"<mtext> {escape(token)} </mtext>", at + 1
+        before = "" if token in FUNCTIONS else _SPACE
+        return f"<mtext>{before}{token}{_SPACE}</mtext>", at + 1
     tag = "mi" if token.isalpha() or token in "∂∞" else "mo"
     return f"<{tag}>{escape('−' if token == '-' else token)}</{tag}>", at + 1
 
