@@ -336,6 +336,12 @@ def test_the_choices_open_other_traces_of_the_engine(browser: Any, pages: Path) 
     browser.open(pages / "head.html")
     browser.run("document.getElementById('choice-fused').click()")
     assert compare_tables(browser, engine("head", Sizes(causal=True, unfold=False))) > 0
+    browser.run("location.hash = '#step-4-backward'")
+    assert browser.run("return document.getElementById('step-title').textContent") == (
+        "Backward through y = attention(q, k, v)"
+    )
+    browser.run("document.getElementById('choice-fused').click()")  # the same value, where its parts make it
+    assert "Backward through y = matmul(" in browser.run("return document.getElementById('step-title').textContent")
 
 
 def test_the_scale_sharpens_the_weights(browser: Any, pages: Path) -> None:

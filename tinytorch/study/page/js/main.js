@@ -17,7 +17,7 @@ function openVariant(number) {
   document.body.dataset.deviation = reason ? "" : String(page.off);
   for (const id of ["reset", "dial", "meters"]) if (byId(id)) byId(id).hidden = page.readOnly;
   drawGraph(byId("graph"), number, trace(), goToValue);
-  showStep();
+  go(page.at);
 }
 
 // After numbers have changed.
@@ -39,7 +39,7 @@ function go(at) {
   page.at = Math.min(Math.max(at, 0), page.positions.length - 1);
   showStep();
   const hash = hashOf(position());
-  if (location.hash !== hash) history.replaceState(null, "", hash);
+  if (document.body.dataset.ready && location.hash !== hash) history.replaceState(null, "", hash);
   say(heading());
 }
 

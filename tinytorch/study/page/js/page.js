@@ -20,12 +20,15 @@ export const trace = () => data.variants[page.variant].trace;
 export const position = () => page.positions[page.at];
 export const step = () => trace().steps[position().step];
 
-// Another of the traces, at the same place if it has that.
+// Another of the traces, where it makes the value that was made here; else at the step of the same number.
 export function take(number) {
-  const before = page.positions ? hashOf(position()) : "";
+  const before = page.positions
+    ? { hash: hashOf(position()), phase: position().phase, made: trace().values[step().outputs[0]].name } : { hash: "" };
   page.variant = number;
   page.positions = positionsOf(trace());
-  page.at = Math.max(0, positionNamed(before, page.positions));
+  const makes = (place) => trace().steps[place.step].outputs.some((n) => trace().values[n].name === before.made);
+  const same = page.positions.findIndex((place) => place.phase === before.phase && makes(place));
+  page.at = Math.max(0, same >= 0 ? same : positionNamed(before.hash, page.positions));
   page.changes = noChanges();
   page.selected = page.hovered = null;
   page.found.clear();
