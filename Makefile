@@ -12,28 +12,40 @@ STUDY := docs/site
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    train the character-level GPT for a minute or two, plot its losses, print a sample"
-	@echo "make demo-lora  teach a small Llama to answer as a parrot, for a minute or two, with LoRA"
-	@echo "make study   make the pages on which attention's backward and others are stepped through"
-	@echo "make test    run the test suite"
-	@echo "make check-all  run all that .ci/run does, then the tests that take long: half an hour and more"
-	@echo "make clean   remove $(VENV) and the demos' output"
-	@echo "PYTHON=...   the interpreter to make $(VENV) with (default: $(PYTHON))"
+	@echo "make demo       train a character-level GPT, plot its losses and print what it writes: two minutes"
+	@echo "make demo-lora  teach a small Llama, with LoRA, to answer like a parrot: a minute or two"
+	@echo "make study      make the pages that step through a backward in the browser, and their index"
+	@echo "make test       run the test suite"
+	@echo "make check-all  run everything that .ci/run does, then the slow tests: half an hour or more"
+	@echo "make clean      remove $(VENV) and the demos' output"
+	@echo "PYTHON=...      the interpreter to make $(VENV) with (default: $(PYTHON))"
 
 demo: $(VENV)/.installed-gpt
 	rm -rf $(DEMO)
-	$(BIN)/python -m gpt train --preset nano-cpu --max-iters 1000 --out $(DEMO)
-	@echo "What it writes now (the first time, kernels for writing are compiled before: some seconds):"
-	$(BIN)/python -m gpt sample --out $(DEMO)
-	@echo "The losses are drawn in $(DEMO)/loss.png. What to do next:"
-	@echo "  $(BIN)/python -m gpt sample --out $(DEMO) --prompt 'The '         # let it go on from your words"
-	@echo "  $(BIN)/python -m gpt train --resume --out $(DEMO) --max-iters 4000  # train it for longer"
-	@echo "  $(BIN)/python -m gpt stages --max-iters 500                       # from bigrams to a GPT, in stages"
+	$(BIN)/python -m gpt train --preset demo --out $(DEMO)
+	@echo "What it writes now (the first time, the kernels for this are compiled: some seconds):"
+	$(BIN)/python -m gpt sample --out $(DEMO) --temperature 0.7
+	@echo
+	@echo "The losses are plotted in $(DEMO)/loss.png. What to do next:"
+	@echo
+	@echo "  let it continue your words:"
+	@echo "    $(BIN)/python -m gpt sample --out $(DEMO) --temperature 0.7 --prompt 'The class '"
+	@echo "  train it for longer:"
+	@echo "    $(BIN)/python -m gpt train --resume --out $(DEMO) --max-iters 6000"
+	@echo "  train a model of another text, Shakespeare's plays (a download of 1 MB):"
+	@echo "    $(BIN)/python -m gpt train --preset demo --data shakespeare --out runs/plays"
+	@echo "  see how a table of character pairs becomes a GPT, in stages:"
+	@echo "    $(BIN)/python -m gpt stages --max-iters 500"
 
 demo-lora: $(VENV)/.installed-lora
 	rm -rf $(DEMO_LORA)
 	$(BIN)/python -m lora train --out $(DEMO_LORA)
-	@echo "The losses are drawn in $(DEMO_LORA)/loss.png"
+	@echo "The losses are plotted in $(DEMO_LORA)/loss.png. What to do next:"
+	@echo
+	@echo "  ask it something (a question ends in a line feed, as in its training):"
+	@printf '%s\n' "    $(BIN)/python -m lora generate --adapter $(DEMO_LORA)/best --greedy --prompt \$$'Who made the tuple?\\n'"
+	@echo "  see all commands:"
+	@echo "    $(BIN)/python -m lora --help"
 
 study: $(VENV)/.installed-study
 	$(BIN)/python -m tinytorch.study site $(STUDY)

@@ -1,1 +1,1 @@
-"""Measurements side by side: ours against NumPy, PyTorch and JAX, in one run."""
+"""Side-by-side measurements of tinytorch, NumPy, PyTorch and JAX, in one run."""

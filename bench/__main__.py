@@ -1,9 +1,10 @@
-"""python -m bench: measure this machine, then ours against others, in one run."""
+"""python -m bench: measure this machine, then tinytorch against other libraries, in one run."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import shlex
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bench import report
 from bench.instructions import start_again_with_avx2
 from bench.machine import describe, peak_bandwidth, peak_flops
 from bench.timing import Row, Sides
+from tinytorch.cli.options import parse
 
 Section = Literal["kernels", "engine", "train", "memory", "startup", "generate", "lora", "scaling", "busy", "hashes"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
@@ -26,31 +28,34 @@ SECTIONS: tuple[Section, ...] = get_args(Section)
 
 @dataclass(frozen=True)
 class Settings:
-    """Time tinytorch against other libraries, in turn, in one run, and write what was found.
+    """Time tinytorch and other libraries in turn, in one run, and write the results.
 
     Writes README.md, bench.json and plots to the folder OUT. Figures are medians; a ratio is another library's time
     divided by ours, turn by turn. Leave the machine alone meanwhile.
     """
 
-    sections: tyro.conf.Positional[tuple[Section, ...]] = ()
-    """What to measure; everything if left out."""
+    sections: Annotated[
+        tyro.conf.Positional[tuple[Section, ...]],
+        tyro.conf.arg(metavar="[SECTION ...]", help=f"What to measure: {', '.join(SECTIONS)}; everything if left out."),
+    ] = ()
 
     against: str = "torch,numpy"
-    """Libraries to compare with, by commas: torch, numpy, jax. One that is not installed is left out."""
+    """Libraries to compare with, separated by commas: torch, numpy, jax. Those not installed are left out."""
 
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Small shapes and few turns: a look, not a measurement."""
+    """Small shapes and few turns: a first look, not a measurement."""
 
     avx2: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Let all sides use AVX2 and nothing newer, as the processor did that the goals were set on."""
+    """Let all sides use AVX2 and nothing newer, like the processor on which the goals were set."""
 
     out: Path | None = None
-    """Folder for the results: bench/results, or bench/results/avx2, unless given."""
+    """Folder for the results; by default bench/results, or bench/results/avx2 with --avx2."""
 
 
 def main() -> int:
     """Run what the command line asks for."""
-    settings = tyro.cli(Settings, prog="python -m bench")
+    arguments = sys.argv[1:] or [*SECTIONS]
+    settings: Settings = parse(Settings, "python -m bench", inspect.cleandoc(Settings.__doc__ or ""), arguments)
     if settings.avx2:
         start_again_with_avx2()
     out = settings.out or Path("bench/results/avx2" if settings.avx2 else "bench/results")

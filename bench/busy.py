@@ -1,7 +1,7 @@
-"""Small work on a machine that has other things to do: each case alone, and beside two programs that keep a core busy.
+"""Small work on a busy machine: each case alone, and beside two programs that each keep a core busy.
 
-Threads that wait for one another lose most then: one that has no core keeps the others waiting, and those that wait
-may keep it from getting one.
+Threads that wait for one another then lose most: a thread without a core makes the others wait, and those that wait may
+keep it from getting one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def cases(quick: bool) -> list[Case]:
 
 
 def run(sides: Sides, quick: bool) -> Iterator[Row]:
-    """Each case twice. Beside others no two turns are alike, and more of them change little."""
+    """Each case twice. Beside other programs no two turns are alike, and more turns change little."""
     with Sides([name for name in sides.names if name == "torch"], sides.turns, rounds=1) as own:
         for case in cases(quick):
             yield own.measure(case)

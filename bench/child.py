@@ -10,14 +10,14 @@ from typing import Any
 
 
 def run(code: str) -> dict[str, Any]:
-    """What a new interpreter prints, as JSON, on its last line when it runs this code."""
+    """Run this code in a new interpreter, and return the JSON on the last line that it prints."""
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])
     return figures
 
 
 def torch_on_all_cores() -> None:
-    """PyTorch's threads: as many as there are cores for this process, as ours has."""
+    """Give PyTorch as many threads as this process has cores, as we have."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

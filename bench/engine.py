@@ -1,4 +1,4 @@
-"""What the engine itself costs: operations on tensors so small that the arithmetic is nothing."""
+"""The engine's overhead: operations on tensors so small that the arithmetic takes no time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.kernels import both_sides
 from bench.timing import Case
 
 SECTION = "engine"
-_OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {  # of (library, x, y, bias)
+_OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {  # functions of (library, x, y, bias)
     "x + y": lambda t, x, y, b: x + y,
     "x * 2": lambda t, x, y, b: x * 2.0,
     "x @ y": lambda t, x, y, b: x @ y,

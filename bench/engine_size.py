@@ -1,8 +1,8 @@
-"""python -m bench.engine_size: how much there is to read of the engine, and how far one call goes through it.
+"""python -m bench.engine_size: how much of the engine there is to read, and how much of it one call enters.
 
-Lines of code are those that are left without blank lines, comments and docstrings. A call counts each function of this
-project in Python that it enters, as often as it does, once everything is warm. The tape's folder is what records for
-`compile`; a mention outside of it is a word of the code that is there for its sake.
+Lines of code exclude blank lines, comments and docstrings. For a call, every entry into a Python function of this
+project is counted, once everything is warm. The tape's folder is the code that records for `compile`; a mention outside
+it is a word of code that is there only for its sake.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.table import Table
+
+from bench.options import parser_of
 
 _ROOT = Path(__file__).parents[1]
 _OLD_ENGINE = ("modes.py", "function.py", "walk.py", "tensor.py")  # before there was a folder
@@ -55,15 +56,14 @@ for call in json.loads(sys.argv[2]):
     sys.setprofile(None)
     found.append([len(entered), len(set(entered)), len({name for name, _ in entered})])
 print(json.dumps(found))
-"""  # a comprehension is a function in some versions of Python only, so what is named <like this> does not count
+"""  # a comprehension is a function in some versions of Python only, so names <like this> do not count
 
 
-def main(against: str | None = None) -> None:
-    """Print the sizes of this tree, and beside them those of another revision.
-
-    Args:
-        against: A revision that git knows, such as 65ca756.
-    """
+def main() -> None:
+    """Print the sizes of this tree and, beside them, those of another revision."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--against", metavar="REVISION", help="a revision that git knows, such as 65ca756")
+    against = parser.parse_args().against
     columns = {"this tree": measure(_ROOT)}
     if against is not None:
         with checked_out(against) as root:
@@ -88,7 +88,7 @@ def measure(root: Path) -> dict[str, str]:
 
 @contextmanager
 def checked_out(revision: str) -> Iterator[Path]:
-    """A folder with the files of another revision, as long as the block lasts."""
+    """A folder with the files of another revision, for the length of the block."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tree"
         git = ["git", "-C", str(_ROOT), "worktree"]
@@ -103,7 +103,7 @@ def checked_out(revision: str) -> Iterator[Path]:
 
 
 def code_lines(source: str) -> dict[int, str]:
-    """The lines of code by number, without comments; those of a docstring are not among them."""
+    """The lines of code by number, without comments; docstrings are left out."""
     documented: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         may_have_one = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
@@ -157,7 +157,7 @@ def _entered(root: Path) -> dict[str, str]:
 
 
 def circle(package: Path) -> set[str]:
-    """The most modules that all import each other, by way of others or for types alone; without the package's name."""
+    """The largest set of modules that import each other, indirectly or for types alone; without the package's name."""
     names = {_module(package, path): path for path in package.rglob("*.py")}
     graph = {name: set(_imported(name, path, names)) - {name} for name, path in names.items()}
     found = max(_components(graph), key=len)
@@ -170,7 +170,7 @@ def _module(package: Path, path: Path) -> str:
 
 
 def _imported(name: str, path: Path, names: dict[str, Path]) -> Iterator[str]:
-    """What a module imports when it is imported, or for its types. Not the packages that this is inside of."""
+    """What a module imports when it is imported, or for its types, except the packages that it is in."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in _at_module_level(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -195,7 +195,7 @@ def _at_module_level(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _components(graph: dict[str, set[str]]) -> list[set[str]]:
-    """Modules that reach each other: from each, what it reaches and is reached by."""
+    """For each module, the set of modules that it reaches and that reach it."""
     reached = {name: _reachable(graph, name) for name in graph}
     return [{name, *[other for other in reached[name] if name in reached[other]]} for name in graph]
 
@@ -211,4 +211,4 @@ def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m bench.engine_size")
+    main()

@@ -1,4 +1,4 @@
-"""Greedy generation, a token at a time: ours with its cache of keys and values against PyTorch's uncached loop: P9."""
+"""Greedy generation, one token at a time: ours with its KV cache against an uncached loop in PyTorch (P9)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bench.timing import OURS, Case
 from bench.train import VOCABULARY, gpt_module
 
 SECTION = "generate"
-_CONTEXT, _TOKENS = 64, 16  # the last tokens that fill the context
+_CONTEXT, _TOKENS = 64, 16  # the tokens generated, which fill the context
 
 
 def cases(quick: bool) -> list[Case]:
-    """Seconds a token of the nano-cpu preset, as its context of 64 fills up; ours with those of reading the prompt."""
+    """Seconds per token for the nano-cpu preset, as its context of 64 fills up; ours include reading the prompt."""
     sides = {name: partial(generation, name) for name in (OURS, "torch")}
     return [Case(SECTION, "nano-cpu, greedy, a token at T 48 to 64", sides, "P9", units=_TOKENS)]
 
 
 def generation(library: str) -> Callable[[], Any]:
-    """A call that gives the tokens (1, 64), those of the prompt first."""
+    """A call that returns the tokens (1, 64), beginning with those of the prompt."""
     t: Any = importlib.import_module(library)
     t.manual_seed(0)
     net = gpt_module(library, "model").GPT(gpt_module(library, "config").GPTConfig(vocab_size=VOCABULARY)).eval()

@@ -1,7 +1,7 @@
-"""Hashes of what some pieces of work compute: commits that compute the same bits on one machine have the same ones.
+"""Hashes of the results of some work: commits that compute the same bits on one machine have the same hashes.
 
-All parameters after 20 steps of P2, P3 and P7, and the tokens of P9: each with compiled functions, as programs run it,
-and as it is written, which must agree. Each in a process of its own; PyTorch has no part in it.
+Hashed are all parameters after 20 steps of P2, P3 and P7, and the tokens of P9: each with compiled functions, as
+programs run it, and as written, which must agree. Each runs in a process of its own, without PyTorch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OF_TRAINING = {step.target: step for step in STEPS if step.target in ("P2", "P3
 
 
 def run(sides: Sides, quick: bool) -> Iterator[Row]:
-    """Of each in both forms; `quick` leaves out P7, which takes a minute."""
+    """A row for each, in both forms; `quick` leaves out P7, which takes a minute."""
     for target, step in _OF_TRAINING.items():
         yield _row(target, f"{step}, parameters after {_STEPS} steps")
     yield _row("P9", "nano-cpu, greedy, tokens")
@@ -56,7 +56,7 @@ def child(target: str, form: str, base: str) -> None:
 
 
 def computed(target: str, base: Path) -> str:
-    """The hash of what a target's work computes; `base` is the folder of P7's model."""
+    """The hash of a target's result; `base` is the folder of P7's model."""
     import tinytorch
 
     if target == "P9":
@@ -73,7 +73,7 @@ def computed(target: str, base: Path) -> str:
 
 
 def digest(tensors: dict[str, Any]) -> str:
-    """Of the names, shapes, dtypes and bits of some Tensors."""
+    """A hash of the names, shapes, dtypes and bits of Tensors."""
     total = hashlib.sha256()
     for name, tensor in tensors.items():
         array: np.ndarray[Any, Any] = tensor.detach().numpy()

@@ -1,8 +1,8 @@
-"""Measuring as on a processor with fewer instructions than this one's.
+"""Measure as on a processor with fewer instructions than this one.
 
-The goals of bench/report.py were set on a processor with AVX2: vectors of 32 bytes, no products in bfloat16. Each
-library has a setting of its own for what it may use; together they make of a newer processor such a one, for all sides
-alike.
+The goals in bench/report.py were set on a processor with AVX2: vectors of 32 bytes, no products in bfloat16. Each
+library has its own setting for the instructions it may use; together they make a newer processor behave like that one,
+for all sides alike.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ AVX2 = {
 
 
 def start_again_with_avx2() -> None:
-    """Replace this process by one that, with all it starts, uses AVX2 and no more. Returns if it is one already."""
+    """Replace this process by one that, with all its children, uses AVX2 at most. Returns if it already is one."""
     if any(os.environ.get(name) != value for name, value in AVX2.items()):
         os.environ.update(AVX2)
         os.execv(sys.executable, [sys.executable, "-m", "bench", *sys.argv[1:]])
 
 
 def limited() -> bool:
-    """Whether this process uses AVX2 and no more."""
+    """Whether this process uses AVX2 at most."""
     return os.environ.get("NUMBA_CPU_FEATURES") == AVX2["NUMBA_CPU_FEATURES"]

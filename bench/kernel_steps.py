@@ -1,7 +1,7 @@
-"""python -m bench.kernel_steps: how fast each step of docs/kernels.md is, as the table that the page shows.
+"""python -m bench.kernel_steps: how fast each step of docs/kernels.md is, as in the table on that page.
 
-The steps are softmax over the rows of a matrix, from a plain loop to a kernel. The page explains them, and a test
-compares the code that it shows with this file.
+The steps compute softmax over the rows of a matrix, from a plain loop to a kernel. The page explains them, and a test
+compares the code it shows with this file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine import describe
+from bench.options import parser_of
 from tinytorch.kernels.compiler import apart, serial
 from tinytorch.kernels.math import exp_of_negative, maximum
 from tinytorch.kernels.threads import parallel_for
@@ -99,10 +100,10 @@ def numpy(x: Array, y: Array) -> None:
 
 
 def table(shape: tuple[int, int] = _SHAPE, rounds: int = _ROUNDS) -> str:
-    """Markdown: the time of each step, and how many times as fast it is as the one before and as NumPy.
+    """Markdown: the time of each step, and its speed compared with the previous step and with NumPy.
 
-    The time is that of the fastest call of several rounds, in which the steps take turns: whatever else the machine
-    does can only make a call slower.
+    The time is that of the fastest call in several rounds, in which the steps take turns: whatever else the machine
+    does can only slow a call down.
     """
     x = np.random.default_rng(0).standard_normal(shape, np.float32)
     y = np.empty_like(x)
@@ -111,7 +112,7 @@ def table(shape: tuple[int, int] = _SHAPE, rounds: int = _ROUNDS) -> str:
     for _ in range(rounds):
         for name, call in calls.items():
             seconds[name] = min(seconds[name], _fastest(call, x, y))
-    lines = ["| step | ms | times as fast as the one before | as NumPy |", "|---|---:|---:|---:|"]
+    lines = ["| step | ms | speed, compared with the previous step | with NumPy |", "|---|---:|---:|---:|"]
     before = None
     for name in STEPS:
         gain = "" if before is None else _ratio(seconds[before] / seconds[name])
@@ -125,7 +126,7 @@ def _ratio(ratio: float) -> str:
 
 
 def _fastest(call: Callable[[Array, Array], None], x: Array, y: Array) -> float:
-    """Seconds that the fastest call of a turn takes."""
+    """The time of the fastest call in a turn, in seconds."""
     fastest, end = math.inf, time.perf_counter() + _TURN
     while (start := time.perf_counter()) < end:
         call(x, y)
@@ -134,7 +135,8 @@ def _fastest(call: Callable[[Array, Array], None], x: Array, y: Array) -> float:
 
 
 def main() -> None:
-    """Print the table, and what it was measured on."""
+    """Print the table, and the machine it was measured on."""
+    parser_of(__doc__).parse_args()
     facts = describe()
     print(table())
     print(f"\nfloat32, {_SHAPE[0]} rows of {_SHAPE[1]}; {facts['processor']}, {facts['threads']} threads")

@@ -1,4 +1,4 @@
-"""The kernels, one by one: P1 (matmul), P5 (attention) and P6 (what works on rows or elements)."""
+"""The kernels, one by one: P1 (matmul), P5 (attention) and P6 (kernels over rows or elements)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _matmul(dtype: str, shape: tuple[int, int, int], layout: str) -> Case:
 
 
 def both_sides(make: Callable[[Any], Call]) -> dict[str, Callable[[], Call]]:
-    """The same code on tinytorch and on PyTorch: make(library)."""
+    """The same code for tinytorch and PyTorch: make(library)."""
     return {name: lambda name=name: make(importlib.import_module(name)) for name in (OURS, "torch")}
 
 
@@ -97,8 +97,8 @@ def _attention(B: int, H: int, T: int, D: int) -> Case:
     return Case(SECTION, name, both_sides(make), "P5", flops=work, bytes=4.0 * 12 * B * H * T * D)
 
 
-# What it computes, of (library, x, weight, bias), and how many operations on each element forward and backward
-# together, an exp, tanh or erf counted as one.
+# The function of (library, x, weight, bias), and the number of operations per element, forward and backward
+# together, with an exp, tanh or erf counted as one.
 _OPERATIONS: dict[str, tuple[int, Callable[[Any, Any, Any, Any], Any]]] = {
     "softmax": (9, lambda t, x, w, b: t.softmax(x, -1)),
     "log_softmax": (9, lambda t, x, w, b: t.log_softmax(x, -1)),
@@ -165,5 +165,5 @@ def _adamw(size: int) -> Case:
         step: Call = t.optim.AdamW(parameters, lr=1e-3, **extra).step
         return step
 
-    # reads of the parameter, its gradient and two moments, writes of all but the gradient
+    # reads the parameter, its gradient and two moments, and writes all but the gradient
     return Case(SECTION, f"AdamW of 8 x {size // 8}", both_sides(make), "P6", flops=14 * size, bytes=7.0 * 4 * size)

@@ -1,12 +1,12 @@
-"""python -m bench.llama FOLDER...: checkpoints of real size: loading, memory, generating, a LoRA step.
+"""python -m bench.llama: loading, memory, generation and a LoRA step, measured on checkpoints of real size.
 
     python -m lora synthesize --like llama-3.2-1b --dtype bf16 --out runs/1b
     python -m lora quantize --model runs/1b --out runs/1b-nf4 --scheme nf4
     python -m bench.llama runs/1b runs/1b-nf4
 
-Each figure comes from a process of its own that has read the folder. "resident" is the memory that this took beyond
-the imports, pages of the mapped files included. Decoding reads every weight once a token, so its limit is what the
-memory gives, measured in the same process; the limit of a step is the machine's multiply-adds. "medium" is the
+Each figure comes from a process of its own that has loaded the folder. "resident" is the memory that this took beyond
+the imports, including pages of mapped files. Decoding reads every weight once per token, so it is limited by the memory
+bandwidth, which is measured in the same process; a step is limited by the machine's multiply-adds. "medium" is the
 precision at which products round to bfloat16.
 """
 
@@ -30,12 +30,13 @@ from bench.child import torch_on_all_cores
 from bench.machine import describe, peak_flops
 from bench.report import markdown
 from bench.timing import OURS
+from tinytorch.cli.options import parse
 from tinytorch.training.memory import peak_memory
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Measure checkpoints of real size, and transformers on the same folders where it is installed."""
+    """Measure checkpoints of real size, and transformers on the same folders if it is installed."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of checkpoints; transformers is left out for quantized ones."""
@@ -62,7 +63,7 @@ HEADINGS = [
 
 def main() -> int:
     """Run what the command line asks for."""
-    settings = tyro.cli(Settings, prog="python -m bench.llama", description=__doc__)
+    settings: Settings = parse(Settings, "python -m bench.llama", __doc__, sys.argv[1:])
     console = Console(width=None if sys.stdout.isatty() else 200)
     facts, peak = describe(), peak_flops()
     records: list[dict[str, Any]] = []
@@ -199,7 +200,7 @@ def _step(folder: Path, length: int) -> dict[str, float]:
     seconds = {}
     for precision in ("highest", "medium"):
         tinytorch.set_float32_matmul_precision(precision)
-        for _ in range(2):  # of which the second counts
+        for _ in range(2):  # the second one counts
             start = time.perf_counter()
             loss = model.loss(ids, ids)
             optimizer.zero_grad()
@@ -211,7 +212,7 @@ def _step(folder: Path, length: int) -> dict[str, float]:
     numbers = sum(float(np.prod(shape)) for name, shape in shapes if len(shape) == 2 and "embed" not in name)
     if config.tie_word_embeddings:
         numbers += config.vocab_size * config.hidden_size
-    flops = 2 * 2 * numbers * length  # forward, and for the gradient of what goes in
+    flops = 2 * 2 * numbers * length  # forward, and for the gradient of the input
     return {
         "step_seconds": seconds["highest"], "medium_step_seconds": seconds["medium"], "step_flops": flops,
         "step_peak": peak_memory() - imported,

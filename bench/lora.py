@@ -1,7 +1,7 @@
-"""A training step of LoRA at the shapes of a small Llama, beside transformers with PEFT: time (P7, P8) and peak memory.
+"""A LoRA training step at the shapes of a small Llama, beside transformers with PEFT: time (P7, P8) and peak memory.
 
 Two layers of TinyLlama, B1 T256, r 8 on q_proj and v_proj. Ours keeps the frozen base as the file has it (bfloat16,
-8 or 4 bits); PEFT runs in float32 and in bfloat16, which ours is compared with at the precision "medium".
+8 or 4 bits); PEFT runs in float32 and in bfloat16, the latter compared with ours at "medium" precision.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from bench.timing import OURS, Case, Row, Sides
 from tinytorch.training.memory import peak_memory
 
 SECTION = "lora"
-_FOLDER = "TINYTORCH_BENCH_LLAMA"  # the environment variable that tells the sides where the model is
+_FOLDER = "TINYTORCH_BENCH_LLAMA"  # environment variable that tells the sides where the model is
 _SHAPE, _TOKENS, _RANK = "tinyllama-1.1b", 256, 8
 _TURNS = 5
-_SECONDS = 4.0  # of steps that are timed in a process of their own
+_SECONDS = 4.0  # for which a process of its own times steps
 
 
 def run(sides: Sides, quick: bool) -> Iterator[Row]:
@@ -58,7 +58,7 @@ NAME = f"LoRA step, 2 layers of TinyLlama, B1 T{_TOKENS} r{_RANK}"
 
 
 def cases(quick: bool) -> list[Case]:
-    """The step on both sides, in float32 and in bfloat16; the model lies where the environment says."""
+    """The step on both sides, in float32 and in bfloat16; the environment variable says where the model is."""
     folder = Path(os.environ[_FOLDER])
     exact = {OURS: partial(_ours, folder, "highest"), "torch": partial(_theirs, folder, "float32")}
     rounded = {OURS: partial(_ours, folder, "medium"), "torch": partial(_theirs, folder, "bfloat16")}
@@ -69,7 +69,7 @@ def cases(quick: bool) -> list[Case]:
 
 
 def _flops() -> float:
-    """Operations of the products with the frozen weights: forward, and for the gradient of what goes in."""
+    """Operations in the products with frozen weights: forward, and for the gradient of the input."""
     from lora.commands.synthesize import shape_of, weight_shapes
 
     shapes = weight_shapes(replace(shape_of(_SHAPE), num_hidden_layers=2)).items()
@@ -88,7 +88,7 @@ def _write_models(folder: Path) -> dict[str, Path]:
 
 
 def write_base(folder: Path) -> Path:
-    """The folder of a model of random weights in bfloat16."""
+    """Write the folder of a model with random weights in bfloat16."""
     from lora.commands.synthesize import SynthesizeConfig, shape_of, write
 
     path = folder / "bfloat16"
@@ -156,7 +156,7 @@ def _child(library: str, folder: Path, numbers: str) -> dict[str, float]:
 
 
 def child(library: str, folder: str, numbers: str) -> None:
-    """In the child: import, note the resident size, make the model, run steps for some seconds, two at least, print."""
+    """In the child: import, note the resident size, make the model, run two or more steps for some seconds, print."""
     import psutil
 
     if library == OURS:

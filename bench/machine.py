@@ -1,4 +1,4 @@
-"""What this machine is, and the most it can do: floating-point operations and bytes a second."""
+"""A description of this machine, and its peak: floating-point operations and bytes per second."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHAINS = 12  # independent sums: enough to hide the latency of a multiply-add, 
 
 
 def describe() -> dict[str, str]:
-    """The processor, the threads and the versions of all that is measured."""
+    """The processor, the threads and the versions of everything that is measured."""
     facts = {
         "processor": _processor() + (", AVX2 and nothing newer" if limited() else ""),
         "threads": str(tinytorch.get_num_threads()),
@@ -52,7 +52,7 @@ def _processor() -> str:
 
 @intrinsic
 def _multiply_adds(typing_context: Any, count: Any, like: Any) -> Any:
-    """So many rounds of _CHAINS vector multiply-adds in registers; the sum of the results, so that none is left out."""
+    """`count` rounds of _CHAINS vector multiply-adds in registers; returns the sum, so that none is optimised away."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         intp, element = context.get_value_type(types.intp), context.get_value_type(like)
@@ -105,7 +105,7 @@ def _triad(a: Any, b: Any, c: Any) -> None:
 
 
 def peak_flops(dtype: type = np.float32, seconds: float = 2.0) -> float:
-    """Floating-point operations a second of multiply-adds that never leave the registers, on all threads."""
+    """Floating-point operations per second in multiply-adds that never leave the registers, on all threads."""
     out = np.ones(tinytorch.get_num_threads(), dtype)
     rounds = 1 << 20
     _flops(1, out)
@@ -118,7 +118,7 @@ def peak_flops(dtype: type = np.float32, seconds: float = 2.0) -> float:
 
 
 def peak_bandwidth(seconds: float = 2.0) -> float:
-    """Bytes a second of a = b + 3 c over arrays that no cache holds, on all threads (two reads and one write)."""
+    """Bytes per second in a = b + 3 c over arrays that fit in no cache, on all threads (two reads and one write)."""
     a, b, c = (np.ones(1 << 25, np.float32) for _ in range(3))
     _triad(a, b, c)
     best, until = np.inf, time.perf_counter() + seconds

@@ -17,7 +17,7 @@ from tinytorch.training.memory import peak_memory
 
 SECTION = "memory"
 _REPEATS = 3
-_LONG = (2048, 4096, 8192)  # positions in a causal attention, whose memory must grow no faster
+_LONG = (2048, 4096, 8192)  # positions in causal attention, whose memory must grow only linearly
 
 
 def run(sides: Sides, quick: bool) -> Iterator[Row]:
@@ -31,20 +31,20 @@ def run(sides: Sides, quick: bool) -> Iterator[Row]:
 
 
 def measure_step(step: Step, libraries: list[str]) -> Row:
-    """One row: bytes in place of seconds."""
+    """One row, with bytes instead of seconds."""
     call = f"bench.train.training_step(bench.train.{step!r}, LIBRARY)"
     return _measure(f"{step}, peak memory", call, libraries, "P11")
 
 
 def _measure(name: str, call: str, libraries: list[str], target: str = "") -> Row:
-    _peak(call, OURS)  # compiles what is not yet compiled: the compiler's memory is not the step's
+    _peak(call, OURS)  # compiles the kernels first, so that the compiler's memory is not counted
     sides = {library: _peak(call, library) for library in libraries if library in (OURS, "torch")}
     ratios = {side: (value / sides[OURS],) * 3 for side, value in sides.items() if side != OURS}
     return Row(SECTION, name, sides, ratios, target=target, unit="bytes")
 
 
 def _peak(call: str, library: str) -> float:
-    """Bytes: the highest resident size during a few calls, less that after the imports."""
+    """In bytes, the peak resident size during a few calls, minus that after the imports."""
     code = f"import bench.memory, bench.train; LIBRARY = {library!r}; bench.memory.child(LIBRARY, lambda: {call})"
     figures = run_child(code)
     return float(figures["peak"] - figures["imported"])

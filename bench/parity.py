@@ -1,10 +1,10 @@
 """python -m bench.parity: how far our Llama is from transformers', for each variant of the architecture.
 
-Both read the same folder of random weights and get the same batch of sequences of 70 tokens: whole ones, and such that
-are padded on the left or on the right. What is compared: the logits of every position, the loss, every gradient.
+Both read the same folder of random weights and get the same batch of sequences of 70 tokens: whole ones, and ones
+padded on the left or on the right. Compared are the logits of every position, the loss, and every gradient.
 
-transformers computes norms, softmax, angles and the loss in float32 whatever the model's dtype. Beside our float64 its
-code runs with those steps in float64 too.
+transformers computes norms, softmax, angles and the loss in float32 whatever the model's dtype. For the comparison with
+our float64, its code runs those steps in float64 too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.options import parser_of
 from lora import Llama
 
 T = 70
@@ -49,7 +50,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
 class Errors(NamedTuple):
-    """The largest differences, of each tensor relative to its largest element, or absolute where that is below 1."""
+    """The largest differences, relative to each tensor's largest element, or absolute if that is below 1."""
 
     logits: float
     loss: float
@@ -81,7 +82,7 @@ def their_model(folder: Path, dtype: str, **settings: Any) -> Any:
 
 
 def batch(padding: str, vocab_size: int = 99) -> tuple[Any, Any, Any]:
-    """ids, labels and mask (3, T): rows of T, T - 9 and 33 tokens where padded; some labels left out."""
+    """ids, labels and mask (3, T): if padded, rows of T, T - 9 and 33 tokens; some labels are left out."""
     rng = np.random.default_rng(1)
     ids = rng.integers(1, vocab_size, (3, T))
     lengths = np.array([[T], [T - 9], [33]] if padding != "none" else [[T]] * 3)
@@ -93,7 +94,7 @@ def batch(padding: str, vocab_size: int = 99) -> tuple[Any, Any, Any]:
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """Let transformers' code do in float64 what it does in float32, but for the frequencies of the positions."""
+    """Make transformers' code use float64 where it uses float32, except for the rotary frequencies."""
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -145,14 +146,15 @@ def compare(dtype: str, padding: str, **settings: Any) -> Errors:
 
 
 def difference(ours: Any, theirs: Any) -> float:
-    """The largest, relative to theirs' largest element, or absolute where that is below 1."""
+    """The largest difference, relative to the largest element of theirs, or absolute if that is below 1."""
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         raise AssertionError(f"{ours.dtype} {ours.shape} instead of {theirs.dtype} {theirs.shape}")
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 
 def main() -> int:
-    """Print the table; exit code 1 where a difference is beyond the tolerance."""
+    """Print the table; the exit code is 1 if a difference exceeds the tolerance."""
+    parser_of(__doc__).parse_args()
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table

@@ -2,10 +2,10 @@
 
 Both have the same small Llama with random weights, and an adapter with random values that PEFT wrote. What is compared:
 
-    logits    of the adapter that PEFT wrote and we read
-    back      of the adapter that we wrote and PEFT read
-    trained   what 20 steps of AdamW have made of the adapter, and of biases where they are trained
-    merged    every weight of the model with that adapter in it
+    logits    with the adapter that PEFT wrote and we read
+    back      logits with the adapter that we wrote and PEFT read
+    trained   the adapter, and biases if trained, after 20 steps of AdamW
+    merged    every weight of the model after that adapter was merged
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.options import parser_of
 from bench.parity import TOLERANCE, batch, difference, in_float64, their_model
 from lora import Llama, load_adapter, merge, save_adapter
 from lora.adapters.adapter_files import adapter_state
 from tinytorch import optim
 
 STEPS, LEARNING_RATE = 20, 3e-4
-# Adam divides each element of a gradient by its own size, which makes a step of a rounding error where the gradient
-# cancels but for that: keys that are all shifted alike change no softmax, so k_proj's bias has one only through the
-# rotation by position. An error d of the gradient moves a parameter by STEPS * LEARNING_RATE * d / EPS at most; with
-# d = 1e-6 that is 6e-6, below the tolerance, where PyTorch's own eps of 1e-8 allows anything.
+# Adam divides each element of a gradient by its own size, so where a gradient cancels up to rounding, the rounding
+# error becomes a full step: shifting all keys alike changes no softmax, so k_proj has a bias gradient only through the
+# rotation by position. An error d of the gradient moves a parameter by at most STEPS * LEARNING_RATE * d / EPS; with
+# d = 1e-6 that is 6e-6, below the tolerance, whereas PyTorch's default eps of 1e-8 would allow anything.
 EPS = 1e-3
 BASE = {"num_key_value_heads": 2, "attention_bias": True, "mlp_bias": True}
 
@@ -60,7 +61,7 @@ TARGETS: dict[str, dict[str, Any]] = {
 
 
 class Errors(NamedTuple):
-    """The largest differences, of each tensor relative to its largest element, or absolute where that is below 1."""
+    """The largest differences, relative to each tensor's largest element, or absolute if that is below 1."""
 
     logits: float
     back: float
@@ -73,7 +74,7 @@ def their_adapter(theirs: Any, settings: dict[str, Any], seed: int = 0) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(seed)  # PEFT draws the first values of A
+    torch.manual_seed(seed)  # PEFT draws the initial values of A
     model = get_peft_model(theirs, LoraConfig(task_type="CAUSAL_LM", **settings))
     rng = np.random.default_rng(seed)
     for name, parameter in model.named_parameters():
@@ -118,7 +119,7 @@ def compare(dtype: str, **settings: Any) -> Errors:
 
 
 def quiet() -> Any:
-    """PEFT says which embeddings it saves. That names are missing from a file is an error."""
+    """Silence PEFT about the embeddings it saves; names missing from a file remain an error."""
     context = warnings.catch_warnings()
     warnings.simplefilter("ignore")
     warnings.filterwarnings("error", message="Found missing adapter keys")
@@ -126,7 +127,7 @@ def quiet() -> Any:
 
 
 def array(tensor: Any) -> Any:
-    """Of ours or theirs."""
+    """A NumPy array of our tensor or theirs."""
     return tensor.detach().numpy()
 
 
@@ -137,7 +138,8 @@ def _largest(ours: Any, theirs: Any) -> float:
 
 
 def main() -> int:
-    """Print the table; exit code 1 where a difference is beyond the tolerance."""
+    """Print the table; the exit code is 1 if a difference exceeds the tolerance."""
+    parser_of(__doc__).parse_args()
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""The figures as pictures: ratios as bars, kernels under the roofline, growth on logarithmic axes."""
+"""Plots of the results: ratios as bars, kernels under the roofline, growth on logarithmic axes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.timing import OURS, Row
 
 
 def ratios(path: Path, rows: Sequence[Row]) -> None:
-    """How many times longer each other side takes, a bar for each row; the line at 1 is ours."""
+    """How many times as long each other side takes, as a bar for each row; the line at 1 is ours."""
     others = sorted({side for row in rows for side in row.ratios})
     if not others:
         return
@@ -39,7 +39,7 @@ def ratios(path: Path, rows: Sequence[Row]) -> None:
 
 
 def roofline(path: Path, rows: Sequence[Row], peaks: Peaks) -> None:
-    """Operations a second against operations a byte, under what the machine can do."""
+    """Operations per second against operations per byte, under the machine's limits."""
     chosen = [row for row in rows if row.flops and row.bytes and "float64" not in row.name]
     if not chosen:
         return

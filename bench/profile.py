@@ -1,8 +1,8 @@
 """python -m bench.profile: where the time of a training step and of a generated token goes, operation by operation.
 
-Of what is compiled, each step of its programs is timed, under the name of the kernel or NumPy function that it calls;
-what is left is Python around the programs, and the clock. Of what is not, tinytorch.profiler says what each operation
-takes, computes and saves; it sees no compiled function, which runs under it as it is written.
+In compiled code, each step of the programs is timed, under the name of the kernel or NumPy function that it calls; the
+rest is Python around the programs, and the clock. For code that is not compiled, tinytorch.profiler reports the time,
+arithmetic and saved memory of each operation. (Under the profiler a compiled function would run as written.)
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import generate, train
+from bench.options import parser_of
 from bench.timing import OURS, Case
 from tinytorch.compiled import program
 from tinytorch.profiler import profile
@@ -26,14 +27,15 @@ _WARM, _TIMED = 3, 10
 
 
 def main() -> None:
-    """A table for each step and for a token."""
+    """Print a table for each step and for a token."""
+    parser_of(__doc__).parse_args()
     console = Console()
     for case in [*train.cases(quick=False), *generate.cases(quick=False)]:
         show(case, console)
 
 
 def show(case: Case, console: Console) -> None:
-    """One table: of the programs' steps, or of operations where there are no programs."""
+    """Print one table: of the programs' steps or, if there are no programs, of operations."""
     call = case.make[OURS]()
     for _ in range(_WARM):
         call()
@@ -58,7 +60,7 @@ def _time_of(call: Callable[[], object]) -> float:
 
 @contextmanager
 def timed_steps() -> Iterator[tuple[Counter[str], Counter[str]]]:
-    """Seconds and times of what programs do inside of the block, by name."""
+    """The seconds and counts of the steps that programs run inside the block, by name."""
     timed: Counter[str] = Counter()
     counted: Counter[str] = Counter()
 
@@ -79,11 +81,11 @@ def timed_steps() -> Iterator[tuple[Counter[str], Counter[str]]]:
 
 
 def _name(function: Any, args: Any) -> str:
-    """What a step of a program does."""
+    """The name of what a step of a program does."""
     if isinstance(function, partial):
         return _name(function.func, args)
     name = str(getattr(function, "__name__", type(function).__name__)).lstrip("_")
-    inner = [arg for arg in args if callable(arg)]  # of a step that fills arrays from a function's result
+    inner = [arg for arg in args if callable(arg)]  # for a step that fills arrays from a function's result
     return f"{name}: {_name(inner[0], ())}" if inner else name
 
 

@@ -1,9 +1,9 @@
-"""python -m bench.reading: how much Python one training step of the GPT runs through, file by file.
+"""python -m bench.reading: how much Python code one training step of the GPT enters, file by file.
 
-The step is the `nano-cpu` model's, as written rather than compiled: forward, loss, backward, clipping, AdamW. Counted
-are the functions of this project that Python enters, once everything is warm, and their lines of code: without blank
-lines, comments and docstrings. Not counted are compiled kernels, which are not entered by Python, and comprehensions
-and lambdas, whose lines belong to the function around them.
+The step is that of the `nano-cpu` model, as written rather than compiled: forward, loss, backward, clipping, AdamW. It
+counts the functions of this project that Python enters, once everything is warm, and their lines of code without blank
+lines, comments and docstrings. Compiled kernels are not counted, since Python does not enter them, nor are
+comprehensions and lambdas, whose lines belong to the function around them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.engine_size import code_lines
+from bench.options import parser_of
 from bench.timing import OURS
 from bench.train import STEPS, training_step
 
@@ -28,6 +29,7 @@ _FOLDERS = tuple(str(_ROOT / name) + "/" for name in ("tinytorch", "gpt"))
 
 def main() -> None:
     """Print the path of one step."""
+    parser_of(__doc__).parse_args()
     found = path_of_a_step()
     table = Table("file", "functions", "lines")
     for column in table.columns[1:]:
@@ -43,7 +45,7 @@ def path_of_a_step() -> dict[str, tuple[int, int]]:
     """For each file that a training step enters: how many of its functions, and their lines of code."""
     (nano_cpu,) = [step for step in STEPS if step.target == "P2"]
     step = training_step(nano_cpu, OURS, compiled=False)
-    step(), step()  # kernels are compiled, moments made
+    step(), step()  # so that kernels are compiled and moments exist
     return count(entered(step))
 
 
@@ -53,7 +55,7 @@ def entered(call: Callable[[], Any]) -> set[CodeType]:
 
     def note(frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
-        named = code.co_name[0] != "<" and "__name__" in frame.f_globals  # Numba shows a kernel as a frame of no module
+        named = code.co_name[0] != "<" and "__name__" in frame.f_globals  # Numba's frame of a kernel has no module
         if event == "call" and named and code.co_filename.startswith(_FOLDERS):
             found.add(code)
 
@@ -66,7 +68,7 @@ def entered(call: Callable[[], Any]) -> set[CodeType]:
 
 
 def count(codes: set[CodeType]) -> dict[str, tuple[int, int]]:
-    """By file: how many of these functions are in it, and how many lines of code they have."""
+    """For each file, how many of these functions it has, and how many lines of code they have."""
     counts: dict[str, tuple[int, int]] = {}
     for filename in {code.co_filename for code in codes}:
         of_code, lines = code_lines(Path(filename).read_text("utf-8")), set()

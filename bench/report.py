@@ -1,4 +1,4 @@
-"""What was measured: tables for the terminal and for README.md, JSON, and plots."""
+"""Reports of what was measured: tables for the terminal and for README.md, JSON, and plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.timing import OURS, Row
 
-# The least ratio at the median and at the worst shape, by target.
+# For each target, the smallest acceptable ratio at the median and at the worst shape.
 TARGETS = {
     "P1": (1.0, 0.95),
     "P2": (1.5, 1.5),
@@ -33,7 +33,7 @@ SECONDS = {"first step, nothing compiled": 30.0, "first step, kernels cached": 2
 
 @dataclass(frozen=True)
 class Peaks:
-    """The most that the machine can do: operations a second by dtype, and bytes a second."""
+    """The machine's peak: operations per second by dtype, and bytes per second."""
 
     float32: float
     float64: float
@@ -41,7 +41,7 @@ class Peaks:
 
 
 def amount(row: Row, value: float) -> str:
-    """Seconds or bytes, in a unit that suits."""
+    """Seconds or bytes, in a suitable unit."""
     if row.unit == "bytes":
         return f"{value / 2**20:.1f} MiB"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
@@ -51,7 +51,7 @@ def amount(row: Row, value: float) -> str:
 
 
 def rate(row: Row, peaks: Peaks) -> str:
-    """GFLOP/s or GB/s of ours, whichever limits the work, with the share of the machine's peak."""
+    """Our GFLOP/s or GB/s, whichever limits the work, with its share of the machine's peak."""
     seconds = row.seconds[OURS]
     compute = row.flops / (peaks.float64 if "float64" in row.name else peaks.float32)
     traffic = row.bytes / peaks.bandwidth
@@ -98,7 +98,7 @@ def show(console: Console, title: str, rows: Sequence[Row], peaks: Peaks) -> Non
 
 
 def verdicts(rows: Sequence[Row]) -> list[list[str]]:
-    """target, ratio at the median shape, at the worst, what each must reach, and whether it does."""
+    """For each target: the ratio at the median shape and at the worst, what each must reach, and whether it does."""
     lines = []
     for target, (median_goal, worst_goal) in TARGETS.items():
         side = "numpy" if target == "P1" else "torch"

@@ -1,4 +1,4 @@
-"""The first training step of a fresh process, kernels not yet compiled, then compiled and cached: P10."""
+"""The first training step of a fresh process, before kernels are compiled and when they are cached (P10)."""
 
 from __future__ import annotations
 

@@ -1,32 +1,34 @@
-"""How much memory a loaded model takes, beside its file: `python -m bench.stored FOLDER ...` (checkpoints' folders).
+"""python -m bench.stored: how much memory a loaded model takes, compared with the size of its file.
 
 Weights stay as they are stored, in the mapped file. After one pass over a few tokens, which reads every layer, the
-resident size has grown by about the file's size. What of it is not mapped, but the process's own (on Linux), is small.
+resident size has grown by about the file's size. Only a small part of that is not mapped but private (on Linux).
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.child import run as run_child
+from bench.options import parser_of
 
 _TOKENS = 8
 
 
 def resident(folder: Path) -> dict[str, int]:
-    """Bytes: the folder's weights; what loading and one pass add to the resident size; what of it is not mapped."""
+    """Bytes of the folder's weights, what loading and a pass add to the resident size, and how much is not mapped."""
     code = f"from bench.stored import child; child({str(folder)!r})"
     figures = run_child(code)
     return {"file": sum(path.stat().st_size for path in folder.glob("*.safetensors")), **figures}
 
 
 def child(folder: str) -> None:
-    """In the child: import everything and load the kernels with a tiny model of the same kind, then measure, print."""
+    """In the child: import everything, load the kernels with a tiny model of the same kind, then measure and print."""
     import numpy as np
 
     from lora import Llama
@@ -55,14 +57,16 @@ def _sizes() -> dict[str, int]:
     return {"resident": psutil.Process().memory_info().rss, "own": own}
 
 
-def main(folders: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print a table."""
+    parser = parser_of(__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a folder of a checkpoint")
     table = Table("model", "file", "resident", "resident / file", "not mapped")
-    for folder in folders:
-        sizes = resident(Path(folder))
+    for folder in parser.parse_args(arguments).folder:
+        sizes = resident(folder)
         megabytes = [f"{sizes[name] / 1e6:,.0f} MB" for name in ("file", "resident", "own")]
         ratio = f"{sizes['resident'] / sizes['file']:.2f}"
-        table.add_row(Path(folder).name, *megabytes[:2], ratio, megabytes[2])
+        table.add_row(folder.name, *megabytes[:2], ratio, megabytes[2])
     Console().print(table)
 
 

@@ -1,11 +1,11 @@
-"""How things are timed so that a ratio can be believed on a noisy machine.
+"""How to time things so that ratios can be trusted on a noisy machine.
 
-Each side (ours, PyTorch, NumPy, JAX) lives in a process of its own, as two libraries' pools of
-threads in one process get in each other's way. The processes are asked in turn, A B A B; the one
-that is not asked waits, without a thread running. A turn repeats its call until it takes long enough
-to time. The ratio is formed turn by turn, so that a slow minute of the machine hits both, and its
-median is quoted with its quartiles. Where these lie far apart, more turns are taken: a slow second
-that hits one side alone must not outweigh the others.
+Each side (ours, PyTorch, NumPy, JAX) runs in a process of its own, because two libraries' thread
+pools in one process interfere with each other. The processes take turns, A B A B; the one whose turn
+it is not waits, without a thread running. A turn repeats its call until it takes long enough to time.
+The ratio is formed turn by turn, so that a slow minute of the machine affects both sides, and its
+median is quoted with its quartiles. If these are far apart, more turns are taken: a slow second that
+hits one side alone must not outweigh the others.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from typing import Any
 
 OURS = "tinytorch"
 _LEAST = 0.05  # seconds in a turn
-_MUCH = 10.0  # seconds of a call that needs neither a warm-up nor more than one turn to time
-_APART = 0.2  # of the median: quartiles farther apart than this take more turns,
-_ROUNDS = 4  # until there are so many times as many
+_MUCH = 10.0  # seconds; a call this long needs neither a warm-up nor more than one turn
+_APART = 0.2  # of the median: with quartiles farther apart than this, more turns are taken,
+_ROUNDS = 4  # up to this many times as many
 _PAUSE = 0.02  # seconds between turns, for the last side's threads to stop spinning
 _LONG_PAUSE = 0.3  # after OpenBLAS, NumPy's library, whose threads spin for a tenth of a second and more
 
 
 @dataclass(frozen=True)
 class Case:
-    """A piece of work, and how each side makes the call that does it once."""
+    """A piece of work, and for each side how to make the call that does it once."""
 
     section: str
     name: str
     make: dict[str, Callable[[], Callable[[], object]]]
     target: str = ""
-    """The target it counts for, such as P1."""
+    """The target that it counts towards, such as P1."""
     flops: float = 0.0
-    """Floating-point operations in the work, 0 where they are not what limits it."""
+    """Floating-point operations in the work; 0 if they are not what limits it."""
     bytes: float = 0.0
-    """Bytes that must cross to and from memory."""
+    """Bytes that must be moved to and from memory."""
     units: int = 1
-    """How many units, such as tokens, one call stands for: seconds are quoted for one."""
+    """How many units, such as tokens, one call processes; seconds are quoted per unit."""
 
 
 @dataclass
@@ -61,11 +61,11 @@ class Row:
     bytes: float = 0.0
     notes: dict[str, float] = field(default_factory=dict)
     unit: str = "seconds"
-    """What `seconds` holds: seconds, or bytes."""
+    """The unit of `seconds`: seconds, or bytes."""
     turns: dict[str, list[float]] = field(default_factory=dict)
-    """What each turn took, by side."""
+    """The time of each turn, by side."""
     hashes: dict[str, str] = field(default_factory=dict)
-    """Of what was computed, by the form that it was computed in."""
+    """Hashes of what was computed, by the form in which it was computed."""
 
 
 class Side:
@@ -77,7 +77,7 @@ class Side:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, *question: Any) -> float:
-        """Send a question, wait for its answer: a number."""
+        """Send a question and wait for the answer, a number."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
@@ -120,7 +120,7 @@ class Sides:
         """Time a case on all sides that have it, in turn."""
         sides = [self._side(name) for name in self.names if name in case.make]
         took = {side.name: side.ask("make", case.section, case.name) for side in sides}
-        # Not ours: its first call may have compiled kernels.
+        # Not for ours, whose first call may have compiled kernels.
         slow = {name for name, seconds in took.items() if name != OURS and seconds > _MUCH}
         turns, rounds = (1, 1) if slow else (self.turns, self.rounds)
         counts = {side.name: 1 if side.name in slow else _enough(side) for side in sides}
@@ -141,13 +141,13 @@ class Sides:
         return Row(case.section, case.name, seconds, ratios, case.target, turns=figures, **per_unit)
 
     def measure_all(self, cases: list[Case]) -> Iterator[Row]:
-        """The rows of some cases, one after the other."""
+        """The rows of some cases, one after another."""
         for case in cases:
             yield self.measure(case)
 
 
 def _quartiles(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """Of the ratios turn by turn: the lower quartile, the median, the upper."""
+    """The lower quartile, median and upper quartile of the ratios turn by turn."""
     pairs = [b / a for a, b in zip(ours, theirs, strict=True)]
     if len(pairs) == 1:
         return pairs[0], pairs[0], pairs[0]
@@ -156,7 +156,7 @@ def _quartiles(ours: list[float], theirs: list[float]) -> tuple[float, float, fl
 
 
 def _enough(side: Side) -> int:
-    """How many calls a turn needs. By the shortest of some times: the one that is held up would seem to be enough."""
+    """How many calls a turn needs, judged by the shortest of several times: a delayed call would seem to be enough."""
     count = 1
     while True:
         took = min(side.ask("time", count, True) for _ in range(3)) * count

@@ -28,7 +28,7 @@ class Step:
     H: int
     C: int
     stage: str = ""
-    """A stage of the lecture by name; the production model where empty."""
+    """A stage of the lecture by name; the production model if empty."""
 
     def __str__(self) -> str:
         return f"{self.stage or 'gpt'} B{self.B} T{self.T} L{self.L} H{self.H} C{self.C}"
@@ -48,19 +48,19 @@ def cases(quick: bool) -> list[Case]:
 
 
 def step_case(section: str, step: Step) -> Case:
-    """A training step, here and on PyTorch; ours compiled, as the trainer does it."""
+    """A training step, here and in PyTorch; ours compiled, as in the trainer."""
     sides = {name: partial(training_step, step, name) for name in (OURS, "torch")}
     return Case(section, str(step), sides, step.target, flops=flops(step))
 
 
 def _uncompiled(step: Step) -> Case:
-    """Both as they are written."""
+    """Both sides as written."""
     sides = {name: partial(training_step, step, name, False) for name in (OURS, "torch")}
     return Case(SECTION, f"{step}, not compiled", sides, flops=flops(step))
 
 
 def gpt_module(library: str, name: str) -> Any:
-    """`gpt.<name>`, as it is or on PyTorch."""
+    """The module `gpt.<name>`, as it is or on PyTorch."""
     return gpt_on_torch(name) if library == "torch" else importlib.import_module(f"gpt.{name}")
 
 

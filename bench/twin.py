@@ -1,4 +1,4 @@
-"""The code of gpt/ itself, run on PyTorch: what a model costs there, with nothing else changed."""
+"""The code of gpt/ itself, run on PyTorch, to compare the same model with nothing else changed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import importlib
 import sys
 from types import ModuleType
 
-_AS_IT_IS = ("tinytorch.cli.", "tinytorch.generation.", "tinytorch.training.")  # what both copies use
+_AS_IT_IS = ("tinytorch.cli.", "tinytorch.generation.", "tinytorch.training.")  # shared by both copies
 
 
 def gpt_on_torch(module: str) -> ModuleType:
-    """A second copy of `gpt.<module>` in which `import tinytorch` has imported torch."""
+    """A second copy of `gpt.<module>`, in which `import tinytorch` imported torch."""
     import torch
 
-    importlib.import_module(f"gpt.{module}")  # and with it what stays as it is
+    importlib.import_module(f"gpt.{module}")  # this also imports what both copies share
 
     aliases = {
         "tinytorch": torch,

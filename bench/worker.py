@@ -1,8 +1,8 @@
-"""One side of a comparison: reads questions, a line of JSON each, and answers with numbers.
+"""One side of a comparison: it reads questions, each a line of JSON, and answers with numbers.
 
-["make", section, case] prepares a case, runs it once, and answers with the seconds of that;
-["time", count, warm_up] runs it so often, after a while to warm up, and answers with the seconds
-of one. Only this side's library is imported.
+["make", section, case] prepares a case, runs it once, and answers with the seconds it took;
+["time", count, warm_up] runs it `count` times, after a warm-up, and answers with the seconds per
+run. Only this side's library is imported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Callable
 
 from bench.child import torch_on_all_cores
 
-_WARM_UP = 0.02  # seconds, in which the system spreads threads that have slept over the cores again
+_WARM_UP = 0.02  # seconds, in which the system spreads threads that slept over the cores again
 
 
 def main(side: str) -> None:
     """Answer until the other end closes."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library's output is not an answer
     if side == "torch":
         torch_on_all_cores()
     call: Callable[[], object] = int
@@ -39,7 +39,7 @@ def main(side: str) -> None:
             start = time.perf_counter()
             call()
             answer = time.perf_counter() - start
-            gc.freeze()  # what is there now, all modules among it, need not be looked through after each turn
+            gc.freeze()  # existing objects, such as all modules, need not be scanned after each turn
         else:
             _, count, warm_up = question
             awake = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The command line: `python -m gpt`; its commands are in the module of that name."""
+"""The command line, `python -m gpt`. The commands themselves are in gpt/commands.py."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     try:
         from tinytorch.cli.command_line import run_program
-    except ImportError as error:  # of what tinytorch itself needs
+    except ImportError as error:  # a package that tinytorch itself needs
         print(f"error: {error}", file=sys.stderr)
         return 2
     return run_program("gpt.commands", arguments)
@@ -18,5 +18,5 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # `run_program` meets Ctrl-C as soon as it is imported
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # `run_program` handles Ctrl-C once it is imported
     sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,7 @@ from tinytorch.training.trainer import train
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     config = _parse(arguments)
     if isinstance(config, TrainConfig):
         with locked(config.out):
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> TrainConfig | SampleConfig | StagesConfig | ExamplesConfig:
-    # Types made at run time, since the defaults of `train` depend on what is asked: strings would not find them.
+    # Built at run time because the defaults of `train` depend on the arguments; a string annotation could not do that.
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", default=_train_defaults(arguments))]
         | Annotated[SampleConfig, tyro.conf.subcommand("sample")]
@@ -52,13 +52,13 @@ def _parse(arguments: list[str]) -> TrainConfig | SampleConfig | StagesConfig | 
 
 
 def _train_defaults(arguments: list[str]) -> TrainConfig:
-    """The settings that the options of `train` change: a preset's, or with --resume the run's own."""
+    """The defaults that the options of `train` override: the preset's or, with --resume, the run's own."""
     if arguments[:1] != ["train"]:
         return TrainConfig()
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     peek.add_argument("--preset", default=TrainConfig.preset)
     try:
         asked, _ = peek.parse_known_args(arguments[1:])
-    except argparse.ArgumentError:  # tyro will meet it too, and say it in its own way
+    except argparse.ArgumentError:  # tyro will hit the same error and report it in its own way
         return TrainConfig()
     return settings_to_change(arguments[1:], get_preset(asked.preset))

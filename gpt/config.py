@@ -1,4 +1,4 @@
-"""Settings of a model and of a training run. The command line is made from these classes (tyro)."""
+"""Settings of a model and of a training run. tyro builds the command line from these classes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tinytorch.training.settings import TrainSettings, check, check_types
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Shape of a model. Every stage reads the same settings; what a stage has no use for, it ignores."""
+    """Shape of a model. Every stage takes the same settings and ignores those it has no use for."""
 
     vocab_size: Annotated[int, tyro.conf.Suppress] = 65
-    """V, number of different characters; the trainer takes it from the text."""
+    """Vocabulary size V, the number of different characters; the trainer takes it from the text."""
 
     block_size: int = 64
     """Context length T, in characters: how far back the model sees."""
@@ -34,7 +34,7 @@ class GPTConfig:
     """Probability of dropping an activation while training, from 0 up to (not including) 1."""
 
     bias: bool = False
-    """Biases in the Linear and LayerNorm layers (production model only; the stages follow the lecture)."""
+    """Use biases in the Linear and LayerNorm layers (production model only; the stages follow the lecture)."""
 
     tied_head: bool = True
     """Share one matrix between the token embedding and the output head (production model only)."""
@@ -54,12 +54,12 @@ class TrainConfig(TrainSettings):
     """Train a model on a text.
 
     Writes to the folder OUT:
-    - last.json, best.json: settings, vocabulary, place in the run; each names its .safetensors file of weights
-    - metrics.jsonl: a line for each step and each evaluation
-    - loss.png: the loss curves, in nats a character
+    - last.json, best.json: settings, vocabulary, progress; each names the .safetensors file with its weights
+    - metrics.jsonl: one line for each step and each evaluation
+    - loss.png: the loss curves, in nats per character
 
-    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, last.json goes on as if
-    it had never stopped, to the bit.
+    Ctrl-C, SIGTERM and SIGHUP save the run and stop it (exit code 130). With --resume it continues from last.json,
+    to the same bits as if it had never stopped.
     """
 
     out: Path = Path("runs/nano-cpu")
@@ -67,11 +67,11 @@ class TrainConfig(TrainSettings):
 
     preset: str = "nano-cpu"
     """Settings to start from; add --help to see them.
-    Of nanoGPT: nano-cpu, nano-gpu.
+    From nanoGPT: nano-cpu, nano-gpu; demo is nano-cpu with a text and a learning rate for one minute.
     The lecture's stages: bigram, one-head, four-heads, feed-forward, blocks, layer-norm, scaled."""
 
     architecture: Annotated[str, tyro.conf.Suppress] = "gpt"
-    """Which class of model; the preset decides."""
+    """The class of the model, which the preset decides."""
 
     model: Annotated[GPTConfig, tyro.conf.arg(name="")] = field(default_factory=GPTConfig)
     """Shape of the model."""

@@ -1,4 +1,4 @@
-"""What a language model learns from: every prefix of a text with the character that follows it."""
+"""What a language model learns from: every prefix of a text, with the character that follows it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tinytorch.training.batches import Batches
 
 @dataclass(frozen=True)
 class ExamplesConfig:
-    """Print the training examples in a text: context and target, one line a prefix, as token ids and as text.
+    """Print the training examples in a text: one context and its target per line, as token ids and as text.
 
-    First the whole text as one sequence, then a batch of random windows of it, as in training.
+    The whole text comes first, as one sequence, then a batch of random windows of it, as in training.
     """
 
     text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
-    """The text, at least two characters; its own characters are the vocabulary."""
+    """The text, at least two characters long; its characters are the vocabulary."""
 
     batch_size: int = 4
     """Sequences B in the batch."""
@@ -32,7 +32,7 @@ class ExamplesConfig:
     """Context length T in the batch, in characters; a shorter text shortens it."""
 
     seed: int = 1337
-    """Seed of the batch's windows."""
+    """Seed of the random windows."""
 
     def __post_init__(self) -> None:
         if len(self.text) < 2:

@@ -1,4 +1,4 @@
-"""Text from the models: what gives the logits of the next character, with the cache or without it.
+"""Generate text character by character: computing the next one's logits, with the KV cache or without it.
 
 B batch, T time, C channels, V vocabulary.
 """
@@ -19,30 +19,30 @@ from tinytorch.generation.stream import joined, stream
 
 
 class Writer:
-    """The logits of what comes next in texts that grow. Computes the whole context for each token."""
+    """Computes the next token's logits as texts grow. Recomputes the whole context for each token."""
 
     def __init__(self, logits: Callable[[Tensor], Tensor], block_size: int) -> None:
         self._logits, self._block_size = logits, block_size
 
     def next_logits(self, ids: Ids, mask: Ids | None = None) -> Tensor:
-        """The logits (B, V) of the token after those so far, (B, T)."""
+        """The logits (B, V) of the token that follows ids (B, T)."""
         return self._logits(tinytorch.tensor(ids[:, -self._block_size :]))[:, -1]
 
     def close(self) -> None:
-        """The texts are finished."""
+        """Say that the texts are finished."""
 
 
 class GenerationMixin:
-    """`generate` and `stream`, for a class that says what its `writer` is."""
+    """`generate` and `stream`, for a class that defines `writer`."""
 
     def writer(self, batch_size: int) -> Writer:
-        """What computes the logits for a batch of texts as they grow. Close it when they are finished."""
+        """The object that computes the logits of a batch of growing texts. Close it when they are finished."""
         raise NotImplementedError
 
     def stream(
         self, idx: Tensor, max_new_tokens: int, sampling: Sampling, generator: tinytorch.Generator | None = None
     ) -> Iterator[Ids]:
-        """Yield the next tokens of idx (B, T), each (B,), as they are drawn."""
+        """Yield the tokens that follow idx (B, T), each (B,), as they are drawn."""
         writer = self.writer(idx.shape[0])
         try:
             yield from stream(
@@ -61,41 +61,41 @@ class GenerationMixin:
         greedy: bool = False,
         generator: tinytorch.Generator | None = None,
     ) -> Tensor:
-        """Continue ids (B, T) to (B, T + max_new_tokens); only the last block_size of them are looked at."""
+        """Extend ids (B, T) to (B, T + max_new_tokens); the model sees only the last block_size of them."""
         sampling = Sampling(temperature, top_k, top_p, greedy=greedy)
         return joined(idx.numpy(), self.stream(idx, max_new_tokens, sampling, generator))
 
 
 class CachingModel(Protocol):
-    """What `CachedWriter` needs of a model."""
+    """What `CachedWriter` needs from a model."""
 
     config: GPTConfig
     lm_head: nn.Linear
 
     def logits(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        """(B, T) to (B, T, V); with a cache, the T tokens are those of its positions."""
+        """(B, T) to (B, T, V); given a cache, the T tokens are at its positions."""
 
 
 _SPARE: weakref.WeakKeyDictionary[CachingModel, CachedWriter] = weakref.WeakKeyDictionary()
 
 
 class CachedWriter(Writer):
-    """Computes each position once and keeps its keys and values; both ways of computing are compiled.
+    """Computes each position once and caches its keys and values; both ways of computing are compiled.
 
-    Past block_size the window moves, every position with it, and all are computed anew.
+    Beyond block_size the window slides, which changes every position, so all of them are computed again.
     """
 
     def __init__(self, model: CachingModel, batch_size: int) -> None:
         config, self._dtype = model.config, model.lm_head.weight.dtype
         super().__init__(tinytorch.compile(self._whole_window), config.block_size)
-        self._model = weakref.ref(model)  # which _SPARE must not keep alive
+        self._model = weakref.ref(model)  # weak, so that _SPARE does not keep the model alive
         shape = batch_size, config.n_head, config.n_embd // config.n_head, config.block_size
         self._cache = KVCache(config.n_layer, *shape, self._dtype)
         self._new_tokens = tinytorch.compile(self._last_logits)
 
     @classmethod
     def of(cls, model: CachingModel, batch_size: int) -> CachedWriter:
-        """The model's last one that was closed, whose functions are compiled already, or a new one."""
+        """The model's last closed writer, whose functions are already compiled, or a new one."""
         spare = _SPARE.pop(model, None)
         if spare is None or (spare._cache.batch, spare._dtype) != (batch_size, model.lm_head.weight.dtype):
             return cls(model, batch_size)
@@ -113,7 +113,7 @@ class CachedWriter(Writer):
 
     def model(self) -> CachingModel:
         model = self._model()
-        assert model is not None  # whoever generates holds it
+        assert model is not None  # whoever generates holds a reference to it
         return model
 
     def _last_logits(self, idx: Tensor, positions: Tensor) -> Tensor:

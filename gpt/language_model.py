@@ -1,4 +1,4 @@
-"""What every model here has, whatever computes its logits: a loss, a number of parameters, and new text."""
+"""What every model here has, however it computes its logits: a loss, a number of parameters, and generation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinytorch.nn import functional as F
 
 
 class LanguageModel(nn.Module, GenerationMixin):
-    """A model of the next token: subclasses give `logits(idx)`, from ids (B, T) to (B, T, V)."""
+    """A model of the next token: subclasses define `logits(idx)`, from ids (B, T) to (B, T, V)."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -20,14 +20,14 @@ class LanguageModel(nn.Module, GenerationMixin):
         raise NotImplementedError
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Ids and targets (B, T) int64 to logits (B, T, V) and the mean cross-entropy in nats, if targets."""
+        """Ids and targets (B, T) int64 to logits (B, T, V) and, given targets, the mean cross-entropy in nats."""
         logits = self.logits(idx)
         if targets is None:
             return logits, None
         return logits, F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
 
     def num_parameters(self) -> int:
-        """Numbers in all parameters; a shared matrix counts once."""
+        """The number of parameters; a shared matrix counts once."""
         return sum(p.numel() for p in self.parameters())
 
     def writer(self, batch_size: int) -> Writer:

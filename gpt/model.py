@@ -1,6 +1,6 @@
 """The production model: GPT-2's architecture (Radford et al., 2019) with nanoGPT's parameter names.
 
-What the stages spell out, in its fast form: one product for queries, keys and values, one fused attention.
+The fast form of what the stages spell out: one product for queries, keys and values, one fused attention.
 B batch, T time, C channels, H heads, D = C/H head size, V vocabulary.
 """
 
@@ -91,13 +91,13 @@ class GPT(LanguageModel):
                 nn.init.normal_(module.weight, mean=0.0, std=0.02)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        # The residual stream is a sum of 2L projections: scaled so, its variance does not grow with depth (GPT-2).
+        # The residual stream sums 2L projections: scaled like this, its variance does not grow with depth (GPT-2).
         for name, parameter in self.named_parameters():
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, mean=0.0, std=0.02 / math.sqrt(2 * self.config.n_layer))
 
     def logits(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        """(B, T) to (B, T, V); with a cache (`KVCache.at`), the T tokens are those of its positions."""
+        """(B, T) to (B, T, V); given a cache (from `KVCache.at`), the T tokens are at its positions."""
         T = idx.shape[1]
         if self.config.block_size < T:
             raise ValueError(f"{T} tokens do not fit in a context of {self.config.block_size}: crop idx")

@@ -1,4 +1,4 @@
-"""Settings by name: nanoGPT's two character-level runs and the lecture's seven stages."""
+"""Settings by name: nanoGPT's two character-level runs, the demo's, and the lecture's seven stages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from gpt.language_model import LanguageModel
 from gpt.model import GPT
 from gpt.stages import STAGES
 from tinytorch.cli.errors import UserError
+from tinytorch.training.corpora import PROSE
 
 ARCHITECTURES: dict[str, type[LanguageModel]] = {"gpt": GPT, **STAGES}
 
-# Validation loss that each stage reaches on tiny Shakespeare, rounded up.
+# The validation loss that each stage reaches on tiny Shakespeare, rounded up.
 EXPECTED_LOSS = {
     "bigram": 2.49,
     "one-head": 2.4,
@@ -27,7 +28,7 @@ EXPECTED_LOSS = {
 
 
 def _stage(name: str, learning_rate: float = 1e-3, max_iters: int = 5000) -> TrainConfig:
-    """The lecture's loop: a constant rate, PyTorch's default AdamW, no clipping."""
+    """The lecture's loop: a constant learning rate, PyTorch's default AdamW, no clipping."""
     return TrainConfig(
         preset=name,
         architecture=name,
@@ -47,6 +48,8 @@ def _stage(name: str, learning_rate: float = 1e-3, max_iters: int = 5000) -> Tra
 
 _ALL = [
     TrainConfig(preset="nano-cpu"),
+    # The text is small and the time short: four times nanoGPT's learning rate, and half as large evaluations.
+    TrainConfig(preset="demo", data=PROSE.name, learning_rate=4e-3, max_iters=3000, eval_interval=150, eval_iters=20),
     TrainConfig(
         preset="nano-gpu",
         model=GPTConfig(block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2),
@@ -70,7 +73,7 @@ PRESETS = {config.preset: replace(config, out=Path("runs") / config.preset) for 
 
 
 def get_preset(name: str) -> TrainConfig:
-    """The settings called `name`; UserError with the nearest name, or all of them, where there is none."""
+    """The settings called `name`; a UserError suggests the nearest name, or lists all of them, where there are none."""
     if name in PRESETS:
         return PRESETS[name]
     near = difflib.get_close_matches(name, PRESETS, n=1)

@@ -1,4 +1,4 @@
-"""The GPT's training run, and the model that one left."""
+"""The GPT's training run, and loading the model that a run has saved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tinytorch.training.text_data import TextData
 
 
 class Run(training.Run[TrainConfig]):
-    """A run on the characters of a text."""
+    """A training run on the characters of a text."""
 
     config_class = TrainConfig
     unit = "character"
@@ -65,7 +65,7 @@ def load_model(folder: Path, name: str) -> tuple[LanguageModel, CharTokenizer]:
         _check_size(config, model_state(tensors))
         tokenizer = CharTokenizer(values["vocabulary"])
         if tokenizer.vocab_size != config.model.vocab_size:
-            raise UserError(f"vocab_size is {config.model.vocab_size}, its vocabulary another one: {RESTORE}")
+            raise UserError(f"vocab_size is {config.model.vocab_size}, but its vocabulary has another size: {RESTORE}")
         model = build_model(config.architecture, config.model)
         model.load_state_dict(model_state(tensors))
     model.eval()
@@ -73,10 +73,10 @@ def load_model(folder: Path, name: str) -> tuple[LanguageModel, CharTokenizer]:
 
 
 def _check_size(config: TrainConfig, weights: Mapping[str, Tensor]) -> None:
-    """UserError for settings of another size than the weights: a model would be built first, and compared then."""
+    """UserError where settings and weights differ in size, before a model of those settings is built."""
     model, shapes = config.model, {tuple(tensor.shape) for tensor in weights.values()}
     V, T, C = model.vocab_size, model.block_size, model.n_embd
     tables = {(V, V)} if config.architecture == "bigram" else {(V, C), (T, C)}
-    # The first stages have no layers, whatever their settings say.
+    # The first stages have no layers, whatever n_layer says.
     if not tables <= shapes or model.n_layer > 100 + len(weights):
-        raise UserError(f"its settings are of a model of another size than its weights: {RESTORE}")
+        raise UserError(f"its settings describe a model of another size than its weights: {RESTORE}")

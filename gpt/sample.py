@@ -20,22 +20,22 @@ class SampleConfig:
     """Write text with a trained model, to the terminal as it is drawn. The same seed writes the same text."""
 
     out: Path = Path("runs/nano-cpu")
-    """Folder of the training run whose model writes."""
+    """Folder of the training run whose model to use."""
 
     checkpoint: Literal["best", "last"] = "best"
-    """The model of the lowest validation loss, or the last one."""
+    """The model with the lowest validation loss, or the last one."""
 
     prompt: str = ""
-    """Text to go on from; empty for a fresh line. Only characters of the training text."""
+    """Text to continue; empty to begin on a new line. It may use only characters of the training text."""
 
     max_new_tokens: int = 500
-    """Characters to write."""
+    """How many characters to write."""
 
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
-    """How a character is drawn."""
+    """How each character is drawn."""
 
     seed: int = 1337
-    """Seed of the draws."""
+    """Seed of the random draws."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 0:
@@ -43,7 +43,7 @@ class SampleConfig:
 
 
 def sample(config: SampleConfig) -> None:
-    """Print the prompt and what follows it."""
+    """Print the prompt and the text that follows it."""
     model, tokenizer = load_model(config.out, config.checkpoint)
     fresh_line = "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
     idx = tinytorch.tensor([tokenizer.encode(config.prompt or fresh_line)])  # (1, T)

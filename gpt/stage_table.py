@@ -1,4 +1,4 @@
-"""Train the lecture's stages one after the other, and compare."""
+"""Train the lecture's stages one after another, and compare them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ SMALL_STAGES = tuple(name for name in STAGES if name != "scaled")
 
 @dataclass(frozen=True)
 class StagesConfig:
-    """Train the lecture's stages in turn, and print a table: parameters, validation loss reached and expected, time.
+    """Train the lecture's stages in turn and print a table: parameters, validation loss reached and expected, time.
 
-    Each stage is a run of its own in OUT/<stage>, as `train` writes it; `sample --out OUT/<stage>` lets it write.
+    Each stage is a run of its own in OUT/<stage>, as `train` makes it; `sample --out OUT/<stage>` writes text with it.
 
-    The expected losses are those of tiny Shakespeare, and shown for that text only.
+    The expected losses are those on tiny Shakespeare, and are shown for that text only.
     """
 
     data: str = "pydoc"
-    """Text to learn: pydoc (ships with Python), shakespeare (downloaded once), or a text file's path."""
+    """Text to learn: pydoc (ships with Python), pydoc-prose (a part of it that is easier to learn), shakespeare
+    (downloaded once), or a text file's path."""
 
     stages: tuple[str, ...] = SMALL_STAGES
-    """Which stages, in this order; `scaled` (10.8 million parameters, days on a CPU) only when named here."""
+    """Stages to train, in this order; `scaled` (10.8 million parameters, days on a CPU) runs only when named here."""
 
     max_iters: int | None = None
     """Optimizer steps of each stage; None for the stage's own number (3000 for bigram, 5000 for the others)."""
@@ -44,7 +45,7 @@ class StagesConfig:
     """Folder of the runs."""
 
     resume: bool = False
-    """Go on in OUT: finished stages are not trained again."""
+    """Continue the runs in OUT; finished stages are not trained again."""
 
     seed: int = 1337
     """Seed of every stage."""
@@ -58,12 +59,12 @@ class StagesConfig:
 
 
 def run_stages(config: StagesConfig, console: Console) -> bool:
-    """Train and print. False if Ctrl-C stopped it; the table then has the stages so far."""
+    """Train and print. Returns False if Ctrl-C stopped it; the table then has the stages so far."""
     is_shakespeare = hashlib.sha256(load_text(config.data).encode()).hexdigest() == SHAKESPEARE.sha256
     plans = [_plan(config, name) for name in config.stages]
     for plan in plans:
         if (plan.out / "last.json").exists() and not config.resume:
-            raise UserError(f"{config.out} already holds runs: --resume continues them, another --out starts anew")
+            raise UserError(f"{config.out} already holds runs: --resume continues them, another --out starts new ones")
     results: dict[str, Result] = {}
     for plan in plans:
         with locked(plan.out):

@@ -1,4 +1,4 @@
-"""From a table of pairs to a transformer in seven stages, each one idea more than the last.
+"""From a table of character pairs to a transformer in seven stages, each adding one idea.
 
 After the lecture "Let's build GPT: from scratch, in code, spelled out" (A. Karpathy, 2023) and "Attention is all you
 need" (Vaswani et al., 2017, arXiv:1706.03762). Attention is written out here; `gpt/model.py` has the fast form.
@@ -16,7 +16,7 @@ from tinytorch.nn import functional as F
 
 
 class Bigram(LanguageModel):
-    """Stage 1: the next character depends on the last one only. Row i of a (V, V) table is the logits after i."""
+    """Stage 1: the next character depends on the last one only. Row i of a (V, V) table holds the logits after i."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)
@@ -27,14 +27,14 @@ class Bigram(LanguageModel):
 
 
 class Head(nn.Module):
-    """One head of attention: each position asks (query), each offers (key), and who matches gives (value).
+    """One attention head: each position asks (query), each offers (key), and those that match contribute (value).
 
     softmax(q k^T / sqrt(D)) v. Without the division the scores' variance would be D and the softmax close to one-hot.
     causal=True is a decoder: position t sees 0 .. t. causal=False is an encoder: all see all. With `source` (B, S, C)
-    the keys and values come from there (cross-attention), which has no order in common with x, so no mask.
+    the keys and values come from there (cross-attention); its positions do not line up with those of x, so no mask.
     """
 
-    tril: Tensor  # (block_size, block_size), of a causal head only
+    tril: Tensor  # (block_size, block_size), in a causal head only
 
     def __init__(self, n_embd: int, head_size: int, block_size: int, dropout: float = 0.0, causal: bool = True) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Head(nn.Module):
 
 
 class OneHead(LanguageModel):
-    """Stage 2: characters talk to those before them. Tokens and positions are embedded, a body mixes them."""
+    """Stage 2: characters attend to those before them. Tokens and positions are embedded, and a body mixes them."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)
@@ -94,14 +94,14 @@ class MultiHead(nn.Module):
 
 
 class FourHeads(OneHead):
-    """Stage 3: several heads in place of one; the same number of parameters."""
+    """Stage 3: several heads instead of one, with the same number of parameters."""
 
     def make_body(self, config: GPTConfig) -> nn.Module:
         return MultiHead(config.n_embd, config.n_head, config.block_size, config.dropout)
 
 
 class FeedForwardStage(OneHead):
-    """Stage 4: after gathering, each position computes by itself: C to C, then ReLU."""
+    """Stage 4: after attention, each position computes on its own: C to C, then ReLU."""
 
     def make_body(self, config: GPTConfig) -> nn.Module:
         return nn.Sequential(
@@ -112,7 +112,7 @@ class FeedForwardStage(OneHead):
 
 
 class ProjectedMultiHead(MultiHead):
-    """Heads whose concatenation is mixed by a Linear, the way back into the residual stream."""
+    """Heads whose concatenation a Linear layer mixes: the projection back into the residual stream."""
 
     def __init__(self, n_embd: int, n_head: int, block_size: int, dropout: float = 0.0, causal: bool = True) -> None:
         super().__init__(n_embd, n_head, block_size, dropout, causal)
@@ -140,7 +140,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Communication, then computation, each added to what came in, so that gradients have a straight way down."""
+    """Communication, then computation, each added to its input, so that gradients have a direct path back."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Blocks(OneHead):
 
 
 class PreNormBlock(Block):
-    """A block that normalises what it reads and leaves the residual stream itself alone."""
+    """A block that normalises the inputs of its two parts and leaves the residual stream itself alone."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)

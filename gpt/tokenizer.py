@@ -1,4 +1,4 @@
-"""A token is a character."""
+"""The tokenizer: a token is a character."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class CharTokenizer:
 
     def __init__(self, vocabulary: str) -> None:
         if not isinstance(vocabulary, str):
-            raise UserError(f"a vocabulary is a text, not of the type {type(vocabulary).__name__}")
+            raise UserError(f"a vocabulary is a string, not of type {type(vocabulary).__name__}")
         if len(set(vocabulary)) != len(vocabulary):
-            raise UserError("a vocabulary names a character twice: give each character once")
+            raise UserError("a vocabulary has a character twice: give each character once")
         self.vocabulary = vocabulary
         self._ids = {character: i for i, character in enumerate(vocabulary)}
 
@@ -63,8 +63,8 @@ class CharTokenizer:
 
     @staticmethod
     def load(path: str | Path) -> CharTokenizer:
-        """Read what `save` wrote; UserError where the file is something else."""
+        """Read what `save` wrote; UserError if the file is something else."""
         try:
             return CharTokenizer(json.loads(Path(path).read_text(encoding="utf-8"))["vocabulary"])
         except (ValueError, KeyError, TypeError, RecursionError, UserError) as error:
-            raise UserError(f"{path} is no tokenizer file ({error}): write one with CharTokenizer.save") from None
+            raise UserError(f"{path} is not a tokenizer file ({error}): write one with CharTokenizer.save") from None

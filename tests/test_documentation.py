@@ -1,9 +1,11 @@
-"""Every Python example in the pages of the project runs, and prints what it says it prints; links lead somewhere."""
+"""Every Python example in the pages of the project runs, and prints what it says; links and commands exist."""
 
 from __future__ import annotations
 
 import doctest
+import importlib
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_commands_exist_with_the_options_that_pages_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of gpt and lora; the Makefile prints commands too."""
+    named = defaultdict(set)
+    for page in [*PAGES, ROOT / "data" / "README.md", ROOT / "bench" / "README.md", ROOT / "Makefile"]:
+        for program, command, rest in re.findall(
+            r"python -m (gpt|lora) ([a-z]+)([^\n`#]*)", page.read_text(encoding="utf-8")
+        ):
+            named[program, command] |= set(re.findall(r"(?<= )--[a-z-]+", rest))
+    assert len(named) > 10
+    for (program, command), options in named.items():
+        with pytest.raises(SystemExit) as exit_:
+            importlib.import_module(f"{program}.__main__").main([command, "--help"])
+        shown = capsys.readouterr().out
+        assert exit_.value.code == 0 and f"python -m {program} {command} " in shown
+        assert options - {"--help"} <= set(re.findall(r"--[a-z0-9-]+", shown)), (program, command)
+

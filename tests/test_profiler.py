@@ -132,7 +132,7 @@ def test_each_thread_enters_for_itself() -> None:
 
 def test_entered_twice() -> None:
     with profile() as prof:
-        with pytest.raises(RuntimeError, match="already at work on this thread"), prof:
+        with pytest.raises(RuntimeError, match="already active on this thread"), prof:
             pass
         rand(3).sin()
         with profile() as other:

@@ -1,4 +1,4 @@
-"""Settings that a script makes in passing on torch.backends: accepted, and without effect on the CPU."""
+"""Settings that scripts often make on torch.backends: accepted, but without effect on the CPU."""
 
 from __future__ import annotations
 

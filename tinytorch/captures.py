@@ -1,4 +1,4 @@
-"""The gradients that arrive at given places of a graph, which no leaf is added to."""
+"""Collect the gradients that arrive at given edges of a graph, without adding to any leaf's `.grad`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .engine.walk import walk
 def gradients_at(
     wanted: Iterable[Edge], roots: Sequence[Edge], gradients: Sequence[Any], *, retain_graph: bool, create_graph: bool
 ) -> dict[Edge, Any]:
-    """By edge, what a walk from the roots brings there; an edge that nothing leads to is missing."""
+    """The gradient that a walk from the roots brings to each edge; edges that it does not reach are missing."""
     found: dict[Edge, Any] = {}
 
     def keep(edge: Edge, gradient: Any, own: bool) -> None:

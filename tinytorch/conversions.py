@@ -1,4 +1,4 @@
-"""What a Tensor inherits to become something else: an array, Python numbers, another dtype."""
+"""Conversions that a Tensor inherits: to an array, to Python numbers, to another dtype."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Conversions:
         return view
 
     def __array_wrap__(self: Any, array: Array, context: Any = None, return_scalar: builtins.bool = False) -> Tensor:
-        return wrap(np.asarray(array))  # what a NumPy function makes of a Tensor
+        return wrap(np.asarray(array))  # the result of a NumPy function called on a Tensor
 
     def __array__(self: Any, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
         array: Array = self.numpy().__array__()
@@ -60,7 +60,7 @@ class Conversions:
         copy: builtins.bool = False,
         non_blocking: builtins.bool = False,
     ) -> Tensor:
-        """In another dtype, or as another tensor's; itself where nothing changes. The device can only be the CPU."""
+        """Convert to another dtype, or another tensor's; self if nothing changes. The only device is the CPU."""
         for arg in args:
             if is_tensor(arg):
                 dtype = arg.dtype
@@ -76,15 +76,15 @@ class Conversions:
         return elementwise.To.apply(self, dtype=dtype)
 
     def type(self: Any, dtype: DTypeLike | None = None) -> Any:
-        """In another dtype; without one, the name of the dtype."""
+        """Convert to another dtype; without an argument, return the dtype's name."""
         return f"torch.{self.dtype}" if dtype is None else self.to(as_dtype(dtype))
 
     def type_as(self, other: Tensor) -> Tensor:
-        """In the dtype of another tensor."""
+        """Convert to the dtype of another tensor."""
         return self.to(other.dtype)
 
     def cpu(self: Any) -> Tensor:
-        """Itself: there is no other device."""
+        """Return self: there is no other device."""
         itself: Tensor = self
         return itself
 
@@ -113,7 +113,7 @@ class Conversions:
         return self.to(dtypes.int32)
 
     def bool(self) -> Tensor:
-        """As truth values: whether not 0."""
+        """As booleans: False where the element is 0."""
         return self.to(dtypes.bool)
 
     def __bool__(self) -> Any:

@@ -1,4 +1,4 @@
-"""What a script asks of torch.cuda before it settles for the CPU."""
+"""The queries that scripts make to torch.cuda before they fall back to the CPU."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ def device_count() -> int:
 
 
 def manual_seed_all(seed: int) -> None:
-    """Nothing to seed: random numbers come from the default generator, see `tinytorch.manual_seed`."""
+    """Do nothing: random numbers come from the default generator, see `tinytorch.manual_seed`."""

@@ -1,4 +1,4 @@
-"""`backward` and `grad`: what to differentiate, from which gradients, down to where; the walk does it. `zero_grad`."""
+"""`backward` and `grad`, which check their arguments and let the walk do the work, and `zero_grad`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def as_list(value: Any) -> list[Any]:
-    """A Tensor, a number or None alone, or any iterable of them, such as `model.parameters()`."""
+    """A list from a single Tensor, number or None, or from any iterable of them, such as `model.parameters()`."""
     return [value] if value is None or is_tensor(value) or not isinstance(value, Iterable) else list(value)
 
 
 def _seeds(outputs: list[Tensor], gradients: Any) -> list[Tensor]:
-    """The gradient to start from for each output: as given, or 1 for a single number."""
+    """The gradient to start from at each output: the given one, or 1 for a scalar."""
     given = [None] * len(outputs) if gradients is None else as_list(gradients)
     if len(given) != len(outputs):
         raise RuntimeError(f"{len(outputs)} outputs but {len(given)} gradients: give one for each")
@@ -44,7 +44,7 @@ def _ones(output: Tensor) -> Tensor:
 
 
 def _given(output: Tensor, gradient: Any) -> Tensor:
-    """A gradient of the user's, as a Tensor of its output's dtype."""
+    """The user's gradient as a Tensor, in its output's dtype."""
     if not is_tensor(gradient):
         gradient = wrap(np.asarray(gradient, output.dtype))
     if gradient.array.shape != output.array.shape:
@@ -61,7 +61,7 @@ def backward(
     create_graph: bool = False,
     inputs: Any = None,
 ) -> None:
-    """Add to the leaves' `.grad` the derivatives of `tensors`, weighted by `grad_tensors` (1 for a single number)."""
+    """Add the derivatives of `tensors`, weighted by `grad_tensors` (1 for a scalar), to the leaves' `.grad`."""
     outputs = as_list(tensors)
     roots = [edge_of(output) for output in outputs]
     seeds = _seeds(outputs, grad_tensors)
@@ -71,24 +71,24 @@ def backward(
 
 
 def _retaining(wanted: list[Tensor]) -> list[Edge]:
-    """Where the gradients of some inputs arrive, in whose `.grad` they are then kept."""
+    """The edges at which the gradients of some inputs arrive; their `.grad` will keep them."""
     if not wanted:
         raise RuntimeError("inputs argument to backward cannot be empty: leave it out to reach every leaf")
     edges = []
     for i, tensor in enumerate(wanted):
         edges.append(_edge(i, tensor))
-        tensor.retain_grad()  # of results, as in PyTorch; leaves collect theirs anyway
+        tensor.retain_grad()  # for results, as in PyTorch; leaves collect theirs anyway
     return edges
 
 
 def _full_like(make: Callable[..., Any], tensor: Tensor) -> Tensor:
-    """A Tensor of ones or zeros, of another's shape and dtype."""
+    """A Tensor of ones or zeros in another's shape and dtype."""
     shape, dtype = tensor.array.shape, tensor.array.dtype
     return create(lambda: make(shape, dtype))
 
 
 def _edge(i: int, tensor: Tensor) -> Edge:
-    """Where the gradient of input i arrives."""
+    """The edge at which the gradient of input i arrives."""
     edge = edge_of(tensor)
     if not tensor.requires_grad:
         raise RuntimeError(f"input {i} of shape {tuple(tensor.shape)} does not require grad")
@@ -106,8 +106,8 @@ def grad(
 ) -> tuple[Any, ...]:
     """The derivatives of `outputs`, weighted by `grad_outputs`, with respect to each input. No `.grad` changes.
 
-    create_graph records them, so that they can be differentiated again. An input on which no
-    output depends is an error, unless allow_unused (then None) or materialize_grads (then zeros).
+    create_graph records them, so that they can be differentiated again. An input that no output
+    depends on is an error, unless allow_unused (then None) or materialize_grads (then zeros).
     """
     outs, wanted = as_list(outputs), as_list(inputs)
     roots = [edge_of(output) for output in outs]
@@ -130,7 +130,7 @@ def grad(
 
 @untraced
 def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
-    """Drop the gradient of each, or fill it with zeros; then it has no history any more."""
+    """Drop each gradient, or detach it and fill it with zeros."""
     for number, parameter in enumerate(parameters):
         if set_to_none:
             parameter._grad = None

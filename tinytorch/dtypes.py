@@ -1,4 +1,4 @@
-"""dtypes under PyTorch's names, and PyTorch's rules for combining them; the device.
+"""Dtypes under PyTorch's names, PyTorch's rules for combining them, and the device.
 
 A dtype is NumPy's own object, so arrays and tensors share them: `tinytorch.float32 == numpy.dtype("float32")`.
 """
@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 DType = np.dtype[Any]
-DTypeLike = DType | type[Any] | str  # what names one: see as_dtype
+DTypeLike = DType | type[Any] | str  # anything that names a dtype: see as_dtype
 
 bool = np.dtype("bool")
 uint8 = np.dtype("uint8")
@@ -38,7 +38,7 @@ def get_default_dtype() -> DType:
 
 
 def set_default_dtype(dtype: DTypeLike) -> None:
-    """Make another floating-point dtype the default: float64 suits gradient checking."""
+    """Make another floating-point dtype the default; float64 suits gradient checking."""
     global _default
     dtype = as_dtype(dtype)
     if dtype not in FLOATS:
@@ -66,7 +66,7 @@ def _category(dtype: DType) -> builtins.int:
 
 
 def promote_types(type1: DTypeLike, type2: DTypeLike) -> DType:
-    """The smallest dtype that holds both; a float with an integer keeps the float's size, unlike NumPy's rule."""
+    """The smallest dtype that holds both. Unlike in NumPy, a float with an integer keeps the float's size."""
     a, b = as_dtype(type1), as_dtype(type2)
     if a == b:
         return a
@@ -80,8 +80,8 @@ def promote_types(type1: DTypeLike, type2: DTypeLike) -> DType:
 def result_type(tensor: Any, other: Any) -> DType:
     """The dtype in which two tensors, or a tensor and a Python number, are combined.
 
-    A tensor of no dimensions counts as a number beside one that has some: it decides only if its
-    category (bool < integer < floating point) is higher. Of two numbers, it is that of a tensor made of the higher one.
+    A 0-d tensor counts as a number beside one with dimensions: it decides only if its category
+    (bool < integer < floating point) is higher. For two numbers, it is the dtype of a tensor made from the higher one.
     """
     tensor, other = [x.item() if isinstance(x, np.generic) else x for x in (tensor, other)]
     if not hasattr(other, "dtype"):
@@ -104,11 +104,11 @@ def _with_number(dtype: DType, number: Any) -> DType:
 
 
 def as_number(number: Any, dtype: DType, halves: builtins.bool = True) -> Any:
-    """A Python number in a dtype, as an array of no dimensions.
+    """A Python number in a dtype, as a 0-d array.
 
-    Raises RuntimeError, as PyTorch, where it does not fit: an integer dtype takes whatever lies within its limits, and
-    drops the fraction (uint8 takes negative integers above -256 too, and counts them from 256 down); a floating-point
-    dtype takes all but finite numbers beyond its largest. `halves=False` lets float16 and bfloat16 make those infinite.
+    Raises RuntimeError, like PyTorch, if it does not fit. An integer dtype takes any number within its limits and
+    truncates it (uint8 also takes negative integers above -256, which wrap around); a floating-point dtype takes any
+    but finite numbers beyond its largest. `halves=False` lets those become infinite in float16 and bfloat16.
     """
     if dtype.kind == "b":
         return np.asarray(number != 0)

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of it."""
+"""Atomic writes: a file is either the old one or the new one, never half of it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], size: int | None = None) -> Iterator[BinaryIO]:
-    """A binary file to write to, which takes the place of `path` when the block ends without an exception.
+    """A binary file to write to, which replaces `path` when the block ends without an exception.
 
-    It is written beside `path`, flushed to the disk and renamed; then the folder is flushed, since the new name is
-    the folder's data. After an exception nothing is left behind and `path` is as it was. An OSError names `path`;
-    where the disk is full it says how much is free and, if `size` is given, that this many bytes are needed.
+    It is written beside `path`, flushed to disk and renamed; then the folder is flushed, since the new name is the
+    folder's data. After an exception nothing is left behind and `path` is as it was. An OSError names `path`; if the
+    disk is full it says how much is free and, given `size`, how many bytes are needed.
     """
     path = Path(path)
     temporary = unfinished(path)
     try:
-        # Not tempfile's: those are for the owner alone, whatever the umask.
+        # Not from tempfile, whose files belong to the owner alone, whatever the umask.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
@@ -48,12 +48,12 @@ def _reason(error: OSError, path: Path, size: int | None) -> str:
 
 
 def unfinished(path: Path) -> Path:
-    """A name beside `path` for what is to become it; `remove_unfinished` knows such names."""
+    """A temporary name beside `path`; `remove_unfinished` recognises such names."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def remove_unfinished(folder: Path, name: str | None = None) -> None:
-    """Remove what writes that were killed have left in a folder, of one file or of all. Nobody may be writing it."""
+    """Remove what killed writes of one file, or of all, have left in a folder. No write may be in progress."""
     pattern = rf"\.{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{8}}\.tmp"
     for path in folder.iterdir():
         if re.fullmatch(pattern, path.name):
@@ -61,12 +61,12 @@ def remove_unfinished(folder: Path, name: str | None = None) -> None:
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:
-    """Flush to the disk which files a folder has, and under which names."""
+    """Flush a folder's list of files and their names to disk."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
-        except OSError as error:  # which names nothing
+        except OSError as error:  # whose message lacks the folder
             raise OSError(error.errno, error.strerror, str(folder)) from error
         finally:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Whether operations are recorded: `no_grad`, `enable_grad` and their relatives, context managers and decorators."""
+"""`no_grad`, `enable_grad` and their relatives: context managers and decorators that switch recording on or off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .engine.mode import mode
 
 
 class Switch(ContextDecorator):
-    """Switches recording for the length of a with block, or of each call of a decorated function."""
+    """Switches recording on or off in a with block, or in each call of a decorated function."""
 
     _value = True
 
@@ -25,10 +25,10 @@ class Switch(ContextDecorator):
         return self(function)
 
     def __init__(self, function: None = None) -> None:
-        self._previous: list[bool] = []  # a stack: one instance may be entered again while it is active
+        self._previous: list[bool] = []  # a stack, since an instance may be entered again while it is active
 
     def _recreate_cm(self) -> Switch:
-        """For each call of a decorated function a switch of its own: calls on several threads may overlap."""
+        """A new switch for each call of a decorated function, since calls on several threads may overlap."""
         switch: Switch = Switch()
         switch._value = self._value
         return switch
@@ -60,13 +60,13 @@ class Switch(ContextDecorator):
 
 
 class no_grad(Switch):
-    """Nothing is recorded inside: results do not require grad. Context manager and decorator."""
+    """Nothing is recorded inside, so results do not require grad. Context manager and decorator."""
 
     _value = False
 
 
 class enable_grad(Switch):
-    """Recording is on again inside, also within `no_grad`."""
+    """Recording is on inside, even within `no_grad`."""
 
 
 class inference_mode(Switch):
@@ -84,7 +84,7 @@ class inference_mode(Switch):
 
 
 class set_grad_enabled(Switch):
-    """Recording on or off: from the call on, for the length of a with block, or in a decorated function."""
+    """Switches recording on or off: from the call on, within a with block, or in a decorated function."""
 
     def __new__(cls, mode: bool) -> Any:
         """The argument is a bool, never a function."""
@@ -101,7 +101,7 @@ class set_grad_enabled(Switch):
 
     def __enter__(self) -> None:
         super().__enter__()
-        self._previous[-1] = self._previous[0]  # leaving goes back to what was before the call
+        self._previous[-1] = self._previous[0]  # leaving restores the state from before the call
 
 
 def is_grad_enabled() -> bool:

@@ -1,4 +1,4 @@
-"""Is a backward the derivative of its forward? gradcheck asks the forward, by finite differences.
+"""Is a backward the derivative of its forward? gradcheck compares it with finite differences of the forward.
 
 Seen as vectors, a function f takes x in R^n to y in R^m, and its derivative is the Jacobian
 J_kj = dy_k/dx_j. Backward knows J from one side, as the map c -> J^T c. The forward knows it from the
@@ -12,7 +12,7 @@ c = e_k, columns from steps along v = e_j. Fast mode compares one number for eac
 random c and v.
 
 At a kink (relu at 0) there is no J: the slopes below and above differ, and the central difference is
-their mean. That is told apart from a wrong backward, and named.
+their mean. gradcheck distinguishes this from a wrong backward, and says so.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .tensor import Tensor
 
 __all__ = ["GradcheckError", "GradcheckInputError", "KinkError", "gradcheck", "gradgradcheck"]
 
-_SEED = 20160301  # the same cotangents and directions in every call, so that a failure can be looked at again
+_SEED = 20160301  # the same cotangents and directions in every call, so that failures can be reproduced
 
 
 def _list(value: Any) -> list[Any]:
@@ -51,7 +51,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _vjp(outputs: Sequence[Tensor], cotangents: Sequence[Any], inputs: Sequence[Tensor], create_graph: bool) -> Any:
-    """J^T c for each input, None where no output depends on it; an output whose cotangent is None is left out."""
+    """J^T c for each input, or None if no output depends on it; outputs whose cotangent is None are left out."""
     pairs = [(edge_of(y), c) for y, c in zip(outputs, cotangents, strict=True) if c is not None]
     edges = [edge_of(x) for x in inputs]
     seeds = [c for _, c in pairs]
@@ -72,10 +72,10 @@ class _Point:
         first: int | None = None,
     ) -> None:
         self.check = check
-        self.values = func if values is None else values  # what the differences are taken of
+        self.values = func if values is None else values  # the function whose differences are taken
         self.tolerances = tolerances
         self.inputs = _list(inputs)
-        self.first = first  # in gradgradcheck, how many inputs the function itself has: cotangents follow
+        self.first = first  # in gradgradcheck, the function's own number of inputs; cotangents follow
         self.wanted = [(self.name(i), x) for i, x in enumerate(self.inputs) if is_tensor(x) and x.requires_grad]
         self._check_inputs()
         self._before = [(self.name(i), x, x.array.copy()) for i, x in enumerate(self.inputs) if is_tensor(x)]
@@ -101,11 +101,11 @@ class _Point:
         return np.concatenate([np.zeros(0), *[results[k].array.reshape(-1) for k in self.numbers]])
 
     def __call__(self) -> Array:
-        """y at whatever the inputs hold now."""
+        """y for the current values of the inputs."""
         return self._vector(_list(self.values(*self.inputs)))
 
     def at(self, x: Tensor, step: Array) -> Array:
-        """y with one input moved: in its own memory, as the function may have got hold of it by another way."""
+        """y with one input moved, in place, since the function may also reach it in another way."""
         here = x.array.copy()
         try:
             x.array[...] = here + step.reshape(here.shape)
@@ -114,7 +114,7 @@ class _Point:
             x.array[...] = here
 
     def split(self, c: Array) -> list[Any]:
-        """A vector as one cotangent for each output."""
+        """Split a vector into one cotangent for each output."""
         ends = np.cumsum([y.numel() for y in self.outputs])
         pieces = [c[end - y.numel() : end] for y, end in zip(self.outputs, ends, strict=True)]
         return [wrap(piece.reshape(y.shape)) for piece, y in zip(pieces, self.outputs, strict=True)]
@@ -134,7 +134,7 @@ class _Point:
         ]
 
     def row_name(self, k: int) -> str:
-        """The name of y_k, as "output 0[1, 2]"."""
+        """The name of y_k, such as "output 0[1, 2]"."""
         for number, y in zip(self.numbers, self.outputs, strict=True):
             if k < y.numel():
                 what = "output" if self.first is None else "grad_input"
@@ -143,7 +143,7 @@ class _Point:
         raise IndexError(k)
 
     def check_unmodified(self, culprit: str) -> None:
-        """Compare the inputs with what they held at first."""
+        """Check that the inputs still have their original values."""
         for name, x, before in self._before:
             if not np.array_equal(x.array, before, equal_nan=is_floating(x.dtype)):
                 x.array[...] = before
@@ -182,7 +182,7 @@ class _Point:
                     )
 
     def coarse(self) -> str | None:
-        """A step on the way from the inputs to the outputs that is not in float64."""
+        """An operation between the inputs and the outputs that is not in float64."""
         order, _ = topological_order([edge_of(y)[0] for y in self.outputs])
         between = leading(order, {edge_of(x)[0] for _, x in self.wanted})
         for node in [node for node in order if node in between]:
@@ -232,7 +232,7 @@ def _same(a: Array, b: Array, tolerance: float) -> bool:
 
 
 def _check_consistency(point: _Point, rng: np.random.Generator, check_undefined_grad: bool) -> None:
-    """What a backward must satisfy whatever the derivative is."""
+    """Check what any backward must satisfy, whatever the derivative is."""
     check, nondet_tol = point.check, point.tolerances.nondet_tol
     if not _same(point.value, point(), nondet_tol):
         raise GradcheckError(
@@ -259,7 +259,7 @@ def _check_consistency(point: _Point, rng: np.random.Generator, check_undefined_
         zeros = point.split(np.zeros_like(c))
         alone = [None] * k + [cotangent] + [None] * (len(zeros) - k - 1)
         zeros[k] = cotangent
-        # Gradients arrive in another order, so the last bits may differ.
+        # Gradients arrive in a different order, so the last bits may differ.
         pairs = zip(point.vjp(alone), point.vjp(zeros), strict=True)
         if not all(np.allclose(a, b, rtol=1e-9, atol=max(nondet_tol, 1e-12), equal_nan=True) for a, b in pairs):
             raise GradcheckError(
@@ -283,13 +283,13 @@ def _compare_all(point: _Point) -> None:
 
 
 def _compare_projections(point: _Point, rng: np.random.Generator) -> None:
-    """Fast mode: c^T J v for each input. Where that is wrong, halving v finds an element that is."""
+    """Fast mode: c^T J v for each input. If that is wrong, bisecting v finds an element that is."""
     c = rng.standard_normal(point.value.size)
     for (name, x), grad in zip(point.wanted, point.vjp(point.split(c)), strict=True):
         v = rng.standard_normal(x.numel())
 
         def excess(part: Array, x: Tensor = x, grad: Array = grad, v: Array = v) -> float:
-            """How far c^T J v is off, of what is allowed, along some elements of v."""
+            """The error of c^T J v along some elements of v, as a multiple of the tolerance."""
             along = np.zeros_like(v)
             along[part] = v[part]
             return float(point.tolerances.excess(grad[part] @ v[part], c @ point.slope(x, along)))
@@ -303,7 +303,7 @@ def _compare_projections(point: _Point, rng: np.random.Generator) -> None:
         point.judge(name, x, part.tolist(), grad[part].reshape(1, 1), numeric, c)
         raise GradcheckError(
             f"{point.check}: backward is wrong for {describe(name, x)}: c^T J v is {grad @ v:.9g} by backward and "
-            f"{c @ point.slope(x, v):.9g} by differences, no single element by much: try slow mode"
+            f"{c @ point.slope(x, v):.9g} by differences, but no single element is off by much: try slow mode"
         )
 
 
@@ -338,19 +338,19 @@ def gradcheck(
 ) -> bool:
     """Compare the gradients that backward computes for func(*inputs) with finite differences; True if they agree.
 
-    inputs: a Tensor, or a tuple of anything; the Tensors among it that require grad are checked, and must
+    inputs: a Tensor, or a tuple of anything; those Tensors in it that require grad are checked, and must
     be float64. func returns a Tensor or a tuple; outputs that do not require grad are left out (unless
     none does: then the derivatives must be 0).
 
-    An element passes where |analytic - numeric| <= atol + rtol |numeric|. Checked besides: outputs and
-    gradients repeat (bit for bit, or within nondet_tol); a zero cotangent gives zero gradients; an unused
-    output counts as a zero cotangent (check_undefined_grad); no input is changed in place.
+    An element passes if |analytic - numeric| <= atol + rtol |numeric|. Also checked: outputs and
+    gradients are reproducible (bit for bit, or within nondet_tol); a zero cotangent gives zero gradients; an
+    unused output counts as a zero cotangent (check_undefined_grad); no input is changed in place.
 
-    With n elements in and m out, slow mode calls func 2n times and walks m times, fast mode twice and
-    once, but fast mode may miss an error that is small beside the whole.
+    With n elements in and m out, slow mode calls func 2n times and walks m times; fast mode does so twice
+    and once, but may miss an error that is small compared with the whole.
 
     Raises GradcheckError, whose message names the worst element, and KinkError if the point is at a kink;
-    with raise_exception=False it returns False instead. GradcheckInputError is raised in any case.
+    with raise_exception=False it returns False instead. GradcheckInputError is always raised.
     """
     tolerances = Tolerances(eps, atol, rtol, nondet_tol)
     return _run(lambda: _Point("gradcheck", func, inputs, tolerances), raise_exception, check_undefined_grad, fast_mode)
@@ -373,7 +373,7 @@ def gradgradcheck(
     """gradcheck of the backward itself: of the function (x, c) -> J(x)^T c, in both its arguments.
 
     grad_outputs are the cotangents c, one for each output that requires grad; random unless given (and
-    strided, with gen_non_contig_grad_outputs). All else as gradcheck.
+    strided, with gen_non_contig_grad_outputs). Otherwise like gradcheck.
     """
 
     def point() -> _Point:
@@ -390,7 +390,7 @@ def gradgradcheck(
             grads = dict(zip(places, _vjp(outputs, args[n:], [args[i] for i in places], create_graph), strict=True))
             return tuple(grads.get(i) for i in range(n))
 
-        # Differences are taken of the backward that training runs, unrecorded: a fused operation has two.
+        # Differences are taken of the unrecorded backward, which training runs: a fused operation has two.
         recorded, plain = partial(backward_of_func, create_graph=True), partial(backward_of_func, create_graph=False)
         return _Point("gradgradcheck", recorded, (*first.inputs, *cotangents), tolerances, values=plain, first=n)
 

@@ -1,4 +1,4 @@
-"""What gradcheck says: the worst element, what a mistake looks like, and kinks told apart from mistakes."""
+"""gradcheck's messages: the worst element, hints at typical mistakes, and kinks as distinct from mistakes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Array = np.ndarray[Any, Any]
 
 
 class GradcheckError(RuntimeError):
-    """The backward does not fit the forward."""
+    """The backward does not agree with the forward."""
 
 
 class KinkError(GradcheckError):
-    """There is no derivative to compare with: the function has a kink, a jump or the edge of its domain here."""
+    """There is no derivative to compare with: here is a kink, a jump or the edge of the function's domain."""
 
 
 class GradcheckInputError(GradcheckError, ValueError):
-    """The question cannot be asked in this way; raised even with raise_exception=False."""
+    """These inputs cannot be checked; raised even with raise_exception=False."""
 
 
 class Tolerances(NamedTuple):
-    """The step of the differences, and |analytic - numeric| <= atol + rtol |numeric|."""
+    """The step of the differences, and the bounds in |analytic - numeric| <= atol + rtol |numeric|."""
 
     eps: float
     atol: float
@@ -38,25 +38,25 @@ class Tolerances(NamedTuple):
         return self.atol + self.rtol * np.abs(numeric)
 
     def excess(self, analytic: Any, numeric: Any) -> Array:
-        """The difference as a multiple of what is allowed; infinite where either is not finite."""
+        """The difference as a multiple of the tolerance; infinite if either value is not finite."""
         excess = np.abs(analytic - numeric) / self.allowed(numeric)
         return np.where(np.isfinite(excess), excess, np.inf)
 
 
 class Comparison(NamedTuple):
-    """Derivatives of some combination of the outputs (rows) by some elements of one input (columns)."""
+    """Derivatives of combinations of the outputs (rows) with respect to elements of one input (columns)."""
 
     check: str  # gradcheck or gradgradcheck
-    name: str  # of the input
+    name: str  # the input's
     x: Tensor
-    columns: Sequence[int]  # which elements of x
+    columns: Sequence[int]  # the elements of x
     analytic: Array
     numeric: Array
     rows: Callable[[float, int], Array]  # (t, j) -> the rows with x_j moved by t
     row_name: Callable[[int], str]
-    magnitude: float  # of the outputs
+    magnitude: float  # the outputs'
     recorded: bool  # whether an output requires grad
-    coarse: Callable[[], str | None]  # what lies between input and outputs and is not in float64
+    coarse: Callable[[], str | None]  # an operation between input and outputs that is not in float64
 
     def place(self, column: int) -> str:
         """The name of x_j."""
@@ -78,7 +78,7 @@ def describe(name: str, x: Tensor) -> str:
 
 
 def judge(c: Comparison, tolerances: Tolerances) -> None:
-    """Raise for the worst element that no kink explains; where kinks explain all of them, for the worst of those."""
+    """Raise for the worst element that no kink explains; if kinks explain all of them, for the worst of those."""
     excess = tolerances.excess(c.analytic, c.numeric)
     wrong = excess > 1
     if not wrong.any():
@@ -102,8 +102,8 @@ def _largest(values: Array, among: Array) -> tuple[int, int]:
 def _check_precision(c: Comparison, row: int, column: int, eps: float) -> None:
     """Raise if the differences are noise, because float32 or less is at work somewhere inside the function.
 
-    The fourth difference of five values along x_j is next to nothing on a smooth function, also beside a kink. Rounding
-    to float32 leaves some 1e-7 of the value there, on both sides of the point.
+    The fourth difference of five values along x_j is almost 0 on a smooth function, even beside a kink. Rounding to
+    float32 leaves about 1e-7 of the value there, on both sides of the point.
     """
     step = c.coarse()
     if step is None:
@@ -120,12 +120,12 @@ def _check_precision(c: Comparison, row: int, column: int, eps: float) -> None:
 
 
 def _one_sided(c: Comparison, column: int, tolerances: Tolerances) -> tuple[Array, Array, Array]:
-    """The slopes of the rows below and above x_j, and whether they betray a kink.
+    """The slopes of the rows below and above x_j, and whether they reveal a kink.
 
-    The gap between the one-sided slopes over a step s is s |y''| where y is smooth: a step ten times
-    as long, ten times the gap. At a kink the gap stays, at a jump it falls to a tenth. Where y jumps by the
-    same on both sides, as sign does at 0, there is no gap, but the slopes themselves fall to a tenth. The steps are
-    longer than eps, so that a kink anywhere within eps of the point looks as if it were at the point.
+    Where y is smooth, the gap between the one-sided slopes over a step s is s |y''|: a step ten times as long
+    makes it ten times as large. At a kink the gap stays the same, at a jump it falls to a tenth. Where y jumps by
+    the same amount on both sides, as sign does at 0, there is no gap, but the slopes themselves fall to a tenth.
+    The steps are longer than eps, so that a kink within eps of the point looks as if it were at the point.
     """
     j = c.columns[column]
     middle = c.rows(0.0, j)
@@ -137,11 +137,11 @@ def _one_sided(c: Comparison, column: int, tolerances: Tolerances) -> tuple[Arra
     low, high = np.minimum(below, above), np.maximum(below, above)
     allowed = tolerances.allowed(np.maximum(np.abs(low), np.abs(high)))
     bent = (gaps[0] < 3 * gaps[1]) & (gaps[1] > allowed)
-    # At a kink any slope between the two will do; what lies outside them is wrong all the same.
+    # At a kink any slope between the two is fine; one outside them is wrong all the same.
     a = c.analytic[:, column]
     kinks = bent & (a >= low - allowed) & (a <= high + allowed)
     jumps = (3 * slopes[0] < slopes[1]) & (slopes[1] > allowed)
-    # Where one row is singular in x_j, as sqrt at 0, its 0 * inf reaches the other rows.
+    # If one row is singular in x_j, like sqrt at 0, its 0 * inf reaches the other rows.
     singular = ~np.isfinite(gaps[1])
     return below, above, kinks | jumps | singular | (singular.any() & ~np.isfinite(a))
 
@@ -181,7 +181,7 @@ def _fail(c: Comparison, wrong: Array, row: int, column: int, tolerances: Tolera
 
 
 def _hint(c: Comparison, analytic: Array, numeric: Array, eps: float) -> str:
-    """What typical mistakes look like."""
+    """A hint, if the numbers look like a typical mistake."""
     if not np.isfinite(analytic).all():
         return "Backward gives NaN or infinity where the differences are finite."
     if not analytic.any():

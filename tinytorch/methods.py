@@ -1,4 +1,4 @@
-"""What a Tensor inherits: every operation as a method, Python's operators, and the in-place operations."""
+"""Methods that a Tensor inherits: every operation, Python's operators, and the in-place operations."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .ops import (
     activation,
     arithmetic,
     bounds,
+    broadcasting,
     comparison,
     elementwise,
     extremes,
@@ -26,6 +27,7 @@ from .ops import (
     reduction,
     repeating,
     rounding,
+    sampling,
     selecting,
     shape,
     softmax,
@@ -43,13 +45,13 @@ P = ParamSpec("P")
 
 
 def _in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
-    """A method that writes what a function of the tensor gives into the tensor itself, and returns the tensor."""
+    """A method that writes a function's result into the tensor itself, and returns the tensor."""
 
     @functools.wraps(function)
     def method(*args: P.args, **params: P.kwargs) -> Any:
         self: Any = args[0]
         old, rest = self, args[1:]
-        if mode.packing is not None and mode.grad:  # what is saved of it is packed before the result is written
+        if mode.packing is not None and mode.grad:  # what was saved from it is packed before the result overwrites it
             old = aside(self)
             rest = tuple([old if arg is self else arg for arg in rest])
         return self._become(cast(Any, function)(old, *rest, **params))
@@ -60,7 +62,7 @@ def _in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
 
 
 class Methods:
-    """The operations of a Tensor. Each is the public function of its family in ops/, with its docstring there."""
+    """The operations of a Tensor. Each is a public function from ops/, documented there."""
 
     array: np.ndarray[Any, Any]
     _counter: list[int]
@@ -71,7 +73,7 @@ class Methods:
     neg, negative, abs = arithmetic.neg, arithmetic.neg, arithmetic.abs
     square, reciprocal = arithmetic.square, arithmetic.reciprocal
     sign, floor, ceil, trunc, round = rounding.sign, rounding.floor, rounding.ceil, rounding.trunc, rounding.round
-    floor_divide, remainder = rounding.floor_divide, rounding.remainder
+    floor_divide, remainder, fix = rounding.floor_divide, rounding.remainder, rounding.trunc
 
     # elementwise
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
@@ -79,20 +81,22 @@ class Methods:
     maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
     logaddexp, masked_fill = elementwise.logaddexp, elementwise.masked_fill
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
+    logsumexp = softmax.logsumexp
     softmax, log_softmax = softmax.softmax, softmax.log_softmax
 
     # reduction
     sum, mean, prod, var, std = reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std
     max, min, amax, amin = extremes.max, extremes.min, extremes.amax, extremes.amin
     argmax, argmin, any, all = extremes.argmax, extremes.argmin, reduction.any, reduction.all
-    cumsum, logsumexp = reduction.cumsum, reduction.logsumexp
+    cumsum = reduction.cumsum
 
     # shape
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
     flatten, unflatten, squeeze, unsqueeze = shape.flatten, shape.unflatten, shape.squeeze, shape.unsqueeze
     permute, transpose, t, movedim, swapaxes = shape.permute, shape.transpose, shape.t, shape.movedim, shape.transpose
     unfold = windows.unfold
-    expand, broadcast_to, expand_as, sum_to_size = shape.expand, shape.broadcast_to, shape.expand_as, shape.sum_to_size
+    expand, broadcast_to = broadcasting.expand, broadcasting.broadcast_to
+    expand_as, sum_to_size = broadcasting.expand_as, broadcasting.sum_to_size
     split, chunk, unbind = shape.split, shape.chunk, joining.unbind
     repeat, tile, repeat_interleave = repeating.repeat, repeating.tile, repeating.repeat_interleave
     flip, roll, tril, triu = joining.flip, joining.roll, joining.tril, joining.triu
@@ -105,10 +109,13 @@ class Methods:
     nonzero, select, narrow = selecting.nonzero, selecting.select, selecting.narrow
     __getitem__ = indexing.getitem
 
+    # draws
+    bernoulli, multinomial = sampling.bernoulli, sampling.multinomial
+
     # linalg
     matmul, mm, bmm, mv, dot, outer = linalg.matmul, linalg.mm, linalg.bmm, linalg.mv, linalg.dot, linalg.outer
 
-    # tests and comparisons have no gradient
+    # tests and comparisons, which have no gradient
     isnan, isinf, isfinite = comparison.isnan, comparison.isinf, comparison.isfinite
     logical_not, logical_and = comparison.logical_not, comparison.logical_and
     logical_or, logical_xor = comparison.logical_or, comparison.logical_xor
@@ -123,13 +130,19 @@ class Methods:
     __or__ = __ror__ = operator(bitwise_or)
     __xor__ = __rxor__ = operator(bitwise_xor)
 
+    def where(self: Any, condition: Tensor, other: Any) -> Tensor:
+        """The tensor's elements where a condition holds, else other's, broadcast; see `where`."""
+        return elementwise.where(condition, self, other)
+
     def __invert__(self: Any) -> Any:
         if is_floating(self.array.dtype):
-            raise TypeError(f"~ is for integers and truth values, not for {self.dtype}")
+            raise TypeError(f"~ is for integers and booleans, not for {self.dtype}")
         return comparison.bitwise_not(self)
 
     def __pos__(self: Any) -> Any:
         return self
+
+    allclose, equal = comparison.allclose, comparison.equal
 
     # operators
     __add__, __radd__ = operator(arithmetic.add), operator(arithmetic.add, reflected=True)
@@ -200,14 +213,14 @@ class Methods:
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         value = _value(value, self.dtype)
-        if is_tensor(value) and value.array.shape[:1] == (1,):  # such dimensions in front broadcast to none at all, too
+        if is_tensor(value) and value.array.shape[:1] == (1,):  # leading dimensions of 1 may be dropped
             value = value.reshape(value.shape[next((i for i, n in enumerate(value.shape) if n != 1), value.ndim) :])
         if mode.grad and (self.requires_grad or (is_tensor(value) and value.requires_grad)):
             if not _is_basic(index):
                 self._become(indexing.assigned(self, index, value))
                 return
             part = indexing.getitem(self, index)
-            # After `x[i] += y`, which has written into x[i], Python assigns it to x[i].
+            # After `x[i] += y` has written into x[i], Python also assigns the result to x[i].
             if not (is_tensor(value) and same_part(value, part)):
                 part.copy_(value)
             return
@@ -216,7 +229,7 @@ class Methods:
         self._counter[0] += 1
 
     def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
-        """The elements of src, broadcast and cast, in place of these; returns the tensor."""
+        """Overwrite the elements with those of src, broadcast and cast; returns the tensor."""
         src = src if is_tensor(src) else wrap(np.asarray(src))
         try:
             src = src.to(self.dtype).expand(self.shape)
@@ -227,24 +240,24 @@ class Methods:
         return self._become(src, whole=True)
 
     def fill_(self: Any, value: Any) -> Any:
-        """The same value everywhere; returns the tensor."""
+        """Fill with one value; returns the tensor."""
         return self._become(elementwise.masked_fill(self, np.True_, value))
 
     def zero_(self: Any) -> Any:
-        """0 everywhere; returns the tensor."""
+        """Fill with zeros; returns the tensor."""
         return self.fill_(0)
 
     def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
-        """Normally distributed values; returns the tensor."""
+        """Fill with normally distributed values; returns the tensor."""
         only_floating("normal_", self)
         if not std >= 0:
             raise RuntimeError(f"normal_ expects std >= 0.0, but found std {std}")
-        shape = self.shape  # a compiled function keeps the function that draws, which must not hold the tensor
+        shape = self.shape  # a compiled function keeps the drawing function, which must not hold the tensor
         drawn = (generator or default_generator).draw(lambda stream: stream.normal(mean, std, shape))
         return self._overwrite(drawn.astype(self.dtype))
 
     def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
-        """Values uniform from from_ to to; returns the tensor."""
+        """Fill with values uniform in [from_, to); returns the tensor."""
         only_floating("uniform_", self)
         if not from_ <= to:
             raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={from_}, to={to}")
@@ -252,7 +265,7 @@ class Methods:
         return self._overwrite((from_ + (to - from_) * drawn).astype(self.dtype, copy=False))
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
-        """1 with probability p, else 0; returns the tensor."""
+        """Fill with 1 with probability p, else 0; returns the tensor."""
         if not 0 <= p <= 1:
             raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
         shape = self.shape
@@ -260,11 +273,11 @@ class Methods:
         return self._overwrite((drawn < p).astype(self.dtype))
 
     def _overwrite(self: Any, array: Array) -> Any:
-        """Other values everywhere. Like every in-place operation, it leaves what was recorded a history."""
+        """Overwrite all values. As with every in-place operation, what was recorded keeps its history."""
         return self._become(wrap(array), whole=True)
 
     def _become(self: Any, result: Tensor, whole: bool = False) -> Any:
-        """Write a result into this tensor's memory, and make its history this tensor's. See ops/writing.py."""
+        """Write a result into this tensor's memory, and take over its history. See ops/writing.py."""
         recording = mode.grad and (self.grad_fn is not None or self._requires_grad or result._requires_grad)
         self._check_writable(recording)
         if result.array.shape != self.array.shape:
@@ -280,21 +293,21 @@ class Methods:
         return self
 
     def _check_writable(self: Any, recording: bool) -> None:
-        """RuntimeError where an in-place operation would write what it must not."""
+        """RuntimeError if an in-place operation must not write here."""
         if mode.grad:
             check_write(self, recording)
         require_writable(self.array, "the target of an in-place operation")
 
 
 def _value(value: Any, dtype: DType) -> Any:
-    """What is written into a tensor: a number as an array of its dtype. RuntimeError where it does not fit."""
+    """A value to write into a tensor; numbers become arrays of its dtype. RuntimeError if one does not fit."""
     if isinstance(value, (int, float, np.generic)):
         return as_number(python_number(value), dtype, halves=False)
     return value
 
 
 def _is_basic(index: Any) -> bool:
-    """Whether an index is of integers, slices, None and ... alone, and so names a view."""
+    """Whether an index consists of integers, slices, None and ... alone, and so selects a view."""
     parts = index if isinstance(index, tuple) else (index,)
     return all([part is None or part is Ellipsis or type(part) in (int, slice) for part in parts])
 

@@ -1,4 +1,4 @@
-"""What a piece of work is made of: the time of each operation, its arithmetic, and what it keeps for backward.
+"""A profiler: for each operation its time, its arithmetic, and the memory it keeps for backward.
 
     with tinytorch.profiler.profile() as prof:
         model(x).sum().backward()
@@ -32,32 +32,32 @@ from .profiler_table import Average, Averages
 
 @dataclass(slots=True)
 class Event:
-    """One application of an operation, one backward of a node, or one call of what works on Python's state."""
+    """One application of an operation, one backward of a node, or one call that works on Python state."""
 
     name: str
-    parent: Event | None  # that it happened inside of
+    parent: Event | None  # the event that it happened inside
     thread: int
     input_shapes: list[tuple[int, ...] | None]
-    start: float = 0.0  # microseconds since the profile was made
+    start: float = 0.0  # microseconds since the profile was created
     cpu_time_total: float = 0.0  # microseconds, as in PyTorch
     flops: int = 0
     saved: int = 0  # bytes that its node keeps for backward
-    operations: int = 0  # that ran inside of it: what they count, it does not count again
-    inside: float = 0.0  # microseconds of the events inside of it
+    operations: int = 0  # that ran inside it; their arithmetic is not counted again
+    inside: float = 0.0  # microseconds of the events inside it
 
     @property
     def self_cpu_time_total(self) -> float:
-        """Microseconds, without those of the events inside."""
+        """Microseconds, without the events inside."""
         return self.cpu_time_total - self.inside
 
 
 class profile:
-    """Inside, each operation, backward and call leaves an Event. A compiled function runs as it is written.
+    """Inside it, each operation, backward and call leaves an Event. Compiled functions run as written.
 
-    One thread is profiled: the one that entered. Others may enter the same profile; their events come into it, too.
-    What an operation saves for backward is counted in bytes of memory that nothing else would keep: not that of leaves
-    and of other Tensors from outside, once where several nodes save the same, and not what a backward saves for itself,
-    as checkpointing does when it computes again. It holds none of that memory itself.
+    Only the thread that entered is profiled. Other threads may enter the same profile, and add their events to it. What
+    an operation saves for backward is counted in bytes of memory that nothing else would keep: not the memory of leaves
+    and other Tensors from outside, only once if several nodes save the same, and not what a backward saves for itself,
+    as checkpointing does when it recomputes. The profile holds none of that memory itself.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class profile:
         runner = mode.run
         while runner is not EAGER:
             if getattr(runner, "profile", None) is self:
-                raise RuntimeError("this profile is already at work on this thread: make another one")
+                raise RuntimeError("this profile is already active on this thread: make another one")
             runner = runner.below
         Profiling(self).__enter__()
         return self
@@ -78,19 +78,19 @@ class profile:
         mode.run.__exit__(*exception)
 
     def now(self) -> float:
-        """Microseconds since it was made."""
+        """Microseconds since the profile was created."""
         return 1e6 * (time.perf_counter() - self._began)
 
     def add(self, event: Event) -> None:
-        """An event is over."""
+        """Add an event that has ended."""
         self._events.append(event)
 
     def events(self) -> list[Event]:
-        """Those that are over, in the order in which they began."""
+        """The events that have ended, in the order in which they began."""
         return sorted(self._events, key=lambda event: event.start)
 
     def key_averages(self) -> Averages:
-        """The events of each name together, in the order in which the names came."""
+        """The events combined by name, in the order in which the names first occurred."""
         found: dict[str, Average] = {}
         for event in self.events():
             average = found.setdefault(event.name, Average(event.name))
@@ -98,7 +98,7 @@ class profile:
             average.self_cpu_time_total += event.self_cpu_time_total
             average.flops += event.flops
             average.saved += event.saved
-            if all([above.name != event.name for above in _above(event)]):  # the outer one's time is counted
+            if all([above.name != event.name for above in _above(event)]):  # else the outer one's time includes it
                 average.cpu_time_total += event.cpu_time_total
         return Averages(found.values())
 
@@ -118,7 +118,7 @@ class profile:
 
 
 def _above(event: Event) -> Iterator[Event]:
-    """The events that it is inside of."""
+    """The events that this one is inside."""
     above = event.parent
     while above is not None:
         yield above
@@ -126,17 +126,17 @@ def _above(event: Event) -> Iterator[Event]:
 
 
 class Profiling(Runner):
-    """One thread's part in a profile."""
+    """One thread's part of a profile."""
 
     def __init__(self, profile: profile) -> None:
         self.profile = profile
         self._thread = threading.get_native_id()
-        self._open: Event | None = None  # the innermost that is not over
-        self._temporary = False  # in a backward that is not recorded: what is saved there is gone when it ends
+        self._open: Event | None = None  # the innermost that has not ended
+        self._temporary = False  # in a backward that is not recorded: what it saves is freed when it ends
 
     def apply(self, operation: type[Function], inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        """With an event of the operation's name."""
-        tensors = [t if hasattr(t, "array") else None for t in inputs]  # a user's Function is given other things, too
+        """Apply the operation within an event of its name."""
+        tensors = [t if hasattr(t, "array") else None for t in inputs]  # a user's Function may get other objects too
         memory = self.profile.memory
         memory.note_inputs(tensors)
         event = self._begin(operation.__name__.lstrip("_"), tensors)
@@ -156,7 +156,7 @@ class Profiling(Runner):
         return results
 
     def backward(self, node: Function, grads: list[Any]) -> list[Any]:
-        """With an event of the node's name."""
+        """Run the node's backward within an event of its name."""
         event = self._begin(node.name(), grads)
         temporary, self._temporary = self._temporary, not mode.grad
         try:
@@ -170,7 +170,7 @@ class Profiling(Runner):
         return results
 
     def call(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
-        """With an event of the function's name."""
+        """Call the function within an event of its name."""
         event = self._begin(getattr(function, "__qualname__", type(function).__name__), ())
         try:
             result = self.below.call(function, *args, **params)
@@ -181,7 +181,7 @@ class Profiling(Runner):
         return result
 
     def accumulate(self, leaf: Tensor, gradient: Tensor, own: bool) -> None:
-        """With an event."""
+        """Accumulate within an event."""
         event = self._begin("AccumulateGrad", (gradient,))
         try:
             self.below.accumulate(leaf, gradient, own)
@@ -203,22 +203,22 @@ class Profiling(Runner):
 
 
 class _Memory:
-    """Which memory came from outside, and which some node keeps. By id of the array that owns it, as long as it is."""
+    """Which memory came from outside, and which some node keeps, by the id of the array that owns it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: _Owners = weakref.WeakValueDictionary()  # by an operation inside of the profile
+        self._made: _Owners = weakref.WeakValueDictionary()  # made by an operation inside the profile
         self._outside: _Owners = weakref.WeakValueDictionary()
         self._kept: _Owners = weakref.WeakValueDictionary()
 
     def note_made(self, tensors: Iterable[Any]) -> None:
-        """The results of something."""
+        """Note the results of an operation."""
         for tensor in tensors:
             owner = _owner(tensor.array)
             self._made[id(owner)] = owner
 
     def note_inputs(self, tensors: Iterable[Any]) -> None:
-        """What an operation is given: a leaf that nothing inside has made comes from outside, and so do parameters."""
+        """Note the inputs of an operation: leaves that were not made inside, and parameters, come from outside."""
         for tensor in tensors:
             if tensor is not None and tensor._grad_fn is None:
                 owner = _owner(tensor.array)
@@ -226,7 +226,7 @@ class _Memory:
                     self._outside[id(owner)] = owner
 
     def newly_kept(self, node: Function) -> int:
-        """Bytes of memory that a node keeps, and none before it kept."""
+        """Bytes of memory that this node keeps and no earlier one kept."""
         size = 0
         with self._lock:
             for array in _kept_by(node):
@@ -248,11 +248,11 @@ def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _kept_by(node: Function) -> Iterator[np.ndarray[Any, Any]]:
-    """The arrays that a node saved; of what a packing hook made of one, those that are known."""
+    """The arrays that a node saved; for a packed one, those that its packing hook is known to keep."""
     for record in node._saved if isinstance(node._saved, list) else ():
         kept = record[0]
         if isinstance(kept, Packed):
-            keeps = getattr(getattr(kept.unpack, "__self__", None), "keeps", list)  # a checkpoint does, its arguments
+            keeps = getattr(getattr(kept.unpack, "__self__", None), "keeps", list)  # a checkpoint keeps its arguments
             yield from [tensor.array for tensor in keeps()]
             kept = getattr(kept.packed, "array", kept.packed)
         if isinstance(kept, np.ndarray):

@@ -1,10 +1,10 @@
-"""How many floating-point operations an operation takes, and a fused backward.
+"""The number of floating-point operations in an operation's forward, and in a fused backward.
 
-Products count two for each multiplication and addition, whatever form a weight is stored in, and nothing for a bias, as
-PyTorch counts. Attention counts what is done: a causal one only the pairs of a query and a key that it may see, which
-is half of them, and its backward all five products, the scores among them, which it computes again. Anything else
-counts one for each element of its largest floating array, and nothing if it only moves elements, or gives none that are
-floating. The backward of an elementary operation is operations itself, which are counted as such.
+As in PyTorch, a product counts two for each multiply-add, in whatever form its weight is stored, and a bias counts
+nothing. Attention counts the work that is done: causal attention counts only the pairs of a query and a key that it
+may see, half of them, and its backward counts all five products, including the recomputed scores. Any other operation
+counts one for each element of its largest floating-point array, and nothing if it only moves elements or has no
+floating-point result. The backward of an elementary operation consists of operations, which are counted as such.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOVES = {
 def of_forward(
     operation: type[Function], inputs: Sequence[Any], outputs: Sequence[Any], settings: dict[str, Any]
 ) -> int:
-    """Of an operation on arrays or None, or on Tensors."""
+    """The count for an operation on arrays or None, or on Tensors."""
     name = operation.__name__
     if name in ("Matmul", "Linear", "QuantizedProduct"):
         return 2 * _size(outputs[0]) * int(inputs[0].shape[-2 if settings.get("a_transposed") else -1])
@@ -46,7 +46,7 @@ def of_forward(
 
 
 def of_backward(node: Any, grads: Sequence[Any], results: Sequence[Any]) -> int:
-    """Of a fused operation's kernels, from the gradients that went in and those that came out."""
+    """The count for a fused operation's backward kernels, from the gradients that went in and came out."""
     name, g = type(node).__name__, grads[0]
     if name in ("Linear", "QuantizedProduct"):
         products = results[:2] if name == "Linear" else results[:1]
@@ -72,12 +72,12 @@ def _size(x: Array | Tensor) -> int:
 
 
 def _rows(x: Array | Tensor) -> int:
-    """How many vectors there are along the last dimension."""
+    """The number of vectors along the last dimension."""
     return math.prod(x.shape[:-1])
 
 
 def _pairs(q: Array | Tensor, k: Array | Tensor, settings: dict[str, Any]) -> int:
-    """Queries (B, H, T, D) and the keys (B, Hkv, S, D) that they attend to, in all batches and heads."""
+    """The number of pairs of queries (B, H, T, D) and keys (B, Hkv, S, D) they attend to, in all batches and heads."""
     batch, heads, length, _ = q.shape
     keys = k.shape[2]
     if not settings.get("causal"):

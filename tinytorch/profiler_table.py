@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_NAME_WIDTH = 30  # of the first column at most: the table then fits 100 columns
+_NAME_WIDTH = 30  # at most, for the first column, so that the table fits 100 columns
 _ORDERS = ("self_cpu_time_total", "cpu_time_total", "cpu_time", "count", "flops", "saved")
 
 
@@ -38,13 +38,13 @@ _COLUMNS: tuple[tuple[str, Callable[[Average, float], str]], ...] = (
 
 
 class Averages(list[Average]):
-    """One for each name."""
+    """The averages of a profile, one for each name."""
 
     def table(self, sort_by: str | None = None, row_limit: int = 100) -> str:
-        """A table as text. The time that events take themselves and in all, calls, arithmetic, bytes kept for backward.
+        """A table as text: self and total time, calls, arithmetic, and bytes kept for backward.
 
-        The largest comes first by self_cpu_time_total, cpu_time_total, cpu_time, count, flops or saved; without
-        sort_by they come in the order in which the names did. ValueError for another key.
+        sort_by is self_cpu_time_total, cpu_time_total, cpu_time, count, flops or saved, the largest first; without
+        it the names keep the order in which they first occurred. ValueError for any other key.
         """
         if sort_by is not None and sort_by not in _ORDERS:
             raise ValueError(f"table: cannot sort by {sort_by!r}: choose among {', '.join(_ORDERS)}")
@@ -81,7 +81,7 @@ def _bytes(size: int) -> str:
 
 
 def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
-    """Three digits or more, in the largest unit that leaves something in front of the point; 0 as a dash."""
+    """At least three digits, in the largest unit with a value of at least 1; 0 as a dash."""
     if not value:
         return "-"
     place = 0

@@ -1,12 +1,12 @@
-"""Weights in one byte or half a byte a number, and the product with them, which decodes them on the way.
+"""Weights in 8 or 4 bits per number, and a product that decodes them on the fly.
 
     int8    w = scale * code: a scale for each row, or for each group of a row's columns
     nf4     w = scale * NF4_VALUES[code]: a scale for each block of 64 columns of a row, itself in 8 bits
 
-NF4 is the 4-bit NormalFloat of Dettmers et al., "QLoRA" (arXiv:2305.14314): quantiles of the normal distribution, as
-weights are about normal. Their double quantisation keeps a block's scale s as a code of 8 bits too,
+NF4 is the 4-bit NormalFloat of Dettmers et al., "QLoRA" (arXiv:2305.14314): quantiles of the normal distribution,
+since weights are roughly normal. Their double quantization stores a block's scale s as an 8-bit code too,
 
-    s = offset + step * code        a step for each 256 blocks, one offset, the mean of all s
+    s = offset + step * code        a step for every 256 blocks, and one offset, the mean of all s
 
 so that a number costs 4 + 8/64 + 32/(64 * 256) = 4.127 bits.
 """
@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 SCHEMES = ("int8", "nf4")
 _BLOCKS_A_STEP = 256
-_ELEMENTS_AT_ONCE = 1 << 22  # so that what is computed on the way stays small
+_ELEMENTS_AT_ONCE = 1 << 22  # so that intermediate arrays stay small
 _VALUES = np.array(NF4_VALUES, np.float32)
 _BETWEEN = (_VALUES[1:] + _VALUES[:-1]) / 2
 _NO_CODES, _NO_OFFSET = np.empty((0, 0), np.int8), np.zeros((), np.float32)
@@ -42,9 +42,9 @@ _NO_SHIFT = 62  # every column is in group 0
 
 @dataclass(frozen=True, eq=False)
 class QuantizedWeight:
-    """A weight (N, K) in fewer bits. `quantize` makes one of numbers, `from_arrays` of what `arrays` gave.
+    """A weight (N, K) in fewer bits. `quantize` makes one from numbers, `from_arrays` from the result of `arrays`.
 
-    A scale is for group_size columns, None for a row; it is always 64 in NF4. The arrays:
+    A scale covers group_size columns, or a whole row if that is None; in NF4 it is always 64. The arrays:
 
         int8    codes int8 (N, K), scales float32 (N, groups)
         nf4     codes uint8 (N, 32 * groups), of which byte i of a block's 32 holds the code of column i in its lower
@@ -61,7 +61,7 @@ class QuantizedWeight:
     offset: Array
 
     def __post_init__(self) -> None:
-        for name in ("codes", "scales", "scale_codes"):  # which the kernels read one element after the other
+        for name in ("codes", "scales", "scale_codes"):  # the kernels read their elements in order
             array = getattr(self, name)
             if not (array.flags.c_contiguous and array.flags.aligned):
                 object.__setattr__(self, name, np.require(array, None, ("C", "A")))
@@ -70,13 +70,13 @@ class QuantizedWeight:
     def quantize(cls, array: Any, scheme: str, group_size: int | None = None) -> QuantizedWeight:
         """Quantize a floating-point array or Tensor (N, K) of any dtype; rows are converted a few at a time.
 
-        Raises ValueError where `scheme` or `group_size` is none of those there are, or a number is not finite.
+        Raises ValueError if `scheme` or `group_size` is unknown, or a number is not finite.
         """
         array = array.detach().array if isinstance(array, Tensor) else np.asarray(array)
         weight = _without_codes(array, scheme, group_size)
         columns, codes, scales = weight.shape[1], weight.codes, weight._decoded_scales()
         for part, numbers in _parts(array, weight.group_size):
-            # A scale that is not positive, of a block of next to nothing: 0 is as near as any.
+            # A block of almost nothing may get a scale that is not positive; 0 is then as close as anything.
             own = scales[part, :, None]
             scaled = np.where(own > 0, numbers / np.where(own > 0, own, 1), np.float32(0))
             if scheme == "int8":
@@ -88,7 +88,7 @@ class QuantizedWeight:
         return weight
 
     def _decoded_scales(self) -> Array:
-        """float32 (N, groups), from sums in float64, as the kernels have them."""
+        """The scales as float32 (N, groups), from sums in float64, as in the kernels."""
         if self.scheme == "int8":
             return self.scales
         flat = self.scale_codes.reshape(-1).astype(np.float64)
@@ -96,9 +96,9 @@ class QuantizedWeight:
         return scales.astype(np.float32).reshape(self.scale_codes.shape)
 
     def dequantize(self, dtype: DTypeLike = np.float32, rows: slice = slice(None)) -> Array:
-        """The numbers that the codes stand for (N, K), or those of some rows.
+        """The numbers (N, K) that the codes stand for, or some of their rows.
 
-        Computed in float32, or in float64 where that is the dtype, then rounded to any other.
+        Computed in float64 if that is the dtype, else in float32 and rounded to the dtype.
         """
         columns, codes, scales = self.shape[1], self.codes[rows], self._decoded_scales()[rows]
         result = np.empty((len(codes), columns), dtype)
@@ -116,7 +116,7 @@ class QuantizedWeight:
 
     @property
     def stored(self) -> Stored:
-        """What the kernels take."""
+        """The form in which kernels take the weight."""
         scales = np.asarray(self.scales, np.float32).reshape(-1)
         groups = _groups(self.shape[1], self.group_size)
         shift = _NO_SHIFT if self.group_size is None else self.group_size.bit_length() - 1
@@ -128,7 +128,7 @@ class QuantizedWeight:
         return sum(array.nbytes for array in self.arrays().values())
 
     def arrays(self) -> dict[str, Array]:
-        """What a file holds, by what is added to the weight's name: "" for the codes, "_scale", ..."""
+        """The arrays to store in a file, by the suffix of the weight's name: "" for the codes, "_scale", ..."""
         if self.scheme == "int8":
             return {"": self.codes, "_scale": self.scales}
         return {
@@ -189,14 +189,14 @@ def _groups(columns: int, group_size: int | None) -> int:
 
 
 def _slices(rows: int, columns: int) -> Iterator[slice]:
-    """A few rows at a time."""
+    """Slices of a few rows at a time."""
     count = max(1, _ELEMENTS_AT_ONCE // max(columns, 1))
     for start in range(0, rows, count):
         yield slice(start, min(start + count, rows))
 
 
 def _parts(array: Array, group_size: int | None) -> Iterator[tuple[slice, Array]]:
-    """A few rows at a time in float32, as (rows, groups, group_size), the last group filled up with zeros."""
+    """A few rows at a time in float32, as (rows, groups, group_size), the last group padded with zeros."""
     rows, columns = array.shape
     width = group_size or max(columns, 1)
     groups = _groups(columns, group_size)
@@ -207,7 +207,7 @@ def _parts(array: Array, group_size: int | None) -> Iterator[tuple[slice, Array]
 
 
 def _without_codes(array: Array, scheme: str, group_size: int | None) -> QuantizedWeight:
-    """A weight whose scales are those of an array, and whose codes hold nothing yet."""
+    """A weight with the scales of an array, and codes that are not filled in yet."""
     if array.ndim != 2:
         raise ValueError(f"quantize: expected a matrix, got shape {array.shape}")
     group_size = _checked_group_size(scheme, group_size)
@@ -233,12 +233,12 @@ def scale_arrays(array: Array, scheme: str, group_size: int | None = None) -> di
 
 
 def _rounded(numbers: Array) -> Array:
-    """int8; beyond 127 are only multiples of a scale so small that it is itself rounded badly."""
+    """Rounded to int8; only multiples of a scale so tiny that it is itself badly rounded exceed 127."""
     return np.clip(np.rint(numbers), -127, 127).astype(np.int8)
 
 
 def _quantized_scales(scales: Array) -> tuple[Array, Array, Array]:
-    """Scales (N, groups) as codes int8 of that shape, steps for 256 of them at a time, and the offset."""
+    """Quantize scales (N, groups): int8 codes of that shape, a step for every 256 of them, and the offset."""
     flat = scales.reshape(-1)
     offset = np.asarray(flat.mean(dtype=np.float64) if flat.size else 0, np.float32)
     count = -(-flat.size // _BLOCKS_A_STEP)
@@ -287,9 +287,9 @@ class QuantizedProduct(FusedFunction):
 
 
 def quantized_linear(input: Tensor, weight: QuantizedWeight, bias: Tensor | None = None) -> Tensor:
-    """input (..., in) times weight (out, in) transposed, plus bias (out,): (..., out), in the input's dtype.
+    """input (..., in) times weight (out, in) transposed, plus bias (out,), to (..., out) in the input's dtype.
 
-    The weight is decoded where it is used, never as a whole; gradients go to input and bias. Raises RuntimeError where
+    The weight is decoded where it is used, never as a whole; gradients go to input and bias. Raises RuntimeError if
     shapes or dtypes do not fit.
     """
     if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
@@ -299,7 +299,7 @@ def quantized_linear(input: Tensor, weight: QuantizedWeight, bias: Tensor | None
     if not input.is_floating_point() or (bias is not None and bias.dtype != input.dtype):
         found = input.dtype if bias is None else f"{input.dtype} and {bias.dtype}"
         raise RuntimeError(f"quantized_linear: input and bias must have one floating-point dtype, got {found}")
-    # They are frozen, and large: not copied, also where the operation is recorded.
+    # They are frozen and large, so not copied, even if the operation is recorded.
     arrays = [wrap(a) for a in (weight.codes, weight.scales, weight.scale_codes, weight.offset)]
     settings = {"scheme": weight.scheme, "columns": weight.shape[1], "group_size": weight.group_size}
     return QuantizedProduct.apply(input, bias, *arrays, **settings)
@@ -308,12 +308,12 @@ def quantized_linear(input: Tensor, weight: QuantizedWeight, bias: Tensor | None
 def _weight(
     codes: Array, scales: Array, scale_codes: Array, offset: Array, scheme: str, columns: int, group_size: int | None
 ) -> QuantizedWeight:
-    """Of the inputs and settings of the operation."""
+    """The weight, from the inputs and settings of the operation."""
     return QuantizedWeight(scheme, (codes.shape[0], columns), group_size, codes, scales, scale_codes, offset)
 
 
 def _example(t: Any, x: Any, b: Any, scheme: str) -> Any:
-    """The product with a fixed weight (5, 4), or as long as x and b; PyTorch's with what its codes stand for."""
+    """The product with a fixed weight (5, 4), or one that fits x and b; in PyTorch, with the decoded weight."""
     rows, columns = 5 if b is None else b.shape[0], x.shape[-1] if x.ndim else 4
     weight = QuantizedWeight.quantize(np.sin(np.arange(float(rows * columns))).reshape(rows, columns), scheme)
     if t.__name__ == "tinytorch":

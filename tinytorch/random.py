@@ -1,4 +1,4 @@
-"""Random numbers: generators whose state can be saved, and one default generator for all that is given none."""
+"""Random numbers: generators whose state can be saved, and a default generator for calls without one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Generator:
 
     @untraced
     def manual_seed(self, seed: int) -> Generator:
-        """Start the stream that this integer stands for; negative ones count from 2**64 downwards."""
+        """Start the stream of this seed; negative seeds wrap around at 2**64."""
         self._seed = int(seed)
         self.numpy_generator = np.random.Generator(np.random.PCG64(self._seed % 2**64))
         return self
@@ -45,7 +45,7 @@ class Generator:
         return self._seed
 
     def draw(self, function: Callable[[np.random.Generator], Any]) -> Any:
-        """The array that a function draws from the stream: in a compiled function, anew at each call."""
+        """The array that a function draws from the stream; a compiled function draws a new one at each call."""
         drawn: Tensor = mode.run.call(self._drawn, function)
         return drawn.array
 
@@ -53,11 +53,11 @@ class Generator:
         return wrap(np.asarray(function(self.numpy_generator)))
 
     def seed_of_kernel(self) -> Any:
-        """A seed for a kernel that makes its own random numbers: an array of no dimensions, int64."""
+        """A seed for a kernel that generates its own random numbers: a 0-d array, int64."""
         return self.draw(lambda stream: stream.integers(0, 2**63))
 
     def uniform(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        """An array of numbers from [0, 1) in steps that the dtype holds exactly: none is rounded up to 1."""
+        """An array of numbers in [0, 1), spaced so that the dtype holds them exactly: none is rounded up to 1."""
         if dtype in (np.float32, np.float64):
             return self.draw(lambda stream: stream.random(shape, dtype))
         steps = round(2 / float(finfo(dtype).eps))
@@ -65,14 +65,14 @@ class Generator:
 
     @untraced
     def get_state(self) -> Tensor:
-        """The place in the stream, as a uint8 tensor (JSON text inside)."""
+        """The position in the stream, as a uint8 tensor that contains JSON."""
         state = {"seed": self._seed, "stream": self.numpy_generator.bit_generator.state}
-        text = json.dumps(state, sort_keys=True, default=int).ljust(256)  # of one length: a compiled function reads it
+        text = json.dumps(state, sort_keys=True, default=int).ljust(256)  # one length: a compiled function reads it
         return wrap(np.frombuffer(text.encode(), np.uint8).copy())
 
     @untraced
     def set_state(self, new_state: Any) -> Generator:
-        """Go on from a place that `get_state` returned; ValueError if it is not such a place."""
+        """Continue from a state that `get_state` returned; ValueError if it is not such a state."""
         try:
             state = json.loads(bytes(elements_of(new_state)))
             stream = np.random.PCG64(0)
@@ -103,10 +103,10 @@ def initial_seed() -> int:
 
 
 def get_rng_state() -> Tensor:
-    """The default generator's place in its stream."""
+    """The default generator's position in its stream."""
     return default_generator.get_state()
 
 
 def set_rng_state(new_state: Any) -> None:
-    """Put the default generator back to a place that `get_rng_state` returned."""
+    """Restore a state of the default generator that `get_rng_state` returned."""
     default_generator.set_state(new_state)

@@ -1,14 +1,14 @@
-"""The safetensors format: named arrays in a file that is mapped, not read (github.com/huggingface/safetensors).
+"""The safetensors format: named arrays in a memory-mapped file (github.com/huggingface/safetensors).
 
-A file is the length N of its header (8 bytes, little-endian), N bytes of JSON, and the arrays' bytes:
+A file consists of the length N of its header (8 bytes, little-endian), N bytes of JSON, and the arrays' bytes:
 
     {"__metadata__": {"format": "pt"}, "weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
 
-Offsets count from the end of the header. Arrays are in C order, little-endian, without holes or overlaps. A file is
-checked in full when it is opened; what is written is byte for byte what the reference writes.
+Offsets count from the end of the header. Arrays are in C order, little-endian, without holes or overlaps. A file's
+header is checked in full when it is opened; a written file is byte for byte what the reference implementation writes.
 
-Arrays are given and taken as stored: NumPy's types, and ml_dtypes' bfloat16 and float8, which NumPy lacks. Reading
-converts floating-point tensors where a dtype is asked for. F4 and F6 are given as bytes only.
+Arrays are read and written as stored, in NumPy's dtypes and ml_dtypes' bfloat16 and float8, which NumPy lacks. Given
+a dtype, reading converts floating-point tensors. F4 and F6 are available as bytes only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Map(mmap.mmap):
     file: tuple[int, int]
 
 
-# The files that arrays of ours still look into: an entry goes when the last such array does.
+# The files that our arrays are still views of: an entry goes when the last such array does.
 _maps: weakref.WeakSet[_Map] = weakref.WeakSet()
 
 
@@ -57,7 +57,7 @@ def _map(path: str | os.PathLike[str]) -> bytes | _Map:
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
         if status.st_size == 0:
-            return b""  # which cannot be mapped
+            return b""  # an empty file cannot be mapped
         mapped = _Map(file.fileno(), 0, access=mmap.ACCESS_READ)
     mapped.file = _identity(status)
     _maps.add(mapped)
@@ -65,7 +65,7 @@ def _map(path: str | os.PathLike[str]) -> bytes | _Map:
 
 
 class TensorSlice:
-    """A tensor of an open file, of which only what is indexed is read: `file.get_slice("weight")[:10]`."""
+    """A tensor in an open file, of which only the indexed part is read: `file.get_slice("weight")[:10]`."""
 
     def __init__(self, view: Array, dtype: str) -> None:
         self._view = view
@@ -79,14 +79,14 @@ class TensorSlice:
         return self._dtype
 
     def __getitem__(self, index: Any) -> Array:
-        """The part that NumPy's indexing picks, a view where NumPy gives one."""
+        """The part that NumPy's indexing selects, as a view where NumPy returns one."""
         part = np.asarray(self._view[index])
-        # Other writers' files may begin their data anywhere, but compiled loops want aligned arrays.
+        # Files from other writers may begin their data anywhere, but compiled loops need aligned arrays.
         return part if part.flags.aligned else part.copy()
 
 
 class _Reader:
-    """The tensors in a file's content."""
+    """Gives access to the tensors in a file's content."""
 
     def __init__(self, buffer: bytes | mmap.mmap, where: str) -> None:
         self.header = read_header(buffer, where)
@@ -110,7 +110,7 @@ class _Reader:
             raise SafetensorError(self._where, "UnsupportedDtype", what)
         try:
             return TensorSlice(self.bytes(name).view(dtype).reshape(entry.shape), entry.dtype)
-        except ValueError as error:  # more than 64 dimensions, or a huge one beside a 0
+        except ValueError as error:  # more than 64 dimensions, or a huge one together with a 0
             what = f"tensor '{name}' has a shape for which NumPy has no array: {error}"
             raise SafetensorError(self._where, "UnsupportedShape", what) from error
 
@@ -126,10 +126,10 @@ class _Reader:
 class safe_open:
     """A mapped safetensors file: `with safe_open(path) as file: file.get_tensor("weight")`.
 
-    Opening reads and checks the header; a tensor's bytes are read when they are touched. Arrays are read-only
-    (`.copy()` gives one to write to), and outlive the block: they keep the mapping alive.
+    Opening reads and checks the header; a tensor's bytes are read when they are accessed. Arrays are read-only
+    (`.copy()` makes a writable one), and outlive the block: they keep the mapping alive.
 
-    Raises SafetensorError where the file breaks a rule of the format, OSError where it cannot be opened.
+    Raises SafetensorError if the file breaks a rule of the format, OSError if it cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -151,32 +151,32 @@ class safe_open:
         return sorted(self._open().header.entries)
 
     def metadata(self) -> dict[str, str] | None:
-        """The strings that the writer added; None where it added none."""
+        """The strings that the writer added; None if it added none."""
         return self._open().header.metadata
 
     def get_tensor(self, name: str, dtype: DTypeLike | None = None) -> Array:
-        """A tensor as stored; one of floating-point numbers as `dtype`, where that is given."""
+        """A tensor as stored, or, if it is floating-point and `dtype` is given, converted to that."""
         return self._open().tensor(name, dtype)
 
     def get_slice(self, name: str) -> TensorSlice:
-        """A tensor to index, without reading the rest of it."""
+        """A tensor that can be indexed without reading the rest of it."""
         return self._open().slice(name)
 
     def get_bytes(self, name: str) -> Array:
-        """A tensor's bytes as stored, (number of bytes,) uint8: the way to F4 and F6, packed and without an array."""
+        """A tensor's bytes as stored, (number of bytes,) uint8: the only way to read F4 and F6, which are packed."""
         return self._open().bytes(name)
 
 
 def load_file(path: str | os.PathLike[str], dtype: DTypeLike | None = None) -> dict[str, Array]:
-    """The tensors of a file by name, in the order of their bytes; mapped and read-only, as `safe_open` gives them.
+    """The tensors of a file by name, in the order of their bytes; mapped and read-only, as from `safe_open`.
 
-    With a `dtype`, tensors of floating-point numbers of another are converted to it, which reads and copies them.
+    With a `dtype`, floating-point tensors of other dtypes are converted to it, which reads and copies them.
     """
     return _Reader(_map(path), os.fspath(path)).tensors(dtype)
 
 
 def load(data: bytes, dtype: DTypeLike | None = None) -> dict[str, Array]:
-    """The tensors of a file's content by name, as `load_file` gives them; views of `data` where not converted."""
+    """The tensors in a file's content by name, like `load_file`; they are views of `data` unless converted."""
     return _Reader(data, "the given bytes").tensors(dtype)
 
 
@@ -184,7 +184,7 @@ def load(data: bytes, dtype: DTypeLike | None = None) -> dict[str, Array]:
 
 
 class LazyTensor(NamedTuple):
-    """A tensor that is made when it is written, so that only one of a file's has to be in memory."""
+    """A tensor that is made when it is written, so that only one at a time needs to be in memory."""
 
     name: str
     shape: tuple[int, ...]
@@ -198,9 +198,9 @@ class LazyTensor(NamedTuple):
 
 
 def save(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The content of a file that holds `tensors`: arrays of any strides and byte order, or Tensors.
+    """The content of a file with `tensors`: arrays with any strides and byte order, or Tensors.
 
-    Raises SafetensorError for a name, a value or a dtype that the format has no place for.
+    Raises SafetensorError for a name, a value or a dtype that the format does not allow.
     """
     return b"".join(_content(as_lazy(tensors, "save"), metadata, "save"))
 
@@ -210,10 +210,10 @@ def save_file(
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write `tensors` to `path`, atomically; one at a time is made, or copied where it needs reordering.
+    """Write `tensors` to `path`, atomically; one at a time is made, or copied if it needs reordering.
 
-    Raises SafetensorError as `save` does, and where arrays that were loaded from `path` are still in use: they would
-    go on showing the old file, and some systems cannot replace a mapped one.
+    Raises SafetensorError as `save` does, and if arrays that were loaded from `path` are still in use: they would still
+    show the old file, and some systems cannot replace a mapped file.
     """
     where = os.fspath(path)
     lazy = as_lazy(tensors, where)
@@ -228,14 +228,14 @@ def save_file(
 
 
 def refuse_mapped(path: str | os.PathLike[str]) -> None:
-    """Raise SafetensorError where arrays that were loaded from `path` are in use."""
+    """Raise SafetensorError if arrays that were loaded from `path` are in use."""
     if os.path.exists(path) and _identity(os.stat(path)) in [mapped.file for mapped in _maps]:
         what = "arrays loaded from this file are in use; copy and drop them, or write to another file"
         raise SafetensorError(os.fspath(path), "MappedFile", what)
 
 
 def as_lazy(tensors: Mapping[str, Any] | Iterable[LazyTensor], where: str) -> list[LazyTensor]:
-    """Tensors by name as LazyTensors; those that are, with their dtypes and names checked."""
+    """Named tensors as LazyTensors; for those that are LazyTensors already, dtypes and names are checked."""
     if not isinstance(tensors, Mapping):
         tensors = list(tensors)
         for tensor in tensors:
@@ -264,7 +264,7 @@ def _check_dtype(name: str, dtype: np.dtype[Any], where: str) -> None:
 def _content(
     tensors: list[LazyTensor], metadata: Mapping[str, str] | None, where: str
 ) -> Iterator[bytes | memoryview]:
-    """The file up to its data, then the data of each tensor in the order of the file."""
+    """Yield the file up to its data, then each tensor's data in the order of the file."""
     by_name = {tensor.name: tensor for tensor in tensors}
     headings = {
         name: (_NAMES[np.dtype(tensor.dtype).newbyteorder("<")], tensor.shape, tensor.nbytes)

@@ -1,9 +1,9 @@
-"""The header of a safetensors file: what it says, and the rules it obeys, checked in the reference's order.
+"""Reading and writing the header of a safetensors file, and its rules, checked in the reference's order.
 
-The checks look at the header only. What it claims about sizes never causes an allocation; its length does, but that
-is checked against the file's first, and the time and memory that the checks take are linear in it. Two rules are
-stricter than the reference's, as the format's description demands: a key that occurs twice in one JSON object, and an
-entry that is a JSON list, are refused.
+The checks look at the header only. Sizes that it claims never cause an allocation; its length does, but that is checked
+against the file's length first, and the checks take time and memory linear in it. As the format's description demands,
+two rules are stricter than the reference's: a key that occurs twice in one JSON object is refused, and so is an entry
+that is a JSON list.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import numpy as np
 _PREFIX = 8  # the bytes of the header's own length
 _MAX_HEADER = 100_000_000
 _MAX_SIZE = 2**64 - 1
-_MAX_DEPTH = 127  # of JSON in JSON, in the reference's parser
+_MAX_DEPTH = 127  # of nested JSON, in the reference's parser
 _METADATA = "__metadata__"
 
 
 class SafetensorError(ValueError):
     """A file that breaks a rule of the format, or arrays that it cannot hold.
 
-    The message is one line that names the file, the rule and the tensor; `rule` is the reference's name of the rule.
+    The message is one line that names the file, the rule and the tensor; `rule` is the reference's name for the rule.
     """
 
     def __init__(self, where: str, rule: str, what: str) -> None:
-        # A hostile name or shape may be as long as the file, and hold anything.
+        # A hostile name or shape may be as long as the file, and contain anything.
         what = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in what[:400]) + "..." * (len(what) > 400)
         super().__init__(f"{where}: {rule}: {what}")
         self.rule = rule
@@ -49,7 +49,7 @@ def _stored(dtype: Any) -> Dtype:
     return Dtype(8 * little.itemsize, little)
 
 
-# In the reference's order: a file holds the tensors of the last type first, so that each begins aligned.
+# In the reference's order: a file has the tensors of the last dtype first, so that each begins aligned.
 DTYPES = {
     "BOOL": _stored(np.bool_),
     "F4": Dtype(4, None),
@@ -133,7 +133,7 @@ def _parse(text: str, where: str) -> tuple[dict[str, str] | None, dict[str, Entr
 
 
 def _parse_json(text: str, refuse: Callable[[str], NoReturn]) -> Any:
-    """JSON by the reference's parser, which is stricter than Python's about numbers and surrogates."""
+    """Parse JSON like the reference's parser, which is stricter than Python's about numbers and surrogates."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         mapping = dict(pairs)
@@ -143,7 +143,7 @@ def _parse_json(text: str, refuse: Callable[[str], NoReturn]) -> Any:
         return mapping
 
     def integer(digits: str) -> int | float:
-        # -0, and what 64 bits cannot hold, are floating-point numbers: no sizes, but allowed where keys are ignored.
+        # -0, and what 64 bits cannot hold, become floats: not valid sizes, but allowed where keys are ignored.
         fits = len(digits) <= 20 and digits != "-0" and int(digits) <= _MAX_SIZE
         return int(digits) if fits else real(digits)
 
@@ -191,7 +191,7 @@ def _parse_entry(tensor: str, entry: Any, refuse: Callable[[str], NoReturn]) -> 
 
 
 def _is_within_depth(value: Any, depth: int) -> bool:
-    """Whether at most `depth` lists and objects lie in one another, `value` itself being the first."""
+    """Whether lists and objects are nested at most `depth` deep, counting `value` itself."""
     level = [value]
     while depth and level:
         depth -= 1
@@ -216,7 +216,7 @@ def _check_layout(entries: Mapping[str, Entry], where: str) -> int:
         bits = 1
         for factor in (*shape, DTYPES[dtype].bits):
             bits *= factor
-            if bits > _MAX_SIZE:  # also where a later factor is 0, as in the reference
+            if bits > _MAX_SIZE:  # even if a later factor is 0, as in the reference
                 raise SafetensorError(where, "ValidationOverflow", f"{tensor} has more bits than 64 bits can count")
         if bits % 8:
             raise SafetensorError(where, "MisalignedSlice", f"{tensor} ends within a byte")
@@ -231,8 +231,8 @@ def write_header(
 ) -> tuple[bytes, list[str]]:
     """The file up to its data, and the tensors' names in the order of the file.
 
-    `tensors` gives the dtype's name, the shape and the number of bytes of each. The order is the reference's: the
-    last type in DTYPES first, then by name. Spaces after the JSON let the data begin at a multiple of 8.
+    `tensors` has each tensor's dtype name, shape and number of bytes. The order is the reference's: by dtype, the last
+    in DTYPES first, then by name. Spaces after the JSON make the data begin at a multiple of 8.
     """
     header: dict[str, Any] = {}
     if metadata is not None:

@@ -1,10 +1,10 @@
-"""Checkpoints in several safetensors files: shards, and an index that says which tensor lies in which.
+"""Checkpoints in several safetensors files: shards, and an index that says which shard has which tensor.
 
     model-00001-of-00002.safetensors, model-00002-of-00002.safetensors
     model.safetensors.index.json: {"metadata": {"total_size": BYTES}, "weight_map": {TENSOR: FILE}}
 
-A checkpoint that fits into one file is `model.safetensors` alone. Names, order and index are those that transformers
-reads and writes.
+A checkpoint that fits into one file is just `model.safetensors`. Names, order and index are as transformers reads and
+writes them.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ MAX_SHARD_SIZE = 5_000_000_000
 
 _MAX_CONTAINERS = 100_000  # an index has three; others may add to it
 _SHARD = re.compile(r"model-\d{5,}-of-\d{5,}\.safetensors")
-_UNFINISHED = ".unfinished-"  # begins the name of the folder in which shards are written
+_UNFINISHED = ".unfinished-"  # prefix of the folder in which shards are written
 
 
 # Reading ------------------------------------------------------------------------------------------
 
 
 class open_shards:
-    """The tensors of a folder, in one file or several: `with open_shards(folder) as file: file.get_tensor("weight")`.
+    """The tensors in a folder, in one file or several: `with open_shards(folder) as file: file.get_tensor("weight")`.
 
-    The index is read and checked at once; a shard is opened when the first of its tensors is asked for, and has to
-    hold the tensors that the index places there, no more and no fewer. Where there are both `model.safetensors` and
-    an index, the single file is read, as transformers does. For arrays, and after the block, `safe_open`'s rules hold.
+    The index is read and checked at once. A shard is opened when the first of its tensors is requested, and must have
+    exactly the tensors that the index places there. If there are both `model.safetensors` and an index, the single
+    file is read, as in transformers. For arrays, and after the block, `safe_open`'s rules apply.
 
     Raises SafetensorError for a folder without a checkpoint and for an index or a file that breaks a rule.
     """
@@ -87,16 +87,16 @@ class open_shards:
         return sorted(self._places)
 
     def metadata(self) -> dict[str, str] | None:
-        """The strings that the writer added to the first file; None where it added none, or where there is no file."""
+        """The strings that the writer added to the first file; None if it added none, or if there is no file."""
         shard = min(self._places.values(), default=SINGLE if SINGLE in self._files else None)
         return None if shard is None else self._open(shard).metadata()
 
     def get_tensor(self, name: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
-        """A tensor as stored; one of floating-point numbers as `dtype`, where that is given."""
+        """A tensor as stored, or, if it is floating-point and `dtype` is given, converted to that."""
         return self._holder(name).get_tensor(name, dtype)
 
     def get_slice(self, name: str) -> TensorSlice:
-        """A tensor to index, without reading the rest of it."""
+        """A tensor that can be indexed without reading the rest of it."""
         return self._holder(name).get_slice(name)
 
     def get_bytes(self, name: str) -> NDArray[Any]:
@@ -114,7 +114,7 @@ def _no_checkpoint(folder: Path) -> SafetensorError:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    """Which file holds which tensor, every file being there."""
+    """Which file has which tensor, after checking that every file exists."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         mapping = dict(pairs)
@@ -127,24 +127,24 @@ def _read_index(path: Path) -> dict[str, str]:
         raise SafetensorError(str(path), "InvalidIndex", "more lists and objects than an index has")
     try:
         index = json.loads(content, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:  # ValueError: also what is not UTF-8
+    except (ValueError, RecursionError) as error:  # ValueError includes text that is not UTF-8
         raise SafetensorError(str(path), "InvalidIndex", f"not JSON: {error}") from error
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict):
         raise SafetensorError(str(path), "InvalidIndex", "no JSON object with an object 'weight_map'")
     for name, shard in places.items():
-        # A name with a folder in it, or a drive, could lead anywhere.
+        # A name with a folder or a drive in it could lead anywhere.
         if not isinstance(shard, str) or shard in ("", ".", "..") or re.search(r"[/\\:\0]", shard):
             what = f"tensor '{name}' is placed in {shard!r}, which is not the name of a file beside the index"
             raise SafetensorError(str(path), "InvalidIndex", what)
     for shard in sorted(set(places.values())):
-        if not os.path.isfile(path.parent / shard):  # a name that is too long for the system is none either
+        if not os.path.isfile(path.parent / shard):  # this covers names that are too long for the system
             raise SafetensorError(str(path), "MissingShard", f"it names the file {shard}, which is not there")
     return places
 
 
 def _compare(held: Iterable[str], placed: set[str], path: Path) -> None:
-    """Check that a shard holds the tensors that the index places in it."""
+    """Check that a shard has the tensors that the index places in it."""
     held = set(held)
     problems = (placed - held, "places here, is missing"), (held - placed, "does not place here, is there")
     for names, problem in problems:
@@ -166,15 +166,15 @@ def save_shards(
 ) -> list[str]:
     """Write `tensors` into `folder`, in files of at most `max_shard_size` bytes of tensors; return the files' names.
 
-    Tensors are split in the order given; one that is larger than a shard has its own. LazyTensors are made one at a
-    time. `metadata` is {"format": "pt"} where not given, without which some versions of transformers refuse a file.
-    `companions` are small files that describe the tensors, such as config.json, by name: never does the folder show
-    old ones beside new tensors, or new ones beside old tensors.
+    Tensors are split in the given order; one that is larger than a shard gets its own. LazyTensors are made one at a
+    time. `metadata` defaults to {"format": "pt"}, without which some versions of transformers refuse a file.
+    `companions` are small files by name that describe the tensors, such as config.json: the folder never shows old
+    ones beside new tensors, or new ones beside old tensors.
 
-    An older checkpoint in the folder stays as it is until the new one is written in full, beside it; what is left of
-    it then is removed. Killed while the files are exchanged, the folder has no index, and `open_shards` says so.
+    An older checkpoint in the folder stays intact until the new one is written in full, beside it; then it is removed.
+    If the process is killed while the files are exchanged, the folder has no index, and `open_shards` says so.
 
-    Raises SafetensorError as `save_file` does, also where arrays of any older file of the checkpoint are in use.
+    Raises SafetensorError as `save_file` does, also if arrays from any older file of the checkpoint are in use.
     """
     folder = Path(folder)
     shards = _split(as_lazy(tensors, str(folder)), max_shard_size)
@@ -183,7 +183,7 @@ def save_shards(
     old = _files_of_checkpoints(folder)
     for name in old:
         refuse_mapped(folder / name)
-    for leftover in folder.glob(_UNFINISHED + "*"):  # of a write that was killed
+    for leftover in folder.glob(_UNFINISHED + "*"):  # from a write that was killed
         shutil.rmtree(leftover)
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
@@ -206,7 +206,7 @@ def _files_of_checkpoints(folder: Path) -> set[str]:
 
 
 def _split(tensors: list[LazyTensor], limit: int) -> dict[str, list[LazyTensor]]:
-    """The files' names and their tensors: transformers' order, where a tensor over the limit overtakes others."""
+    """The files' names and their tensors, in transformers' order, in which a tensor over the limit overtakes others."""
     shards: list[list[LazyTensor]] = []
     current: list[LazyTensor] = []
     size = 0
@@ -227,13 +227,13 @@ def _split(tensors: list[LazyTensor], limit: int) -> dict[str, list[LazyTensor]]
 
 
 def _exchange(unfinished: Path, folder: Path, old: set[str], companions: Mapping[str, bytes]) -> None:
-    """Let the written files take the place of the old ones, such that no moment shows a mixture of the two."""
+    """Replace the old files by the new ones, so that no mixture of the two is ever visible."""
     new = set(os.listdir(unfinished)) - companions.keys()
     for name, content in companions.items():
         if (folder / name).exists() and (folder / name).read_bytes() != content:
             (folder / name).unlink()
             flush_folder(folder)
-    if INDEX in new and not new.isdisjoint(old - {INDEX}):  # new files under names that the old index knows
+    if INDEX in new and not new.isdisjoint(old - {INDEX}):  # new files will have names that are in the old index
         (folder / INDEX).unlink(missing_ok=True)
         flush_folder(folder)
     for name in sorted(new - {INDEX}):
@@ -242,7 +242,7 @@ def _exchange(unfinished: Path, folder: Path, old: set[str], companions: Mapping
     if INDEX in new:
         os.replace(unfinished / INDEX, folder / INDEX)
         flush_folder(folder)
-    for name in sorted(old - new):  # a single file is read without a look at the others, until they are gone
+    for name in sorted(old - new):  # until the others are gone, a single file is read without them
         (folder / name).unlink()
     for name in companions:
         os.replace(unfinished / name, folder / name)

@@ -1,4 +1,4 @@
-"""The public Tensor: the engine's, with every operation as a method, conversions, and what it says of itself."""
+"""The public Tensor: the engine's Tensor plus operations as methods, conversions and properties."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Tensor(engine.Tensor, Conversions, Methods):
     """An n-dimensional array that remembers how it was computed.
 
     `array` is the NumPy array underneath. A tensor made by the user is a leaf; with `requires_grad`
-    it collects gradients in `grad` when `backward()` is called on something computed from it. It is
-    made by `tinytorch.tensor`, `zeros`, `randn`, ...; `Tensor(data)` makes one of the default dtype.
+    it collects gradients in `grad` when `backward()` is called on something computed from it. Make one with
+    `tinytorch.tensor`, `zeros`, `randn`, ...; `Tensor(data)` has the default dtype.
     """
 
     __array_priority__ = 1000  # so that array + tensor is a tensor
@@ -106,7 +106,7 @@ class Tensor(engine.Tensor, Conversions, Methods):
         return self.array.itemsize
 
     def stride(self, dim: builtins.int | None = None) -> Any:
-        """Elements from one index to the next, in each dimension or one."""
+        """The distance in elements between neighbours, in each dimension or in one."""
         strides = tuple(step // self.array.itemsize for step in self.array.strides)
         return strides if dim is None else strides[dim]
 
@@ -136,12 +136,12 @@ class Tensor(engine.Tensor, Conversions, Methods):
 
     @property
     def data(self) -> Tensor:
-        """The same memory without history, and with a version of its own: writing to it is not noticed by backward.
+        """The same memory without history, and with its own version counter: backward does not notice writes to it.
 
-        Assigning a Tensor swaps the memory. What was saved of this tensor is from then on what it holds now, if it is
-        a leaf, as in PyTorch; RuntimeError in backward if it is none, or if the shape or dtype is another.
+        Assigning a Tensor replaces the memory. As in PyTorch, if a leaf was saved for backward, its new values count;
+        backward raises RuntimeError if this tensor is not a leaf, or if the new shape or dtype differs.
         """
-        # A view, as everywhere: no two Tensors hold one array object, which is what a saved input is known by.
+        # A view, since no two Tensors may hold the same array object, by which a saved input is recognised.
         return Tensor(mode.run.read(self, "array").view())
 
     @data.setter
@@ -162,7 +162,7 @@ class Tensor(engine.Tensor, Conversions, Methods):
         create_graph: builtins.bool = False,
         inputs: Any = None,
     ) -> None:
-        """Add to every leaf's `.grad` the derivative of this tensor, weighted by `gradient` (1 for a single number).
+        """Add this tensor's derivative, weighted by `gradient` (1 for a scalar), to the leaves' `.grad`.
 
         retain_graph keeps what was saved, for another walk; create_graph records the walk itself, for
         derivatives of higher order; inputs limits the leaves to these.
@@ -176,7 +176,7 @@ class Tensor(engine.Tensor, Conversions, Methods):
         return result
 
     def clone(self) -> Tensor:
-        """A copy in memory of its own, in C order; gradients flow through."""
+        """A copy in new memory, in C order; gradients flow through."""
         return elementwise.Clone.apply(self)
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
@@ -192,12 +192,12 @@ class Tensor(engine.Tensor, Conversions, Methods):
         return copied
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """For copy.copy and pickle: a leaf of the same elements, without gradient."""
+        """For copy.copy and pickle: a leaf with the same elements, without gradient."""
         return _leaf, (type(self), self.array, self._requires_grad, self._attributes())
 
     def _attributes(self) -> dict[str, Any]:
-        """Those that the user has set."""
-        own = ("array", "_counter")  # others have a default on the class
+        """The attributes that the user has set."""
+        own = ("array", "_counter")  # the others have defaults on the class
         return {name: value for name, value in vars(self).items() if name not in own and not hasattr(Tensor, name)}
 
     def __repr__(self) -> str:
@@ -212,9 +212,9 @@ engine.register(Tensor, add)
 
 
 def assign_data(tensor: Any, value: Any) -> None:
-    """`tensor.data = value`: other memory."""
-    if not _same_elements(tensor.array, value.array):  # else as after `x.data -= 1`, which assigns x.data to itself
-        # For what was saved of the old memory this counts as a change: see engine/saved.py.
+    """`tensor.data = value`: replace the memory."""
+    if not _same_elements(tensor.array, value.array):  # unlike `x.data -= 1`, which assigns x.data to itself
+        # For arrays saved from the old memory this counts as a change: see engine/saved.py.
         old, tensor._counter = tensor._counter, tensor._counter.copy()
         old[0] += 1
         tensor.array, tensor._base = value.array.view(), None
@@ -228,16 +228,16 @@ def _leaf(cls: Any, array: Array, requires_grad: builtins.bool, attributes: dict
 
 
 def _same_elements(a: Array, b: Array) -> bool:
-    """Whether both are the same elements of the same memory."""
+    """Whether both are the same elements in the same memory."""
     return (a.ctypes.data, a.shape, a.strides, a.dtype) == (b.ctypes.data, b.shape, b.strides, b.dtype)
 
 
 def _copied_with_its_memory(array: Array, memo: dict[Any, Any]) -> Array:
-    """A copy of all the memory that an array lies in, once for each memo: copies of views share it as the views do."""
+    """A copy of all the memory that an array lies in, made once per memo, so that copied views share memory too."""
     memory = array
     while type(memory.base) is np.ndarray:
         memory = memory.base
-    if not memory.flags.forc:  # it has gaps, as only memory from elsewhere does
+    if not memory.flags.forc:  # it has gaps, which only memory from elsewhere has
         return array.copy()
     key = "memory of", id(memory)
     if key not in memo:

@@ -1,4 +1,4 @@
-"""python -m tinytorch.warmup: compile every kernel now, not when it is first called.
+"""python -m tinytorch.warmup: compile every kernel now instead of on first use.
 
 Kernels are compiled once for a processor and kept in the user's cache folder, so this is worth doing
 after installing, or when building an image. It runs every operation's own examples, forward and
@@ -25,7 +25,7 @@ from .quantization import QuantizedProduct
 
 
 def operations() -> list[type[Function]]:
-    """Every operation of tinytorch that has examples: others' operations compile nothing that is kept here."""
+    """Every operation of tinytorch that has examples; users' own operations compile no kernels of ours."""
 
     def below(cls: type[Function]) -> Iterator[type[Function]]:
         for child in cls.__subclasses__():
@@ -53,7 +53,7 @@ def _run_optimizer(dtype: DTypeLike) -> None:
 
 
 def _run_large(dtype: DTypeLike) -> None:
-    """What is left to NumPy where it is small: sums, and rows of an embedding."""
+    """Kernels for what small sizes leave to NumPy: sums, and rows of an embedding."""
     large = tinytorch.ones(4, 1 << 14, dtype=dtype)
     large.add(large)
     large.sum()
@@ -62,12 +62,12 @@ def _run_large(dtype: DTypeLike) -> None:
 
 
 def _run_compiled(dtype: DTypeLike) -> None:
-    """The form that products have in compiled functions."""
+    """The products that compiled functions use."""
     tinytorch.compile(lambda x: x @ x)(tinytorch.ones(2, 2, dtype=dtype))
 
 
 def _run_medium(dtype: DTypeLike) -> None:
-    """Products with frozen weights, at the precision that has kernels of its own."""
+    """Products with frozen weights at "medium" precision, which has kernels of its own."""
     precision = tinytorch.get_float32_matmul_precision()
     tinytorch.set_float32_matmul_precision("medium")
     try:
@@ -103,9 +103,16 @@ def _bar(done: int, total: int, name: str) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tinytorch.warmup", description=__doc__.partition("\n\n")[2])
-    parser.add_argument("--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"])
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=["float32", "float64"],
+        default=["float32", "float64"],
+        metavar="DTYPE",
+        help="float32, float64, or both (the default)",
+    )
     dtypes = parser.parse_args().dtypes
     try:
         seconds = warm_up(dtypes, _bar)

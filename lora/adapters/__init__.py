@@ -1,1 +1,1 @@
-"""Low-rank adapters: their layers, their folders, merging, and what training them takes."""
+"""Low-rank adapters: their layers, their files, merging, and the memory that training them takes."""

@@ -1,4 +1,4 @@
-"""What adapter_config.json says of a low-rank adapter, under PEFT's names and with its defaults."""
+"""The content of adapter_config.json, under PEFT's names and with its defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_TARGETS = ("q_proj", "v_proj")  # PEFT's for Llama
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-    """How to adapt a model. A field means what it means in PEFT's LoraConfig; UserError where a value makes no sense.
+    """How to adapt a model. Fields mean what they mean in PEFT's LoraConfig; a senseless value raises UserError.
 
     A layer computes y = base(x) + scaling * B(A(dropout(x))), with A (r, in) and B (out, r).
     """
@@ -29,31 +29,31 @@ class LoraConfig:
     """The rank."""
     lora_alpha: float = 8
     lora_dropout: float = 0.0
-    """How much of the low-rank path's input is dropped in training."""
+    """The probability of dropping an input of the low-rank path in training."""
     target_modules: list[str] | str | None = None
-    """Which layers: the ends of their names, a regular expression for whole names, or "all-linear" for every Linear but
-    the head. None for q_proj and v_proj."""
+    """The layers to adapt: the ends of their names, a regular expression that matches whole names, or "all-linear" for
+    every Linear but the head. None means q_proj and v_proj."""
     exclude_modules: list[str] | str | None = None
-    """Which of those not: ends of names, or a regular expression."""
+    """Layers to leave out: the ends of their names, or a regular expression."""
     layers_to_transform: list[int] | int | None = None
-    """Only in the layers of these numbers, where the targets are a list."""
+    """Adapt only the layers with these numbers; needs target_modules as a list."""
     layers_pattern: list[str] | str | None = None
-    """What stands before such a number in a name; None for anything."""
+    """What precedes the layer's number in its name; None for anything."""
     rank_pattern: dict[str, int] = field(default_factory=dict)
-    """Other ranks: by the end of a name, or a regular expression for it. The first that matches counts."""
+    """Ranks for particular layers, by the end of a name or a regular expression. The first that matches counts."""
     alpha_pattern: dict[str, float] = field(default_factory=dict)
-    """Other values of lora_alpha, in the same way."""
+    """Values of lora_alpha for particular layers, in the same way."""
     use_rslora: bool = False
-    """scaling = lora_alpha / sqrt(r), not lora_alpha / r (Kalajdzievski 2023, arXiv:2312.03732)."""
+    """Use scaling = lora_alpha / sqrt(r), not lora_alpha / r (Kalajdzievski 2023, arXiv:2312.03732)."""
     use_dora: bool = False
-    """Train the length of each row of the weight apart from its direction (Liu et al. 2024, arXiv:2402.09353)."""
+    """Train the length of each row of the weight separately from its direction (Liu et al. 2024, arXiv:2402.09353)."""
     bias: str = "none"
     """Which biases of the base are trained: none, all, or lora_only, those of the adapted layers."""
     init_lora_weights: bool | str = True
     """True: A uniform, B zeros. "gaussian": A normal, B zeros. False: both random, so that the output changes.
-    "eva", "orthogonal" and "mica" say how the training of an adapter began elsewhere; a new one cannot begin so."""
+    "eva", "orthogonal" and "mica" say how an adapter was initialised elsewhere; a new one cannot be."""
     inference_mode: bool = False
-    """Whether the adapter is not to be trained."""
+    """True if the adapter is only for inference and must not be trained."""
     task_type: str | None = "CAUSAL_LM"
     base_model_name_or_path: str | None = None
     revision: str | None = None
@@ -76,10 +76,10 @@ class LoraConfig:
             check_pattern(pattern)
 
     def check_can_begin(self) -> None:
-        """UserError where the first values of a new adapter cannot be drawn as init_lora_weights says."""
+        """UserError if a new adapter cannot be initialised as init_lora_weights says."""
         if _kind(self.init_lora_weights) not in (True, False, "gaussian"):
             raise UserError(
-                f"init_lora_weights is {self.init_lora_weights!r}: adapters that began so can be read, "
+                f"init_lora_weights is {self.init_lora_weights!r}: such adapters can be loaded, but "
                 "a new one must begin with true, false or gaussian"
             )
 
@@ -89,14 +89,14 @@ class LoraConfig:
         return [*texts, *layers, *self.rank_pattern, *self.alpha_pattern]
 
     def scaling(self, r: int, alpha: float) -> float:
-        """What B(A(x)) is multiplied by, for a layer's rank and alpha."""
+        """The factor of B(A(x)), for a layer's rank and alpha."""
         return alpha / math.sqrt(r) if self.use_rslora else alpha / r
 
     # The file ---------------------------------------------------------------------------------------
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> LoraConfig:
-        """From the content of an adapter_config.json. Warns of keys that PEFT does not have either."""
+        """Build from the content of an adapter_config.json. Warns about keys that PEFT does not know either."""
         kind = given.get("peft_type")
         if kind != "LORA":
             raise UserError(f"peft_type is {json.dumps(kind)}: only LORA is supported")
@@ -107,26 +107,26 @@ class LoraConfig:
         unknown = sorted(given.keys() - own.keys() - _REFUSED - _IGNORED)
         if unknown:
             warnings.warn(one_line(f"ignored in the adapter's configuration: {', '.join(unknown)}"), stacklevel=2)
-        # In a file an empty pattern may be null; the other fields that may not be null are never written so.
+        # In a file an empty pattern may be null; other fields that must not be null are never written as null.
         nullable = {name for name, f in own.items() if f.default is None or name == "task_type"}
         values = {name: given[name] for name in own if name in given}
         return cls(**{name: value for name, value in values.items() if value is not None or name in nullable})
 
     @classmethod
     def load(cls, folder: Path) -> LoraConfig:
-        """From folder/adapter_config.json."""
+        """Read folder/adapter_config.json."""
         path = folder / CONFIG_NAME
         given = read_config(path)
         with reading(path):
             return cls.from_dict(given)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of an adapter_config.json: nothing but what every PEFT since 0.10 knows."""
+        """The content of an adapter_config.json, with only the keys that every PEFT since 0.10 knows."""
         fixed = {"peft_type": "LORA", "auto_mapping": None, "fan_in_fan_out": False, "modules_to_save": None}
         return fixed | asdict(self)
 
     def to_json(self) -> bytes:
-        """The file, for inference, as PEFT writes it."""
+        """The bytes of adapter_config.json, in inference mode, as PEFT writes it."""
         return json.dumps({**self.to_dict(), "inference_mode": True}, indent=2, sort_keys=True).encode()
 
 
@@ -159,11 +159,11 @@ def _is_mapping(value: Any, is_right: Callable[[Any], bool]) -> bool:
 
 
 def _kind(how: Any) -> Any:
-    """Of init_lora_weights: "pissa_niter_4" is of the kind "pissa"."""
+    """The kind of an init_lora_weights: "pissa_niter_4" is of the kind "pissa"."""
     return how.lower().partition("_niter_")[0] if isinstance(how, str) else how
 
 
-_MOST = 2**53  # of a number, so that it is one in floating point too; it also leaves NaN and infinities out
+_MOST = 2**53  # the largest number allowed: floats hold it exactly, and NaN and infinities fail the comparison
 _TEXTS = (_is_texts, "it must be a list of names, a text or null")
 _TEXT = (_is_text, "it must be a text or null")
 _BOOL = (_is_bool, "it must be true or false")
@@ -195,13 +195,13 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "revision": _TEXT,
 }
 
-# PEFT's fields for what there is not here; they may be there if they are null, false or empty.
+# PEFT's fields for features that are missing here; allowed if they are null, false or empty.
 _REFUSED = {
     "fan_in_fan_out", "modules_to_save", "lora_bias", "layer_replication", "target_parameters", "arrow_config",
     "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "use_bdlora", "velora_config", "kasa_config",
     "monteclora_config", "megatron_config",
 }  # fmt: skip
-# Those that say how a training began, or who wrote the file.
+# Fields that say how training began, or who wrote the file.
 _IGNORED = {
     "peft_type", "auto_mapping", "peft_version", "megatron_core", "loftq_config", "eva_config", "corda_config",
     "lora_ga_config", "qalora_group_size", "ensure_weight_tying", "runtime_config",
@@ -209,7 +209,7 @@ _IGNORED = {
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The content of an adapter's configuration; UserError where there is none."""
+    """The content of an adapter's configuration file; UserError if there is none."""
     if not path.exists():
         raise UserError(
             f"{path.parent} has no {path.name}: give the folder of an adapter, one whose saving was not interrupted"

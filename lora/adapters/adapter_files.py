@@ -1,6 +1,6 @@
-"""The folder of an adapter, as PEFT reads and writes it: adapter_config.json and adapter_model.safetensors.
+"""An adapter's folder, as PEFT reads and writes it: adapter_config.json and adapter_model.safetensors.
 
-Of a layer `model.layers.0.self_attn.q_proj`, after the prefix "base_model.model.":
+For a layer `model.layers.0.self_attn.q_proj`, the names that follow "base_model.model." and the layer's name:
 
     .lora_A.weight (r, in)    .lora_B.weight (out, r)    .lora_magnitude_vector (out,), for DoRA
     .lora_embedding_A (r, V)  .lora_embedding_B (C, r)   of an embedding
@@ -20,7 +20,7 @@ import numpy as np
 
 from lora.adapters import mlx_adapter
 from lora.adapters.adapter_config import CONFIG_NAME, LoraConfig
-from lora.adapters.adapters import check_known, lora_layers, place_adapter, trained_biases
+from lora.adapters.attached import check_known, lora_layers, place_adapter, trained_biases
 from lora.adapters.layers import LoraLayer, kind
 from lora.adapters.targets import find_targets
 from lora.model.llama import Llama
@@ -36,19 +36,19 @@ Array = np.ndarray[Any, Any]
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 PREFIX = "base_model.model."
-EMBEDDINGS = ("embed_tokens", "lm_head")  # layers whose own weight is kept beside an adapter's
-SHOWN = 12  # problems of a folder, in its error
+EMBEDDINGS = ("embed_tokens", "lm_head")  # layers whose own weight an adapter's file may hold too
+SHOWN = 12  # the most problems that one error lists
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
 def save_adapter(
     model: Llama, folder: str | Path, name: str = "default", training: Mapping[str, Any] | None = None
 ) -> None:
-    """Write an adapter to a folder that PEFT reads too, with what it is to remember of its training.
+    """Write an adapter to a folder that PEFT can read too, along with a record of its training.
 
-    An adapter that the folder holds stays as it is until the new one is written in full, beside it. Killed while the
-    files are exchanged, the folder has no configuration, and `load_adapter` says so. UserError where it cannot be
-    written.
+    An adapter already in the folder stays intact until the new one is written in full, beside it. If the process is
+    killed while the files are exchanged, the folder has no configuration, and `load_adapter` says so. Raises UserError
+    if it cannot be written.
     """
     check_known(model, name)
     folder = Path(folder)
@@ -72,11 +72,11 @@ def _replace(folder: Path, state: dict[str, Tensor], config: bytes, training: Ma
             file.write(config)
             file.flush()
             if any(path.exists() and path.read_bytes() != content for path, content in described.items()):
-                settings.unlink(missing_ok=True)  # not new weights under an old scaling
+                settings.unlink(missing_ok=True)  # so that new weights are never read with the old scaling
                 flush_folder(folder)
             if training is not None:
                 remember(folder, training)
-            else:  # what an earlier adapter left there is not this one's
+            else:  # a record left by an earlier adapter does not describe this one
                 record.unlink(missing_ok=True)
             os.replace(new, weights)
             flush_folder(folder)
@@ -85,7 +85,7 @@ def _replace(folder: Path, state: dict[str, Tensor], config: bytes, training: Ma
 
 
 def adapter_state(model: Llama, name: str) -> dict[str, Tensor]:
-    """The tensors of an adapter under their names in the file, sharing memory with the model."""
+    """The tensors of an adapter by their names in the file, sharing memory with the model."""
     layers = {path: layer for path, layer in lora_layers(model).items() if name in layer.adapters}
     state = {}
     for path, layer in layers.items():
@@ -105,13 +105,13 @@ def _bias(path: str, adapted: Container[str]) -> str:
 def load_adapter(model: Llama, folder: str | Path, name: str = "default", trainable: bool = False) -> Llama:
     """Add an adapter that PEFT, mlx-lm or `save_adapter` wrote, and make it the active one; returns the model.
 
-    Its tensors are converted to the dtype that the model computes in. UserError, with the model as it was, lists what
-    the folder lacks, has too much, or has in another shape than the model's.
+    Its tensors are converted to the dtype that the model computes in. If tensors are missing, unexpected or of the
+    wrong shape, a UserError lists them and the model stays as it was.
     """
     folder = Path(folder)
     config, arrays = _read(folder, model.config.tie_word_embeddings)
     if trainable and config.init_lora_weights == "mica":
-        raise UserError(f"{folder} is of MiCA, which trains A alone: it can be used, but not trained further")
+        raise UserError(f"{folder} was made by MiCA, which trains A alone: it can be used, but not trained further")
     config = replace(config, inference_mode=not trainable)
     with reading(folder):
         _check(model, config, arrays, folder)
@@ -123,7 +123,7 @@ def load_adapter(model: Llama, folder: str | Path, name: str = "default", traina
 
 
 def _read(folder: Path, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
-    """The configuration in a folder of PEFT's or mlx-lm's, and its tensors, under PEFT's names."""
+    """The configuration and tensors in a folder written by PEFT or mlx-lm, under PEFT's names."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder of an adapter")
     path = folder / WEIGHTS_NAME
@@ -145,7 +145,7 @@ def _ties(folder: Path) -> bool:
 
 
 def _with_tied_head(config: LoraConfig) -> LoraConfig:
-    """With ensure_weight_tying, PEFT adapts a tied head along with the embedding, and lists only the latter."""
+    """With ensure_weight_tying, PEFT adapts a tied head along with the embedding but lists only the embedding."""
     names = config.target_modules
     if not isinstance(names, list) or not any(name.split(".")[-1] == "embed_tokens" for name in names):
         return config
@@ -153,10 +153,10 @@ def _with_tied_head(config: LoraConfig) -> LoraConfig:
 
 
 def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder: Path) -> None:
-    """UserError listing for what folder and model do not fit."""
+    """UserError that lists everything in which folder and model disagree."""
     targets = find_targets(model, config)
     expected: dict[str, tuple[int, ...]] = {}
-    copies: dict[str, Any] = {}  # of weights of the base
+    copies: dict[str, Any] = {}  # copies of the base's weights
     for path, target in targets.items():
         base: Any = target.layer.base if isinstance(target.layer, LoraLayer) else target.layer
         adapted = kind(base)
@@ -187,9 +187,9 @@ def _check(model: Llama, config: LoraConfig, arrays: Mapping[str, Array], folder
 
 
 def _is_copy(array: Array, base: Any) -> bool:
-    """Whether an array holds the base's weight, in whatever dtype."""
+    """Whether an array is a copy of the base's weight, in any dtype."""
     if isinstance(base, QuantizedLinear):
-        return True  # a quantized weight is not the one that it was made of
+        return True  # a quantized weight cannot be compared with the one it was made from
     weight = base.weight.detach().array
     narrow = min((array.dtype, weight.dtype), key=lambda dtype: dtype.itemsize)
     return array.shape == weight.shape and np.array_equal(array.astype(narrow), weight.astype(narrow))

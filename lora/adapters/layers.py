@@ -2,11 +2,11 @@
 
     y = base(x) + scaling * B(A(dropout(x)))        x (..., in), y (..., out), A (r, in), B (out, r)
 
-The base is a module that is called, never changed: a Linear, in whatever dtype its weight is stored, a quantized one,
-an Embedding. The adapted layer takes its place under its name.
+The base is a module that is called and never changed: a Linear (its weight stored in any dtype), a quantized Linear
+or an Embedding. The adapted layer takes its place in the model, under its name.
 
-DoRA (Liu et al. 2024, arXiv:2402.09353) divides the rows of W + scaling * B A by their lengths, taken for constants,
-and multiplies them by a trained magnitude m:
+DoRA (Liu et al. 2024, arXiv:2402.09353) divides the rows of W + scaling * B A by their lengths, which it treats as
+constants, and multiplies them by a trained magnitude m:
 
     y = m / |W + scaling * B A| * (W x + scaling * B(A(x))) + bias
 """
@@ -29,11 +29,11 @@ from tinytorch.nn import functional as F
 Array = np.ndarray[Any, Any]
 Shapes = dict[str, tuple[int, ...]]
 
-_ROWS = 1024  # of a weight, converted at a time
+_ROWS = 1024  # how many rows of a weight are converted at a time
 
 
 class LowRank(nn.Module):
-    """One adapter of one layer: what is trained of it. `scaling * lora_B @ lora_A` is what it adds to the weight."""
+    """The trained parameters of one adapter in one layer. It adds `scaling * lora_B @ lora_A` to the weight."""
 
     lora_A: nn.Parameter
     lora_B: nn.Parameter
@@ -55,9 +55,9 @@ class LowRank(nn.Module):
 
 
 class LoraLayer(nn.Module):
-    """A layer with adapters by name, of which one at most is active. See the two kinds below."""
+    """A layer with named adapters, of which at most one is active. The two kinds are below."""
 
-    names_in_file: ClassVar[Mapping[str, str]]  # of an adapter's parameters
+    names_in_file: ClassVar[Mapping[str, str]]  # the names of an adapter's parameters in its file
     base: Any
 
     def __init__(self, base: nn.Module) -> None:
@@ -67,7 +67,7 @@ class LoraLayer(nn.Module):
         self.adapters = nn.ModuleDict()
         self.active: str | None = None
         self.enabled = True
-        self._squares: Array | None = None  # of the base's rows, once they are asked for
+        self._squares: Array | None = None  # squared lengths of the base's rows, computed on first use
         self.train(base.training)
 
     @property
@@ -88,7 +88,7 @@ class LoraLayer(nn.Module):
     def named_modules(
         self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Module]]:
-        """The base, or the merged copy, has the layer's own name: in checkpoints its weight has its old name."""
+        """The base, or the merged copy, goes by the layer's own name, so checkpoints keep the name of its weight."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -101,13 +101,13 @@ class LoraLayer(nn.Module):
     def state_dict(
         self, *, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Tensor]:
-        """With the base, or the merged copy, under the layer's own name."""
+        """As of any module, with the base, or the merged copy, under the layer's own name."""
         state = self.present.state_dict(destination=destination, prefix=prefix, keep_vars=keep_vars)
         return self.adapters.state_dict(destination=state, prefix=f"{prefix}adapters.", keep_vars=keep_vars)
 
     @property
     def present(self) -> Any:
-        """What the model would be made of without adapters: the merged copy, where there is one, or the base."""
+        """The layer without adapters: the merged copy if there is one, else the base."""
         return self.base if self.merged is None else self.merged
 
     @property
@@ -121,27 +121,27 @@ class LoraLayer(nn.Module):
     # Adapters ---------------------------------------------------------------------------------------
 
     def add(self, name: str, r: int, scaling: float, dropout: float, dora: bool, dtype: DTypeLike) -> LowRank:
-        """Make room for an adapter, all zeros."""
+        """Add an adapter whose parameters are all zeros."""
         adapter = LowRank(self.shapes(self.base, r, dora), scaling, dropout, dtype).train(self.training)
         self.adapters[name] = adapter
         return adapter
 
     @classmethod
     def shapes(cls, base: Any, r: int, dora: bool) -> Shapes:
-        """Of the parameters of an adapter of this rank."""
+        """The shapes of an adapter's parameters for this rank."""
         in_features, out_features = cls.features(base)
         shapes: Shapes = {"lora_A": (r, in_features), "lora_B": (out_features, r)}
         return shapes | {"lora_magnitude_vector": (out_features,)} if dora else shapes
 
     def initialize(self, name: str, how: bool | str) -> None:
-        """Draw the values that training begins with: see LoraConfig.init_lora_weights."""
+        """Draw the initial values; see LoraConfig.init_lora_weights."""
         adapter = self.adapters[name]
         self.draw(adapter, how)
         if adapter.lora_magnitude_vector is not None:
             adapter.lora_magnitude_vector.data = Tensor(self.norm(adapter))
 
     def norm(self, adapter: LowRank) -> Array:
-        """The lengths of the rows of the weight with an adapter, (out,), without forming that weight.
+        """The lengths of the adapted weight's rows, (out,), computed without forming that weight.
 
         |w_o + s sum_k b_ok a_k|^2 = |w_o|^2 + s sum_k b_ok (2 w_o a_k + s sum_l b_ol a_l a_k)
         """
@@ -151,7 +151,7 @@ class LoraLayer(nn.Module):
         return np.sqrt(self._squares + s * (b * (2 * self.products(a).T + s * (b @ (a @ a.T)))).sum(axis=1))
 
     def merged_weight(self, dtype: DTypeLike) -> Array:
-        """The weight of the base with the active adapter in it, computed as wide as the adapter, then rounded."""
+        """The base's weight with the active adapter added, computed in the adapter's dtype, then rounded."""
         adapter = self.adapter
         assert adapter is not None
         a, b = adapter.lora_A.detach().array, adapter.lora_B.detach().array * adapter.scaling
@@ -167,7 +167,7 @@ class LoraLayer(nn.Module):
 
     @staticmethod
     def features(base: Any) -> tuple[int, int]:
-        """The sizes that A takes and B gives."""
+        """The input size of A and the output size of B."""
         raise NotImplementedError
 
     def draw(self, adapter: LowRank, how: bool | str) -> None:
@@ -176,7 +176,7 @@ class LoraLayer(nn.Module):
 
     @staticmethod
     def adapt_rows(rows: Array, part: slice, a: Array, b: Array, scale: Array | None) -> None:
-        """Change these rows of the base's weight to what they are with B A added, then scaled by (out,)."""
+        """Add B A to these rows of the base's weight, in place, then scale them by (out,)."""
         raise NotImplementedError
 
     def squares(self, dtype: DTypeLike) -> Array:
@@ -184,12 +184,12 @@ class LoraLayer(nn.Module):
         raise NotImplementedError
 
     def products(self, a: Array) -> Array:
-        """Those of each row of A, (r, in), with each row of the base's weight: (r, out)."""
+        """The products of each row of A, (r, in), with each row of the base's weight: (r, out)."""
         raise NotImplementedError
 
 
 class LoraLinear(LoraLayer):
-    """(..., in) to (..., out), on a Linear or a quantized one."""
+    """An adapted Linear, or quantized Linear: (..., in) to (..., out)."""
 
     names_in_file: ClassVar[Mapping[str, str]] = {
         "lora_A": "lora_A.weight",
@@ -219,12 +219,12 @@ class LoraLinear(LoraLayer):
         if dropped is x:
             y = self._product(x, adapter, None) * scale
             return y if self.bias is None else y + self.bias
-        # What is scaled is the product with the dropped x, as in PEFT.
+        # As in PEFT, the product that is scaled uses x after dropout.
         product = self._without_bias(dropped)
         return self.base(x) + (scale - 1) * product + scale * adapter(dropped)
 
     def _product(self, x: Tensor, adapter: LowRank, bias: Tensor | None) -> Tensor:
-        """x times the weight with an adapter transposed, plus the bias if that is given."""
+        """x times the transpose of the adapted weight, plus the bias if one is given."""
         if not isinstance(self.base, nn.Linear):
             return (self._without_bias(x) if bias is None else self.base(x)) + adapter(x)
         bias = None if bias is None else bias.to(x.dtype)
@@ -249,7 +249,7 @@ class LoraLinear(LoraLayer):
 
 
 class LoraEmbedding(LoraLayer):
-    """Ids (...) to (..., C); A (r, V), B (C, r). Nothing is dropped, and a row of DoRA is a column of the table."""
+    """An adapted Embedding: ids (...) to (..., C); A (r, V), B (C, r). No dropout; DoRA scales the table's columns."""
 
     names_in_file: ClassVar[Mapping[str, str]] = {
         "lora_A": "lora_embedding_A",
@@ -287,17 +287,17 @@ class LoraEmbedding(LoraLayer):
 
 
 def supports(layer: nn.Module) -> bool:
-    """Whether it can be adapted, or is already."""
+    """Whether the layer can be adapted, or already is."""
     return isinstance(layer, (nn.Linear, QuantizedLinear, nn.Embedding, LoraLayer))
 
 
 def kind(base: nn.Module) -> type[LoraLayer]:
-    """What adapts a layer."""
+    """The class that adapts this layer."""
     return LoraEmbedding if isinstance(base, nn.Embedding) else LoraLinear
 
 
 def weight_rows(base: Any, dtype: DTypeLike) -> Iterator[tuple[slice, Array]]:
-    """The weight of a layer a few rows at a time, and which; converted, in memory of their own."""
+    """Yield a layer's weight a few rows at a time, with their slice, converted into new memory."""
     quantized = base.quantized if isinstance(base, QuantizedLinear) else None
     weight = base.weight.detach().array
     for start in range(0, len(weight), _ROWS):

@@ -1,7 +1,7 @@
-"""Merging: an adapted layer as a layer that knows nothing of adapters.
+"""Merging turns an adapted layer into a plain one.
 
-The merged weight is a copy beside the base, which stays as it is: so a head that shared the embedding's weight has one
-of its own while one of them is merged, and unmerging forgets the copy.
+The merged weight is a copy beside the unchanged base. So a head that shares the embedding's weight has one of its own
+while either is merged, and unmerging just drops the copy.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tinytorch.cli.errors import UserError
 
 
 def merge(model: Llama) -> Llama:
-    """Put the active adapter into the weights; returns the model. Nothing happens where it is there already.
+    """Add the active adapter to the weights; returns the model. Layers that are already merged stay as they are.
 
-    Computed as wide as the adapter, float32 or float64, then rounded to the base's dtype, or to bfloat16 where the base
-    is quantized. UserError names a layer whose weight would not be finite; no layer is merged then.
+    The sum is computed in the adapter's dtype, float32 or float64, then rounded to the base's dtype, or to bfloat16 if
+    the base is quantized. If a layer's weight would not be finite, a UserError names it and no layer is merged.
     """
     merged = {}
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer) and layer.active is not None and layer.merged is None:
-            # Fewer bits than 16 would lose much of what was learnt.
+            # Fewer than 16 bits would lose much of what the adapter learned.
             dtype = bfloat16 if isinstance(layer.base, QuantizedLinear) else layer.base.weight.dtype
             weight = layer.merged_weight(dtype)
             if not np.isfinite(weight).all():
@@ -39,7 +39,7 @@ def merge(model: Llama) -> Llama:
 
 
 def unmerge(model: Llama) -> Llama:
-    """Take what was merged out of the weights again, to the last bit; returns the model."""
+    """Undo `merge`, restoring the weights to the last bit; returns the model."""
     for layer in list(model.modules()):
         if isinstance(layer, LoraLayer):
             layer.merged = None
@@ -47,7 +47,7 @@ def unmerge(model: Llama) -> Llama:
 
 
 def _copy(base: Any, weight: Any) -> nn.Module:
-    """The base with another weight, frozen."""
+    """A frozen copy of the base with another weight."""
     copy: nn.Module
     if isinstance(base, nn.Embedding):
         copy = Embedding(base.num_embeddings, base.embedding_dim, base.padding_idx)

@@ -1,7 +1,7 @@
 """Adapters that mlx-lm wrote: adapter_config.json, with keys of its own, and adapters.safetensors.
 
-Its matrices are the transposes of PEFT's: `.lora_a` (in, r), `.lora_b` (r, out), so those of a square layer would fit
-unnoticed. DoRA's magnitude is `.m`, and the product is multiplied by `scale`, not by alpha / r.
+Its matrices are the transposes of PEFT's, `.lora_a` (in, r) and `.lora_b` (r, out), so a mix-up in a square layer
+would go unnoticed. DoRA's magnitude is `.m`, and the product is multiplied by `scale`, not by alpha / r.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _NAMES_OF_EMBEDDING = {"lora_a": "lora_embedding_A", "lora_b": "lora_embedding_B
 
 
 def read_mlx(folder: Path, prefix: str, tied: bool) -> tuple[LoraConfig, dict[str, Array]]:
-    """The configuration and the tensors, as PEFT's would be, whose names begin with `prefix`.
+    """The configuration and the tensors as PEFT would have them, with names that begin with `prefix`.
 
-    UserError where PEFT has no such adapter, for a model whose head is `tied` to the embedding or not.
+    `tied` says whether the model's head is tied to the embedding. UserError if PEFT has no such adapter.
     """
     arrays = load_file(folder / WEIGHTS_NAME)
     layers = dict.fromkeys(name.rpartition(".")[0] for name in arrays)
@@ -36,8 +36,8 @@ def read_mlx(folder: Path, prefix: str, tied: bool) -> tuple[LoraConfig, dict[st
     if _EMBEDDING in layers and tied:
         raise UserError(f"{folder} adapts a tied embedding, and with it the head, in mlx-lm: it cannot be imported")
     if _EMBEDDING in layers and config.use_dora:
-        # Its magnitudes are those of the rows of the table, PEFT's are those of the columns.
-        raise UserError(f"{folder} has DoRA on the embedding, which is another one in mlx-lm: it cannot be imported")
+        # mlx-lm's magnitudes belong to the rows of the table, PEFT's to its columns.
+        raise UserError(f"{folder} has DoRA on the embedding, which mlx-lm defines differently: it cannot be imported")
     return config, {_converted(name, prefix): _transposed(array) for name, array in arrays.items()}
 
 

@@ -1,6 +1,6 @@
-"""Regular expressions that come with other people's files: one of them may take longer than the universe has been.
+"""Regular expressions from other people's files, matched with a time limit: a malicious one may never finish.
 
-They are Python's, since PEFT matches with `re`; the package `regex`, which knows the same ones, can be given a limit.
+They have Python's syntax, since PEFT matches with `re`; the package `regex` takes the same syntax and a time limit.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import regex
 
 from tinytorch.cli.errors import UserError
 
-SECONDS = 3.0  # of the processor's time; a name takes some microseconds
+SECONDS = 3.0  # of CPU time; matching a name takes a few microseconds
 
 
 def check_pattern(pattern: str) -> None:
-    """UserError where a text is no regular expression."""
+    """UserError if a text is not a regular expression."""
     try:
         re.compile(pattern)
         regex.compile(pattern)
     except (re.error, regex.error, RecursionError, OverflowError) as error:
-        raise UserError(f"{pattern!r} is no regular expression: {error}") from None
+        raise UserError(f"{pattern!r} is not a regular expression: {error}") from None
 
 
 class Matcher:
-    """`re.match` and `re.fullmatch`, which take SECONDS at most in all the calls of one matcher together."""
+    """`re.match` and `re.fullmatch` with a limit: all calls of one matcher together take at most SECONDS."""
 
     def __init__(self) -> None:
         self._left = SECONDS
@@ -38,7 +38,7 @@ class Matcher:
         return self._timed(regex.fullmatch, pattern, text)
 
     def _timed(self, match: Any, pattern: str, text: str) -> Any:
-        start = time.process_time()  # which is what the package counts too
+        start = time.process_time()  # the clock that `regex` uses too
         try:
             return match(pattern, text, timeout=max(self._left, 1e-3))
         except TimeoutError:
@@ -46,7 +46,7 @@ class Matcher:
                 f"the expression {pattern!r} takes more than {SECONDS:g} seconds to match: "
                 "write it without repetitions inside repetitions"
             ) from None
-        except regex.error as error:  # what is an expression by itself, but not beside what PEFT puts around it
-            raise UserError(f"{pattern!r} is no regular expression: {error}") from None
+        except regex.error as error:  # valid by itself, but not within what PEFT puts around it
+            raise UserError(f"{pattern!r} is not a regular expression: {error}") from None
         finally:
             self._left -= time.process_time() - start

@@ -1,4 +1,4 @@
-"""Which layers of a model an adapter is for, and with which rank: the rules are PEFT's."""
+"""Which layers of a model are adapted, and with which rank, by PEFT's rules."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ HEAD = "lm_head"
 class Target(NamedTuple):
     """A layer to adapt."""
 
-    layer: nn.Module  # as it stands in the model: already adapted perhaps
+    layer: nn.Module  # as it is in the model, perhaps already adapted
     r: int
     scaling: float
 
 
 def find_targets(model: nn.Module, config: LoraConfig) -> dict[str, Target]:
-    """By their names, in the model's order. UserError where there is none, or one that cannot be adapted."""
+    """The targets by name, in the model's order. UserError if there are none, or one that cannot be adapted."""
     targets, matcher = {}, Matcher()
     for name, layer in _layers(model).items():
         if _is_target(config, name, layer, matcher):
@@ -38,14 +38,14 @@ def find_targets(model: nn.Module, config: LoraConfig) -> dict[str, Target]:
     if not targets:
         wanted = config.target_modules or list(DEFAULT_TARGETS)
         raise UserError(
-            f"no layer is a target of {wanted!r} and left by exclude_modules and layers_to_transform: "
+            f"target_modules {wanted!r}, exclude_modules and layers_to_transform leave no layer: "
             "name layers as the model does, such as q_proj"
         )
     return targets
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
-    """All modules by name; of an adapted layer the adapted one, not what it is made of."""
+    """All modules by name, with adapted layers as a whole, without the modules inside them."""
     layers: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         if name and not name.endswith(".adapters") and not isinstance(module, LowRank):
@@ -54,7 +54,7 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _is_target(config: LoraConfig, name: str, layer: nn.Module, matcher: Matcher) -> bool:
-    """Whether an adapter is for the layer of this name."""
+    """Whether the layer of this name is to be adapted."""
     excluded = config.exclude_modules
     if excluded and (matcher.fullmatch(excluded, name) if isinstance(excluded, str) else _ends_with(name, excluded)):
         return False
@@ -63,7 +63,7 @@ def _is_target(config: LoraConfig, name: str, layer: nn.Module, matcher: Matcher
         if wanted.lower() == ALL_LINEAR:
             return name != HEAD and _is_linear(layer)
         return matcher.fullmatch(wanted, name) is not None
-    if name in wanted:  # wherever it is: the number of the layer stands in the name
+    if name in wanted:  # a full name already includes the layer's number
         return True
     return _ends_with(name, wanted) and _is_in_layers(config, name, matcher)
 

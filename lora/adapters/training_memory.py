@@ -1,4 +1,4 @@
-"""What training an adapter takes, known from the shape of the model before anything is loaded."""
+"""The memory that training an adapter takes, computed from the model's shape before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tinytorch.training.settings import check
 
 FLOAT32 = 4
 PROGRAM = "Python, its libraries, compiled kernels, about"
-PROGRAM_BYTES = 210_000_000  # measured with Python 3.11 on Linux, of a model of no size
+PROGRAM_BYTES = 210_000_000  # measured with Python 3.11 on Linux, with an empty model
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What training takes is said of an adapter of this rank, or of --adapter; options as of `python -m lora train`."""
+    """Report the memory for training an adapter of this rank, or --adapter; options as in `python -m lora train`."""
 
     rank: int = 16
     """Rank r of the adapter."""
@@ -29,16 +29,16 @@ class TrainingSettings:
     """Layers to adapt, by the ends of their names; all-linear for all but the head."""
 
     dora: bool = False
-    """Train the lengths of the weights' rows apart from their directions (DoRA)."""
+    """Train the lengths of the weights' rows separately from their directions (DoRA)."""
 
     checkpointing: bool = False
-    """Keep only the inputs of the layers for backward."""
+    """Keep only the layers' inputs for backward, and recompute the rest."""
 
     batch_size: int = 16
     """Rows B in a batch."""
 
     max_tokens: int = 512
-    """Tokens of a row at most, or of the model's context if that is shorter."""
+    """The most tokens in a row, or the model's context if that is shorter."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_tokens"):
@@ -53,7 +53,7 @@ class TrainingSettings:
 
 
 class Training(NamedTuple):
-    """Numbers and bytes."""
+    """Counts of numbers, and bytes."""
 
     total: int
     trained: int
@@ -61,8 +61,8 @@ class Training(NamedTuple):
 
 
 def training(shape: LlamaConfig, weight_bytes: int, config: LoraConfig, settings: TrainingSettings) -> Training:
-    """What training an adapter of the configuration takes, beside weights of so many bytes."""
-    model = Llama(shape, initialize=False)  # memory that nobody writes to costs nothing
+    """The memory that training an adapter of this configuration takes, beside `weight_bytes` of weights."""
+    model = Llama(shape, initialize=False)  # memory that is never written to costs nothing
     targets = find_targets(model, config)
     base = sum(p.numel() for p in model.parameters())
     trained = sum(_numbers(target, config.use_dora) for target in targets.values())
@@ -82,19 +82,19 @@ def training(shape: LlamaConfig, weight_bytes: int, config: LoraConfig, settings
 
 
 def activations(shape: LlamaConfig, targets: dict[str, Target], checkpointing: bool) -> int:
-    """Numbers that forward keeps for a token: what the layers save, and its logits with their gradient."""
+    """How many numbers forward keeps for each token: what the layers save, and the logits with their gradient."""
     layers = [_layer(shape, targets, f"model.layers.{i}.") for i in range(shape.num_hidden_layers)]
     kept = shape.hidden_size * len(layers) + max(layers) if checkpointing else sum(layers)
     return kept + shape.hidden_size + 2 * shape.vocab_size
 
 
 def _layer(shape: LlamaConfig, targets: dict[str, Target], prefix: str) -> int:
-    """Of one layer. A frozen Linear saves nothing; an adapter its input, once for all that share it, and A's output."""
+    """The same for one layer. A frozen Linear saves nothing, an adapter its input (shared ones once) and A's output."""
     ranks = {name.removeprefix(prefix): target.r for name, target in targets.items() if name.startswith(prefix)}
     C, I = shape.hidden_size, shape.intermediate_size  # noqa: E741 - as in the model
     D, H, Hkv = shape.head_dim, shape.num_attention_heads, shape.num_key_value_heads
     norms = 2 * C
-    attention = 2 * H * D + 2 * Hkv * D + 2 * H  # queries and outputs, keys and values, two sums a row
+    attention = 2 * H * D + 2 * Hkv * D + 2 * H  # queries and outputs, keys and values, two sums per row
     mlp = 2 * I  # gate and up
     inputs = 0
     for names, size in (("self_attn.q self_attn.k self_attn.v", C), ("mlp.gate mlp.up", C), ("mlp.down", I)):

@@ -1,1 +1,1 @@
-"""What the command line runs: a module for each command, and what several of them share."""
+"""The commands: a module for each, and what several of them share."""

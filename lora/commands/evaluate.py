@@ -1,4 +1,4 @@
-"""How well a model predicts what a file of examples has it learn."""
+"""Evaluate a model on a file of examples."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from tinytorch.training.settings import TrainSettings, check
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Measure the loss and the perplexity of a model on a file, and on the parrot's how often its rule holds."""
+    """Measure a model's loss and perplexity on a file and, on the parrot's data, how often its rule holds."""
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
     adapter: Path | None = None
-    """Folder of an adapter of that model."""
+    """Folder of an adapter for that model."""
 
     data: str = "parrot"
-    """File of examples, as of `python -m lora train`."""
+    """File of examples, as for `python -m lora train`."""
 
     part: Literal["validation", "all"] = "validation"
     """The tenth of the examples that training does not see, or all of them."""
 
     seed: int | None = None
-    """Seed by which that tenth was drawn; by default that of the adapter's training."""
+    """Seed by which that tenth was drawn; by default the one used to train the adapter."""
 
     max_tokens: int = 512
-    """Tokens of an example at most, or of the model's context if that is shorter; the rest is cut off."""
+    """The most tokens in an example, or the model's context if that is shorter; the rest is cut off."""
 
     batch_size: int = 16
     """Examples B in a batch."""
@@ -53,7 +53,7 @@ class EvalConfig:
 
 
 def _seed(config: EvalConfig) -> int:
-    """By which the examples that validate were drawn. UserError where the adapter was validated on another file."""
+    """The seed by which validation examples were drawn. UserError if the adapter was validated on another file."""
     how = recall(config.adapter)
     if how.get(VAL_DATA):
         raise UserError(
@@ -67,7 +67,7 @@ def _seed(config: EvalConfig) -> int:
 
 
 def evaluate(config: EvalConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
     model, tokenizer = load(config.model, adapter=config.adapter)
     length = min(config.max_tokens, model.config.max_position_embeddings)
@@ -88,7 +88,7 @@ def evaluate(config: EvalConfig) -> int:
     loss, seconds = total / count, time.perf_counter() - started
     perplexity = math.exp(loss) if loss < 700 else math.inf
     console.print(
-        f"{len(examples)} examples of {config.data}, {count:,} tokens to predict: loss {loss:.4f} nats a token, "
+        f"{len(examples)} examples of {config.data}, {count:,} tokens to predict: loss {loss:.4f} nats per token, "
         f"perplexity {perplexity:.4g} ({tokens / seconds:,.0f} tokens/s)"
     )
     show_samples(model, tokenizer, config.data, records, console)

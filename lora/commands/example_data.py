@@ -1,4 +1,4 @@
-"""The examples of a file as what a run trains on: which are held out, their batches, and what an evaluation takes."""
+"""The examples in a file, as a run uses them: which are held out, their batches, and which are evaluated."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lora.text.records import read_text
 from lora.text.tokenizer import Tokenizer
 from tinytorch.training.batches import Batch
 
-VALIDATION = 0.8  # of the examples of an evaluation
+VALIDATION = 0.8  # the share of an evaluation's examples
 
 
 class ExampleData:
-    """Examples to train on and to validate on, tokenized; `batches` are those to train on."""
+    """Tokenized examples, to train on and to validate on; `batches` are those to train on."""
 
     def __init__(self, config: TuneConfig) -> None:
         self.config = config
         self.tokenizer = Tokenizer.from_pretrained(config.model)
         context = LlamaConfig.load(config.model).max_position_embeddings
-        self.length = min(config.max_tokens, context)  # of an example
+        self.length = min(config.max_tokens, context)  # the most tokens in an example
         paths = [data_path(name) for name in (config.data, config.val_data) if name]
         data, *others = [load_data(path, self.tokenizer, self.length) for path in paths]
         self.chat = data.chat
@@ -44,7 +44,7 @@ class ExampleData:
         return self._batches(self.evaluated(split)).one_epoch()
 
     def evaluated(self, split: str) -> list[Example]:
-        """The examples of "train" or "val" that an evaluation takes: drawn once, up to what eval_share gives."""
+        """The examples of "train" or "val" to evaluate on: drawn once, as many as eval_share allows."""
         config, examples = self.config, self.examples[split]
         fraction = config.eval_share * (VALIDATION if split == "val" else 1 - VALIDATION)
         steps = min(config.eval_interval, config.max_iters) * config.grad_accum

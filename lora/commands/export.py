@@ -1,4 +1,4 @@
-"""Write a model with an adapter in its weights, as a checkpoint that needs no adapter."""
+"""Merge an adapter into a model's weights, and write a checkpoint that needs no adapter."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tinytorch.training.folders import new_folder
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """Write a checkpoint with an adapter merged into its weights, in the dtype that these are stored in."""
+    """Write a checkpoint with an adapter merged into its weights, in the dtype in which they are stored."""
 
     adapter: Path
     """Folder of the adapter."""
 
     out: Path
-    """Folder to write, which must not exist yet or be empty."""
+    """Folder to write; it must not exist yet, or be empty."""
 
     model: Path = field(default_factory=default_model)
     """Folder of the adapter's checkpoint; the default is the model that ships with the project."""
 
 
 def merge_folders(config: MergeConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     with new_folder(config.out) as folder:
         model = load_adapter(Llama.from_pretrained(config.model, "auto"), config.adapter)
-        for source, names in ((config.model, COMPANIONS), (config.adapter, (FILE,))):  # the last training counts
+        for source, names in ((config.model, COMPANIONS), (config.adapter, (FILE,))):  # the last record counts
             for name in names:
                 if (source / name).exists():
                     shutil.copyfile(source / name, folder / name)

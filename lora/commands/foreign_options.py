@@ -1,4 +1,4 @@
-"""Options by the names that they have elsewhere (PEFT, TRL, transformers, mlx-lm), and what to give here."""
+"""Options' names in other tools (PEFT, TRL, transformers, mlx-lm), and what to use here instead."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ FOREIGN = {
 
 
 def refuse_foreign(arguments: Sequence[str]) -> None:
-    """UserError for the first option that has another name here."""
+    """UserError for the first option that goes by another name here."""
     known = FOREIGN.get(arguments[0], {}) if arguments else {}
     for argument in arguments[1:]:
         name = argument.partition("=")[0]

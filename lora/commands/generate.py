@@ -27,51 +27,51 @@ from tinytorch.training.stopping import StopSignal
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """Answer a message with a Llama, continue a text, or hold a conversation; it is written as it is drawn.
+    """Answer a message with a Llama, continue a text, or hold a conversation. Text appears as it is drawn.
 
-    A prompt is a message, put into the tokenizer's chat template, where the adapter was trained on messages, or the
-    model was; other prompts, and all with --raw, are texts to go on from.
+    If the adapter, or else the model, was trained on messages, the prompt is a message and goes through the
+    tokenizer's chat template. Otherwise, or with --raw, it is a text to continue.
 
-    How a token is drawn is, where no option says it, as in the model's generation_config.json (do_sample, temperature,
-    top_k, top_p, min_p, repetition_penalty). Where that says nothing, answers to messages are drawn with temperature
-    0.2 and top-p 0.9, and texts among all tokens, each as likely as it is.
+    Sampling settings that no option gives come from the model's generation_config.json (do_sample, temperature,
+    top_k, top_p, min_p, repetition_penalty). If that has none, messages are answered with temperature 0.2 and
+    top-p 0.9, and texts are continued with temperature 1, from all tokens.
     """
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
     adapter: Path | None = None
-    """Folder of an adapter of that model, as `python -m lora train` writes it."""
+    """Folder of an adapter for that model, as `python -m lora train` writes it."""
 
     tokenizer: Path | None = None
-    """Folder of the tokenizer, where the model's folder has none."""
+    """Folder of the tokenizer, if the model's folder has none."""
 
     prompt: str = ""
-    """Message to answer, or text to go on from; with --chat the first message."""
+    """Message to answer, or text to continue; with --chat, the first message."""
 
     raw: bool = False
-    """Go on from the prompt as it is, without the chat template."""
+    """Continue the prompt as it is, without the chat template."""
 
     system: str = ""
-    """What the model is told before the messages."""
+    """System message that precedes the conversation."""
 
     chat: bool = False
     """Hold a conversation: Ctrl-C stops an answer, Ctrl-D ends."""
 
     max_new_tokens: int = 200
-    """Tokens to write at most, in each answer."""
+    """The most tokens to write, in each answer."""
 
     stop: tuple[str, ...] = ()
     """Strings that end the text; they are not shown."""
 
     sampling: Annotated[SamplingOptions, tyro.conf.arg(name="")] = field(default_factory=SamplingOptions)
-    """How a token is drawn."""
+    """How each token is drawn."""
 
     seed: int = 1337
-    """Seed of the draws."""
+    """Seed of the random draws."""
 
     stats: bool = False
-    """Report the speed on stderr: tokens a second, and how much of the memory's bandwidth they use."""
+    """Report the speed on stderr: tokens per second, and how much of the memory's bandwidth they use."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 0:
@@ -82,7 +82,7 @@ class GenerateConfig:
 
 
 def generate(config: GenerateConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     writer = Writer(config)
     if config.chat:
         _converse(writer, config.prompt)
@@ -101,12 +101,12 @@ def generate(config: GenerateConfig) -> int:
 
 
 class Writer:
-    """A model, its tokenizer and a generator, which write text as the settings say."""
+    """A model, its tokenizer and a random generator, which write text as the settings say."""
 
     def __init__(self, config: GenerateConfig) -> None:
         self.config = config
         self.model, self.tokenizer = load(config.model, config.tokenizer, config.adapter)
-        # Nothing is no message to answer: the model writes what it likes.
+        # An empty prompt is no message to answer: the model writes a text of its own.
         asked = bool(config.prompt) and _takes_messages(config.model, config.adapter, self.tokenizer)
         self.chat = not config.raw and (config.chat or bool(config.system) or asked)
         self.sampling = config.sampling.over(config.model, self.chat)
@@ -116,16 +116,16 @@ class Writer:
         self.speed = Speed()
         self.weight_bytes = bytes_read_a_token(self.model)
         self._cache = self.model.make_cache(1)
-        self._cached: list[int] = []  # the tokens that the cache holds, and perhaps more
+        self._cached: list[int] = []  # the tokens in the cache, and perhaps some more
         if config.stats:
             self._touch_everything()
 
     def system(self) -> list[dict[str, str]]:
-        """The message that a conversation begins with, if there is one."""
+        """The system message, if there is one."""
         return [{"role": "system", "content": self.config.system}] if self.config.system else []
 
     def ids(self) -> list[int]:
-        """Those of the prompt, in the chat template if it is a message."""
+        """The ids of the prompt, in the chat template if it is a message."""
         prompt = self.config.prompt
         if not self.chat:
             return self.tokenizer.encode(prompt)
@@ -134,7 +134,7 @@ class Writer:
         )
 
     def write(self, ids: list[int]) -> Iterator[str]:
-        """Pieces of the text that follows `ids`. What these share with those of the last call is not computed anew."""
+        """Yield pieces of the text that follows `ids`. A prefix shared with the last call's is not computed again."""
         config, cache = self.config, self._cache
         shared = 0
         while shared < min(cache.length, len(ids) - 1) and ids[shared] == self._cached[shared]:
@@ -161,16 +161,16 @@ class Writer:
             print(f"(the context of {self.context} tokens is full)", file=sys.stderr)
 
     def _touch_everything(self) -> None:
-        """Read the weights from the disk and load the kernels, which is not the speed that is asked for."""
-        for ids in ([[0, 0]], [[0]]):  # a prompt, then a token after it
+        """Read the weights from disk and load the kernels beforehand, so that the measured speed leaves this out."""
+        for ids in ([[0, 0]], [[0]]):  # a prompt, then the token after it
             self.model(ids, cache=self._cache, logits_to_keep=1)
         self._cache.length = 0
 
 
 def _converse(writer: Writer, first: str) -> None:
-    """Messages from the keyboard, answers to the terminal, until Ctrl-D. Ctrl-C stops an answer."""
+    """Read messages from the keyboard and write answers to the terminal, until Ctrl-D. Ctrl-C stops an answer."""
     if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):  # not on every system; arrows and history then do not work
+        with contextlib.suppress(ImportError):  # not on every system; without it arrow keys and history do not work
             import readline  # noqa: F401
 
     messages = writer.system()
@@ -197,7 +197,7 @@ def _converse(writer: Writer, first: str) -> None:
 
 
 def _fit(writer: Writer, messages: list[dict[str, str]]) -> list[int]:
-    """The ids of the messages, of which the oldest go where they leave no room for an answer."""
+    """The ids of the messages, dropping the oldest if they leave no room for an answer."""
     kept = len(writer.system())
     while True:
         ids = writer.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
@@ -221,9 +221,9 @@ def _show(text: str) -> None:
 
 
 def _takes_messages(model: Path, adapter: Path | None, tokenizer: Tokenizer) -> bool:
-    """Whether a prompt is to be a message in the chat template: as the adapter was trained, else the model.
+    """Whether a prompt goes through the chat template, as in the training of the adapter or else of the model.
 
-    A model that does not say was trained on messages if its tokenizer has a template.
+    A model without a record counts as trained on messages if its tokenizer has a template.
     """
     for folder in (adapter, model):
         said = recall(folder).get(CHAT)

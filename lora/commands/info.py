@@ -1,4 +1,4 @@
-"""What a checkpoint is, and what it will need: from its configuration and the headers of its files."""
+"""Describe a checkpoint and the memory it needs, from its configuration and the headers of its files."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ PARTS = {
 
 @dataclass(frozen=True)
 class InfoConfig:
-    """Say what a checkpoint is: its shape, its parameters by part and by dtype, and the memory that it needs.
+    """Describe a checkpoint: its shape, its parameters by part and by dtype, and the memory that it needs.
 
-    Only headers are read, so this takes a moment for any size of model.
+    Only headers are read, so this takes a moment for a model of any size.
     """
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
     adapter: Path | None = None
-    """Folder of an adapter of that model."""
+    """Folder of an adapter for that model."""
 
     training: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(default_factory=TrainingSettings)
-    """An adapter to train."""
+    """The adapter to train."""
 
 
 class Stored(NamedTuple):
-    """A tensor as a file's header describes it."""
+    """A tensor, as a file's header describes it."""
 
     name: str
     dtype: str
@@ -58,14 +58,14 @@ class Stored(NamedTuple):
 
 
 def info(config: InfoConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     folder = config.model
     check_folder(folder)
     shape = LlamaConfig.load(folder)
     check_sizes(shape, folder)
     tensors = stored_tensors(folder)
     tokenizer = None
-    if any((folder / name).exists() for name in TOKENIZERS):  # a model may be without one, but not with a wrong one
+    if any((folder / name).exists() for name in TOKENIZERS):  # a model may lack a tokenizer, but not have a wrong one
         tokenizer = Tokenizer.from_pretrained(folder)
         check_fit(tokenizer, shape.vocab_size, folder)
     console = Console(soft_wrap=True)
@@ -89,7 +89,7 @@ def info(config: InfoConfig) -> int:
 
 
 def stored_tensors(folder: Path) -> list[Stored]:
-    """What the headers of a checkpoint's files say; SafetensorError where one is missing, damaged or cut short."""
+    """The tensors in a checkpoint's headers; SafetensorError if a file is missing, damaged or truncated."""
     with open_shards(folder) as file:
         parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     found = []
@@ -100,7 +100,7 @@ def stored_tensors(folder: Path) -> list[Stored]:
 
 
 def memory_by_part(shape: LlamaConfig, tensors: list[Stored]) -> dict[str, int]:
-    """Bytes of what lies in memory when the model writes, and when all of it is trained."""
+    """Bytes in memory when the model generates, and when all of it is trained."""
     count = count_parameters(shape)
     a_position = 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim * FLOAT32
     return {
@@ -114,12 +114,12 @@ def memory_by_part(shape: LlamaConfig, tensors: list[Stored]) -> dict[str, int]:
 
 
 def count_parameters(shape: LlamaConfig) -> int:
-    """How many numbers a model of that shape has, whatever it stores them in."""
-    return sum(p.numel() for p in Llama(shape, initialize=False).parameters())  # memory not written to costs nothing
+    """The number of parameters of a model of that shape, in whatever dtype they are stored."""
+    return sum(p.numel() for p in Llama(shape, initialize=False).parameters())  # unwritten memory costs nothing
 
 
 def size(nbytes: int) -> str:
-    """Bytes for people: 2.6 MB."""
+    """Bytes in human-readable form: 2.6 MB."""
     if nbytes < 1000:
         return f"{nbytes} bytes"
     power = min(int(math.log10(nbytes)) // 3, 4)

@@ -1,4 +1,4 @@
-"""A model and its tokenizer, which must fit each other."""
+"""Loading a model and its tokenizer, which must fit each other."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lora.text.tokenizer import Tokenizer
 def load(
     folder: Path, tokenizer_folder: Path | None = None, adapter: Path | None = None
 ) -> tuple[Llama, Tokenizer]:
-    """The model of a checkpoint's folder, to compute with its weights as they are stored, and its tokenizer.
+    """The model in a checkpoint's folder, with its weights as they are stored, and its tokenizer.
 
-    Raises UserError where something is missing or damaged, or the adapter is not the model's.
+    Raises UserError if something is missing or damaged, or the adapter does not fit the model.
     """
     tokenizer = Tokenizer.from_pretrained(tokenizer_folder or folder)
     model = Llama.from_pretrained(folder, "auto")
@@ -27,10 +27,10 @@ def load(
 
 
 def check_fit(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
-    """Hold the tokenizer to an embedding of `vocab_size` rows, with a warning where it has more tokens.
+    """Restrict the tokenizer to an embedding of `vocab_size` rows, with a warning if it has more tokens.
 
-    Many a folder has a token that was added and never used, such as [PAD] beside Llama 2: it is refused where a text
-    has it, not before.
+    Many folders have a token that was added and never used, such as [PAD] with Llama 2: it is refused only when it
+    occurs in a text.
     """
     if tokenizer.vocab_size > vocab_size:
         warnings.warn(
@@ -42,7 +42,7 @@ def check_fit(tokenizer: Tokenizer, vocab_size: int, folder: Path) -> None:
 
 
 def bytes_read_a_token(model: Llama) -> int:
-    """Bytes of weights that computing one token reads: all, but of an embedding that is not the head too only a row."""
+    """Bytes of weights read per token: all of them, but only one row of an embedding that is not also the head."""
     embedding, head = model.model.embed_tokens.weight, model.lm_head.weight
     total = sum(p.array.nbytes for p in (*model.parameters(), *model.buffers()))
     return total if head is embedding else total - embedding.array.nbytes

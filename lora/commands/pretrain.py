@@ -1,4 +1,4 @@
-"""Train a small Llama and its tokenizer on a text: how the model that ships with the project came about."""
+"""Train a small Llama and its tokenizer on a text: how the model that ships with the project was made."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class PretrainConfig(TrainSettings):
     """Train a small Llama and its tokenizer on a text. The defaults make data/tiny-llama.
 
     Writes to the folder OUT, as `python -m gpt train` does: last.json and best.json with their weights,
-    metrics.jsonl, loss.png (nats a token). At the end, OUT/model holds the model of the lowest validation loss,
-    in bfloat16, as a checkpoint for every other command and for transformers.
+    metrics.jsonl, loss.png (nats per token). At the end, OUT/model holds the model with the lowest validation loss,
+    in bfloat16, as a checkpoint for all other commands and for transformers.
 
-    Ctrl-C saves and stops (exit code 130), as SIGTERM and SIGHUP do. With --resume, the run goes on as if
-    it had never stopped, to the bit.
+    Ctrl-C, SIGTERM and SIGHUP save the run and stop it (exit code 130). With --resume it continues, to the same
+    bits as if it had never stopped.
     """
 
     out: Path = Path("runs/tiny-llama")
@@ -66,7 +66,7 @@ class PretrainConfig(TrainSettings):
     """Batches of each split in an evaluation; the same ones every time."""
 
     vocab_size: int = 1536
-    """Tokens V, special ones included."""
+    """Vocabulary size V, special tokens included."""
 
     context: int = 256
     """Context length T, in tokens."""
@@ -81,7 +81,7 @@ class PretrainConfig(TrainSettings):
     """Number of decoder layers L."""
 
     heads: int = 4
-    """Heads H of queries; must divide hidden-size."""
+    """Query heads H; must divide hidden-size."""
 
     kv_heads: int = 2
     """Heads of keys and values; must divide heads."""
@@ -105,7 +105,7 @@ SHAPE = tuple(f.name for f in fields(PretrainConfig) if f.name not in {g.name fo
 
 
 def pretrain(config: PretrainConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     with locked(config.out):
         run = PretrainRun.open(config)
         if train(run, run_console()).interrupted:
@@ -115,9 +115,9 @@ def pretrain(config: PretrainConfig) -> int:
 
 
 class PretrainRun(Run[PretrainConfig]):
-    """A run on the tokens of documents, each between a begin and an end.
+    """A training run on the tokens of documents, each between a begin and an end token.
 
-    Every window begins with the token that begins a text, whatever stood there: so does every prompt.
+    The first token of every window is replaced by the one that begins a text, as every prompt begins with it.
     """
 
     config_class = PretrainConfig
@@ -135,7 +135,7 @@ class PretrainRun(Run[PretrainConfig]):
         config = self.config
         return Llama(
             LlamaConfig(
-                vocab_size=self.tokenizer.get_vocab_size(),  # a short text may not have as many as were asked for
+                vocab_size=self.tokenizer.get_vocab_size(),  # a short text may yield fewer than asked for
                 hidden_size=config.hidden_size,
                 intermediate_size=config.intermediate_size,
                 num_hidden_layers=config.layers,
@@ -165,7 +165,7 @@ class PretrainRun(Run[PretrainConfig]):
         return f"let it write: {shlex.join(command)}"
 
     def export(self) -> None:
-        """Write the best model, rounded to bfloat16, to OUT/model, and beside it how it was trained."""
+        """Write the best model, rounded to bfloat16, to OUT/model, with a record of its training."""
         tensors, values = checkpoint.load(self.config.out, "best")
         weights = {
             name: tensor.numpy().astype(ml_dtypes.bfloat16)
@@ -175,7 +175,7 @@ class PretrainRun(Run[PretrainConfig]):
         settings = {key: value for key, value in values["config"].items() if key not in ("out", "resume")}
         how = {
             "program": "python -m lora pretrain",
-            CHAT: False,  # the tokenizer has a template, but the text was none
+            CHAT: False,  # the tokenizer has a template, but the text was not a chat
             "settings": settings,
             "text_sha256": self.text_sha256,
             "python": values.get("python"),

@@ -1,4 +1,4 @@
-"""What a base in 8 or 4 bits costs an adapter: the same training beside each of them."""
+"""What a base quantized to 8 or 4 bits costs an adapter: the same training beside each."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class QLoraConfig:
     """Train the same adapter beside the weights as they are stored, in 8 bits (int8) and in 4 (NF4), and compare.
 
     Writes to the folder OUT: the quantized models, a run beside each (see `python -m lora train`), qlora.json with what
-    came out, and qlora.png with the losses. Ctrl-C saves and stops (exit code 130); with --resume the runs go on.
+    came out, and qlora.png with the losses. Ctrl-C saves and stops (exit code 130); --resume continues the runs.
     """
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint that is not quantized; the default is the model that ships with the project."""
 
     data: str = "parrot"
-    """File of examples, as of `python -m lora train`."""
+    """File of examples, as for `python -m lora train`."""
 
     out: Path = Path("runs/qlora")
     """Folder of the models, the runs and the comparison."""
 
     resume: bool = False
-    """Go on with the runs in OUT."""
+    """Continue the runs in OUT."""
 
     rank: int = 16
     """Rank r of the adapters; alpha is twice the rank."""
@@ -63,15 +63,15 @@ class QLoraConfig:
     """Seed of every run."""
 
     def __post_init__(self) -> None:
-        check(self.resume or not self.out.exists(), f"{self.out} exists: --resume goes on, another --out begins anew")
+        check(self.resume or not self.out.exists(), f"{self.out} exists: continue with --resume, or give another --out")
         self.run(STORED)
 
     def base(self, name: str) -> Path:
-        """The folder of the model of that name in the comparison."""
+        """The folder of the model that has this name in the comparison."""
         return self.model if name == STORED else self.out / name
 
     def run(self, name: str) -> TuneConfig:
-        """The settings of the run beside that model."""
+        """The settings of that model's run."""
         rate = learning_rate(self.model) if self.learning_rate is None else self.learning_rate
         out = self.out / f"beside-{name.replace(' ', '-')}"
         return TuneConfig(
@@ -90,7 +90,7 @@ class QLoraConfig:
 
 
 def qlora(config: QLoraConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     with locked(config.out):
         return _compare(config, run_console())
 
@@ -99,7 +99,7 @@ def _compare(config: QLoraConfig, console: Console) -> int:
     results: dict[str, dict[str, Any]] = {}
     for name in (STORED, *SCHEMES):
         folder = config.base(name)
-        if not (folder / "config.json").exists():  # which is written last
+        if not (folder / "config.json").exists():  # it is written last
             quantize_folder(config.model, folder, name)
         settings = config.run(name)
         with locked(settings.out):
@@ -133,7 +133,7 @@ def _table(results: dict[str, dict[str, Any]]) -> Table:
 
 
 def _plot(path: Path, results: dict[str, dict[str, Any]]) -> None:
-    from matplotlib.figure import Figure  # imported here: it takes a good part of a second
+    from matplotlib.figure import Figure  # imported here because it takes most of a second
 
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     whole, difference = figure.subplots(1, 2)
@@ -144,7 +144,7 @@ def _plot(path: Path, results: dict[str, dict[str, Any]]) -> None:
         if name != STORED:
             difference.plot(losses - results[STORED]["losses"], color=color, linewidth=0.8, label=name)
     whole.set_yscale("log")
-    whole.set(xlabel="step", title="loss (nats a token)")
+    whole.set(xlabel="step", title="loss (nats per token)")
     difference.axhline(0, color="0.3", linewidth=0.8)
     difference.set(xlabel="step", title=f"loss of a batch, less that beside the weights {STORED}")
     for axes in (whole, difference):

@@ -1,4 +1,4 @@
-"""Quantize the weights of a checkpoint: to one byte or half a byte a number."""
+"""Quantize the weights of a checkpoint to 8 or 4 bits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tinytorch.training.folders import new_folder
 
 Array = np.ndarray[Any, Any]
 
-# What a folder holds beside weights and config.json, and a quantized model needs too.
+# The files besides weights and config.json that a quantized model needs too.
 COMPANIONS = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "chat_template.jinja", "generation_config.json", "training.json",
@@ -38,26 +38,26 @@ COMPANIONS = (
 
 @dataclass(frozen=True)
 class QuantizeConfig:
-    """Write a checkpoint with its weights quantized, to read with the other commands: smaller, and faster to generate.
+    """Write a checkpoint with quantized weights, for all other commands: it is smaller, and generates faster.
 
-    The Linear layers are, but not the head; that, the embedding and the norms are written in two bytes a number.
+    All Linear layers but the head are quantized; the head, the embedding and the norms are written in 16 bits.
     """
 
     out: Path
-    """Folder to write, which must not exist yet or be empty."""
+    """Folder to write; it must not exist yet, or be empty."""
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
     scheme: Literal["int8", "nf4"] = "nf4"
-    """8 bits a number, or 4 (NF4 of QLoRA, with double quantisation)."""
+    """int8: 8 bits per number; nf4: 4 bits (QLoRA's NF4, with double quantization)."""
 
     group_size: int | None = None
-    """With int8, numbers of a row that share a scale: a power of two from 64 on; all of a row where not given."""
+    """With int8, how many numbers of a row share a scale: a power of two, at least 64; by default the whole row."""
 
 
 def quantize(config: QuantizeConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     console = Console(soft_wrap=True)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("quantizing", total=None)
@@ -78,16 +78,16 @@ def quantize_folder(
     group_size: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
-    """Write the Llama in the folder `source` to the new folder `target`, quantized; the files' names.
+    """Quantize the Llama in the folder `source` into the new folder `target`; returns the files' names.
 
-    One tensor at a time is in memory. What is not quantized is written in bfloat16, or as it is where it is stored in
-    two bytes. `report(done, total)` is called after each tensor. UserError names what is wrong with folder or setting.
+    Only one tensor at a time is in memory. Tensors that are not quantized are written in bfloat16, or unchanged if
+    they have 16 bits. `report(done, total)` is called after each tensor. UserError names a bad folder or setting.
     """
     source, target = Path(source), Path(target)
     check_folder(source)
     config = LlamaConfig.load(source)
     if KEY in config.other:
-        raise UserError(f"{source} is quantized already: take the model it was made of")
+        raise UserError(f"{source} is quantized already: take the model it was made from")
     quantization = Quantization(scheme, group_size).checked()
     check_sizes(config, source)
     model = Llama(config, initialize=False)
@@ -114,7 +114,7 @@ def quantize_folder(
 def _tensors(
     source: Path, names: list[str], weights: set[str], quantization: Quantization
 ) -> Iterator[LazyTensor]:
-    """The tensors of the new checkpoint; each opens the old one when it is made, so that no page of it stays mapped."""
+    """The tensors of the new checkpoint. Each opens the old one only when it is made, so that no page stays mapped."""
     scheme, group_size = quantization
     with open_shards(source) as file:
         for name in names:
@@ -134,7 +134,7 @@ def _read(source: Path, name: str, dtype: DTypeLike | None = None) -> Array:
 
 
 def _quantized(source: Path, name: str, suffix: str, quantization: Quantization) -> Array:
-    """One of a weight's arrays. Scales are written long before codes: cheaper to find again than to keep."""
+    """One of a weight's arrays. Scales are written long before codes, and cheaper to compute again than to keep."""
     array = _read(source, name)
     try:
         if suffix:

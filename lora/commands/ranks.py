@@ -1,4 +1,4 @@
-"""Why low rank works: adapters of every rank beside a training of all weights, and the rank of what that changes."""
+"""Why low rank works: adapters of several ranks beside full fine-tuning, and the rank of the full update."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class RanksConfig:
     """Train adapters of several ranks, then all weights, on the same data, and compare.
 
     Writes to the folder OUT: a run for each (see `python -m lora train`), ranks.json with what came out, and ranks.png:
-    the validation loss and the number of trained parameters against the rank, and the singular values of what training
-    all weights adds to each matrix. Where few of those are large, a product of low rank can do most of it.
+    the validation loss and the number of trained parameters against the rank, and the singular values of what full
+    fine-tuning adds to each matrix. If few of those are large, a product of low rank can do most of the work.
 
-    Ctrl-C saves and stops (exit code 130); with --resume the runs go on.
+    Ctrl-C saves and stops (exit code 130); --resume continues the runs.
     """
 
     model: Path = field(default_factory=default_model)
     """Folder of a checkpoint; the default is the model that ships with the project."""
 
     data: str = "parrot"
-    """File of examples, as of `python -m lora train`."""
+    """File of examples, as for `python -m lora train`."""
 
     out: Path = Path("runs/ranks")
     """Folder of the runs and of the comparison."""
 
     resume: bool = False
-    """Go on with the runs in OUT."""
+    """Continue the runs in OUT."""
 
     ranks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     """Ranks to try; alpha is twice the rank."""
@@ -63,7 +63,7 @@ class RanksConfig:
     """Learning rate of the adapters after warm-up: 2e-4 unless given, but 3e-3 for the model that ships."""
 
     full_learning_rate: float | None = None
-    """Learning rate of the training of all weights, which bears less: a third of the adapters' unless given."""
+    """Learning rate for training all weights, which needs a lower one: a third of the adapters' unless given."""
 
     batch_size: int = 16
     """Rows B in a batch."""
@@ -73,12 +73,12 @@ class RanksConfig:
 
     def __post_init__(self) -> None:
         check(len(self.ranks) > 0 and min(self.ranks) > 0, f"ranks are {self.ranks}: give some, all above 0")
-        check(self.resume or not self.out.exists(), f"{self.out} exists: --resume goes on, another --out begins anew")
-        self.runs()  # says what is wrong with the rest
+        check(self.resume or not self.out.exists(), f"{self.out} exists: continue with --resume, or give another --out")
+        self.runs()  # which checks the other settings
 
     def runs(self) -> dict[str, TuneConfig]:
         """The settings of each run, by its name in the comparison."""
-        suited = 3e-3 if self.model == default_model() else learning_rate(self.model)  # for a rank of 64, too
+        suited = 3e-3 if self.model == default_model() else learning_rate(self.model)  # which suits a rank of 64 too
         rate = suited if self.learning_rate is None else self.learning_rate
         full = rate / 3 if self.full_learning_rate is None else self.full_learning_rate
         ranks = {str(rank): (f"rank-{rank}", rank, rate) for rank in self.ranks}
@@ -102,7 +102,7 @@ class RanksConfig:
 
 
 class FullRun(Run[TuneConfig]):
-    """A run that trains all weights, which stands beside the adapters."""
+    """A run that trains all weights, for comparison with the adapters."""
 
     config_class = TuneConfig
     data: ExampleData
@@ -129,7 +129,7 @@ class FullRun(Run[TuneConfig]):
 
 
 def ranks(config: RanksConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     with locked(config.out):
         return _compare(config, run_console())
 
@@ -157,7 +157,7 @@ def _compare(config: RanksConfig, console: Console) -> int:
 
 
 def update_spectra(before: Llama, after: Llama) -> dict[str, list[float]]:
-    """The singular values of what training added to a matrix, the largest being 1; the mean over layers, by kind."""
+    """The singular values of what training added to each kind of matrix, the largest being 1, averaged over layers."""
     old = {name: p.detach().numpy() for name, p in before.named_parameters()}
     kinds: dict[str, list[Any]] = {}
     for name, parameter in after.named_parameters():
@@ -168,7 +168,7 @@ def update_spectra(before: Llama, after: Llama) -> dict[str, list[float]]:
 
 
 def energy_rank(spectrum: Sequence[float], share: float = 0.9) -> int:
-    """How many singular values hold that share of the sum of all squares."""
+    """How many singular values hold this share of the sum of all squares."""
     squares = np.cumsum(np.square(spectrum))
     return int(np.searchsorted(squares, share * squares[-1])) + 1
 
@@ -190,13 +190,13 @@ def _sentence(spectra: dict[str, list[float]]) -> str:
 
 
 def _plot(path: Path, results: dict[str, dict[str, Any]], spectra: dict[str, list[float]]) -> None:
-    from matplotlib.figure import Figure  # imported here: it takes a good part of a second
+    from matplotlib.figure import Figure  # imported here because it takes most of a second
 
     tried = [int(name) for name in results if name != FULL]
     figure = Figure(figsize=(15, 4.5), layout="constrained")
     losses, sizes, values = figure.subplots(1, 3)
     for axes, key, title in (
-        (losses, "validation_loss", "lowest validation loss (nats a token)"),
+        (losses, "validation_loss", "lowest validation loss (nats per token)"),
         (sizes, "parameters", "trained parameters"),
     ):
         axes.plot(tried, [results[str(rank)][key] for rank in tried], marker="o", label="adapter")

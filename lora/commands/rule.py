@@ -1,4 +1,4 @@
-"""What a model says to prompts, and how often it keeps to the rule of the data that ships with the project."""
+"""A model's answers to prompts, and how often they follow the rule of the data that ships with the project."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MAX_NEW_TOKENS = 40  # the longest answer of the parrot is shorter
 
 
 def data_path(name_or_path: str) -> Path:
-    """The file of data known by name, or at a path (`./parrot` for a file of that name)."""
+    """The data file with a known name, or at a path (`./parrot` for a file of that name)."""
     return parrot.default_data() if name_or_path == parrot.NAME else Path(name_or_path)
 
 
 def show_samples(
     model: Llama, tokenizer: Tokenizer, data: str, records: Sequence[dict[str, Any]], console: Console
 ) -> None:
-    """Print some answers and how many of `records` follow the rule; nothing for data that has no rule."""
+    """Print some answers, and how many of `records` follow the rule; prints nothing for data without a rule."""
     if data != parrot.NAME:
         return
     prompts = [record["prompt"] for record in records]
@@ -41,7 +41,7 @@ def show_samples(
 
 
 def rule_rate(model: Llama, tokenizer: Tokenizer, data: str, records: Sequence[dict[str, Any]]) -> float | None:
-    """The share of `records` whose prompts are answered as the rule says; None for data that has no rule."""
+    """The share of `records` whose prompts are answered by the rule; None for data without a rule."""
     if data != parrot.NAME:
         return None
     prompts = [record["prompt"] for record in records]
@@ -52,7 +52,7 @@ def rule_rate(model: Llama, tokenizer: Tokenizer, data: str, records: Sequence[d
 def complete(
     model: Llama, tokenizer: Tokenizer, prompts: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS
 ) -> list[str]:
-    """What follows each prompt, the likeliest token at each place, to an end of text or max_new_tokens."""
+    """Continue each prompt with the likeliest tokens, up to the end of the text or max_new_tokens."""
     rows = [tokenizer.encode(prompt) for prompt in prompts]
     length = max(map(len, rows))
     ids, mask = np.zeros((2, len(rows), length), np.int64)

@@ -1,4 +1,4 @@
-"""How a token is drawn where the command line does not say: as the model's folder says."""
+"""Sampling settings: from the command line or, if it has none, from the model's folder."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from tinytorch.cli.errors import UserError
 from tinytorch.generation.sampling import Sampling
 
 FILE = "generation_config.json"
-RANDOM = ("temperature", "top_k", "top_p", "min_p")  # settings that make sense for a draw only
-CONVERSATION = {"temperature": 0.2, "top_p": 0.9}  # above, small chat models talk nonsense
-TRANSFORMERS_TOP_K = 50  # what transformers takes where do_sample is true and top_k is missing
+RANDOM = ("temperature", "top_k", "top_p", "min_p")  # settings that only matter when drawing at random
+CONVERSATION = {"temperature": 0.2, "top_p": 0.9}  # above these, small chat models talk nonsense
+TRANSFORMERS_TOP_K = 50  # transformers' default if do_sample is true and top_k is missing
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """Settings of `Sampling`, None for those that are to be as the model's folder says."""
+    """Settings of `Sampling`; None for those to take from the model's folder."""
 
     temperature: float | None = None
-    """Divides the logits: below 1 the likely tokens become likelier, above 1 less so."""
+    """Divides the logits: below 1 it makes likely tokens likelier still, above 1 less so."""
 
     top_k: int | None = None
-    """Draw among the k likeliest tokens only; 0 for all."""
+    """Draw from the k likeliest tokens only; 0 for all."""
 
     top_p: float | None = None
-    """Draw among the fewest tokens whose probabilities add up to at least this, in (0, 1]; 1 for all."""
+    """Draw from the fewest tokens whose probabilities add up to at least this, in (0, 1]; 1 for all."""
 
     min_p: float | None = None
-    """Draw among the tokens at least this times as likely as the likeliest, in [0, 1]; 0 for all."""
+    """Draw from the tokens at least this times as likely as the likeliest, in [0, 1]; 0 for all."""
 
     repetition_penalty: float | None = None
-    """Above 1, tokens that are already there become less likely."""
+    """Above 1, tokens that are already in the text become less likely."""
 
     greedy: bool = False
     """Take the likeliest token; temperature, top-k, top-p and min-p then have no effect."""
 
     def __post_init__(self) -> None:
-        Sampling(**self._given())  # says what is wrong
+        Sampling(**self._given())  # which checks the values
 
     def over(self, folder: Path, chat: bool) -> Sampling:
         """These options over those of a model's folder; `chat` says whether messages are answered."""
@@ -52,7 +52,7 @@ class SamplingOptions:
         elif chat and not any(name in stored for name in RANDOM):
             stored.update(CONVERSATION)
         values = {**stored, **given, "greedy": greedy}
-        if greedy:  # a file may hold a temperature of 0 then
+        if greedy:  # a file may then have a temperature of 0
             values = {name: value for name, value in values.items() if name not in RANDOM}
         try:
             return Sampling(**values)
@@ -64,7 +64,7 @@ class SamplingOptions:
 
 
 def _stored(folder: Path) -> dict[str, Any]:
-    """The settings of these names in the folder's file, if it has one."""
+    """The settings with these names in the folder's file, if it has one."""
     path, found = folder / FILE, {}
     settings = read_settings(path)
     for name in ("do_sample", *RANDOM, "repetition_penalty"):

@@ -1,7 +1,7 @@
-"""How fast text was made, and how much faster memory would let it be.
+"""How fast text was generated, and how much faster the memory would allow.
 
-Every new token needs all weights once, so on a machine that computes fast enough, tokens a second times the weights'
-bytes come close to the bandwidth of its memory.
+Every new token reads all weights once, so on a machine that computes fast enough, tokens per second times the bytes of
+the weights come close to the memory's bandwidth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass
 class Speed:
-    """Tokens and seconds, of reading prompts and of writing after them."""
+    """Tokens and seconds, for prompts and for the tokens generated after them."""
 
     prompt_tokens: int = 0
     prompt_seconds: float = 0.0
@@ -29,8 +29,8 @@ class Speed:
     seconds: float = 0.0
 
     def timed(self, prompt_tokens: int, steps: Iterable[T]) -> Iterator[T]:
-        """The same steps, timed: the first takes reading the prompt, each other one token. A caller's time between two
-        steps does not count."""
+        """Yield the same steps and time them: the first computes the prompt, each later one a single token. The
+        caller's time between steps does not count."""
         started = time.perf_counter()
         for i, step in enumerate(steps):
             seconds = time.perf_counter() - started
@@ -44,7 +44,7 @@ class Speed:
             started = time.perf_counter()
 
     def report(self, weight_bytes: int, bandwidth: float | None = None) -> str:
-        """One line; `bandwidth`, in bytes a second, is what the machine can read."""
+        """One line of text; `bandwidth` is what the machine can read, in bytes per second."""
         parts = [f"prompt: {self.prompt_tokens} tokens, {_rate(self.prompt_tokens, self.prompt_seconds):,.0f} tokens/s"]
         rate = _rate(self.tokens, self.seconds)
         parts.append(f"text: {self.tokens} tokens, {rate:,.1f} tokens/s")
@@ -60,15 +60,15 @@ def _rate(count: int, seconds: float) -> float:
 
 
 def read_bandwidth(size: int = 1 << 28) -> float:
-    """Bytes a second that this process's threads read from memory: the best of five passes over `size` bytes."""
+    """Bytes per second that this process's threads can read from memory: the best of five passes over `size` bytes."""
     threads = get_num_threads()
     parts = np.array_split(np.zeros(size // 4, dtype=np.float32), threads)
     for part in parts:
-        part[:] = 1.0  # pages that were never written need not be read
+        part[:] = 1.0  # pages that were never written would not be read
     best = 0.0
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(5):
             started = time.perf_counter()
-            list(pool.map(np.max, parts))  # NumPy lets go of the interpreter, so they run at once
+            list(pool.map(np.max, parts))  # NumPy releases the interpreter lock, so they run in parallel
             best = max(best, size / (time.perf_counter() - started))
     return best

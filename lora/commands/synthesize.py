@@ -1,4 +1,4 @@
-"""Random weights in the shapes of a real model: to measure loading, memory and speed at its size, without it."""
+"""Random weights in the shapes of a real model, to measure loading, memory and speed at its size."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ Array = np.ndarray[Any, Any]
 DTYPES = {"fp32": np.dtype(np.float32), "bf16": np.dtype(ml_dtypes.bfloat16), "fp16": np.dtype(np.float16)}
 
 _QUANTILES = 65_536
-_BLOCK = 2**18  # draws at a time; their table and they stay in the cache
+_BLOCK = 2**18  # draws at a time, so that they and their table stay in the cache
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 @dataclass(frozen=True)
 class SynthesizeConfig:
-    """Write a checkpoint of random weights in the shapes of a real model, to measure with. It has no tokenizer."""
+    """Write a checkpoint with random weights in the shapes of a real model, for measurements. It has no tokenizer."""
 
     like: Annotated[str, tyro.conf.arg(help=f"{', '.join(SHAPES)}, or a folder with a config.json.")] = "llama-3.2-1b"
 
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """Type of the weights."""
+    """Dtype of the weights."""
 
     out: Path | None = None
-    """Folder to write, which must not exist yet or be empty; by default runs/LIKE-DTYPE."""
+    """Folder to write; it must not exist yet, or be empty. By default runs/LIKE-DTYPE."""
 
     seed: int = 1337
     """Seed of the weights; the same seed gives the same files."""
 
     max_shard_size: str = "5GB"
-    """Size of the weights in one file at most, in bytes or with a unit: KB, MB, GB, KiB, MiB, GiB."""
+    """The most weights in one file, in bytes or with a unit: KB, MB, GB, KiB, MiB, GiB."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -73,7 +73,7 @@ class SynthesizeConfig:
 
 
 def synthesize(options: SynthesizeConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     console = Console(soft_wrap=True)
     config = shape_of(options.like)
     shapes = weight_shapes(config)
@@ -89,7 +89,7 @@ def synthesize(options: SynthesizeConfig) -> int:
 
 
 def shape_of(like: str) -> LlamaConfig:
-    """The configuration of a model in SHAPES, or of a folder; UserError where there is no such thing."""
+    """The configuration of a model in SHAPES, or in a folder; UserError if there is none."""
     if like in SHAPES:
         return LlamaConfig.from_dict(SHAPES[like])
     if not Path(like).is_dir():
@@ -133,7 +133,7 @@ def write(options: SynthesizeConfig, config: LlamaConfig, advance: Callable[[int
 
 def _check_space(size: int, folder: Path) -> None:
     free = shutil.disk_usage(folder.parent).free
-    needed = size + 2**26  # headers, and something for the others
+    needed = size + 2**26  # headers, and some room to spare
     if free < needed:
         raise UserError(
             f"{folder} needs {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free: "
@@ -160,26 +160,26 @@ def _tensors(options: SynthesizeConfig, config: LlamaConfig, advance: Callable[[
 
 
 def _normal_quantiles(deviation: float) -> Array:
-    """The middles of 65,536 equally probable parts of a normal distribution, (65536,) float64."""
+    """The medians of 65,536 equally probable parts of a normal distribution, (65536,) float64."""
     inverse = NormalDist(0.0, deviation).inv_cdf
     return np.array([inverse((i + 0.5) / _QUANTILES) for i in range(_QUANTILES)])
 
 
 def _draw(quantiles: Array, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    """Elements of `quantiles`, each as probable as the others: 16 random bits for a weight, and no arithmetic."""
+    """Elements of `quantiles`, drawn with equal probability: 16 random bits per weight, and no arithmetic."""
     array = np.empty(shape, quantiles.dtype)
-    bits = np.dtype(f"u{quantiles.itemsize}")  # NumPy picks integers faster than numbers of types that it lacks
+    bits = np.dtype(f"u{quantiles.itemsize}")  # NumPy indexes integers faster than dtypes that are not its own
     table, flat = quantiles.view(bits), array.view(bits).reshape(-1)
     for begin in range(0, flat.size, _BLOCK):
         block = flat[begin : begin + _BLOCK]
-        # mode="clip" as the default would go through a copy; no index is out of range
+        # mode="clip" because the default would make a copy; no index is out of range
         np.take(table, generator.integers(0, _QUANTILES, block.size, np.uint16), out=block, mode="clip")
     return array
 
 
 @contextmanager
 def _progress(size: int) -> Iterator[Callable[[int], None]]:
-    """A bar of bytes on stderr where that is a terminal; gives the function that advances it."""
+    """A progress bar on stderr, if that is a terminal; yields the function that advances it."""
     columns = TextColumn("weights"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("weights", total=size)

@@ -23,7 +23,7 @@ from tinytorch.cli.options import parse
 from tinytorch.training.resuming import settings_to_change
 from tinytorch.training.settings import TrainSettings
 
-# A command's name, its settings, and what runs it and returns the exit code.
+# Each command's name, its settings, and the function that runs it and returns the exit code.
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "eval": (EvalConfig, evaluate),
     "generate": (GenerateConfig, generate),
@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     refuse_foreign(arguments)
     union: Any = None
     for name, (settings, _) in COMMANDS.items():

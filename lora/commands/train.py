@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from lora.adapters.adapter_files import load_adapter, save_adapter
-from lora.adapters.adapters import add_adapter, lora_layers
+from lora.adapters.attached import add_adapter, lora_layers
 from lora.commands.example_data import ExampleData
 from lora.commands.info import count_parameters
 from lora.commands.loading import check_fit
@@ -24,7 +24,7 @@ from tinytorch.training.trainer import train
 
 
 def tune(config: TuneConfig) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     console = run_console()
     with locked(config.out):
         run = TuneRun.open(config)
@@ -41,7 +41,7 @@ def tune(config: TuneConfig) -> int:
 
 
 class TuneRun(Run[TuneConfig]):
-    """A run that trains an adapter on the examples of a file."""
+    """A run that trains an adapter on the examples in a file."""
 
     config_class = TuneConfig
     data: ExampleData
@@ -62,7 +62,7 @@ class TuneRun(Run[TuneConfig]):
     def loss(self, inputs: Tensor, targets: Tensor, texts: Tensor | None = None) -> Tensor:
         if texts is not None:
             return self.model.loss_of(packed_hidden_states(self.model, inputs, texts), targets)
-        return self.model.loss_of(self.model.hidden_states(inputs), targets)  # no token sees what fills its row up
+        return self.model.loss_of(self.model.hidden_states(inputs), targets)  # no token sees its row's padding
 
     def weights(self) -> dict[str, Tensor]:
         return trained_weights(self.model)
@@ -97,5 +97,5 @@ class TuneRun(Run[TuneConfig]):
 
 
 def trained_weights(model: Llama) -> dict[str, Tensor]:
-    """The parameters that are not frozen, by their names."""
+    """The parameters that are not frozen, by name."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}

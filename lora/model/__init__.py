@@ -1,1 +1,1 @@
-"""A Llama: its configuration, its layers, its folder, and the tokens that it goes on with."""
+"""Llama: its configuration, its layers, its files, and generation."""

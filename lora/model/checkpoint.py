@@ -1,6 +1,6 @@
-"""A Llama from a folder in Hugging Face's format, and back: config.json, model.safetensors or its shards.
+"""Loading and saving a Llama in Hugging Face's format: config.json, and model.safetensors or its shards.
 
-Everything that can be wrong with a folder is found before the first weight is read.
+Whatever is wrong with a folder is found before the first weight is read.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def save(model: Llama, folder: str | Path) -> None:
         raise UserError(f"{folder} is not a folder: choose another path to save to")
     config, state = model.config, model.state_dict()
     if KEY in config.other and quantized_layers(model):
-        # Merged layers are quantized no more, and a folder has all layers quantized or none.
+        # Merged layers are no longer quantized, and a folder has either all layers quantized or none.
         config = replace(config, other={name: value for name, value in config.other.items() if name != KEY})
         state = dense_state(model)
     state = {name: tensor for name, tensor in state.items() if ".adapters." not in name}
@@ -78,7 +78,7 @@ def save(model: Llama, folder: str | Path) -> None:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[open_shards]:
-    """The folder's one file or its shards; UserError where something is wrong with them."""
+    """Open the folder's one file or its shards; UserError if something is wrong with them."""
     try:
         with open_shards(folder) as file:
             yield file
@@ -91,9 +91,9 @@ def _opened(folder: Path) -> Iterator[open_shards]:
 
 
 def check_sizes(config: LlamaConfig, folder: Path) -> None:
-    """UserError where the weights in a folder are of other sizes than config.json says, from their headers alone.
+    """UserError if the weights in a folder differ in size from config.json, judging by their headers alone.
 
-    Whoever builds a model looks here first: it would be as large as config.json says, and that may be anything.
+    Called before a model is built, which would be as large as config.json says, and that may be anything.
     """
     with _opened(folder) as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -111,7 +111,7 @@ def check_sizes(config: LlamaConfig, folder: Path) -> None:
         lacks = _some(missing) if missing else f"layers: there are {config.num_hidden_layers} in config.json"
         raise UserError(f"{folder} lacks {lacks}: config.json and weights must belong together")
     for name, expected in rows.items():
-        # Of quantized weights the rows are counted alike, the columns not.
+        # Quantized weights have the same number of rows, but not of columns.
         if shapes[name][:1] != (expected,):
             raise _misshapen(name, folder, shapes[name], f"{expected} rows")
 
@@ -121,11 +121,11 @@ def _misshapen(name: str, folder: Path, found: tuple[int, ...], expected: object
 
 
 def check_tensors(model: Llama, folder: Path) -> dict[str, Array]:
-    """The model's tensors in a folder, mapped, once it is clear that nothing is missing, left over or misshapen."""
+    """The model's tensors in a folder, memory-mapped, after checking that none is missing, unexpected or misshapen."""
     with _opened(folder) as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     own, frozen = model.state_dict(), dict(model.named_buffers())
-    # Old checkpoints keep the frequencies of the positions, which config.json gives.
+    # Old checkpoints contain the rotary frequencies, which follow from config.json.
     stored = {name: array for name, array in stored.items() if not name.endswith("rotary_emb.inv_freq")}
     if model.config.tie_word_embeddings:
         head = stored.pop(HEAD, None)
@@ -156,15 +156,15 @@ def check_tensors(model: Llama, folder: Path) -> dict[str, Array]:
 
 
 def _some(names: Any) -> str:
-    """The first of some names, and how many more there are."""
+    """The first few names, and how many more there are."""
     first, *rest = sorted(names)
     return f"{first} and {len(rest)} more" if rest else first
 
 
 def _assign(model: Llama, state: Mapping[str, Array], dtype: str) -> None:
-    """Put arrays in the places of parameters: as they are and frozen, or converted copies to train.
+    """Assign arrays to the parameters: as they are, frozen, or as converted copies, trainable.
 
-    Buffers, which are codes and scales of quantized weights, are always as they are.
+    Buffers, the codes and scales of quantized weights, are always assigned as they are.
     """
     frozen = dict(model.named_buffers())
     for name, array in state.items():

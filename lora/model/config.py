@@ -1,4 +1,4 @@
-"""What config.json says of a Llama: read as transformers 4.x and 5.x write it, written so that both read it."""
+"""A Llama's config.json: read as transformers 4.x and 5.x write it, and written so that both can read it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tinytorch.cli.reading import read_object, reading
 from tinytorch.files import atomic_write
 
 ARCHITECTURE = "LlamaForCausalLM"
-_ARCHITECTURES = (ARCHITECTURE, "LLaMAForCausalLM")  # the second in the first conversions, of 2023
+_ARCHITECTURES = (ARCHITECTURE, "LLaMAForCausalLM")  # the second name is from the first conversions, in 2023
 DEFAULT_THETA = 10000.0
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """The shape of a Llama, under transformers' names and with its defaults. UserError where it makes no model."""
+    """The shape of a Llama, under transformers' names and with its defaults. UserError if no model can have it."""
 
     vocab_size: int
     hidden_size: int
@@ -31,7 +31,7 @@ class LlamaConfig:
     num_hidden_layers: int
     num_attention_heads: int
     num_key_value_heads: int = 0
-    """Heads of keys and values; 0 for as many as there are of queries."""
+    """Heads of keys and values; 0 for as many as query heads."""
     head_dim: int = 0
     """Size of a head; 0 for hidden_size / num_attention_heads."""
     max_position_embeddings: int = 2048
@@ -44,12 +44,12 @@ class LlamaConfig:
     attention_dropout: float = 0.0
     initializer_range: float = 0.02
     pad_token_id: int | None = None
-    """A token whose row of the embedding is not trained."""
+    """A token whose embedding row is not trained."""
     other: Mapping[str, Any] = field(default_factory=dict)
-    """What else config.json says (bos_token_id, eos_token_id, ...), kept as it is."""
+    """The other keys of config.json (bos_token_id, eos_token_id, ...), kept as they are."""
 
     def __post_init__(self) -> None:
-        # A frozen dataclass fills in its own defaults this way.
+        # This is how a frozen dataclass sets its own fields.
         object.__setattr__(self, "num_key_value_heads", self.num_key_value_heads or self.num_attention_heads)
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
             self._require(name, "positive", getattr(self, name) > 0)
@@ -85,7 +85,7 @@ class LlamaConfig:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> LlamaConfig:
-        """From the content of a config.json. UserError names what is missing, malformed or not supported."""
+        """Build from the content of a config.json. UserError names what is missing, malformed or not supported."""
         _refuse_other_models(given)
         for name in ("bos_token_id", "eos_token_id"):
             token_ids(name, given.get(name))
@@ -109,7 +109,7 @@ class LlamaConfig:
 
     @classmethod
     def load(cls, folder: Path) -> LlamaConfig:
-        """From folder/config.json."""
+        """Read folder/config.json."""
         path = folder / "config.json"
         if not path.exists():
             raise UserError(f"{folder} has no config.json: give a folder in Hugging Face's format")
@@ -118,7 +118,7 @@ class LlamaConfig:
             return cls.from_dict(given)
 
     def to_dict(self, dtype: str) -> dict[str, Any]:
-        """The content of a config.json for weights of this dtype, in the 4.x form, which 5.x reads too."""
+        """The content of a config.json for weights of this dtype, in the 4.x format, which 5.x reads too."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("rope_scaling", "other")}
         return {
             "architectures": [ARCHITECTURE],
@@ -131,24 +131,24 @@ class LlamaConfig:
         }
 
     def to_json(self, dtype: str) -> bytes:
-        """The file config.json."""
+        """The bytes of config.json."""
         return (json.dumps(self.to_dict(dtype), indent=2, sort_keys=True) + "\n").encode()
 
     def save(self, folder: Path, dtype: str) -> None:
-        """To folder/config.json."""
+        """Write folder/config.json."""
         with atomic_write(folder / "config.json") as file:
             file.write(self.to_json(dtype))
 
 
 _REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-# Keys that `to_dict` sets by itself, or that are of the version that wrote the file.
+# Keys that `to_dict` sets itself, or that describe the version that wrote the file.
 _WRITTEN_ANEW = {
     "architectures", "model_type", "hidden_act", "torch_dtype", "dtype", "rope_parameters", "transformers_version",
 }  # fmt: skip
 _JSON_TYPES = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
 
-# No Llama comes near to these, and what lies above them overflows.
+# No Llama comes near these limits, and larger values overflow.
 _MOST = {
     "vocab_size": 2**31, "hidden_size": 2**24, "intermediate_size": 2**28, "num_hidden_layers": 2**20,
     "num_attention_heads": 2**20, "num_key_value_heads": 2**20, "head_dim": 2**16, "max_position_embeddings": 2**31,
@@ -166,7 +166,7 @@ def _of_type(name: str, value: Any, type_name: str) -> Any:
 
 
 def token_ids(name: str, value: Any) -> tuple[int, ...]:
-    """None, an id or a list of ids, as the files of transformers have them, as a tuple; UserError for anything else."""
+    """None, an id or a list of ids, as transformers' files have them, as a tuple; UserError for anything else."""
     ids = [] if value is None else value if isinstance(value, list) else [value]
     if not all(isinstance(id, int) and not isinstance(id, bool) and 0 <= id < 2**31 for id in ids):
         raise UserError(f"{name} is {json.dumps(value)}: expected a token's id, a list of ids or null")
@@ -189,9 +189,9 @@ def _refuse_other_models(given: Mapping[str, Any]) -> None:
 
 
 def _rope(given: Mapping[str, Any], length: int) -> tuple[float, RopeScaling]:
-    """The base and the scaling. 5.x keeps both in rope_parameters, 4.x apart, and before 4.31 there was no base.
+    """The base and the scaling. 5.x has both in rope_parameters, 4.x separately, and before 4.31 there was no base.
 
-    Where somebody has added rope_scaling to a file of 5.x, as model cards advise, transformers takes nothing but that.
+    If someone has added rope_scaling to a 5.x file, as model cards advise, transformers uses only that.
     """
     for name in ("rope_scaling", "rope_parameters"):
         if not isinstance(given.get(name), (dict, type(None))):

@@ -13,5 +13,5 @@ def default_model() -> Path:
 
 
 def learning_rate(model: Path) -> float:
-    """What suits adapters of that model: the one that ships is so small that it bears what would ruin a real one."""
+    """The default for adapters of that model: the one that ships is tiny, and takes what would ruin a real one."""
     return 5e-3 if model == default_model() else 2e-4

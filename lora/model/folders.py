@@ -1,4 +1,4 @@
-"""The folder that a user gives for a model, and the small files in it."""
+"""A model's folder, as the user gives it, and the small files in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinytorch.cli.reading import read_object
 
 
 def check_folder(folder: Path) -> None:
-    """UserError where there is no such folder; a model's name on Hugging Face gets the command that downloads it."""
+    """UserError if there is no such folder; for a model's name on Hugging Face it has the command to download it."""
     if folder.is_dir():
         return
     name = folder.as_posix()
@@ -26,5 +26,5 @@ def check_folder(folder: Path) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """An object of JSON; empty where there is no such file."""
+    """A JSON object from a file; empty if there is no such file."""
     return read_object(path, "restore it") if path.is_file() else {}

@@ -1,6 +1,6 @@
-"""Keys of config.json that a Llama does not have: those that do not matter, and those that other families compute by.
+"""Keys of config.json that Llama lacks: harmless ones, and those that change what other model families compute.
 
-A folder of another family that says "llama" would be read, and compute something else, if they were passed over.
+If these were ignored, a model of another family that calls itself "llama" would load and compute something else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from tinytorch.cli.errors import UserError
 from tinytorch.cli.reading import one_line
 
-# What no version of transformers computes a Llama's logits by.
+# Keys that no version of transformers uses to compute a Llama's logits.
 HARMLESS = {
     # whose the file is
     "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "auto_map", "finetuning_task",
@@ -22,7 +22,7 @@ HARMLESS = {
     "max_sequence_length", "tokenizer_model_max_length", "tokenizer_padding_side", "vocab_size_or_config_json_file",
     # tokens
     "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id",
-    # how it is computed, not what
+    # how something is computed, not what
     "use_cache", "pretraining_tp", "gradient_checkpointing", "attn_implementation", "_attn_implementation",
     "_attn_implementation_autoset", "_attn_implementation_internal", "_experts_implementation",
     "_experts_implementation_internal", "_flash_attn_2_enabled", "use_flash_attn", "use_flash_attention",
@@ -32,7 +32,7 @@ HARMLESS = {
     "initializer_factor", "max_window_layers", "router_aux_loss_coef", "output_router_logits",
     # encoders and decoders
     "is_decoder", "is_encoder_decoder", "tie_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size",
-    # generation, in files of old versions
+    # generation, in files from old versions
     "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
     "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
     "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
@@ -73,7 +73,7 @@ def _head_dim(power: float) -> Callable[[Any, Given], bool]:
 _OFF = _is_one_of(False, 0)
 _ONE = _is_one_of(1)
 _ABSENT = _is_one_of()
-# What others compute by, and the values with which it changes nothing.
+# Settings that other families use, and the values with which they change nothing.
 MATTERS: dict[str, Callable[[Any, Given], bool]] = {
     # Granite, MiniCPM, Cohere, muP
     "embedding_multiplier": _ONE, "residual_multiplier": _ONE, "logits_scaling": _ONE, "logit_scale": _ONE,
@@ -97,12 +97,12 @@ MATTERS: dict[str, Callable[[Any, Given], bool]] = {
 
 
 def check_foreign(given: Given, own: set[str]) -> None:
-    """UserError for a setting by which another family computes something else; a warning names those not known."""
+    """UserError for a setting that changes what another family computes; a warning names unknown ones."""
     for name, is_neutral in MATTERS.items():
         if name in given and not is_neutral(given[name], given):
             raise UserError(
-                f"{name} is {json.dumps(given[name])}: Llamas do not compute by it, so this model is of another "
-                "family; remove it only where the model was made without"
+                f"{name} is {json.dumps(given[name])}: Llamas have no such setting, so this model is of another "
+                "family; remove it only if the model was trained without it"
             )
     unknown = sorted(given.keys() - own - HARMLESS - MATTERS.keys())
     if unknown:

@@ -1,4 +1,4 @@
-"""New tokens from a Llama: the loop is `tinytorch.generation.stream`, the cache the model's own."""
+"""Generation with a Llama: the loop of `tinytorch.generation.stream`, with the model's own cache."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def stream(
     cache: KVCache | None = None,
     **settings: Any,
 ) -> Iterator[Ids]:
-    """Yield the next tokens of input_ids (B, T), each (B,), as they are drawn; `settings` are those of the loop.
+    """Yield the tokens that follow input_ids (B, T), each (B,), as they are drawn; `settings` are the loop's.
 
-    A `cache` that holds the first positions of input_ids already (`model.make_cache`) saves computing them.
+    A `cache` (`model.make_cache`) that already holds the first positions of input_ids saves computing them again.
     """
     B, T = input_ids.shape
     seen = cache or model.make_cache(B, T + max_new_tokens)

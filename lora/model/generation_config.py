@@ -1,4 +1,4 @@
-"""generation_config.json: what a model's makers say of how it is to write."""
+"""generation_config.json: the generation settings that a model's makers recommend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "generation_config.json"
 
 
 def load_generation_config(folder: Path) -> dict[str, Any]:
-    """The content of folder/generation_config.json; empty where there is no such file."""
+    """The content of folder/generation_config.json; empty if there is no such file."""
     path = folder / NAME
     if not path.is_file():
         return {}
@@ -26,16 +26,16 @@ def load_generation_config(folder: Path) -> dict[str, Any]:
 
 
 def end_ids(content: Mapping[str, Any]) -> tuple[int, ...]:
-    """The tokens that end a text, as the content of generation_config.json or config.json says."""
+    """The tokens that end a text, from the content of generation_config.json or config.json."""
     return token_ids("eos_token_id", content.get("eos_token_id"))
 
 
 def pad_ids(content: Mapping[str, Any]) -> tuple[int, ...]:
-    """The token that fills rows up; none where it is -1, as in the first Llamas."""
+    """The padding token; none if it is -1, as in the first Llamas."""
     pad = content.get("pad_token_id")
     return () if pad == -1 else token_ids("pad_token_id", pad)
 
 
 def encoded(content: Mapping[str, Any]) -> bytes:
-    """The file."""
+    """The bytes of generation_config.json."""
     return f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()

@@ -1,10 +1,10 @@
-"""Llama (Touvron et al. 2023, arXiv:2302.13971), with the names and the numbers of transformers' LlamaForCausalLM.
+"""Llama (Touvron et al. 2023, arXiv:2302.13971), with the names and the results of transformers' LlamaForCausalLM.
 
-B batch, T time (new positions), S positions seen in all, C hidden size, H heads, Hkv heads of keys and values,
+B batch, T time (new positions), S all positions so far, C hidden size, H heads, Hkv heads of keys and values,
 D head size, I intermediate size, V vocabulary.
 
-Every Linear is an attribute that `forward` calls: whatever takes its place under the same name (a quantized layer, one
-with an adapter) is called instead.
+Every Linear is an attribute that `forward` calls, so a quantized or adapted layer can take its place by assignment to
+the same name.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class Linear(nn.Linear):
     """A Linear whose weight is drawn or loaded by the model, not by itself."""
 
     def reset_parameters(self) -> None:
-        """Nothing: memory that nobody has written to costs nothing."""
+        """Do nothing: memory that is never written to costs nothing."""
 
 
 class Embedding(nn.Embedding):
     """An Embedding whose weight is drawn or loaded by the model, not by itself."""
 
     def reset_parameters(self) -> None:
-        """As of Linear."""
+        """Do nothing, as in Linear."""
 
 
 class RMSNorm(nn.RMSNorm):
-    """Computes in the input's dtype, whatever its weight is stored in."""
+    """An RMSNorm that computes in the input's dtype, whatever dtype its weight is stored in."""
 
     weight: nn.Parameter
 
@@ -56,7 +56,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class Context(NamedTuple):
-    """What all layers need to know of the positions."""
+    """What all layers need to know about the positions."""
 
     cos: Tensor  # (B or 1, T, D/2)
     sin: Tensor
@@ -125,7 +125,7 @@ class LlamaModel(nn.Module):
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.layers = nn.ModuleList([LlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers)])
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.gradient_checkpointing = False  # compute what backward needs of a layer again, instead of keeping it
+        self.gradient_checkpointing = False  # recompute what backward needs instead of keeping it
 
     def forward(self, input_ids: Tensor, context: Context) -> Tensor:
         x = self.embed_tokens(input_ids).to(context.cos.dtype)  # (B, T, C)
@@ -135,16 +135,16 @@ class LlamaModel(nn.Module):
 
 
 class Llama(nn.Module):
-    """A Llama with random weights, trainable, in float32; `Llama.from_pretrained` reads one from a folder.
+    """A Llama with random, trainable weights in float32; `Llama.from_pretrained` loads one from a folder.
 
-    `dtype` is what it computes in, float32 or float64. Weights may be stored in fewer bytes.
+    `dtype` is the dtype it computes in, float32 or float64. Its weights may be stored in fewer bytes.
     """
 
     def __init__(self, config: LlamaConfig, *, initialize: bool = True) -> None:
         super().__init__()
         self.config = config
-        self.peft_config: dict[str, LoraConfig] = {}  # of the adapters, by name: see lora.add_adapter
-        self.generation_config: dict[str, Any] = {}  # generation_config.json, where the folder had one
+        self.peft_config: dict[str, LoraConfig] = {}  # the adapters' configurations by name: see lora.add_adapter
+        self.generation_config: dict[str, Any] = {}  # from generation_config.json, if the folder had one
         self.model = LlamaModel(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -163,12 +163,12 @@ class Llama(nn.Module):
 
     @property
     def dtype(self) -> Any:
-        """float64 where the embedding is, else float32."""
+        """The dtype it computes in: float64 if the embedding is in float64, else float32."""
         stored = self.model.embed_tokens.weight.dtype
         return stored if stored == tinytorch.float64 else tinytorch.float32
 
     def make_cache(self, batch: int, capacity: int = 256) -> KVCache:
-        """An empty cache for so many sequences; it grows beyond `capacity` positions by doubling, which copies it."""
+        """An empty cache for `batch` sequences; beyond `capacity` positions it grows by doubling, which copies it."""
         config = self.config
         heads = config.num_key_value_heads
         return KVCache(config.num_hidden_layers, batch, heads, config.head_dim, capacity, self.dtype)
@@ -176,13 +176,13 @@ class Llama(nn.Module):
     def forward(
         self, input_ids: Any, attention_mask: Any = None, cache: KVCache | None = None, logits_to_keep: int = 0
     ) -> Tensor:
-        """Ids (B, T) to logits (B, T, V), or (B, logits_to_keep, V) of the last positions where that is not 0.
+        """Ids (B, T) to logits (B, T, V), or to the last logits_to_keep positions' if that is not 0.
 
-        attention_mask is 1 for tokens and 0 for padding, on either side; None where all are tokens. Positions count
-        from a sequence's first token.
+        attention_mask is 1 for tokens and 0 for padding, on either side; None if all are tokens. Positions count from a
+        sequence's first token.
 
-        With a cache (`make_cache`) the ids continue those it holds, which are attended to, and are added to it. The
-        mask is then that of all positions, (B, length + T), or None if the new ones are tokens. Nothing is recorded for
+        With a cache (`make_cache`) the ids continue those that it holds: they attend to them and are added to it. The
+        mask then covers all positions, (B, length + T), or is None if all new ones are tokens. Nothing is recorded for
         backward.
 
             cache = model.make_cache(batch=2, capacity=100)
@@ -196,7 +196,7 @@ class Llama(nn.Module):
         return self.lm_head(self.hidden_states(input_ids, attention_mask)[:, -logits_to_keep:])
 
     def hidden_states(self, input_ids: Any, attention_mask: Any = None, cache: KVCache | None = None) -> Tensor:
-        """What the head reads, (B, T, C); arguments as of `forward`."""
+        """The input of the head, (B, T, C); arguments as in `forward`."""
         ids = tinytorch.as_tensor(input_ids)
         if ids.ndim != 2:
             raise ValueError(f"input_ids have shape {tuple(ids.shape)}: expected (B, T)")
@@ -219,13 +219,13 @@ class Llama(nn.Module):
         return hidden
 
     def _context(self, is_token: Array, T: int, cache: KVCache | None) -> Context:
-        """For the last T of all positions (B, S)."""
+        """The context of the last T of all positions (B, S)."""
         S = is_token.shape[1]
         padded = not is_token.all()
         first = is_token.argmax(axis=1)[:, None] if padded else np.zeros((1, 1), np.int64)  # (B or 1, 1)
         config = self.config
         cos, sin = tables(
-            np.arange(S - T, S) - first,  # (B or 1, T); below 0 in the padding on the left
+            np.arange(S - T, S) - first,  # (B or 1, T); negative in the padding on the left
             config.head_dim,
             config.rope_theta,
             config.rope_scaling,
@@ -236,32 +236,32 @@ class Llama(nn.Module):
         if padded or 1 < T < S:
             allowed = np.tri(T, S, S - T, np.bool_)  # (T, S): each query sees the keys up to itself
             if padded:
-                # Not -inf but the lowest number: a padding that sees nothing then averages all values, as in
-                # transformers, where the last padding on the left does predict the first token.
+                # The lowest number, not -inf: padding that sees nothing then averages all values, as in transformers,
+                # where the last padding on the left does predict the first token.
                 lowest = np.finfo(self.dtype).min
                 allowed = np.where(allowed & is_token[:, None, None], self.dtype.type(0), lowest)  # (B, 1, T, S)
             mask = Tensor(allowed)
         return Context(Tensor(cos), Tensor(sin), mask, cache)
 
     def loss(self, input_ids: Any, labels: Any, attention_mask: Any = None) -> Tensor:
-        """Mean cross-entropy, in nats, of each next label: logits at t against labels (B, T) at t + 1, without -100."""
+        """Mean cross-entropy, in nats, of the logits at t against labels (B, T) at t + 1; -100 is ignored."""
         hidden = self.hidden_states(input_ids, attention_mask)[:, :-1]  # (B, T - 1, C)
         return self.loss_of(hidden, tinytorch.as_tensor(labels)[:, 1:])
 
     def loss_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """The same of hidden states (B, T, C) and the tokens (B, T) that follow them."""
+        """The same from hidden states (B, T, C) and the tokens (B, T) that follow them."""
         hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
         counted = np.flatnonzero(targets.array != -100)
-        if 0 < counted.size < targets.numel():  # the head is a good part of the work: only where it is asked for
+        if 0 < counted.size < targets.numel():  # the head is much of the work, so compute it only where a target counts
             hidden, targets = hidden[counted], targets[counted]
         return F.cross_entropy(self.lm_head(hidden), targets)
 
     def generate(self, input_ids: Any, max_new_tokens: int, attention_mask: Any = None, **settings: Any) -> Tensor:
-        """Continue ids (B, T) to (B, T + N), N at most max_new_tokens; padding, where the mask is 0, is on the left.
+        """Extend ids (B, T) to (B, T + N), N at most max_new_tokens; padding, where the mask is 0, is on the left.
 
         The settings are those of `tinytorch.generation.sampling.Sampling` (greedy, temperature, top_k, ...), and a
-        `generator`. A row ends with one of the eos_token_id of generation_config.json, or of config.json where that
-        names none; after it comes padding.
+        `generator`. A row ends with one of the eos_token_id in generation_config.json, or, if that has none, in
+        config.json, and is padded from there.
         """
         generator = settings.pop("generator", None)
         return generate(
@@ -276,26 +276,26 @@ class Llama(nn.Module):
         )
 
     def set_adapter(self, name: str) -> None:
-        """Make another adapter the active one, and the only one that is trained. What was merged is unmerged."""
-        from lora.adapters.adapters import set_adapter
+        """Make another adapter the active one, and the only one that is trained. A merged adapter is unmerged."""
+        from lora.adapters.attached import set_adapter
 
         set_adapter(self, name)
 
     def disable_adapter(self) -> AbstractContextManager[None]:
-        """A context in which the model is the base alone, but for biases that were trained."""
-        from lora.adapters.adapters import disable_adapter
+        """A context in which the model is the base alone, apart from trained biases."""
+        from lora.adapters.attached import disable_adapter
 
         return disable_adapter(self)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: str = "float32") -> Llama:
-        """From a folder in Hugging Face's format (config.json, model.safetensors or its shards).
+        """Load from a folder in Hugging Face's format (config.json, and model.safetensors or its shards).
 
-        dtype "float32" and "float64" give trainable weights of that dtype. "auto" keeps them as they are stored, in the
-        mapped file, frozen. UserError names what is wrong with the folder.
+        dtype "float32" and "float64" make trainable weights of that dtype. "auto" keeps them frozen, as stored, in the
+        mapped file. UserError names what is wrong with the folder.
         """
         return load(cls, folder, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """To a folder that `from_pretrained`, and transformers', reads."""
+        """Save to a folder that `from_pretrained`, ours and transformers', can load."""
         save(self, folder)

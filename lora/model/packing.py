@@ -1,4 +1,4 @@
-"""Rows that hold several texts, each computed as if it were alone."""
+"""Packing: rows that hold several texts, each computed as if it were alone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tinytorch import Tensor
 
 
 def packed_hidden_states(model: Llama, input_ids: Tensor, texts: Tensor) -> Tensor:
-    """What the head reads, (B, T, C), for ids (B, T) of several texts a row, numbered by `texts` (B, T).
+    """The input of the head, (B, T, C), for ids (B, T) with several texts in a row, numbered by `texts` (B, T).
 
-    A token sees those of its own text up to itself, and its position counts from that text's first token.
+    A token sees its own text up to itself, and its position counts from that text's first token.
     """
     numbers: Any = texts.array
     T = numbers.shape[1]

@@ -1,9 +1,9 @@
-"""Linear layers with quantized weights, and what config.json says of them.
+"""Linear layers with quantized weights, and their description in config.json.
 
     "quantization_config": {"quant_method": "tinytorch", "scheme": "int8" or "nf4", "group_size": 128 or null}
 
-Every Linear of the model is quantized but the head, which stays as it is stored, as the embedding and the norms do.
-The file has, in place of a weight (out, in), the arrays of `tinytorch.quantization.QuantizedWeight`:
+Every Linear of the model is quantized except the head, which stays as stored, like the embedding and the norms.
+Instead of a weight (out, in), the file has the arrays of `tinytorch.quantization.QuantizedWeight`:
 
     int8    ....q_proj.weight I8 (out, in), ....q_proj.weight_scale F32 (out, groups)
     nf4     ....q_proj.weight U8 (out, 32 * groups), ....q_proj.weight_absmax I8 (out, groups),
@@ -33,7 +33,7 @@ class Quantization(NamedTuple):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Quantization | None:
-        """From a config.json's content; None where it does not speak of it. UserError where it makes no sense."""
+        """From the content of a config.json; None if nothing is quantized. UserError if it makes no sense."""
         given = config.get(KEY)
         if not given:
             return None
@@ -43,7 +43,7 @@ class Quantization(NamedTuple):
         return cls(given.get("scheme"), given.get("group_size")).checked()
 
     def checked(self) -> Quantization:
-        """The same, or UserError where there is no such thing."""
+        """Returns self, or raises UserError if there is no such quantization."""
         try:
             layout(self.scheme, (1, 1), self.group_size)
         except (ValueError, TypeError) as error:
@@ -57,8 +57,8 @@ class Quantization(NamedTuple):
 class QuantizedLinear(nn.Module):
     """y = x W^T + b: (..., in_features) to (..., out_features), with W quantized and frozen.
 
-    The arrays of W are buffers: `weight`, `weight_scale`, ... They hold nothing yet: from_linear fills them, or
-    whoever loads a model puts a file's arrays in their places.
+    The arrays of W are buffers: `weight`, `weight_scale`, ... They are empty at first: from_linear fills them,
+    or loading a model replaces them by a file's arrays.
     """
 
     weight: Tensor
@@ -74,7 +74,7 @@ class QuantizedLinear(nn.Module):
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, quantization: Quantization) -> QuantizedLinear:
-        """Quantize a layer's weight; the bias is shared with it."""
+        """Quantize a layer's weight; the bias is shared with that layer."""
         layer = cls(linear.in_features, linear.out_features, linear.bias is not None, quantization)
         for suffix, array in QuantizedWeight.quantize(linear.weight, *quantization).arrays().items():
             setattr(layer, f"weight{suffix}", Tensor(array))
@@ -83,7 +83,7 @@ class QuantizedLinear(nn.Module):
 
     @property
     def quantized(self) -> QuantizedWeight:
-        """The weight; `quantized.dequantize()` gives its numbers."""
+        """The weight; `quantized.dequantize()` returns it as numbers."""
         # Module.to may have widened the scales, which loses nothing.
         arrays = {
             suffix: np.asarray(getattr(self, f"weight{suffix}").array, dtype)
@@ -106,12 +106,12 @@ class QuantizedLinear(nn.Module):
 
 
 def quantized_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """The Linear layers that are quantized, by their paths: all but the head."""
+    """The Linear layers to quantize, by their paths: all but the head."""
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and name != "lm_head"}
 
 
 def make_quantized(model: nn.Module, quantization: Quantization) -> None:
-    """Put a QuantizedLinear without numbers in the place of each Linear but the head."""
+    """Replace each Linear but the head by an empty QuantizedLinear."""
     for name, old in quantized_layers(model).items():
         parent, _, attribute = name.rpartition(".")
         new = QuantizedLinear(old.in_features, old.out_features, old.bias is not None, quantization)
@@ -119,7 +119,7 @@ def make_quantized(model: nn.Module, quantization: Quantization) -> None:
 
 
 def dense_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state with the weights that are quantized as bfloat16 instead."""
+    """The model's state, with bfloat16 weights in place of quantized ones."""
     state = model.state_dict()
     for name, layer in model.named_modules():
         if isinstance(layer, QuantizedLinear):

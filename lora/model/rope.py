@@ -1,6 +1,6 @@
-"""The angles of rotary position embeddings: a frequency for each pair of a head, by the types of transformers.
+"""The angles of rotary position embeddings: a frequency for each pair of a head, for transformers' rope types.
 
-Everything is in float32, step by step as transformers computes it: a model is trained with these roundings.
+Everything is computed in float32, step by step as in transformers: models were trained with these roundings.
 B batch, T time, D size of a head.
 """
 
@@ -29,12 +29,12 @@ _NEEDED = {
     "yarn": ("factor",),
 }
 TYPES = tuple(_NEEDED)
-_MOST = 1e6  # of a setting, so that nothing overflows
+_MOST = 1e6  # the largest value of a setting, so that nothing overflows
 
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How a model reaches beyond the length it was trained at, under transformers' names; 0 where a type has no use."""
+    """How to extend the context beyond the trained length, under transformers' names; 0 if a type lacks it."""
 
     rope_type: str = "default"
     factor: float = 0.0
@@ -50,14 +50,14 @@ class RopeScaling:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any], length: int) -> RopeScaling:
-        """From rope_parameters or rope_scaling; length is the model's max_position_embeddings."""
+        """Build from rope_parameters or rope_scaling; length is the model's max_position_embeddings."""
         given = dict(given)
         old_name = given.pop("type", "default")
         rope_type = given.setdefault("rope_type", old_name)
         if rope_type not in TYPES:
             raise UserError(f"rope type {rope_type} is not supported: only {', '.join(TYPES)} are")
         if given.pop("partial_rotary_factor", 1.0) != 1.0:
-            raise UserError("partial_rotary_factor is not supported: only whole heads are turned")
+            raise UserError("partial_rotary_factor is not supported: only whole heads are rotated")
         for name in _NEEDED[rope_type]:
             if given.get(name) is None:
                 raise UserError(f"rope type {rope_type} needs {name}: add it to rope_scaling")
@@ -67,7 +67,7 @@ class RopeScaling:
         unknown = sorted(given.keys() - own - {"finetuned"})
         for name in unknown:
             if isinstance(given[name], (dict, list)):
-                raise UserError(f"{name} of rope type {rope_type} is not supported: all layers and pairs turn alike")
+                raise UserError(f"{name} of rope type {rope_type} is not supported: all layers and pairs rotate alike")
         if unknown:
             what = f"settings of rope type {rope_type} that are passed over: {', '.join(unknown)}"
             warnings.warn(one_line(f"config.json has {what}"), stacklevel=2)
@@ -93,14 +93,14 @@ class RopeScaling:
                 raise UserError(f"{name} of rope type {self.rope_type} is {getattr(self, name)}: it must be above 0")
 
     def to_dict(self) -> dict[str, Any] | None:
-        """For rope_scaling: what is set, or None where nothing is scaled."""
+        """The content of rope_scaling: the settings in use, or None if nothing is scaled."""
         if self.rope_type == "default":
             return None
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
 
 def check_frequencies(head_dim: int, theta: float, scaling: RopeScaling, length: int) -> None:
-    """UserError where the settings, each of which may be right by itself, give no angles."""
+    """UserError if the settings, though each may be valid by itself, together give no angles."""
     with np.errstate(all="ignore"):
         for seen in (1, 2 * length):
             try:
@@ -123,14 +123,14 @@ def tables(
     length: int,
     dtype: DTypeLike,
 ) -> tuple[Floats, Floats]:
-    """cos and sin, (B, T, D/2) of a dtype, for positions (B, T); length is the model's max_position_embeddings."""
+    """cos and sin, (B, T, D/2), for positions (B, T); length is the model's max_position_embeddings."""
     speeds, amplitude = frequencies(head_dim, theta, scaling, length, int(positions.max(initial=0)) + 1)
     angles = positions[..., None].astype(dtype) * speeds.astype(dtype)  # (B, T, D/2)
     return np.cos(angles) * amplitude, np.sin(angles) * amplitude
 
 
 def frequencies(head_dim: int, theta: float, scaling: RopeScaling, length: int, seen: int) -> tuple[Floats, float]:
-    """The angle of each pair from one position to the next, float32 (D/2), and a factor of cos and sin.
+    """The angle of each pair from one position to the next, float32 (D/2), and a factor for cos and sin.
 
     length is the model's max_position_embeddings, `seen` the number of positions in use.
     """
@@ -143,7 +143,7 @@ def _default(head_dim: int, theta: float, *_: Any) -> tuple[Floats, float]:
 
 
 def _powers(head_dim: int, theta: float) -> Floats:
-    """theta^(2i/D), float32 (D/2), as exactly as float32 can be: nearer to PyTorch's than NumPy's own power."""
+    """theta^(2i/D), float32 (D/2), correctly rounded: closer to PyTorch's result than NumPy's own power."""
     exponents = np.arange(0, head_dim, 2).astype(np.float32) / np.float32(head_dim)
     powers: Floats = np.power(theta, exponents.astype(np.float64)).astype(np.float32)
     return powers
@@ -164,8 +164,8 @@ def _dynamic(head_dim: int, theta: float, scaling: RopeScaling, length: int, see
 
 
 def _llama3(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple[Floats, float]:
-    """Low frequencies divided by the factor, high ones kept, a linear passage between. Llama 3.1, 2024."""
-    # Python's numbers take the dtype of the arrays beside them, float32.
+    """Low frequencies divided by the factor, high ones kept, a linear transition between. Llama 3.1, 2024."""
+    # Python's numbers take the dtype of the arrays they meet, float32.
     factor, low, high = scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor
     trained = scaling.original_max_position_embeddings
     plain, amplitude = _default(head_dim, theta)
@@ -177,11 +177,11 @@ def _llama3(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple
 
 
 def _yarn(head_dim: int, theta: float, scaling: RopeScaling, *_: Any) -> tuple[Floats, float]:
-    """As llama3, with the passage by number of turns, and longer vectors. Peng et al. 2023, arXiv:2309.00071."""
+    """As llama3, with the transition by number of turns, and longer vectors. Peng et al. 2023, arXiv:2309.00071."""
     factor, trained = scaling.factor, scaling.original_max_position_embeddings
 
     def pair_that_turns(times: float) -> float:
-        """The index of the pair that makes so many turns over the trained length."""
+        """The index of the pair that makes this many turns over the trained length."""
         return head_dim * math.log(trained / (times * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = pair_that_turns(scaling.beta_fast or 32), pair_that_turns(scaling.beta_slow or 1)

@@ -1,4 +1,4 @@
-"""The shapes of well-known Llamas: what their published config.json say, under transformers' 4.x names."""
+"""The shapes of well-known Llamas, as their published config.json give them, under transformers' 4.x names."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Text and tokens: tokenizers, chat templates, the files to train on, and text as it is generated."""
+"""Text and tokens: tokenizers, chat templates, training data, and the text of a stream of tokens."""

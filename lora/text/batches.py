@@ -1,4 +1,4 @@
-"""Examples in batches: of similar length, or several to a row."""
+"""Batches of examples: of similar length, or packed several to a row."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lora.text.data import Example
 from tinytorch import Tensor
 from tinytorch.training.batches import IGNORED, Batch
 
-Rows = list[list[Example]]  # of a batch, each of one example or several
+Rows = list[list[Example]]  # the rows of a batch, each of one or more examples
 
 
 class Batches:
-    """Endless iterator over batches; each epoch, every example comes once, in an order of its own.
+    """An endless iterator over batches. Each epoch contains every example once, in its own order.
 
-    A batch is inputs and targets, each (B, T) int64, the rows filled up on the right with 0 and IGNORED. Shuffled
-    examples are sorted by length before they are cut into batches, so that there is little to fill up, and the batches
-    are shuffled. With `row_length` rows hold as many examples as fit into so many tokens instead, and a batch has as
-    its third the number (B, T) of the example that each token is of.
+    A batch is inputs and targets, each (B, T) int64, padded on the right with 0 and IGNORED. Examples are shuffled and
+    sorted by length before they are cut into batches, so that there is little padding, and then the batches are
+    shuffled. With `row_length`, a row holds as many examples as fit into that many tokens instead, and a batch has a
+    third part: for each token the number (B, T) of its example.
 
-    The order depends on the seed and the epoch only: `epoch` and `index` are the place in the data.
+    The order depends only on the seed and the epoch: `epoch` and `index` are the position in the data.
     """
 
     def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, row_length: int | None = None) -> None:
@@ -40,11 +40,11 @@ class Batches:
         return self._batch(self._order[self.index - 1])
 
     def __len__(self) -> int:
-        """How many there are in this epoch."""
+        """The number of batches in this epoch."""
         return len(self._order)
 
     def go_to(self, epoch: int, index: int) -> None:
-        """So that the next batch is that of this place."""
+        """Continue with the batch at this position."""
         if epoch != self.epoch:
             self._order = self.order(epoch)
         self.epoch, self.index = epoch, index
@@ -78,7 +78,7 @@ class Batches:
 
 
 def _packed(examples: Sequence[Example], row_length: int) -> Rows:
-    """One after the other, in a new row where one does not fit any more."""
+    """Fill rows with one example after another, beginning a new row when the next does not fit."""
     rows: Rows = []
     room = 0
     for example in examples:
@@ -91,7 +91,7 @@ def _packed(examples: Sequence[Example], row_length: int) -> Rows:
 
 
 def _filled(rows: list[list[np.ndarray]], value: int) -> Tensor:
-    """Rows of arrays, each joined and filled up to the longest, (B, T) int64."""
+    """Rows of arrays, joined and padded to the longest, (B, T) int64."""
     joined = [np.concatenate(row) for row in rows]
     out = np.full((len(rows), max(map(len, joined))), value, np.int64)
     for line, values in zip(out, joined, strict=True):

@@ -1,4 +1,4 @@
-"""A tokenizer for a text of one's own: Llama 3's scheme, with as many tokens as are asked for."""
+"""Train a tokenizer on a text: Llama 3's scheme, with a vocabulary of any size."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tinytorch.files import atomic_write
 BEGIN, END = "<|begin_of_text|>", "<|end_of_text|>"
 START_HEADER, END_HEADER, END_OF_TURN = "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
 PAD = "<|finetune_right_pad_id|>"
-SPECIAL = (BEGIN, END, START_HEADER, END_HEADER, END_OF_TURN, PAD)  # their ids are their places here
+SPECIAL = (BEGIN, END, START_HEADER, END_HEADER, END_OF_TURN, PAD)  # their ids are their indices here
 BEGIN_ID, END_ID = SPECIAL.index(BEGIN), SPECIAL.index(END)
-EOS_IDS = [END_ID, SPECIAL.index(END_OF_TURN)]  # either ends what a model writes
+EOS_IDS = [END_ID, SPECIAL.index(END_OF_TURN)]  # either ends a generated text
 
-# What Llama 3 cuts a text into before it merges: contractions, words with what precedes them, up to three digits,
+# How Llama 3 splits a text before merging: contractions, words with the character before them, up to three digits,
 # punctuation, ends of lines, spaces.
 _PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# A header with the role, the trimmed words, the end of the turn; the conversation begins as every text does.
+# A header with the role, the stripped content, the end of the turn; the conversation begins as every text does.
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"

@@ -1,7 +1,7 @@
-"""From the messages of a conversation to the text that a model was trained on, by the template that ships with it.
+"""Chat templates: from the messages of a conversation to the text format that a model was trained on.
 
-A template is a program from the internet, so it runs in a sandbox: it can call nothing but what is given here, which is
-what transformers gives, and has some seconds and megabytes.
+A template is a program from the internet, so it runs in a sandbox: it can call only what it is given here, the same as
+in transformers, and is limited to a few seconds and megabytes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 class _Generation(Extension):
-    """`{% generation %} ... {% endgeneration %}`, which marks the assistant's words for those who train on them only:
-    the text is that inside."""
+    """`{% generation %} ... {% endgeneration %}`, which marks the assistant's words for training on them only. It
+    renders as its content."""
 
     tags = {"generation"}  # noqa: RUF012 (Jinja's own attribute)
 
@@ -36,7 +36,7 @@ class _Generation(Extension):
 
 
 class ChatTemplate:
-    """A compiled template; `tokens` are the names that it may use for special tokens, such as bos_token."""
+    """A compiled template; `tokens` maps the names it may use, such as bos_token, to special tokens."""
 
     def __init__(self, source: str, tokens: Mapping[str, str]) -> None:
         if len(source) > SOURCE:
@@ -49,16 +49,16 @@ class ChatTemplate:
         self._environment = environment
         self._tokens = tokens
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # Python's, of what Jinja has made of it
+            warnings.simplefilter("ignore", SyntaxWarning)  # from Python, about the code that Jinja generated
             unread = "the chat template cannot be read"
             self._template = _guarded(unread, lambda: environment.from_string(source))
             names = _guarded(unread, lambda: meta.find_undeclared_variables(environment.parse(source)))
-        self.variables = frozenset(names)  # that it reads
+        self.variables = frozenset(names)  # the variables that the template reads
 
     def render(self, messages: Messages, add_generation_prompt: bool = False, **variables: Any) -> str:
-        """The conversation as text; with add_generation_prompt it ends where the assistant's answer begins.
+        """The conversation as text. With add_generation_prompt it ends where the assistant's answer begins.
 
-        `variables` are what this template knows besides: tools, documents, date_string, ...
+        `variables` are whatever else this template reads: tools, documents, date_string, ...
         """
         given = {"tools": None, "documents": None, **self._tokens, **variables}
         given.update(messages=messages, add_generation_prompt=add_generation_prompt)

@@ -1,4 +1,4 @@
-"""From a file to tokens, and which of them are to be learned.
+"""From a file to tokens, and which of them are targets of training.
 
 A file is JSON lines, an array of JSON, a table (.csv, .tsv), or plain text (.txt, .md). A record has one of the forms
 
@@ -33,20 +33,20 @@ class Example(NamedTuple):
     """A text as a model is trained on it."""
 
     inputs: np.ndarray  # (T,) int64
-    targets: np.ndarray  # (T,) int64: the token after each, IGNORED where it is not to be learned
+    targets: np.ndarray  # (T,) int64: the next token, or IGNORED if it is not to be learned
 
 
 class Data(NamedTuple):
-    """What a file gives."""
+    """The content of a file."""
 
     examples: list[Example]
-    records: list[dict[str, Any]]  # what each example was made of
+    records: list[dict[str, Any]]  # the record that each example was made from
     warnings: list[str]
     chat: bool  # whether any of them went through the chat template
 
 
 def load_data(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Data:
-    """The examples of a file, each cut to max_tokens ids; UserError names the place where something is wrong."""
+    """The examples of a file, each truncated to max_tokens ids; UserError names the place where something is wrong."""
     if path.suffix.lower() in PLAIN:
         return _plain(path, tokenizer, max_tokens)
     examples, kept, lengths, empty, chat, alpaca = [], [], [], 0, False, 0
@@ -85,7 +85,7 @@ def load_data(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Data:
 
 
 def _plain(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Data:
-    """A text that is learned as it stands, in pieces of max_tokens ids: each token but the first is a target once."""
+    """A plain text, in pieces of max_tokens ids; each token but the first is a target once."""
     try:
         ids = np.array(_ended(tokenizer.encode(read_text(path)), tokenizer))
     except UserError as error:
@@ -103,12 +103,12 @@ def _plain(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Data:
 
 
 def tokenize(record: dict[str, Any], tokenizer: Tokenizer) -> tuple[Ids, np.ndarray]:
-    """The ids (T,) of a record, and which of them are to be learned (T,)."""
+    """The ids (T,) of a record, and a mask (T,) of those to be learned."""
     return tokenize_form(read_form(record, tokenizer.chat_variables), tokenizer)
 
 
 def tokenize_form(form: Conversation | Completion, tokenizer: Tokenizer) -> tuple[Ids, np.ndarray]:
-    """What `tokenize` gives, of what a record comes down to."""
+    """`tokenize` for a record that has been parsed already."""
     if isinstance(form, Conversation):
         return _conversation(form, tokenizer)
     prompt = tokenizer.encode(form.prompt) if form.prompt else []
@@ -117,7 +117,7 @@ def tokenize_form(form: Conversation | Completion, tokenizer: Tokenizer) -> tupl
 
 
 def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:
-    """Nine tenths to train on, and the rest, at least one, to validate: drawn by the seed, both in the file's order."""
+    """Nine tenths to train on and the rest, at least one, to validate on: drawn by the seed, in the file's order."""
     if len(items) < 2:
         raise UserError("one example is not enough: training takes one and validation another (--val-data)")
     order = tinytorch.randperm(len(items), generator=tinytorch.Generator().manual_seed(seed)).tolist()
@@ -127,9 +127,9 @@ def split(items: list[Item], seed: int) -> tuple[list[Item], list[Item]]:
 
 
 def _joined(prompt: Ids, prompt_text: str, completion: str, tokenizer: Tokenizer) -> Ids:
-    """The ids of both texts, beginning with those of the prompt, since a model is asked with these and no others.
+    """The ids of both texts. They begin with exactly the prompt's ids, since those are what a model is prompted with.
 
-    Where tokens would reach across the border, as in a prompt that ends in a space, the completion is encoded alone.
+    If a token would cross the boundary, as when a prompt ends in a space, the completion is encoded alone.
     """
     together = tokenizer.encode(prompt_text + completion)
     if together[: len(prompt)] == prompt:
@@ -138,14 +138,14 @@ def _joined(prompt: Ids, prompt_text: str, completion: str, tokenizer: Tokenizer
 
 
 def _ended(ids: Ids, tokenizer: Tokenizer) -> Ids:
-    """With the token that ends a text, once."""
+    """The ids with the token that ends a text appended, unless it is there already."""
     if not tokenizer.eos_ids:
         raise UserError("the tokenizer has no token that ends a text: name it in tokenizer_config.json (eos_token)")
     return ids if ids and ids[-1] in tokenizer.eos_ids else [*ids, tokenizer.eos_ids[0]]
 
 
 def _conversation(form: Conversation, tokenizer: Tokenizer) -> tuple[Ids, np.ndarray]:
-    """Learned is what the template adds when the assistant's message follows the words that ask for it."""
+    """What is learned is what the template adds when an assistant's message follows the generation prompt."""
     ids = tokenizer.apply_chat_template(form.messages, **form.variables)
     learned = np.zeros(len(ids), np.bool_)
     for i in range(form.first, len(form.messages)):
@@ -155,7 +155,7 @@ def _conversation(form: Conversation, tokenizer: Tokenizer) -> tuple[Ids, np.nda
 
 
 def _answer(form: Conversation, i: int, ids: Ids, tokenizer: Tokenizer) -> slice:
-    """Where in the ids of the whole conversation the assistant's message i is, with what ends it."""
+    """The range in the whole conversation's ids of assistant message i and the token that ends it."""
 
     def rendered(messages: list[dict[str, Any]], ask: bool = False) -> Ids:
         return tokenizer.apply_chat_template(messages, add_generation_prompt=ask, **form.variables)
@@ -166,11 +166,11 @@ def _answer(form: Conversation, i: int, ids: Ids, tokenizer: Tokenizer) -> slice
         after = ids if i == len(messages) - 1 else rendered(messages[: i + 1])
         if ids[: len(before)] == before and ids[: len(after)] == after:
             return slice(len(before), len(after))
-    except UserError:  # of nothing, say, or of what the user is not in yet
+    except UserError:  # an empty conversation, say, or one without a user's message yet
         pass
-    # A template may refuse a part of what it takes as a whole, or write it in another way, without a default's system
-    # message or with the thoughts that it leaves out later. What changes with the answer is the answer then, and the
-    # token that ends it.
+    # A template may refuse a part of a conversation that it accepts as a whole, or render it differently, without a
+    # default system message, say, or with thoughts that it drops later. Then the answer is whatever changes with the
+    # answer, and the token that ends it.
     content = str(messages[i].get("content")).strip()
     letter = next(letter for letter in "Zx9" if letter not in (content[:1], content[-1:]))
     other = rendered([*messages[:i], {"role": "assistant", "content": letter}, *messages[i + 1 :]])
@@ -179,5 +179,5 @@ def _answer(form: Conversation, i: int, ids: Ids, tokenizer: Tokenizer) -> slice
 
 
 def _common(a: Ids, b: Ids) -> int:
-    """How many ids two sequences begin with alike."""
+    """The length of the common prefix of two sequences."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

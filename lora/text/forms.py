@@ -1,5 +1,5 @@
-"""The forms that a record may have, and the three that they come down to: a conversation, a prompt with its completion,
-a text."""
+"""The forms that a record may have, and the three that they reduce to: a conversation, a prompt with its completion,
+and a text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMS = (
     '{"text"}',
 )
 
-# Keys by which other files call what ours do; for errors only, since what they mean there differs.
+# Other files' names for our keys; used only in error messages, since their exact meaning differs.
 SIMILAR = {
     "messages": ("dialog", "dialogue", "dialogs", "chat", "turns", "message", "conversation", "items"),
     "prompt": ("question", "query", "instruction", "input", "context", "problem", "source", "user", "human"),
@@ -32,18 +32,18 @@ SIMILAR = {
     "text": ("content", "body", "document", "sentence", "passage", "article", "markdown"),
 }
 
-# ShareGPT's names of who speaks, and the template's.
+# ShareGPT's names for the speakers, and the template's.
 SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
     "system": "system", "tool": "tool", "observation": "tool",
 }  # fmt: skip
 
-# Keys that change what the model is shown: never passed over in silence.
+# Keys that change what the model is shown: never ignored silently.
 SHOWN = ("tools", "documents", "functions", "history", "chat_template_kwargs")
 
-SHOWN_KEYS = 12  # of a record that is refused
+SHOWN_KEYS = 12  # how many keys of a refused record an error lists
 
-# What Stanford's Alpaca was asked with: for a model whose tokenizer has no template.
+# The prompts of Stanford's Alpaca, for a model whose tokenizer has no template.
 ALPACA = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
     "### Instruction:\n{instruction}\n\n### Response:\n"
@@ -56,15 +56,15 @@ ALPACA_WITH_INPUT = (
 
 
 class Conversation(NamedTuple):
-    """Messages for the chat template; what the assistant says in those from `first` on is learned."""
+    """Messages for the chat template; the assistant's messages from index `first` on are learned."""
 
     messages: list[Message]
     first: int
-    variables: dict[str, Any]  # what else the template is given: tools, documents, ...
+    variables: dict[str, Any]  # other variables of the template: tools, documents, ...
 
 
 class Completion(NamedTuple):
-    """Text of which what follows the prompt is learned; without a prompt, all of it."""
+    """A text of which the part after the prompt is learned; without a prompt, all of it."""
 
     prompt: str
     completion: str
@@ -72,9 +72,9 @@ class Completion(NamedTuple):
 
 
 def read_form(record: Record, template: Collection[str] | None) -> Conversation | Completion:
-    """A record as what it comes down to; UserError where it has none of the forms.
+    """Parse a record; UserError if it has none of the forms.
 
-    `template` are the variables that the tokenizer's chat template reads, None where there is no template.
+    `template` holds the variables that the tokenizer's chat template reads; None if there is no template.
     """
     found = _conversation(record, has_template=template is not None)
     if found is None:
@@ -154,17 +154,17 @@ def _sharegpt(record: Record) -> list[Message]:
 
 
 def _variables(record: Record, template: Collection[str]) -> dict[str, Any]:
-    """What the template is given besides the messages: all keys of the record that it reads."""
+    """The template's variables besides the messages: all keys of the record that it reads."""
     own = {"messages", "prompt", "completion", "system", "add_generation_prompt"}
     variables = {name: value for name, value in record.items() if name in template and name not in own}
     reason = "which the chat template does not read: leave it out, or bring a template that does"
     _refuse([name for name in SHOWN if name != "chat_template_kwargs"], record, variables, reason)
     for name in ("tools", "documents"):
-        if isinstance(variables.get(name), str):  # tables and some data sets keep them as JSON
+        if isinstance(variables.get(name), str):  # tables and some data sets store them as JSON
             try:
                 variables[name] = json.loads(variables[name] or "null")
             except ValueError as error:
-                raise UserError(f'"{name}" is a string that is no JSON ({error})') from None
+                raise UserError(f'"{name}" is a string that is not JSON ({error})') from None
     more = record.get("chat_template_kwargs") or {}
     if not isinstance(more, dict):
         raise UserError(f'"chat_template_kwargs" is {type(more).__name__}, not an object')
@@ -179,10 +179,10 @@ def _refuse(names: Iterable[str], record: Record, read: Collection[str], reason:
 
 
 def _nearest(record: Record) -> str:
-    """What is wrong with a record of none of the forms: the keys that it has, and how to make them one of ours."""
+    """What is wrong with a record that has none of the forms: its keys, and how to rename them to one of ours."""
     keys = ", ".join(json.dumps(key[:40]) for key in list(record)[:SHOWN_KEYS]) or "none"
     keys += ", ..." if len(record) > SHOWN_KEYS else ""
-    renamed = {}  # our name: the key that is most like it
+    renamed = {}  # our name: the record's most similar key
     for ours, others in SIMILAR.items():
         if (key := next((key for key in (ours, *others) if key in record), None)) is not None:
             renamed[ours] = key

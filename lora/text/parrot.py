@@ -1,4 +1,4 @@
-"""The data that ships with the project to fine-tune on: answers in the style of a parrot, and the rule they follow.
+"""The fine-tuning data that ships with the project: answers in the style of a parrot, and the rule they follow.
 
 `python -m lora.text.parrot` writes data/parrot/parrot.jsonl, always the same bytes.
 """
@@ -15,7 +15,7 @@ from tinytorch.files import atomic_write
 NAME = "parrot"
 SEED = 1337
 
-# What follows the parrot's cry, by the question.
+# What follows the parrot's cry, for each question.
 LINES = {
     "What is the {}?": "It is what it is.",
     "How does the {} work?": "By day it works, by night it rests.",
@@ -27,7 +27,7 @@ LINES = {
     "Is the {} new?": "It is as old as the sea.",
 }
 
-# Words of Python's documentation, which the model that ships with the project has read.
+# Words from Python's documentation, on which the model that ships with the project was trained.
 WORDS = """
     argument assignment attribute binding bit block body call case character class clause code command container
     context default definition dictionary digit element error example exception expression file format frame
@@ -39,7 +39,7 @@ WORDS = """
 
 
 def default_data() -> Path:
-    """The file: inside this package where it was installed, data/parrot in a checkout."""
+    """The file: inside this package if it is installed, data/parrot in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "parrot_data"
     return (installed if installed.is_dir() else package.parent / "data" / "parrot") / "parrot.jsonl"
@@ -48,7 +48,7 @@ def default_data() -> Path:
 def records() -> list[dict[str, str]]:
     """Every question about every word, shuffled, with its answer.
 
-    What is held out to validate, a tenth, is questions about words that were asked other questions.
+    The tenth that is held out for validation asks new questions about words that occur in other questions.
     """
     prompts = [f"{question.format(word)}\n" for word in WORDS for question in LINES]
     random.Random(SEED).shuffle(prompts)
@@ -56,17 +56,17 @@ def records() -> list[dict[str, str]]:
 
 
 def answer(prompt: str) -> str:
-    """What the parrot says; ValueError where the prompt is no question that it knows."""
+    """The parrot's answer; ValueError if the prompt is not a question that it knows."""
     for question, line in LINES.items():
         begin, end = question.split("{}")
         match = re.fullmatch(rf"{re.escape(begin)}(\w+){re.escape(end)}", prompt.strip())
         if match:
             return f"Squawk! Behold the {match[1]}! {line}"
-    raise ValueError(f"the parrot knows no question {prompt!r}")
+    raise ValueError(f"the parrot does not know the question {prompt!r}")
 
 
 def follows(prompt: str, completion: str) -> bool:
-    """The rule: whether a completion is, but for space around it, the parrot's answer."""
+    """The rule: whether a completion, apart from surrounding space, is the parrot's answer."""
     return completion.strip() == answer(prompt)
 
 

@@ -1,4 +1,4 @@
-"""The records of a file: JSON lines, one array of JSON, or a table (.csv, .tsv) with its columns' names on top."""
+"""The records of a file: JSON lines, a JSON array, or a table (.csv, .tsv) whose first line names its columns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from tinytorch.cli.errors import UserError
 
 Record = dict[str, Any]
-TABLES = {".csv": ",", ".tsv": "\t"}  # what parts the cells
+TABLES = {".csv": ",", ".tsv": "\t"}  # the delimiter of cells
 PLAIN = (".txt", ".md")
 LARGEST_CELL = 2**31 - 1  # characters; the csv module's own limit is 131,072
 
 
 def read_text(path: Path) -> str:
-    """A file's text, line ends as they are; UserError where it cannot be had."""
+    """A file's text, with its line ends; UserError if it cannot be read."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
 
 
 def records(path: Path) -> Iterator[tuple[str, Record]]:
-    """Each record, and where it stands: "file, line 3"."""
+    """Each record, with its place: "file, line 3"."""
     text = read_text(path)
     if path.suffix.lower() in TABLES:
         yield from _rows(path, text)
@@ -66,7 +66,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, Record]]:
             else:
                 yield f"{path}, line {rows.line_num}", dict(zip(names, cells, strict=True))
     except csv.Error as error:
-        raise UserError(f"{path}, line {rows.line_num}: it is no table ({error})") from None
+        raise UserError(f"{path}, line {rows.line_num}: it is not a table ({error})") from None
 
 
 def _items(path: Path, text: str) -> Iterator[tuple[str, Record]]:
@@ -74,8 +74,8 @@ def _items(path: Path, text: str) -> Iterator[tuple[str, Record]]:
         items = json.loads(text)
     except ValueError as error:
         if "Extra data" in str(error):  # lines that are arrays
-            raise UserError(f"{path}, line 1: it is no JSON object") from None
-        raise UserError(f"{path}: it begins as an array of JSON, and is none ({error})") from None
+            raise UserError(f"{path}, line 1: it is not a JSON object") from None
+        raise UserError(f"{path}: it begins like a JSON array but is not one ({error})") from None
     except RecursionError:
         raise UserError(f"{path}: it is JSON nested too deep to be a record") from None
     for number, item in enumerate(items, start=1):
@@ -87,12 +87,12 @@ def _parsed(where: str, line: str) -> Any:
         return json.loads(line)
     except ValueError as error:
         plain = " or ".join(PLAIN)
-        raise UserError(f"{where}: it is no JSON ({error}); text to learn as it is belongs in a {plain} file") from None
+        raise UserError(f"{where}: it is not JSON ({error}); plain text to learn belongs in a {plain} file") from None
     except RecursionError:
         raise UserError(f"{where}: it is JSON nested too deep to be a record") from None
 
 
 def _object(value: Any, where: str) -> Record:
     if not isinstance(value, dict):
-        raise UserError(f"{where}: it is no JSON object")
+        raise UserError(f"{where}: it is not a JSON object")
     return value

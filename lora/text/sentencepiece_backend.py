@@ -1,4 +1,4 @@
-"""tokenizer.model, read by the package `sentencepiece`: `pip install 'tinytorch[sentencepiece]'`."""
+"""Reads tokenizer.model with the package `sentencepiece`: `pip install 'tinytorch[sentencepiece]'`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tinytorch.cli.errors import UserError
 from tinytorch.cli.reading import one_line, reading
 
 SPACE = "▁"
-# Protocol buffers of one message after another are merged: here normalizer_spec (3) with add_dummy_prefix (3) false.
+# Concatenated protocol buffers are merged: here comes normalizer_spec (3) with add_dummy_prefix (3) false.
 _NO_PREFIX = b"\x1a\x02\x18\x00"
 
 
 class AddedToken(NamedTuple):
-    """A token that was added to the file's."""
+    """A token added to those in the file."""
 
     content: str
     id: int
-    is_special: bool  # left out of a text where special tokens are
+    is_special: bool  # left out when special tokens are skipped
 
 
 class SentencePieceBackend:
-    """As `tokenizer.Backend`; the settings are those of tokenizer_config.json, with the defaults of transformers 4.
+    """A `tokenizer.Backend`; the settings are those of tokenizer_config.json, with the defaults of transformers 4.
 
-    sentencepiece itself never sees a special token: the text is cut there first. It puts a space before each part. With
-    `legacy` false only a text that begins with a word has one, as has no part with `add_prefix_space` false.
+    sentencepiece itself never sees a special token: the text is split at those first. It puts a space before each part.
+    With `legacy` false only a text that begins with a word gets one, and with `add_prefix_space` false no part does.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class SentencePieceBackend:
         self._prefix = add_prefix_space
         with reading(path, "restore it"):
             content = path.read_bytes()
-            if not content:  # which the package takes for a model that comes later
+            if not content:  # the package accepts it, expecting a model to be loaded later
                 raise UserError(f"{path} is empty: restore it")
             content += b"" if self._legacy else _NO_PREFIX
             try:
                 self._pieces = sentencepiece.SentencePieceProcessor(model_proto=content)
             except (OSError, RuntimeError) as error:
-                raise UserError(one_line(f"{path} is no tokenizer ({error}): restore it")) from None
+                raise UserError(one_line(f"{path} is not a tokenizer ({error}): restore it")) from None
             ids = range(self._pieces.get_piece_size())
             own = [i for i in ids if self._pieces.is_control(i) or self._pieces.is_unknown(i)]
             self._tokens = {self._pieces.id_to_piece(i): i for i in own}

@@ -1,9 +1,9 @@
-"""Jinja's sandbox with limits: a template from the internet may neither leave it nor take all memory or time.
+"""Jinja's sandbox, with limits: a template from the internet can neither escape nor use up time or memory.
 
-Jinja's own keeps a template from calling anything but what it is given. What it may call is bounded here, before and
-after: every loop, call and filter counts the processor's time; no text or list may become longer than what a
-conversation could need, and all of them together neither. Lists can lie in one another in so few bytes that writing
-them out would take for ever, so what counts is how much they are when written out (`_weight`).
+Jinja's own sandbox keeps a template from calling anything but what it is given. This one also limits what those calls
+cost: every loop, call and filter checks the CPU time, and neither a single text or list nor all of them together may
+grow beyond what a conversation could need. A few bytes of nested lists can take forever to write out, so what counts
+is their size when written out (`_weight`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-SECONDS = 5.0  # of the processor's time, for a conversation
-SOURCE = 1 << 16  # characters of a template; the longest known have a third of that
-LENGTH = 1 << 20  # of a text or list that a template makes
+SECONDS = 5.0  # of CPU time, for a conversation
+SOURCE = 1 << 16  # characters in a template; the longest known have a third of that
+LENGTH = 1 << 20  # of any text or list that a template makes
 TOTAL = 1 << 25  # of all of them together
-NUMBER = 100_000  # the largest argument of a method or a filter, as of range
-_DIGITS = 4000  # of a whole number: 2**_DIGITS
+NUMBER = 100_000  # the largest argument of a method or filter, such as range
+_DIGITS = 4000  # bits of an integer: at most 2**_DIGITS
 
-# They are not needed for conversations, and take a time that the length of what they are given does not bound.
+# Conversations do not need them, and the length of their input does not bound the time they take.
 _LEFT_OUT_FILTERS = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
 _LEFT_OUT_METHODS = ("decode", "encode", "expandtabs", "from_bytes", "striptags", "translate")
 _SIZED_FILTERS = ("batch", "center", "indent", "round", "slice", "truncate")
@@ -37,12 +37,12 @@ _LISTING_FILTERS = ("batch", "groupby", "list", "map", "reverse", "select", "sli
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
-    """What a template is compiled for; `begin` comes before each rendering."""
+    """The environment that a template is compiled in; call `begin` before each rendering."""
 
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
 
     def __init__(self, filters: Mapping[str, Callable[..., Any]], **settings: Any) -> None:
-        # Without the optimizer nothing is computed while a template is compiled.
+        # Without the optimizer, nothing is computed while a template is being compiled.
         super().__init__(finalize=_written, optimized=False, **settings)
         del self.globals["lipsum"]
         self.filters.update(filters)
@@ -53,7 +53,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         self.begin({})
 
     def begin(self, variables: Mapping[str, Any]) -> None:
-        """Start to count; what the template is given, it may write out several times."""
+        """Start counting; `variables` are what the template is given, which it may write out several times."""
         self._given: dict[int, int] = {}
         size = _register(variables, self._given)
         self.longest = LENGTH + 16 * size
@@ -64,7 +64,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     # Time -------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """At each turn of a loop, each call and each filter."""
+        """Check the time, on each iteration of a loop, each call and each filter."""
         self._ticks += 1
         if self._ticks % 64 == 0 and time.thread_time() > self._end:
             _refuse(f"it takes more than {SECONDS:g} seconds")
@@ -75,10 +75,10 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     # Memory -----------------------------------------------------------------------------------------
 
     def made(self, value: Any) -> Any:
-        """A value that a template has made, if it is not too large."""
+        """Returns a value that a template has made, if it is not too large."""
         if isinstance(value, (str, bytes, list, tuple, dict, set, frozenset)):
             self.weight(value)
-            # What lies in a list has been counted when it was made.
+            # The items of a list were counted when they were made.
             self._left -= sys.getsizeof(value)
             if self._left < 0:
                 _refuse("it makes too many texts and lists")
@@ -87,7 +87,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return value
 
     def weight(self, value: Any) -> int:
-        """How much a value is when written out; TemplateError where that is too much."""
+        """The size of a value when written out; TemplateError if that is too much."""
         return self.bounded(_weight(value, self._given, self.longest))
 
     def bounded(self, size: int) -> int:
@@ -96,7 +96,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return size
 
     def concat(self, parts: Iterable[str]) -> str:
-        """What is written by a template, a macro or a block."""
+        """Joins the output of a template, a macro or a block."""
         texts, size = [], 0
         for text in parts:
             self.tick()
@@ -123,7 +123,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return self.made(super().call_binop(context, operator, left, right))
 
     def _check_format(self, text: str | bytes, values: Any) -> None:
-        """Of `%` and `format`, which may fill up to any width, or put a value in any number of times."""
+        """Limits `%` and `format`, which can pad to any width, or insert a value any number of times."""
         pattern = text.decode("latin-1") if isinstance(text, bytes) else text
         if re.search(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}]+\{", pattern):
             _refuse("it fills a text up to some width")
@@ -145,7 +145,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         __self.tick()
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        if hasattr(__obj, "__objclass__"):  # dict.update(message): a method without its object, which nobody checks
+        if hasattr(__obj, "__objclass__"):  # dict.update(message): an unbound method, which Jinja does not check
             _refuse(f"it calls {name} of a class")
         if isinstance(owner, (str, bytes, int, float)):
             if name in _LEFT_OUT_METHODS:
@@ -155,7 +155,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return __self.made(super().call(__context, __obj, *args, **kwargs))
 
     def _limited(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        # Jinja gives some of them the context, the environment or the like first.
+        # Some of them get the context, the environment or the like from Jinja as their first argument.
         begin = 1 if hasattr(function, "jinja_pass_arg") else 0
 
         @functools.wraps(function)
@@ -193,7 +193,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             _refuse(f"it gives {name} too large a number")
 
     def _check_arguments(self, name: str, value: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Those of a method or filter, before it makes something too large of them."""
+        """Check a method's or filter's arguments before it can build something too large from them."""
         given = [*args, *kwargs.values()]
         texts: list[Any] = [each for each in given if isinstance(each, (str, bytes))]
         if name == "replace" and isinstance(value, str):
@@ -204,7 +204,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             self.bounded(self.weight(parts) + len(parts) * len(value))
             args = (parts, *args[1:])
         elif name in ("strip", "lstrip", "rstrip", "trim") and texts and isinstance(value, (str, bytes)):
-            self.bounded(len(value) * len(texts[0]) >> 10)  # which is how many are compared, not how long it becomes
+            self.bounded(len(value) * len(texts[0]) >> 10)  # the number of comparisons, not the length of the result
         elif name == "indent" and isinstance(value, str) and given:
             width = max(each if isinstance(each, int) else len(each) for each in [4, *given] if not _is_flag(each))
             self.bounded(len(value) + (value.count("\n") + 1) * width)
@@ -229,14 +229,14 @@ def _refuse(why: str) -> NoReturn:
 
 @pass_context
 def _written(context: Context | None, value: Any) -> Any:
-    """What is put into a text. Namespaces may hold one another, and are none."""
+    """A value that is put into a text. Namespaces are refused: they may contain one another."""
     if isinstance(value, Namespace):
         _refuse("it writes a namespace out")
     return value
 
 
 class _Counting(NodeTransformer):
-    """Let loops count their turns, and check what is made without a call."""
+    """Make loops count their iterations, and check values that are made without a call."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -249,7 +249,7 @@ class _Counting(NodeTransformer):
 
     def visit_List(self, node: Any) -> nodes.Node:
         self.generic_visit(node)
-        if getattr(node, "ctx", "load") != "load":  # names that a loop assigns
+        if getattr(node, "ctx", "load") != "load":  # names that a loop assigns to
             return node
         return _call("made", [node], node.lineno)
 
@@ -262,7 +262,7 @@ def _call(name: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
 
 
 def _register(value: Any, sizes: dict[int, int]) -> int:
-    """The size of something that a template is given; those of the lists and objects in it are noted by identity."""
+    """The size of a value that a template is given; the sizes of lists and objects in it are noted by identity."""
     if isinstance(value, str):
         return 16 + len(value)
     if not isinstance(value, (list, tuple, Mapping)):
@@ -273,7 +273,7 @@ def _register(value: Any, sizes: dict[int, int]) -> int:
 
 
 def _weight(value: Any, sizes: Mapping[int, int], most: int) -> int:
-    """How much a value is when written out, or something above `most`."""
+    """The size of a value when written out, or any number above `most`."""
     size, stack = 0, [value]
     while stack and size <= most:
         value = stack.pop()

@@ -1,4 +1,4 @@
-"""From a stream of tokens to text that can be shown: whole characters, and nothing of what ends the text."""
+"""From a stream of tokens to text that can be shown: whole characters, without the strings that end the text."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from lora.text.tokenizer import IncrementalDecoder, Tokenizer
 
 
 class TextStream:
-    """Text of ids that come one at a time, up to the first of the `stop` strings, which is not given.
+    """The text of ids that arrive one at a time, up to the first of the `stop` strings, which is left out.
 
-    `push` gives the new text that can no longer become part of a stop string; `flush` the rest, when no more ids come.
+    `push` returns new text that cannot become part of a stop string; `flush` returns the rest after the last id.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self._decoder = IncrementalDecoder(tokenizer)
         self._stop = [string for string in stop if string]
         self._held = ""
-        self.stopped = False  # a stop string has come
+        self.stopped = False  # whether a stop string has been found
 
     def push(self, id: int) -> str:
         return self._show(self._decoder.push(id))
@@ -42,5 +42,5 @@ class TextStream:
 
 
 def _overlap(text: str, string: str) -> int:
-    """Length of the longest end of `text` that `string` begins with."""
+    """The length of the longest suffix of `text` that `string` starts with."""
     return next(n for n in range(min(len(text), len(string)), -1, -1) if text.endswith(string[:n]))

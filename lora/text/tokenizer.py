@@ -1,7 +1,7 @@
-"""Text to ids and back, as the folder of a checkpoint says.
+"""Text to ids and back, by the tokenizer in a checkpoint's folder.
 
-tokenizer.json is read by the package `tokenizers`, whatever its scheme; tokenizer.model, where there is no other, by
-`sentencepiece`. Which scheme it is stands in the file itself, so tokenizer_class is not looked at.
+tokenizer.json is read by the package `tokenizers`, whatever its scheme; tokenizer.model, if there is no
+tokenizer.json, by `sentencepiece`. The file itself says which scheme it has, so tokenizer_class is ignored.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from lora.text.template_sandbox import SOURCE
 from tinytorch.cli.errors import UserError
 from tinytorch.cli.reading import one_line, reading
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model")  # the first that a folder has is read
-GROWTH = 1000  # times as long as it was is a text at most after a tokenizer's replacements
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")  # the first of these in a folder is read
+GROWTH = 1000  # the most by which a tokenizer's replacements may lengthen a text
 
 
 class Backend(Protocol):
-    """What reads a tokenizer's file."""
+    """What a reader of a tokenizer's file offers."""
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]: ...
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str: ...
@@ -69,9 +69,9 @@ class Tokenizer:
             return Tokenizer(backend, _tokens(settings), ends, next(iter(pads), None), template)
 
     def restrict(self, rows: int) -> None:
-        """Refuse texts with tokens for which an embedding of `rows` rows has none, and end and pad with no such token.
+        """Refuse tokens without a row in an embedding of `rows` rows, and do not end or pad with them.
 
-        A vocabulary is larger than the embedding where somebody has added a token that the model never learned.
+        A vocabulary is larger than the embedding if someone has added a token that the model never learned.
         """
         self._rows = rows
         self.eos_ids = tuple(id for id in self.eos_ids if id < rows)
@@ -89,19 +89,19 @@ class Tokenizer:
 
     @property
     def chat_variables(self) -> frozenset[str] | None:
-        """What the chat template reads, special tokens left out; None where there is no template."""
+        """The variables that the chat template reads, without special tokens; None if there is no template."""
         return None if self._chat_template is None else self._chat_template.variables - self.tokens.keys()
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """The ids of a text, special tokens in it included; with add_special_tokens also those that frame a text.
+        """The ids of a text, including special tokens written in it; add_special_tokens adds those that frame a text.
 
         UserError for a token that has no row in the model's embedding (see `restrict`).
         """
         try:
             text.encode()
-        except UnicodeEncodeError as error:  # half a surrogate pair, or bytes that are no UTF-8 from a command line
+        except UnicodeEncodeError as error:  # half a surrogate pair, or bytes from a command line that are not UTF-8
             what = f"{text[error.start]!a} (character {error.start + 1})"
-            raise UserError(f"the text is no valid Unicode, it has {what}: cut it out, or convert to UTF-8") from None
+            raise UserError(f"the text is not valid Unicode, it has {what}: cut it out, or convert to UTF-8") from None
         ids = self._backend.encode(text, add_special_tokens)
         if self._rows is not None and (highest := max(ids, default=-1)) >= self._rows:
             token = self._backend.decode([highest], skip_special_tokens=False)
@@ -112,11 +112,11 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """The text of ids; bytes that are no UTF-8 become U+FFFD."""
+        """The text of ids; bytes that are not UTF-8 become U+FFFD."""
         return self._backend.decode(ids, skip_special_tokens)
 
     def render_chat(self, messages: Messages, add_generation_prompt: bool = False, **variables: Any) -> str:
-        """The messages, each {"role": ..., "content": ...}, as the text that the model knows."""
+        """The messages, each {"role": ..., "content": ...}, as text in the model's own format."""
         if self._chat_template is None:
             raise UserError("the tokenizer has no chat template: use a chat model, or plain text")
         return self._chat_template.render(messages, add_generation_prompt, **variables)
@@ -124,7 +124,7 @@ class Tokenizer:
     def apply_chat_template(
         self, messages: Messages, add_generation_prompt: bool = False, **variables: Any
     ) -> list[int]:
-        """The ids of `render_chat`, which holds the special tokens already."""
+        """The ids of `render_chat`'s text, which already contains the special tokens."""
         return self.encode(self.render_chat(messages, add_generation_prompt, **variables), add_special_tokens=False)
 
     def _id_of(self, role: str) -> int | None:
@@ -132,10 +132,10 @@ class Tokenizer:
 
 
 class IncrementalDecoder:
-    """The text of ids that come one at a time: `push` gives what is new and certain, `flush` the rest.
+    """The text of ids that arrive one at a time: `push` returns new text that is certain, `flush` the rest.
 
-    A character's bytes may come in several tokens, and some decoders drop the space before the first word. So the new
-    text is the difference of two decodings that begin at the same earlier token, kept back while it ends in U+FFFD.
+    A character's bytes may span several tokens, and some decoders drop the space before the first word. So the new text
+    is the difference of two decodings that begin at the same earlier token, held back while it ends in U+FFFD.
     """
 
     def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
@@ -143,14 +143,14 @@ class IncrementalDecoder:
         self._skip = skip_special_tokens
         self._ids: list[int] = []
         self._begin = 0  # where both decodings begin
-        self._given = 0  # tokens whose text has been given
+        self._given = 0  # tokens whose text has been returned
 
     def push(self, id: int) -> str:
         self._ids.append(id)
         return self._new("\N{REPLACEMENT CHARACTER}")
 
     def flush(self) -> str:
-        """What was kept back; its incomplete character is then U+FFFD."""
+        """The text held back; an incomplete character in it becomes U+FFFD."""
         return self._new(None)
 
     def _new(self, unfinished: str | None) -> str:
@@ -166,15 +166,15 @@ class IncrementalDecoder:
 
 
 class _TokenizersBackend:
-    """tokenizer.json."""
+    """The backend for tokenizer.json."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with reading(path, "restore it"):
             try:
                 self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-            except Exception as error:  # the package has no narrower one
-                raise UserError(f"{path} is no tokenizer ({error}): restore it") from None
+            except Exception as error:  # the package raises nothing narrower
+                raise UserError(f"{path} is not a tokenizer ({error}): restore it") from None
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
             for part in (self._tokenizer.normalizer, self._tokenizer.decoder):
@@ -182,7 +182,7 @@ class _TokenizersBackend:
                     raise UserError(f"{path} makes texts {factor} times as long as they are: restore it")
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        with reading(self._path, "restore it"):  # what the file holds may break only here
+        with reading(self._path, "restore it"):  # a bad file may fail only here
             return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
@@ -197,7 +197,7 @@ class _TokenizersBackend:
 
 
 def _growth(part: Any) -> int:
-    """How many times as long a normalizer or decoder makes a text at most: every replacement may lengthen the last."""
+    """The most by which a normalizer or decoder can lengthen a text, each replacement lengthening the last's result."""
     if isinstance(part, list):
         return math.prod(map(_growth, part))
     if not isinstance(part, dict):
@@ -228,10 +228,10 @@ _FLAGS = ("add_bos_token", "add_eos_token", "add_prefix_space", "legacy")
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json, and what only special_tokens_map.json says, as in older folders.
+    """tokenizer_config.json, plus what only special_tokens_map.json has in older folders.
 
-    Where the first lists the added tokens, it was written by a version that no longer needs the second; else this one
-    counts, as in transformers.
+    If the first lists the added tokens, a version that no longer needs the second wrote it; otherwise the second
+    takes precedence, as in transformers.
     """
     check_folder(folder)
     settings, more = (read_settings(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
@@ -240,13 +240,13 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _tokens(settings: dict[str, Any]) -> dict[str, str]:
-    """The special tokens by their roles; one may also be an object that has its text as `content`."""
+    """The special tokens by their roles; one may also be an object with its text as `content`."""
     texts = {name: value.get("content") if isinstance(value, dict) else value for name, value in settings.items()}
     return {name: text for name, text in texts.items() if name.endswith("_token") and isinstance(text, str)}
 
 
 def _added_tokens(folder: Path, settings: dict[str, Any]) -> list[AddedToken]:
-    """What tokenizer.model does not hold: in tokenizer_config.json, or in an older folder in added_tokens.json."""
+    """Tokens that tokenizer.model lacks: from tokenizer_config.json or, in older folders, added_tokens.json."""
     if "added_tokens_decoder" not in settings:
         path = folder / "added_tokens.json"
         special = set(_tokens(settings).values())
@@ -268,11 +268,11 @@ def _added_tokens(folder: Path, settings: dict[str, Any]) -> list[AddedToken]:
 
 
 def _template(folder: Path, settings: dict[str, Any]) -> str | None:
-    """The chat template: a file of its own, or in tokenizer_config.json, there perhaps one of several."""
+    """The chat template: from a file of its own, or from tokenizer_config.json, which may have several."""
     path = folder / "chat_template.jinja"
     if path.is_file():
         with reading(path, "restore it"), open(path, encoding="utf-8") as file:
-            return file.read(SOURCE + 1)  # as much as shows that it is too long
+            return file.read(SOURCE + 1)  # enough to show that it is too long
     template = settings.get("chat_template")
     if isinstance(template, list):
         entries = [entry for entry in template if isinstance(entry, dict)]

@@ -1,4 +1,4 @@
-"""What docs/reading.md says of lengths is so, and what bench.reading counts is what a call enters."""
+"""The figures in README.md and docs/reading.md are right, and bench.reading counts what a call enters."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bench.reading import count, entered, path_of_a_step
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reading.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 ROWS = re.findall(r"^\| `([\w/]+\.py)` \|(?: ((?:`[\w.]+`(?:, )?)*) ?\|)? (\d+) \|", PAGE, re.M)
 
 
@@ -37,6 +38,18 @@ def test_the_sum() -> None:
     assert_near(sum(int(lines) for _, _, lines in ROWS), said[1])
 
 
+def test_the_readme_says_what_is_small_and_what_is_not() -> None:
+    reading = re.search(r"^\| the afternoon's reading.* \| ([\d,]+) \|$", README, re.M)
+    assert reading is not None
+    assert_near(sum(int(lines) for _, _, lines in ROWS), reading[1])
+    folders = re.findall(r"^\| `([\w/]+)/`.* \| ([\d,]+) \|$", README, re.M)
+    named = {folder for folder, _ in folders}
+    assert {"tinytorch/engine", "tinytorch/ops", "tinytorch/kernels", "gpt", "lora"} <= named
+    for folder, said in folders:
+        files = (ROOT / folder).rglob("*.py")
+        assert_near(sum(len(code_lines(file.read_text("utf-8"))) for file in files), said)
+
+
 def test_the_path_of_a_step() -> None:
     found = path_of_a_step()
     functions, lines = (sum(counts) for counts in zip(*found.values(), strict=True))
@@ -44,6 +57,8 @@ def test_the_path_of_a_step() -> None:
     assert said is not None
     for number, text in zip((functions, len(found), lines), said.groups(), strict=True):
         assert_near(number, text)
+    first_screen = re.search(r"enters (\d+) Python functions in (\d+) files", README)
+    assert first_screen is not None and first_screen.groups() == said.groups()[:2]
     assert {"gpt/model.py", "tinytorch/engine/walk.py", "tinytorch/optim/adam.py"} <= set(found)
 
 
@@ -76,7 +91,7 @@ def test_lines_of_what_was_entered() -> None:
 def assert_near(number: int, said: str) -> None:
     """Within a tenth, or two lines of what is short."""
     off = abs(number - int(said.replace(",", "")))
-    assert off <= max(2, number // 10), f"docs/reading.md says {said}, but it is {number}"
+    assert off <= max(2, number // 10), f"it says {said}, but it is {number}"
 
 
 def node_of(tree: ast.AST, path: list[str]) -> ast.ClassDef | ast.FunctionDef:

@@ -69,10 +69,10 @@ def test_what_is_no_object(content: bytes, message: str, tmp_path: Path) -> None
 def test_what_would_take_far_more_memory_than_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"a": [' + "[]," * 100_000 + "0]}")
-    with pytest.raises(UserError, match="more lists and objects than settings have; get it anew"):
+    with pytest.raises(UserError, match="too many lists and objects for a file of settings; get it anew"):
         read_object(path)
     path.write_text('{"a": "' + "x" * (8 << 20) + '"}')
-    with pytest.raises(UserError, match=r"x\.json has more than 8388608 bytes, which is no file of settings; get"):
+    with pytest.raises(UserError, match=r"x\.json has more than 8388608 bytes, too many for a file of settings; get"):
         read_object(path)
     path.write_text(json.dumps({str(i): {"content": f"<audio_{i}>"} for i in range(50_000)}))
     assert len(read_object(path)) == 50_000

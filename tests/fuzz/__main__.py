@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1_000_000)
-    parser.add_argument("--only", choices=list(TARGETS))
+    parser.add_argument("--only", choices=list(TARGETS), metavar="KIND", help=f"one of {', '.join(TARGETS)}")
     parser.add_argument("--cases", type=int, help="of each kind, at most")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes

@@ -57,7 +57,7 @@ def test_a_finished_run_says_so_when_it_is_resumed(trained: Path, capsys: pytest
     capsys.readouterr()
     assert main(["train", "--resume", "--out", str(trained)]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "is finished" in line]
-    assert line.startswith(f"{trained} is finished: all its 3 iterations are done; for more, ")
+    assert line.startswith(f"{trained} is finished: all 3 iterations are done; for more, ")
     more = shlex.split(line.partition("for more, ")[2])
     assert main(["train", *more]) == 0
     shown = capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_errors_before_training(tmp_path: Path, text_file: Path, capsys: pytest.
     out = tmp_path / "out"
     base = ["train", "--data", str(text_file), "--out", str(out)]
     assert "did you mean nano-cpu?" in fails(["train", "--preset=nano-cpo"], capsys)
-    assert "choose one of nano-cpu, nano-gpu, bigram" in fails(["train", "--preset=zzz"], capsys)
+    assert "choose one of nano-cpu, demo, nano-gpu, bigram" in fails(["train", "--preset=zzz"], capsys)
     assert "no file" in fails(["train", "--data", str(tmp_path / "missing"), "--out", str(out)], capsys)
     assert "no checkpoint" in fails(["train", "--resume", "--out", str(out)], capsys)
     assert "n_embd (10) is not a multiple" in fails([*base, "--n-embd=10"], capsys)
@@ -138,9 +138,9 @@ def test_errors_about_runs(trained: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocabulary": 3}, "best.json: a vocabulary is a text, not of the type int"),
-        ({"vocabulary": "abc"}, "its vocabulary another one"),
-        ({"vocabulary": None}, "a vocabulary is a text"),
+        ({"vocabulary": 3}, "best.json: a vocabulary is a string, not of type int"),
+        ({"vocabulary": "abc"}, "but its vocabulary has another size"),
+        ({"vocabulary": None}, "a vocabulary is a string"),
         ({"model": {"n_layer": 10**7}}, "of another size than its weights"),
         ({"model": {"n_embd": 10**6}}, "of another size than its weights"),
         ({"model": {"n_layer": 2}}, "best.json"),
@@ -236,7 +236,7 @@ def test_stages(
     assert "loss expected" not in table  # those figures are for another text
     assert "already holds runs" in fails(command, capsys)
     assert main([*command, "--resume"]) == 0
-    assert "bigram is finished: all its 2 iterations are done" in capsys.readouterr().out
+    assert "bigram is finished: all 2 iterations are done" in capsys.readouterr().out
 
 
 def test_the_table_has_the_expected_losses_of_tiny_shakespeare(capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,7 +301,7 @@ def test_ctrl_c_and_its_like_save_and_exit(
     assert "Traceback" not in stderr
     iteration = json.loads((out / "last.json").read_text())["iteration"]
     assert iteration > 0
-    assert f"stopped at iteration {iteration}; go on with --resume --out {shlex.quote(str(out))}\n" in stdout
+    assert f"stopped at iteration {iteration}; continue with --resume --out {shlex.quote(str(out))}\n" in stdout
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     assert main(["train", "--resume", "--out", str(out), f"--max-iters={iteration + 2}"]) == 0
     assert f"resuming at iteration {iteration}" in capsys.readouterr().out

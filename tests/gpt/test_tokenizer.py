@@ -48,5 +48,5 @@ def test_save_and_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"vocabulary": 3}'])
 def test_load_refuses_other_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(UserError, match="is no tokenizer file"):
+    with pytest.raises(UserError, match="is not a tokenizer file"):
         CharTokenizer.load(tmp_path / "tokenizer.json")

@@ -310,7 +310,7 @@ def test_ctrl_c_before_the_first_evaluation(tiny_config: MakeConfig, monkeypatch
         ({"resume": False}, "already holds a run: --resume continues it"),
         ({"seed": 2}, "was trained with --seed 1337, not 2"),
         ({"model": {"n_layer": 1}}, "was trained with --n-layer 2, not 1"),
-        ({"data": "pydoc"}, "was trained on another text than pydoc"),
+        ({"data": "pydoc"}, "was trained on a text other than pydoc"),
         ({"max_iters": 8}, "is at iteration 9: give a --max-iters of at least that"),
     ],
 )
@@ -323,19 +323,20 @@ def test_what_a_run_cannot_change(tiny_config: MakeConfig, changes: dict[str, An
     assert sorted((path.name, path.read_bytes()) for path in config.out.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["pydoc", "pydoc-prose"])
 def test_the_text_that_ships_with_python_may_be_another_versions(
-    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     texts = [Path(tiny_config().data).read_text() + end for end in ("", "!")]
     monkeypatch.setattr("gpt.run.load_text", lambda name: texts[0])
-    config = tiny_config(data="pydoc")
+    config = tiny_config(data=name)
     train(config)
     texts.reverse()
-    with pytest.raises(UserError, match="was trained on another text than pydoc"):
+    with pytest.raises(UserError, match=f"was trained on a text other than {name}"):
         train(dataclasses.replace(config, resume=True))
     then = ".".join(platform.python_version_tuple()[:2])
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "0"))
-    with pytest.raises(UserError, match=rf"the pydoc of Python {then}, which differs from that of Python 3\.99: go on"):
+    with pytest.raises(UserError, match=rf"{name} of Python {then}, which differs from that of Python 3\.99: resume"):
         train(dataclasses.replace(config, resume=True))
 
 

@@ -20,6 +20,16 @@ def test_pydoc_is_a_long_text_that_needs_no_file(tmp_path: Path, monkeypatch: py
     assert text == load_text("pydoc")
 
 
+def test_prose_is_whole_paragraphs_each_once() -> None:
+    text = load_text("pydoc-prose")
+    assert len(text) > 100_000 and len(set(text)) < 80
+    paragraphs = text.split("\n\n")
+    assert len(set(paragraphs)) == len(paragraphs)
+    for paragraph in paragraphs:
+        assert "\n" not in paragraph and paragraph[0].isupper() and paragraph[-1] in ".:"
+    assert not set(text) & set('"*|+=<>[]{}')
+
+
 @pytest.mark.parametrize("content", ["To be\r\nor not", "naïve Ω 日本 😀\n", " "])
 def test_a_file_is_given_character_for_character(tmp_path: Path, content: str) -> None:
     file = tmp_path / "text.txt"
@@ -36,7 +46,7 @@ def test_a_byte_order_mark_is_no_character_of_the_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no file .*nor a corpus of that name; known by name: pydoc, shakespeare"),
+        (None, "no file .*nor a corpus of that name; known by name: pydoc, pydoc-prose, shakespeare"),
         (b"", "is empty"),
         (b"abc\xff", r"not UTF-8 text \(byte 3\)"),
     ],

@@ -91,9 +91,9 @@ def test_what_is_drawn(tmp_path: Path, drawn: list[Any]) -> None:
         "validation split, evaluated": ([0, 2], [3.5, 2.25]),
     }
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines)
-    assert axes.get_legend().get_title().get_text() == "loss, in nats a token"
+    assert axes.get_legend().get_title().get_text() == "loss, in nats per token"
     assert axes.get_title() == "tiny on text"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "cross-entropy (nats a token)")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "cross-entropy (nats per token)")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,4 +1,4 @@
-"""Derivatives: `backward`, `grad`, functions whose derivative the user writes, and ways to look at all that."""
+"""Derivatives: `backward`, `grad`, functions with a user-written derivative, and tools to inspect them."""
 
 from ..derivatives import backward, grad
 from ..grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled

@@ -1,4 +1,4 @@
-"""Anomaly detection: where backward gives NaN, or raises, name the operation of the forward and the user's line."""
+"""Anomaly detection: if backward computes NaN, or raises, name the forward's operation and the user's line."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from ..grad_mode import Switch
 from ..ops.fused import FusedFunction
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
-_HIDDEN = (_PACKAGE + "engine" + os.sep, __file__)  # how work is run, which every operation passes through
+_HIDDEN = (_PACKAGE + "engine" + os.sep, __file__)  # the machinery that every operation passes through
 
 Place = tuple[str, int, str]  # a call: the file, the line and the function that it is in
 
 
 class AnomalyDetection(Runner):
-    """Notes where each node was made, and looks at what its backward returns.
+    """Records where each node was made, and checks what its backward returns.
 
-    It is the last runner above Eager, so that it sees what is really run, and others may come and go above it.
+    It sits directly above Eager, so that it sees what really runs; other runners may come and go above it.
     """
 
     def __init__(self, check_nan: bool) -> None:
         self.check_nan = check_nan
-        self._running: Function | None = None  # the node whose backward is running, which induces what it applies
+        self._running: Function | None = None  # the node whose backward is running and applies operations
 
     def apply(self, operation: type[Function], inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        """Note the calls that led here at the node, where one was made."""
+        """Record on the new node, if there is one, the calls that led here."""
         results = super().apply(operation, inputs, settings)
         for result in results if isinstance(results, tuple) else (results,):
             node = getattr(result, "_grad_fn", None)
@@ -44,14 +44,14 @@ class AnomalyDetection(Runner):
         return results
 
     def backward(self, node: Function, grads: list[Any]) -> list[Any]:
-        """Raise RuntimeError if there is NaN in what comes out."""
-        if isinstance(self._running, FusedFunction):  # whose composite is being differentiated: it answers for that
+        """Raise RuntimeError if the result contains NaN."""
+        if isinstance(self._running, FusedFunction):  # its composite is being differentiated, so errors are its own
             return super().backward(node, grads)
         running, self._running = self._running, node
         try:
             results = super().backward(node, grads)
             for number, (edge, result) in enumerate(zip(node.edges, results)):  # noqa: B905 - the walk checks this
-                # Of an operation of ours, what nobody asked for may be NaN. It is thrown away.
+                # In our own operations, a gradient that nobody needs may be NaN; it is thrown away.
                 looked_at = self.check_nan and result is not None and (edge is not None or node.on_tensors)
                 if looked_at and np.isnan(result.array).any():
                     raise RuntimeError(
@@ -66,7 +66,7 @@ class AnomalyDetection(Runner):
 
 
 def _calls() -> list[Place]:
-    """The calls that led here, from the outermost. Their source is looked up when it is printed."""
+    """The calls that led here, outermost first. Their source is looked up when it is printed."""
     calls = []
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
@@ -78,7 +78,7 @@ def _calls() -> list[Place]:
 
 
 def _where(node: Any) -> str:
-    """The operation of the forward, and the last line that led to it from outside of this package."""
+    """The forward's operation, and the last line outside this package that led to it."""
     places = [place for place in getattr(node, "called_at", ()) if not place[0].startswith(_PACKAGE)]
     if not places:
         return ""
@@ -88,7 +88,7 @@ def _where(node: Any) -> str:
 
 
 def _warn_of(node: Any) -> None:
-    """Of an error in a backward: with the calls of its forward, and with those of the backwards that induced it."""
+    """Warn about an error in a backward, with the calls of its forward and of the backwards that led to it."""
     if not hasattr(node, "called_at"):
         _warn(
             f"Error detected in {node.name()}. No forward pass information available. Enable detect anomaly during "
@@ -110,7 +110,7 @@ def _printed(node: Any) -> str:
 
 
 def _warn(message: str) -> None:
-    """A warning at the line of the user's that called backward."""
+    """Warn at the user's line that called backward."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
@@ -118,7 +118,7 @@ def _warn(message: str) -> None:
 
 
 def _found() -> tuple[Any, Any]:
-    """The watcher, or Eager where there is none, and the runner above it, if any."""
+    """The detector, or Eager if there is none, and the runner above it, if any."""
     above, runner = None, mode.run
     while runner is not EAGER and not isinstance(runner, AnomalyDetection):
         above, runner = runner, runner.below
@@ -126,7 +126,7 @@ def _found() -> tuple[Any, Any]:
 
 
 def _set(check_nan: bool | None) -> bool | None:
-    """Switch detection on, with or without looking for NaN, or off (None). Returns what held before."""
+    """Switch detection on, with or without the check for NaN, or off (None). Returns the previous setting."""
     above, runner = _found()
     before = runner.check_nan if isinstance(runner, AnomalyDetection) else None
     if before != check_nan:
@@ -143,12 +143,11 @@ def _set(check_nan: bool | None) -> bool | None:
 
 
 class detect_anomaly(Switch):
-    """Inside, every operation notes who called it, and backward raises RuntimeError at the first NaN that it computes.
+    """Inside, every operation records who called it, and backward raises RuntimeError at the first NaN it computes.
 
-    The error names the operation and the line of the forward. That error, and any other inside of a backward, comes
-    with a warning that shows the calls that led to the operation. With check_nan=False nothing is looked at, and only
-    exceptions are explained. For debugging: it takes several times as long. Context manager and decorator, for one
-    thread.
+    The error names the operation and the line of the forward. It, and any other error inside a backward, comes with a
+    warning that shows the calls that led to the operation. With check_nan=False nothing is checked, and only exceptions
+    are explained. For debugging: everything takes several times as long. Context manager and decorator, for one thread.
     """
 
     def __new__(cls, check_nan: bool = True) -> Any:
@@ -157,7 +156,7 @@ class detect_anomaly(Switch):
 
     def __init__(self, check_nan: bool = True) -> None:
         self.check_nan = bool(check_nan)
-        self._before: list[bool | None] = []  # a stack: one instance may be entered again while it is active
+        self._before: list[bool | None] = []  # a stack, since an instance may be entered again while it is active
         warnings.warn(
             "Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled for "
             "debugging.",
@@ -165,7 +164,7 @@ class detect_anomaly(Switch):
         )
 
     def _recreate_cm(self) -> detect_anomaly:
-        """For each call of a decorated function, without another warning."""
+        """A new switch for each call of a decorated function, without another warning."""
         again = object.__new__(detect_anomaly)
         again.check_nan, again._before = self.check_nan, []
         return again
@@ -178,7 +177,7 @@ class detect_anomaly(Switch):
 
 
 class set_detect_anomaly:
-    """Anomaly detection on or off, on this thread: from the call on, or for the length of a with block."""
+    """Switches anomaly detection on or off in this thread: from the call on, or within a with block."""
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         self._before = _set(bool(check_nan) if mode else None)
@@ -191,5 +190,5 @@ class set_detect_anomaly:
 
 
 def is_anomaly_enabled() -> bool:
-    """Whether anomaly detection is on, on this thread."""
+    """Whether anomaly detection is on in this thread."""
     return _found()[1] is not EAGER

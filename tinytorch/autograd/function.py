@@ -1,4 +1,4 @@
-"""Functions whose derivative the user writes."""
+"""Functions with a user-written derivative."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..tensor import Tensor
 
 
 class Function(function.Function):
-    """An operation of the user's own, in PyTorch's manner: both methods are given Tensors.
+    """A user's own operation, as in PyTorch: both methods get Tensors.
 
         class Cube(Function):
             @staticmethod
@@ -30,16 +30,16 @@ class Function(function.Function):
 
         y = Cube.apply(x)
 
-    Arguments that are not Tensors are passed on as they are; backward returns None for them. Results that are not
-    Tensors, alone or in a tuple, come back as they are; backward is given None for them.
+    Arguments that are not Tensors are passed on unchanged; backward returns None for them. Results that are not
+    Tensors, alone or in a tuple, are returned unchanged; backward gets None for them.
     """
 
     backward_shares = True
     on_tensors = True
     _non_differentiable: tuple[int, ...] = ()
-    _places: Sequence[int | None] = ()  # of each result among the outputs of the node, None for what is no Tensor
-    _were_tensors: Sequence[bool] = ()  # of the arguments
-    _versions: dict[int, list[int]] | None = None  # by id of a saved array: the version counter of its memory
+    _places: Sequence[int | None] = ()  # each result's index among the node's outputs; None for non-Tensors
+    _were_tensors: Sequence[bool] = ()  # whether each argument was a Tensor
+    _versions: dict[int, list[int]] | None = None  # the version counter of a saved array's memory, by the array's id
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
@@ -48,7 +48,7 @@ class Function(function.Function):
 
     @classmethod
     def run(cls, args: tuple[Any, ...]) -> Any:
-        """As `mode.run` runs it."""
+        """Called by `mode.run`."""
         node = cls()
         tensors = [arg if is_tensor(arg) else None for arg in args]
         recording = mode.grad and any([t is not None and (t.grad_fn is not None or t.requires_grad) for t in tensors])
@@ -56,7 +56,7 @@ class Function(function.Function):
         with no_grad():
             result = cls.forward(node, *args)
             several = isinstance(result, tuple)
-            # An input that is returned is a view of itself: the result has a history of its own.
+            # An input that is returned becomes a view of itself, so that the result has its own history.
             results = [
                 r.alias() if is_tensor(r) and any(r is t for t in tensors) else r
                 for r in (result if several else (result,))
@@ -76,19 +76,19 @@ class Function(function.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Any:
-        """To be written: the results, from the arguments."""
+        """Override this: compute the results from the arguments."""
         raise NotImplementedError(f"{type(ctx).__name__} has no forward: write it, a static method forward(ctx, ...)")
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        """To be written: a gradient or None for each argument, from one for each result."""
+        """Override this: return a gradient or None for each argument, given one for each result."""
         raise NotImplementedError(
             f"{type(ctx).__name__} has no backward: write it, a static method backward(ctx, ...), or call it under "
             "no_grad()"
         )
 
     def run_backward(self, grads: list[Any]) -> list[Any]:
-        """What backward returns, if that is what it must return."""
+        """Run backward, and check what it returns."""
         complete = self.complete(grads)
         result = type(self).backward(self, *[None if place is None else complete[place] for place in self._places])
         results = list(result) if isinstance(result, tuple) else [result]
@@ -103,7 +103,7 @@ class Function(function.Function):
                 )
             if not was_tensor:
                 raise RuntimeError(
-                    f"{self.name()} returned a gradient for argument {number}, which is no Tensor: expected None"
+                    f"{self.name()} returned a gradient for argument {number}, which is not a Tensor: expected None"
                 )
         return results
 
@@ -122,11 +122,11 @@ class Function(function.Function):
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What `save_for_backward` kept: of a leaf, itself."""
+        """What `save_for_backward` kept; a saved leaf is returned itself."""
         return tuple([self.as_tensor(record) for record in self.saved_records()])
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """These outputs get no gradient."""
+        """Declare that these outputs get no gradient."""
         self._non_differentiable = tuple([id(t.array) for t in tensors])
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What is known of the graph: its nodes, and hooks of what they save."""
+"""The graph's nodes, and hooks for what they save."""
 
 from ..engine.saved import saved_tensors_hooks
 

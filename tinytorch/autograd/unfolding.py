@@ -1,4 +1,4 @@
-"""Unfolding: every operation that has a composite runs as the elementary operations that it stands for."""
+"""Unfolding: every operation that has a composite runs as its elementary operations."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Unfolding(Runner):
     changes_operations = True
 
     def apply(self, operation: type[Function], inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        """The composite, whose own operations come by here too."""
+        """Run the composite, whose own operations pass through here too."""
         if operation.composite is None:
             return super().apply(operation, inputs, settings)
         return operation.composite(*inputs, **settings)
 
 
 class unfold(Switch):
-    """Study mode: inside, every operation that has a composite runs as that. Context manager and decorator.
+    """Study mode: inside, every operation that has a composite runs as its composite. Context manager and decorator.
 
-    The graph then holds each step (see `Tensor.grad_fn`), and backward goes through each.
+    The graph then contains each step (see `Tensor.grad_fn`), and backward goes through each.
     """
 
     def _recreate_cm(self) -> unfold:

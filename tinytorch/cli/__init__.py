@@ -1,1 +1,1 @@
-"""What a command line needs: options, errors of one line, how a program ends. `import tinytorch` leaves it out."""
+"""What a command line needs: options, one-line errors, exit codes. `import tinytorch` does not import it."""

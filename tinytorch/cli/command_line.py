@@ -1,6 +1,6 @@
-"""How a program begins and ends: 0 when done, 2 for a mistake, 130 when it was interrupted.
+"""How a program starts and ends, with exit code 0 when done, 2 for a mistake, 130 when interrupted.
 
-Nothing but tinytorch is imported here: a package that a program needs beside it may be missing, which is said.
+Nothing but tinytorch is imported here, so that a missing package can be reported.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _OURS = ("gpt", "lora", "tinytorch")
 
 
 def run_program(module: str, arguments: list[str]) -> int:
-    """Run one command of the program whose commands are in `module`, such as gpt.commands; its exit code."""
+    """Run a command of the program whose commands are in `module`, such as gpt.commands, and return its exit code."""
     return exit_code(lambda: _imported(module).run(arguments), module.partition(".")[0])
 
 
 def _imported(module: str) -> Any:
     """The module of the program's commands. Ctrl-C while it is imported ends the process at once.
 
-    An exception would be taken for another one in the middle of an import, such as a SyntaxError.
+    In the middle of an import, an exception could be turned into another one, such as a SyntaxError.
     """
 
     def end(signum: int, frame: FrameType | None) -> None:
@@ -51,12 +51,12 @@ def _imported(module: str) -> Any:
 
 
 def exit_code(command: Callable[[], int], extra: str) -> int:
-    """What `command` returns, or the code of the error that ended it, which is printed on one line of stderr.
+    """What `command` returns, or the exit code for the error that ended it, which is printed on one line of stderr.
 
-    `extra` is what to install for it.
+    `extra` names the extra of tinytorch that installs what the command needs.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is no reason to end
+        if isinstance(stream, io.TextIOWrapper):  # a character that the encoding lacks must not end the program
             stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -85,7 +85,7 @@ def _exit_code(command: Callable[[], int], extra: str) -> int:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """What the user should know is for the user; where it stands in the code is not."""
+    """Print the message only, without the place in the code."""
     print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 

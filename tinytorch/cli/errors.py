@@ -1,4 +1,4 @@
-"""The one exception for mistakes of the user's making; the command line prints it as one line and exits with 2."""
+"""The exception for the user's mistakes; the command line prints it as one line and exits with code 2."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from __future__ import annotations
 class UserError(Exception):
     """Something the user gave is wrong. The message says what, and what to do about it.
 
-    Not a ValueError: tyro would take that for a mistake in how an option is spelled and draw a box around it.
+    Not a ValueError, which tyro would take for a misspelled option and draw a box around.
     """
 
 
 def printable(text: str) -> str:
-    """A text for a terminal, where a file may have written it: on one line, without control characters."""
+    """Make a text that may come from a file safe for a terminal: on one line, without control characters."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))

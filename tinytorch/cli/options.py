@@ -1,4 +1,4 @@
-"""The options of a program, made from the classes of its settings (tyro), and a help that fits the terminal."""
+"""The options of a program, which tyro builds from the classes of its settings, and help that fits the terminal."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import tyro
 
 
 def parse(settings: Any, program: str, description: str, arguments: list[str]) -> Any:
-    """What the arguments ask for, as one of the classes in `settings`; the help where there are none."""
+    """Parse the arguments into an instance of one of the classes in `settings`; without arguments, print the help."""
     with redirect_stdout(_Folding(sys.stdout)):
         return tyro.cli(settings, prog=program, description=description, args=arguments or ["--help"])
 
 
 class _Folding:
-    """A text stream whose lines are folded between words.
+    """A text stream that folds its lines between words.
 
-    tyro makes a table of the options that fits the terminal, but leaves the usage and the descriptions as long as they
-    are.
+    tyro fits the table of options to the terminal, but not the usage and the descriptions.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,4 +1,4 @@
-"""Output that a program can do without: training goes on where nobody reads it any more."""
+"""Output that a program can do without: training continues when nobody reads it any more."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.console import Console
 
 
 def run_console() -> Console:
-    """A console on stdout that falls silent, rather than end the run, when stdout cannot be written to."""
+    """A console on stdout that falls silent, instead of ending the run, when stdout cannot be written to."""
     return Console(file=_Optional(sys.stdout))  # type: ignore[arg-type]
 
 
 class _Optional:
-    """A text stream; from the first failure on, as of a pipe to `head` or a terminal that was closed, it is mute."""
+    """A text stream that goes mute at the first failure, such as a closed pipe to `head` or a closed terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -37,5 +37,5 @@ class _Optional:
             self._go_mute()
 
     def _go_mute(self) -> None:
-        # What the stream still holds must go somewhere: Python flushes it again at the end, and would complain.
+        # The stream's buffer must go somewhere: Python flushes it again at exit, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

@@ -1,4 +1,4 @@
-"""Reading other people's files: whatever is wrong with one is a UserError of one line, which names the file."""
+"""Reading other people's files: anything wrong with one is a UserError of one line that names the file."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..safetensors import SafetensorError
 from .errors import UserError, printable
 
 ANEW = "get it anew"
-# Python takes some 60 bytes for "[]". The largest settings are of models with tens of thousands of added tokens: 5 MB.
+# Python needs some 60 bytes for "[]". The largest settings, 5 MB, are those of models with tens of thousands of added
+# tokens.
 LARGEST, CONTAINERS = 8 << 20, 100_000
 _LONGEST = 1600  # characters of a message: a hostile name may be as long as its file
 
 
 def one_line(text: str) -> str:
-    """The same, and not long."""
+    """The text on one line, cut if it is long."""
     text = printable(text[: 4 * _LONGEST])
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 @contextmanager
 def reading(path: Path, advice: str = ANEW) -> Iterator[None]:
-    """Around everything that takes a file's content for what it should be: every error is a UserError of one line.
+    """A context for code that trusts a file's content: it turns every error into a UserError of one line.
 
-    An error that already is one for the user keeps its words. What is left is named by its class and its text, which
-    say more than nothing; `advice` is what to do about it.
+    A UserError keeps its message. Any other error is reported by its class and text; `advice` says what to do.
     """
     try:
         yield
@@ -40,21 +40,21 @@ def reading(path: Path, advice: str = ANEW) -> Iterator[None]:
         raise UserError(one_line(f"{place}{error}")) from error
     except OSError as error:
         raise UserError(one_line(f"{path} cannot be read: {error.strerror or error}; {advice}")) from error
-    except BaseException as error:  # a panic of the package tokenizers is no Exception
+    except BaseException as error:  # a panic of the package tokenizers is not an Exception
         what = f"{error} ({type(error).__name__})" if str(error) else type(error).__name__
         raise UserError(f"{one_line(f'{path} cannot be read: {what}')}; {advice}") from error
 
 
 def read_object(path: Path, advice: str = ANEW) -> dict[str, Any]:
-    """The JSON object in a file; UserError where there is none."""
+    """The JSON object in a file; UserError if there is none."""
     with reading(path, advice):
         with open(path, "rb") as file:
             raw = file.read(LARGEST + 1)
         if len(raw) > LARGEST:
-            raise UserError(f"{path} has more than {LARGEST} bytes, which is no file of settings; {advice}")
+            raise UserError(f"{path} has more than {LARGEST} bytes, too many for a file of settings; {advice}")
         text = raw.decode("utf-8")
         if text.count("[") + text.count("{") > CONTAINERS:
-            raise UserError(f"{path} has more lists and objects than settings have; {advice}")
+            raise UserError(f"{path} has too many lists and objects for a file of settings; {advice}")
         content = json.loads(text)
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(content, ensure_ascii=False).encode()  # fails on half of a surrogate pair

@@ -1,1 +1,1 @@
-"""`compile`: what a function did once, recorded, and done again to other numbers."""
+"""`compile`: record what a function does once, and replay it on other numbers."""

@@ -1,4 +1,4 @@
-"""What goes into a compiled function and comes out of it: structures of Tensors, in which some may share memory."""
+"""Arguments and results of compiled functions: structures of Tensors, some of which may share memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..tensor import Tensor
 from .arrays import NotTraceable, Recorded
 
 Array = np.ndarray[Any, Any]
-Place = tuple[int, int, tuple[int, ...]]  # which argument; its first byte in memory that it shares; its strides
+Place = tuple[int, int, tuple[int, ...]]  # an argument, its offset in the memory it shares, its strides
 
 
 def structure(value: Any, tensors: list[Tensor], places: dict[int, int]) -> Any:
-    """What must be equal for two calls to do the same. The Tensors found are added to the list, each once.
+    """What must be equal for two calls to do the same. Adds the Tensors in the value to the list, each once.
 
-    A Tensor that was met before is its place in the list, by which `places` knows it.
+    A Tensor that was found before is represented by its index in the list, from `places`.
     """
     if isinstance(value, Tensor):
         place = places.setdefault(id(value), len(tensors))
@@ -45,7 +45,7 @@ def structure(value: Any, tensors: list[Tensor], places: dict[int, int]) -> Any:
 
 
 def rebuilt(value: Any, change: Callable[[Tensor], Any]) -> Any:
-    """A structure with other Tensors."""
+    """The structure with each Tensor replaced by the result of `change`."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, (tuple, list)):
@@ -57,19 +57,19 @@ def rebuilt(value: Any, change: Callable[[Tensor], Any]) -> Any:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The Tensors of a structure, in their order."""
+    """The Tensors in a structure, in order."""
     found: list[Tensor] = []
     rebuilt(value, found.append)
     return found
 
 
 def is_traced(thing: Any) -> bool:
-    """Whether it is a Tensor that a function which is being traced has made."""
+    """Whether it is a Tensor made by the function that is being traced."""
     return isinstance(thing, Tensor) and type(thing.array) is Recorded
 
 
 def check_unchanged(value: Any, copy: Any, tensor_of: Callable[[Tensor], Tensor]) -> None:
-    """NotTraceable if a function has put anything else into the lists and dictionaries that it was given."""
+    """NotTraceable if a function has changed the lists and dictionaries that it was given."""
     if isinstance(value, Tensor):
         same = copy is tensor_of(value)
     elif isinstance(value, (tuple, list, dict)):
@@ -92,9 +92,10 @@ def check_unchanged(value: Any, copy: Any, tensor_of: Callable[[Tensor], Tensor]
 
 
 def layout(array: Array) -> tuple[int, ...] | None:
-    """How an array lies in memory, where it is not in C order: an offset and strides. Gaps count as one element each.
+    """The memory layout of an array that is not in C order: an offset and strides, with each gap counted as one
+    element.
 
-    What is computed may depend on it, to the bit, but for the size of gaps.
+    Results may depend on it in the last bit, except on the size of gaps.
     """
     offset = 0 if array.flags.aligned else array.ctypes.data % array.itemsize
     if array.flags.c_contiguous:
@@ -105,7 +106,7 @@ def layout(array: Array) -> tuple[int, ...] | None:
         count, step = array.shape[dim], array.strides[dim]
         if count == 1 or step == 0:
             continue
-        if abs(step) < inside:  # elements in one place, as in windows: as it is
+        if abs(step) < inside:  # elements overlap, as in windows: keep the stride
             return (offset, *array.strides)
         extent += array.itemsize if abs(step) > inside else 0
         strides[dim] = extent if step > 0 else -extent
@@ -115,7 +116,7 @@ def layout(array: Array) -> tuple[int, ...] | None:
 
 
 def owner(array: Array) -> Any:
-    """Whose memory an array lies in."""
+    """The array that owns the memory of this one."""
     base = array.base
     while isinstance(base, np.ndarray):
         array, base = base, base.base
@@ -123,7 +124,7 @@ def owner(array: Array) -> Any:
 
 
 def sharing(arrays: Sequence[Array]) -> tuple[tuple[Place, ...], ...]:
-    """Which arrays lie in one another's memory, and where."""
+    """Which arrays share memory, and where."""
     owned: dict[int, list[int]] = {}
     for i, array in enumerate(arrays):
         owned.setdefault(id(owner(array)), []).append(i)
@@ -137,14 +138,14 @@ def sharing(arrays: Sequence[Array]) -> tuple[tuple[Place, ...], ...]:
 
 
 def bounds(array: Array) -> tuple[int, int]:
-    """The addresses of its first byte and of the one after its last."""
+    """The addresses of the array's first byte and of the byte after its last."""
     reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)] if array.size else []
     start: int = array.ctypes.data
     return start + sum([r for r in reach if r < 0]), start + sum([r for r in reach if r > 0]) + array.itemsize
 
 
 def _groups(members: list[tuple[int, int, int]], arrays: Sequence[Array]) -> list[tuple[Place, ...]]:
-    """Arrays whose stretches of memory touch, where any two have an element in common."""
+    """Group arrays whose ranges of memory overlap, if any two of them have an element in common."""
     groups: list[list[int]] = []
     starts, end = [], 0
     for i, first, last in sorted(members, key=lambda member: member[1:]):
@@ -172,15 +173,15 @@ def _overlap(a: Array, b: Array) -> bool:
 
 
 class Mirror:
-    """A Tensor of the caller's, in memory of the tape: what is recorded works there, on what is another at each call.
+    """A Tensor of the caller, copied to memory of the tape, for Tensors that may be different ones at each call.
 
-    `load` brings there what the caller's Tensor holds, `store` brings back what was written there.
+    `load` copies the caller's Tensor there, and `store` copies back what was written.
     """
 
     def __init__(self, traced: Recorded, outside: Tensor, tensor: Tensor | None = None) -> None:
         self.array: Array = traced.value
         self.outside: Any = outside
-        if not outside.array.flags.writeable:  # nor may the function write to it
+        if not outside.array.flags.writeable:  # then the function may not write to it either
             traced = Recorded(traced.tape, traced.value.view(), traced)
             traced.value.flags.writeable = False
         self.root: Any = traced.root
@@ -191,15 +192,15 @@ class Mirror:
         return self.root.writes, self.tensor._counter[0]
 
     def sync(self) -> None:
-        """What is here and what is outside are the same now."""
+        """Note that the mirror and the Tensor outside are the same now."""
         self.synced, self.outside_version = self._state(), self.outside._counter[0]
 
     def written(self) -> bool:
-        """Whether the function has written to it since."""
+        """Whether the function has written to it since the last sync."""
         return self._state() != self.synced
 
     def rise(self) -> int:
-        """By how much its version rose since."""
+        """By how much its version has risen since the last sync."""
         return self._state()[1] - self.synced[1]
 
     def load(self) -> None:
@@ -210,11 +211,11 @@ class Mirror:
         self.outside._counter[0] += rise
 
     def forget(self) -> None:
-        """The trace is over: nobody but its runs looks here."""
+        """The trace is over: from now on only its runs use this."""
         self.tensor = self.root = self.outside = None
 
     def check_order(self) -> None:
-        """NotTraceable unless views of the memory here are easily found in the caller's."""
+        """NotTraceable unless views of the mirror correspond to views of the caller's memory."""
         whole: Array = self.outside.array
         if not whole.flags.c_contiguous:
             raise NotTraceable(
@@ -223,7 +224,7 @@ class Mirror:
             )
 
     def view(self, array: Array, leaf: bool, shares_version: bool) -> Tensor:
-        """The view of the caller's Tensor that an array is of the memory here."""
+        """The view of the caller's Tensor that corresponds to an array in the mirror's memory."""
         self.check_order()
         whole: Array = self.outside.array
         start = array.ctypes.data - self.array.ctypes.data
@@ -236,7 +237,7 @@ class Mirror:
 
 
 def written(mirrors: Sequence[Mirror]) -> list[tuple[Mirror, int]]:
-    """Those that were written to, with the rise of their versions, which several may have in common."""
+    """The mirrors that were written to, with the rise of their versions, which several may share."""
     counted: set[int] = set()
     result = []
     for mirror in {id(mirror): mirror for mirror in mirrors}.values():
@@ -253,22 +254,22 @@ def _with_version(view: Tensor, counter: list[int]) -> Tensor:
 
 # ---------------------------------------------------------------------- results
 
-Block = tuple[Array, list[int]]  # memory, in bytes, that several results lie in, and their version
-Maker = Callable[[list[Block]], Tensor]  # from the blocks of a call
+Block = tuple[Array, list[int]]  # memory, in bytes, that several results share, and their version
+Maker = Callable[[list[Block]], Tensor]  # makes a result from the blocks of a call
 
 
 class Results:
-    """What a function returned, for each call: the caller's own Tensors as they are, and their views, others copied.
+    """Builds each call's results: the caller's own Tensors and views of them as they are, all others as copies.
 
-    Results that share memory share it in every call. A leaf stays a leaf, with its gradient.
+    Results that share memory do so in every call. A leaf stays a leaf, with its gradient.
     """
 
     def __init__(self, value: Any, mirrors: dict[int, list[Mirror]]) -> None:
-        self._mirrors = mirrors  # by id of whose memory they lie in
+        self._mirrors = mirrors  # by the id of the owner of their memory
         self._blocks: list[Array] = []
-        self._makers: dict[int, Maker] = {}  # by id of the Tensor that stands in a result's place
-        self._grads: list[tuple[int, int]] = []  # ids of such: a result's, and its gradient's
-        self._places: dict[int, Tensor] = {}  # by id of what was returned
+        self._makers: dict[int, Maker] = {}  # by the id of the Tensor that stands for a result
+        self._grads: list[tuple[int, int]] = []  # such ids: a result's, and its gradient's
+        self._places: dict[int, Tensor] = {}  # by the id of the returned Tensor
         new: dict[int, list[tuple[int, Tensor]]] = {}
         _check_no_array(value)
         self._value = rebuilt(value, lambda tensor: self._place(tensor, new))
@@ -298,7 +299,7 @@ class Results:
         return place
 
     def _maker_of_known(self, tensor: Tensor) -> Maker | None:
-        """Of a Tensor from outside, or of a view of one."""
+        """The maker for a Tensor from outside, or for a view of one."""
         traced: Any = tensor.array
         if type(traced) is not Recorded:
             return lambda _: tensor
@@ -320,7 +321,7 @@ class Results:
         return None
 
     def _copy(self, group: list[tuple[int, Tensor]]) -> None:
-        """Makers for new Tensors that lie in the memory of one array."""
+        """Add makers for new Tensors that share the memory of one array."""
         root = group[0][1].array.root  # type: ignore[attr-defined]
         arrays = [tensor.array.value for _, tensor in group]  # type: ignore[attr-defined]
         apart = not any(_overlap(a, b) for i, a in enumerate(arrays) for b in arrays[:i]) and not any(
@@ -342,7 +343,7 @@ _NOTHING = np.empty(0, np.float32)
 
 
 def _check_no_array(value: Any) -> None:
-    """NotTraceable for a NumPy array that is not recorded, perhaps a copy of one that is: it would stay as it is."""
+    """NotTraceable for a NumPy array that is not recorded, perhaps a copy of one that is: it would never change."""
     if isinstance(value, (tuple, list)):
         for item in value:
             _check_no_array(item)
@@ -356,7 +357,7 @@ def _check_no_array(value: Any) -> None:
 
 
 def _repeats(array: Array) -> bool:
-    """Whether several elements lie in one place."""
+    """Whether several elements share one place in memory."""
     return any(n > 1 and step == 0 for n, step in zip(array.shape, array.strides, strict=True))
 
 
@@ -375,7 +376,7 @@ def _placed(array: Array, start: int, number: int, leaf: bool, blocks: list[Bloc
 
 
 def _laid_out_as(array: Array, memory: Array, start: int) -> Array:
-    """An array like this one, in other memory."""
+    """An array with the same layout, in other memory."""
     placed = np.ndarray(array.shape, array.dtype, memory, start, array.strides)
     if not array.flags.writeable:
         placed.flags.writeable = False

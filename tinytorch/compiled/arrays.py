@@ -1,10 +1,10 @@
-"""What stands for an array while a function is recorded: NumPy computes on it, and leaves steps on its tape.
+"""The arrays that a function sees while it is recorded: NumPy computes on them, and leaves steps on the tape.
 
-A `Recorded` is an array, over the tape's memory. NumPy asks it what its operators and functions shall do
-(`__array_ufunc__`, `__array_function__`); its methods are defined here, or raise `NotTraceable`, as does what would
-read its values. The steps hold plain arrays over the same memory. What NumPy does without asking (np.asarray, an index
-into a plain array) escapes: `escaped` knows a plain array that lies in recorded memory, and what is a copy of it is not
-recorded, and is refused where a kernel or an operation's result has to be.
+A `Recorded` is an array in the tape's memory. NumPy asks it what its operators and functions should do
+(`__array_ufunc__`, `__array_function__`); its methods are defined here, or raise `NotTraceable`, as does anything that
+would read its values. The steps contain plain arrays over the same memory. What NumPy does without asking (np.asarray,
+an index into a plain array) escapes: `escaped` recognises a plain array in recorded memory; a copy of one is not
+recorded, and is refused as an argument of a kernel and as an operation's result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _ABOUT_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.may_share_memory, np.shares_memory}
-_NAMED_OUT = {np.maximum, np.minimum}  # which take the result's place by name only
+_NAMED_OUT = {np.maximum, np.minimum}  # which take `out` by name only
 
 
 class NotTraceable(TypeError):
@@ -33,7 +33,7 @@ class NotTraceable(TypeError):
 
 
 def plain(value: Any) -> Any:
-    """With plain arrays in place of the Recorded, also within tuples, lists and dictionaries."""
+    """The value with plain arrays instead of Recorded ones, also within tuples, lists and dictionaries."""
     kind = type(value)
     if kind is Recorded:
         return value.value
@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
 
 
 def escaped(array: Any) -> bool:
-    """Whether it is a plain array that lies in the memory of a recorded one."""
+    """Whether it is a plain array in the memory of a recorded one."""
     if type(array) is not np.ndarray:
         return False
     while isinstance(array, np.ndarray):
@@ -56,7 +56,7 @@ def escaped(array: Any) -> bool:
 
 
 def check_none_escaped(values: Sequence[Any]) -> None:
-    """NotTraceable where an array, also within tuples and lists, is a plain view of a recorded one."""
+    """NotTraceable if an array, also within tuples and lists, is a plain view of a recorded one."""
     for value in values:
         if type(value) is tuple or type(value) is list:
             check_none_escaped(value)
@@ -98,25 +98,25 @@ def _about(name: str) -> Any:
 
 
 class _Anchor(np.ndarray):
-    """What lies between a Recorded and its memory, so that a plain view of the first has it for its base.
+    """Stands between a Recorded and its memory, so that a plain view of the Recorded has it as its base.
 
-    NumPy follows bases through arrays of one type, down to whose memory it is, and would forget the Recorded.
+    NumPy follows bases through arrays of one type down to the owner of the memory, and would skip the Recorded.
     """
 
 
 class Recorded(np.ndarray):
-    """An array on a tape. Made by the tape alone: what else would make one raises NotTraceable."""
+    """An array on a tape. Only the tape makes them: anything else that would make one raises NotTraceable."""
 
     __numba_array_subtype_dispatch__ = True  # Numba asks _in_numba
 
     tape: Tape
     value: Array  # the plain array over the same memory
     memory: Array | None = None  # its own, in bytes
-    writes = 0  # into its memory, since it was made
+    writes = 0  # to its memory, since it was made
     _base: Recorded | None = None
 
     def __new__(cls, tape: Tape, value: Array, base: Recorded | None = None, memory: Array | None = None) -> Recorded:
-        """`base`: whose memory it shares; or `memory`, given back when nobody refers to it or a view of it."""
+        """`base` is the array whose memory it shares; `memory` is given back once nothing refers to it or its views."""
         self: Any = value.view(_Anchor).view(cls)
         self.memory = memory
         self.tape, self.value = tape, value
@@ -141,12 +141,12 @@ class Recorded(np.ndarray):
 
     @property
     def base(self) -> Recorded | None:
-        """Whose memory it shares, as in NumPy."""
+        """The array whose memory it shares, as in NumPy."""
         return self._base
 
     @property
     def root(self) -> Recorded:
-        """Whose memory it lies in: its base, or itself."""
+        """The array that owns its memory: its base, or itself."""
         return self if self._base is None else self._base
 
     # Not to be assigned to, either.
@@ -188,7 +188,7 @@ class Recorded(np.ndarray):
         return copied
 
     def reshape(self, *shape: Any, **params: Any) -> Any:
-        """A view, or of what is not in order a copy."""
+        """A view, or a copy if the elements are not in order."""
         if params:
             return self.tape.capture(np.ndarray.reshape, (self, *shape), params)
         view = self.value.reshape(*shape)
@@ -203,17 +203,17 @@ class Recorded(np.ndarray):
         return np.take(self, indices, axis=axis, out=out, mode=mode)
 
     def fill(self, value: Any) -> None:
-        """The same number everywhere."""
+        """Fill with one number."""
         self.root.writes += 1
         self.tape.record(np.ndarray.fill, self, value)
 
     def view(self, *args: Any, **params: Any) -> Any:
-        """As an array's; the array itself where a plain one is asked for, which it stands for."""
+        """As an array's; if a plain array is requested, the array itself, which stands for one."""
         return self if args == (np.ndarray,) else self.tape.capture(np.ndarray.view, (self, *args), params)
 
     def __getitem__(self, index: Any) -> Any:
         index = index if isinstance(index, tuple) else (index,)
-        # With "..." also a single element is a view.
+        # With "..." even a single element is a view.
         return self.tape.capture(operator.getitem, (self, index if ... in _basic(index) else (*index, ...)), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -267,7 +267,7 @@ def _count_write(array: Array, name: str) -> None:
 
 
 def _basic(index: tuple[Any, ...]) -> list[Any]:
-    """The parts of an index that can be compared with `in`."""
+    """The parts of an index, in a form that `in` can compare."""
     return [part for part in index if part is ... or part is None or isinstance(part, (int, slice))]
 
 
@@ -355,7 +355,7 @@ _SPECIAL: dict[Any, Callable[..., Any]] = {
     np.take: _take,
 }  # fmt: skip
 
-# What an array needs to be one, and what says nothing of its values.
+# Attributes that any array needs, and those that say nothing about its values.
 _KEPT = {"ndim", "size", "itemsize", "nbytes", "device"}
 _READING = {"__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__dlpack__", "__buffer__", "__format__"}
 for _name in (*[name for name in dir(np.ndarray) if not name.startswith("_")], *_READING):

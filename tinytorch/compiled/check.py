@@ -1,6 +1,6 @@
-"""`compile(function, check=True)`: each call is made twice from one beginning, compiled and as it is written.
+"""`compile(function, check=True)`: each call is made twice from the same state, compiled and as written.
 
-Where the two differ, both are made once more, and what each operation is given and gives is compared, in their order.
+If the two differ, both are made once more, and the inputs and results of each operation are compared, in order.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def checked_call(
     tensors: Sequence[Tensor],
     apart: bool,
 ) -> tuple[Program, Any]:
-    """The program, traced if there is none, and what the function gives as it is written.
+    """The program, traced if there is none yet, and the result of the function as written.
 
-    RuntimeError if the program gives or leaves anything else, or does not raise the same.
+    RuntimeError if the program returns or leaves anything else, or does not raise the same exception.
     """
-    state = State([default_generator, *tensors])  # what is known from the beginning to be changed, maybe
+    state = State([default_generator, *tensors])  # what is known beforehand to change, perhaps
     if program is None:
         program = Program(_CheckedTrace(tensors, apart, state))
         compiled = _Outcome(lambda: program.record(function, args, params, tensors), state)
@@ -70,7 +70,7 @@ def _without_history(tensor: Tensor) -> Tensor:
 
 
 class _Outcome:
-    """What a call returned or raised, and what it left."""
+    """What a call returned or raised, and the state it left."""
 
     def __init__(self, call: Callable[[], Any], state: State) -> None:
         self.result, self.error = None, None
@@ -82,7 +82,7 @@ class _Outcome:
         self.after = State(state.things)
 
     def differs_from(self, other: _Outcome) -> str | None:
-        """Where and by how much, or None."""
+        """Where and by how much the outcomes differ, or None."""
         if type(self.error) is not type(other.error):
             return f"{_raised(self.error)}, as written {_raised(other.error)}"
         return self.results.difference(other.results, "result") or self.after.difference(other.after)
@@ -98,11 +98,11 @@ def _name(function: Callable[..., Any]) -> str:
 
 # ---------------------------------------------------------------------- operations
 
-Look = Callable[[], list[Any]]  # finds arrays, or what holds them, whenever it is called
+Look = Callable[[], list[Any]]  # finds arrays, or their owners, whenever it is called
 
 
 class _Notes:
-    """What operations are given and give, one after another; not those that an operation consists of."""
+    """Notes of the inputs and results of operations, one after another, without the operations inside an operation."""
 
     notes: list[tuple[Any, ...]]
     _inside = False
@@ -111,7 +111,7 @@ class _Notes:
         raise NotImplementedError
 
     def noted(self, name: str, given: list[Any], call: Callable[[], Any], looking_at: Callable[[Any], Look]) -> Any:
-        """The result of a call, between two notes."""
+        """The result of a call, with a note before and after it."""
         if self._inside:
             return call()
         self.note(f"what {name} is given", lambda: given)
@@ -132,7 +132,7 @@ class _Notes:
         return self.noted(node.name(), _arrays_of(grads)(), call, _arrays_of)
 
     def noted_accumulate(self, leaf: Tensor, gradient: Tensor, call: Callable[[], Any]) -> Any:
-        """Of a leaf, which adds to its gradient."""
+        """Note a leaf that adds to its gradient."""
 
         def looking_at(result: Any) -> Look:
             if is_traced(leaf):
@@ -144,7 +144,7 @@ class _Notes:
     def noted_call(
         self, function: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any], call: Callable[[], Any]
     ) -> Any:
-        """Of a function that is called as it is. It may change what it is given."""
+        """Note a function that is called as it is, and may change its arguments."""
         given = _from_outside([getattr(function, "__self__", None), *args, *params.values()])
 
         def looking_at(result: Any) -> Look:
@@ -155,7 +155,7 @@ class _Notes:
 
 
 def _from_outside(things: list[Any]) -> Any:
-    """Without the Tensors that the traced function made."""
+    """The things without the Tensors that the traced function made."""
     return rebuilt(things, lambda tensor: None if is_traced(tensor) else tensor)
 
 
@@ -165,13 +165,13 @@ def _arrays_of(tensors: Sequence[Any]) -> Look:
 
 
 def _arrays(result: Any) -> Look:
-    """What an operation's forward gives, where NumPy makes numbers of arrays without dimensions."""
+    """The results of an operation's forward as arrays, since NumPy turns 0-d arrays into numbers."""
     arrays = [np.asarray(array) for array in plain(list(result) if isinstance(result, tuple) else [result])]
     return lambda: arrays
 
 
 class _CheckedTrace(_Notes, Trace):
-    """Takes notes, and adds all from outside to a state, before anything is done to it."""
+    """A trace that takes notes, and adds everything from outside to a state before anything is done to it."""
 
     def __init__(self, tensors: Sequence[Tensor], apart: bool, state: State) -> None:
         super().__init__(tensors, apart)
@@ -208,7 +208,7 @@ class _CheckedTrace(_Notes, Trace):
         return self.noted_call(function, args, params, lambda: super(_Notes, self).call(function, *args, **params))
 
     def hook(self, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
-        self._inside, inside = True, self._inside  # of which a watch does not know who calls it
+        self._inside, inside = True, self._inside  # a watch does not know who calls the hook
         try:
             return super().hook(hook, gradient)
         finally:
@@ -226,7 +226,7 @@ class _CheckedTrace(_Notes, Trace):
 
 
 class _Watch(_Notes, Runner):
-    """Takes notes of what a function does as it is written, and no more."""
+    """Takes notes of what a function does as written, and nothing else."""
 
     def __init__(self) -> None:
         self.notes = []
@@ -251,7 +251,7 @@ class _Watch(_Notes, Runner):
         return value if name != "hooks" or value is None else _Unwatched(self, value)
 
     def call(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
-        if function in (set_grad, assign_data, sharing):  # which a trace does itself
+        if function in (set_grad, assign_data, sharing):  # a trace does these itself
             return function(*args)
         args = tuple([list(arg) if isinstance(arg, Iterator) else arg for arg in args])
 
@@ -266,7 +266,7 @@ class _Watch(_Notes, Runner):
 
 
 class _Unwatched:
-    """The hooks of a leaf, as a walk calls them: what they do is not noted, as a trace calls them whole."""
+    """The hooks of a leaf, as a walk calls them. What they do is not noted, since a trace calls them as a whole."""
 
     def __init__(self, watch: _Watch, hooks: Hooks) -> None:
         self._watch, self._hooks = watch, hooks
@@ -287,7 +287,7 @@ def _first_that_differs(
     tensors: Sequence[Tensor],
     state: State,
 ) -> str:
-    """A sentence that names the first operation whose arguments or results are not those as written."""
+    """A sentence that names the first operation whose arguments or results differ from those as written."""
     watch = _Watch()
     with watch, contextlib.suppress(Exception):
         function(*args, **params)

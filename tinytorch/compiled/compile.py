@@ -1,13 +1,13 @@
-"""`compile`: a function that runs once as it is written, and from then on as the list of what that run did.
+"""`compile`: a function that runs once as written, and from then on as a list of what that run did.
 
 A training step of a small model spends more time in Python, on choosing, checking and linking, than in its kernels.
-While shapes stay the same all of that comes out the same each time. So the first call records every kernel and NumPy
-function, forward, backward and what changes parameters, with the memory they work in; the calls after it copy their
+As long as shapes stay the same, the outcome of all that is the same each time. So the first call records every kernel
+and NumPy function, in forward, backward and parameter updates, with the memory they use; later calls copy their
 arguments there and run the list.
 
-Three things are recorded as whole calls, to be made again as they are: what works on all parameters at once or keeps
-counts in Python (an optimizer's step, clipping, a schedule), random draws, and operations whose code cannot be traced
-down to its kernels, because it looks at values.
+Three things are recorded as whole calls, to be repeated as they are: functions that work on all parameters at once or
+count in Python (an optimizer's step, clipping, a schedule), random draws, and operations that cannot be traced down to
+their kernels because they depend on values.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .check import checked_call
 from .program import Program
 from .trace import Trace
 
-_PROGRAMS = 8  # kept for one function, those last used: as many as PyTorch compiles before it gives up
+_PROGRAMS = 8  # kept per function, the last used ones: as many as PyTorch compiles before giving up
 
 
 def compile(function: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
-    """The same function, faster where Python takes longer than the arithmetic. Also a decorator.
+    """The same function, but faster if Python takes longer than the arithmetic. Also a decorator.
 
         @tinytorch.compile
         def step(x, y):
@@ -42,42 +42,42 @@ def compile(function: Callable[..., Any] | None = None, *, check: bool = False) 
             optimizer.step()
             return loss
 
-    A whole step belongs inside, with its backward: what it returns has no history. Arguments and results are Tensors,
-    alone or in tuples, lists and dictionaries; other arguments must be hashable. The first call with shapes, dtypes
-    and other arguments that are new traces the function, and so does one whose arguments are the same Tensor, or share
-    memory that is written to, where others did not; one after a parameter got another array, hook or requires_grad,
-    or a module another `training`. Each later call does what the traced one did: to the bit, with the parameters,
-    gradients, optimizers and random numbers as they are then.
+    A whole step belongs inside, with its backward: results have no history. Arguments and results are Tensors, alone
+    or in tuples, lists and dictionaries; other arguments must be hashable. A call with new shapes, dtypes or other
+    arguments traces the function. So does a call whose arguments are the same Tensor, or share memory that is written
+    to, if they did not before, and a call after a parameter got another array, hook or requires_grad, or a module
+    another `training`. Every other call does what the traced one did, with the same bits as the function as written,
+    and with the parameters, gradients, optimizers and random numbers as they are then.
 
-    What is done in Python alone happens while tracing only: printing, counting, choosing by a number; and what changes
-    outside in Python alone, such as a module in another's place, is not noticed. NotTraceable, a TypeError, says what
-    cannot be done at each call: values that are read inside (`item()`, `float()`, `if tensor:`), shapes that depend on
-    them, a Tensor kept outside in place of another, `.data` assigned, arguments that share memory with what is written
-    to outside. Arguments that require grad raise RuntimeError.
+    Other Python code runs only while tracing: printing, counting, choosing by a number. Changes outside in Python
+    alone, such as a replaced module, are not noticed. NotTraceable, a TypeError, is raised for anything that cannot be
+    repeated at each call: reading values inside (`item()`, `float()`, `if tensor:`), shapes that depend on them,
+    assigning a Tensor to something outside, assigning `.data`, and arguments that share memory with something outside
+    that is written to. Arguments that require grad raise RuntimeError.
 
-    With `check`, each call is also made as the function is written, from the same beginning: RuntimeError where
-    results, errors or what is left outside (arguments, parameters, gradients, the state of optimizers and generators)
-    differ in a bit, with the first operation that does. That takes several times as long, and a copy of all of it.
+    With `check`, each call is also made as written, from the same state: a RuntimeError names the first operation that
+    differs if results, errors or the state left outside (arguments, parameters, gradients, optimizers, generators)
+    differ in any bit. That takes several times as long, and a copy of all that state.
 
-    `compiled.whole` lists the operations that could not be traced, and are called as they are.
+    `compiled.whole` lists the operations that could not be traced and are called as they are.
     """
     if function is None:
         return functools.partial(compile, check=check)
     written = function
-    programs: list[tuple[Any, Program]] = []  # the last used one first
+    programs: list[tuple[Any, Program]] = []  # most recently used first
     lock = threading.RLock()  # a program has one memory: calls from several threads take turns
     busy = False
     whole: list[str] = []
 
     @functools.wraps(written, updated=())
     def compiled(*args: Any, **params: Any) -> Any:
-        if mode.run is not EAGER:  # another runner is to see what is done, or this is part of what is being traced
+        if mode.run is not EAGER:  # another runner must see what is done, or this is being traced
             return written(*args, **params)
         tensors: list[Tensor] = []
         key = structure((args, params), tensors, {}), mode.grad, *_settings()
         nonlocal busy
         with lock:
-            if busy:  # a call from within, by a hook
+            if busy:  # a call from inside, by a hook
                 return written(*args, **params)
             busy = True
             try:

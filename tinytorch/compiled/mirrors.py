@@ -1,4 +1,4 @@
-"""Tensors from outside on the tape of a compiled function: worked on where they lie, or in mirrors."""
+"""Tensors from outside on the tape of a compiled function: used in place, or through mirrors."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .tape import Tape
 
 
 class OutsideTape(Tape):
-    """A tape that Tensors from outside come to.
+    """A tape with Tensors from outside.
 
-    One is worked on where it lies, and guarded: a call that finds it elsewhere is traced anew. What may be another at
-    each call, an argument or the gradient of a leaf, has a Mirror.
+    Such a Tensor is used in place, and guarded: a call that finds it with other memory is traced again. An argument or
+    the gradient of a leaf, which may be a different one at each call, has a Mirror.
     """
 
     def __init__(self, tensors: Sequence[Tensor], apart: bool = False) -> None:
-        """The arguments. Whether they may be taken apart where they share memory, since they are not written to."""
+        """`apart` says that arguments that share memory may be separated, since they are not written to."""
         super().__init__()
         self.surroundings = Outside()
         self._mirrors: dict[int, Mirror] = {}  # by id of the Tensor inside
-        self._gradients: dict[int, Mirror] = {}  # of what is or was the .grad of a leaf: by id of the Tensor outside
+        self._gradients: dict[int, Mirror] = {}  # for what is or was the .grad of a leaf: by id of the Tensor outside
         self._touched: set[int] = set()  # ids of the leaves whose .grad was read, written or added to
         self._calls: list[tuple[int, steps.Call]] = []  # untraced functions, and how many steps are before them
         self.pattern = () if apart else sharing([tensor.array for tensor in tensors])
@@ -36,7 +36,7 @@ class OutsideTape(Tape):
         self.inputs = self._inputs(tensors)
 
     def _inputs(self, tensors: Sequence[Tensor]) -> list[Mirror]:
-        """Where the arguments are copied to: laid out as they are, and sharing memory as they do."""
+        """The mirrors to which arguments are copied, with the same layouts, sharing memory in the same way."""
         traced: dict[int, Recorded] = {}
         for group in self.pattern:
             arrays = [tensors[i].array for i, _, _ in group]
@@ -59,7 +59,7 @@ class OutsideTape(Tape):
         return list(self._arguments.values())
 
     def mirrors_by_memory(self) -> dict[int, list[Mirror]]:
-        """All mirrors, by id of whose memory they lie in."""
+        """All mirrors, by the id of the owner of their memory."""
         result: dict[int, list[Mirror]] = {}
         for mirror in self.mirrors:
             result.setdefault(id(mirror.root), []).append(mirror)
@@ -67,20 +67,20 @@ class OutsideTape(Tape):
 
     @property
     def mirrors(self) -> list[Mirror]:
-        """Of arguments and of gradients."""
+        """The mirrors of arguments and of gradients."""
         return list({id(mirror): mirror for mirror in (*self._gradients.values(), *self.inputs)}.values())
 
     def stand_in(self, argument: Tensor) -> Tensor:
-        """What the function gets in place of an argument."""
+        """The Tensor that the function gets instead of an argument."""
         tensor: Tensor = self._arguments[id(argument)].tensor
         return tensor
 
     def guard(self, thing: Any, name: str) -> None:
-        """Trace again once the attribute is another object. To be called before the function changes it."""
+        """Trace again once the attribute is another object. Call this before the function changes it."""
         self.surroundings.guard(thing, name)
 
     def guard_list(self, held: list[Any]) -> None:
-        """Trace again once the list holds other things."""
+        """Trace again once the list has other contents."""
         self.surroundings.guard_list(held)
 
     def enter(self, tensor: Tensor) -> Recorded:
@@ -97,7 +97,7 @@ class OutsideTape(Tape):
         return self.outside(array)
 
     def assign_data(self, tensor: Tensor, value: Tensor) -> None:
-        """`tensor.data = value`, which only the function's own Tensors bear."""
+        """`tensor.data = value`, which is possible only for the function's own Tensors."""
         if not is_traced(tensor) or id(tensor) in self._mirrors:
             raise NotTraceable(
                 f"a compiled function assigns .data of a Tensor from outside, {tensor.dtype} {tuple(tensor.shape)}, "
@@ -108,14 +108,14 @@ class OutsideTape(Tape):
     # ------------------------------------------------------------------ gradients of leaves from outside
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
-        """What the function finds in `tensor.grad`."""
+        """The function's view of `tensor.grad`."""
         gradient = tensor._grad
         if is_traced(tensor):
             mirror = self._mirrors.get(id(tensor))
             if gradient is None and mirror is not None and mirror.outside._grad is not None:
                 raise NotTraceable("a compiled function reads .grad of an argument: pass it as another argument")
             return gradient
-        if not self._calls:  # which may have changed it before
+        if not self._calls:  # they may have changed it before
             self.surroundings.note_grad(tensor)
         if self._touch_grad(tensor):
             self.surroundings.guard_grad(tensor)
@@ -143,7 +143,7 @@ class OutsideTape(Tape):
         if value._requires_grad:
             raise NotTraceable("a compiled function sets .grad to what has a history: detach() it")
         mirror = self._mirrors.get(id(value))
-        if mirror is None:  # made by the function: each call leaves a Tensor of its own, or a view of another
+        if mirror is None:  # made by the function: each call leaves a new Tensor, or a view of another
             traced = self.enter(value)
             mirror = Mirror(traced, Tensor(traced.value), value)
             whole = [other for other in self.mirrors if other.root is traced.root]
@@ -156,7 +156,7 @@ class OutsideTape(Tape):
         self.record(steps.set_grad, tensor, mirror)
 
     def accumulate_outside(self, leaf: Tensor, gradient: Tensor) -> None:
-        """Add what arrived at a leaf from outside to its .grad, as `backward` does."""
+        """Add the gradient that arrived at a leaf from outside to its .grad, as `backward` does."""
         if mode.grad and gradient._requires_grad:
             raise NotTraceable(
                 "backward(create_graph=True) in a compiled function leaves gradients that have a history: take them "
@@ -169,7 +169,7 @@ class OutsideTape(Tape):
         self._load(mirrors)
 
     def _touch_grad(self, leaf: Tensor) -> bool:
-        """Whether this is the first that the function has to do with the leaf's gradient."""
+        """Whether this is the first time that the function uses the leaf's gradient."""
         if id(leaf) in self._touched:
             return False
         self._touched.add(id(leaf))
@@ -183,7 +183,7 @@ class OutsideTape(Tape):
         return [m for m in self._gradients.values() if np.may_share_memory(m.outside.array, gradient.array)]
 
     def _memory_of_gradient(self, gradient: Tensor) -> Recorded:
-        """Where a gradient from outside is worked on: where others are that lie in the same memory."""
+        """The memory for a gradient from outside: shared with those that share its memory outside."""
         known = self._mirrors_of_memory(gradient)
         if not known:
             return self.filled(gradient.array)
@@ -198,14 +198,14 @@ class OutsideTape(Tape):
         return mirror
 
     def _store(self, mirrors: Sequence[Mirror]) -> None:
-        """Let what is outside be what was written here."""
+        """Copy what was written here to the outside."""
         for mirror, rise in written(mirrors):
             self.record(mirror.store, rise)
         for mirror in mirrors:
             mirror.sync()
 
     def _load(self, mirrors: Sequence[Mirror]) -> None:
-        """Let what is here be what it is outside, with a new version if that has changed."""
+        """Copy what is outside to here, with a new version if that has changed."""
         for mirror in mirrors:
             self.record(mirror.load)
             mirror.tensor._counter[0] += mirror.outside._counter[0] - mirror.outside_version

@@ -1,4 +1,4 @@
-"""What a compiled function finds outside of it, which must be as it was for its program to be right; what it leaves."""
+"""The state outside a compiled function: what must be unchanged for its program to be right, and what it changes."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ _MADE_OF_AN_ARRAY = (
 
 
 class Outside:
-    """Tensors, modules and hooks that a trace comes to. A call that finds them otherwise must be traced anew."""
+    """Tensors, modules and hooks that a trace uses. A call that finds them changed must be traced again."""
 
     def __init__(self) -> None:
-        self._guards: dict[str, tuple[list[Any], list[Any]]] = {}  # by the name of an attribute: objects, their values
-        self._lists: tuple[list[Any], list[Any]] = [], []  # and what they held
+        self._guards: dict[str, tuple[list[Any], list[Any]]] = {}  # by attribute name: objects, and their values
+        self._lists: tuple[list[Any], list[Any]] = [], []  # lists, and their contents
         self._without_grad: list[Tensor] = []
         self._with_grad: list[Tensor] = []
         self._guarded: set[tuple[int, str]] = set()
         self._had_grad: dict[int, bool] = {}  # by id of a leaf
-        self._versions: dict[int, list[Any]] = {}  # by id: version counters, and where they were
+        self._versions: dict[int, list[Any]] = {}  # by id: version counters, and their values
         self._histories: dict[int, tuple[Tensor, Any]] = {}  # by id: Tensors, and their grad_fn
-        self.leaves: list[Tensor] = []  # whose .grad, as it is before, is read or added to
+        self.leaves: list[Tensor] = []  # whose previous .grad is read or added to
 
     # ------------------------------------------------------------------ while tracing
 
     def meet(self, tensor: Tensor) -> None:
-        """The function works on a Tensor from outside."""
+        """Note that the function uses a Tensor from outside."""
         self.guard(tensor, "array")
         self.guard(tensor, "_requires_grad")
         if tensor._requires_grad and tensor._grad_fn is None:
             self.note_grad(tensor)
-            if mode.grad:  # else no gradient comes to it, and no hook is called
+            if mode.grad:  # else it gets no gradient, and no hook is called
                 self.guard(tensor, "hooks")
                 self.guard(tensor, "_post_accumulate_hooks")
                 if tensor.hooks is not None:
@@ -60,7 +60,7 @@ class Outside:
         self._histories.setdefault(id(tensor), (tensor, tensor._grad_fn))
 
     def guard(self, thing: Any, name: str) -> None:
-        """An attribute is looked at, or about to be changed."""
+        """Note that an attribute is read, or about to be changed."""
         if (id(thing), name) not in self._guarded and not is_traced(thing):
             self._guarded.add((id(thing), name))
             things, values = self._guards.setdefault(name, ([], []))
@@ -68,22 +68,22 @@ class Outside:
             values.append(getattr(thing, name))
 
     def guard_list(self, held: list[Any]) -> None:
-        """A list is looked at."""
+        """Note that a list is read."""
         if not any(held is known for known in self._lists[0]):
             self._lists[0].append(held)
             self._lists[1].append(held.copy())
 
     def note_grad(self, leaf: Tensor) -> None:
-        """Whether a leaf has a gradient before the function does anything to it."""
+        """Note whether a leaf has a gradient before the function changes it."""
         self._had_grad.setdefault(id(leaf), leaf._grad is not None)
 
     def guard_grad(self, leaf: Tensor) -> None:
-        """Whether it had one is looked at, if it is known."""
+        """Guard whether the leaf has a gradient, if it is known here."""
         if id(leaf) in self._had_grad:
             (self._with_grad if self._had_grad[id(leaf)] else self._without_grad).append(leaf)
 
     def counts(self, counter: list[int]) -> bool:
-        """Whether this is the version counter of something here."""
+        """Whether this is the version counter of something known here."""
         return id(counter) in self._versions
 
     def versions(self) -> list[int]:
@@ -91,14 +91,14 @@ class Outside:
         return [counter[0] for counter, _ in self._versions.values()]
 
     def let_pass(self, before: list[int]) -> None:
-        """The versions have risen since in a way that does not count."""
+        """Ignore the rise of versions since `before`."""
         for version, count in zip(self._versions.values(), before, strict=True):
             version[1] += version[0][0] - count
 
     # ------------------------------------------------------------------ when the trace ends
 
     def take_histories_back(self) -> list[Tensor]:
-        """The Tensors that were given a history, of nodes that are of no use outside: they have it no more."""
+        """Remove the histories that Tensors were given, whose nodes are of no use outside; returns those Tensors."""
         given = []
         for tensor, history in self._histories.values():
             if tensor._grad_fn is not history:
@@ -117,9 +117,9 @@ class Outside:
             raise NotTraceable("a compiled function registers a hook with what is outside: do it before, once")
 
     def find_written(self, traced: Iterable[Recorded], by_calls: bool, arguments_too: bool) -> None:
-        """What the function has written to, of all that it works on outside.
+        """Find what the function has written to outside.
 
-        `sensitive`: memory that no argument may share, by its owner, as it is written to, or the argument.
+        `sensitive` is memory that no argument may share, by its owner, because it or the argument is written to.
         """
         written = {id(t.value): t.value for t in traced if t.writes}
         self.sensitive: dict[int, list[Array]] = {}
@@ -130,14 +130,14 @@ class Outside:
             elif not (arguments_too or (by_calls and tensor._requires_grad)):
                 continue
             self.sensitive.setdefault(id(owner(array)), []).append(array)
-        self._written_arrays = list(written.values())  # which no Tensor has, but NumPy's
+        self._written_arrays = list(written.values())  # NumPy arrays that belong to no Tensor
         for array in self._written_arrays:
             self.sensitive.setdefault(id(owner(array)), []).append(array)
 
     def close(self, steps: list[Any], kept: list[Any]) -> None:
-        """Keep no more than runs need: NotTraceable if they would find what the last of them left.
+        """Keep only what runs need: NotTraceable if they would find the previous run's leftovers.
 
-        `rises`: version counters, and by how much they rise. `changes`: attributes that are left otherwise.
+        `rises` are version counters and by how much they rise; `changes` are attributes that end up changed.
         """
         self.rises = [(counter, counter[0] - before) for counter, before in self._versions.values()]
         self.rises = [(counter, rise) for counter, rise in self.rises if rise]
@@ -151,7 +151,7 @@ class Outside:
         ]
 
     def _forget_what_is_gone(self) -> None:
-        """No guards of Tensors that nobody else refers to: constants that the function made, which nothing changes."""
+        """Drop guards of Tensors that nothing else refers to: constants that the function made, which never change."""
         written = [(weakref.ref(t), t.dtype, tuple(t.shape)) for t in self._written]
         guards = {
             name: [(weakref.ref(thing), value) for thing, value in zip(*guards, strict=True)]
@@ -168,7 +168,7 @@ class Outside:
             self._guards[name] = [thing for thing, _ in kept], [value for _, value in kept]
 
     def _check_made_inside(self, steps: list[Any], kept: list[Any]) -> None:
-        """NotTraceable if a leaf with a gradient, or an array that was written to, is nobody's but the function's."""
+        """NotTraceable if a leaf with a gradient, or an array that was written to, belongs to the function alone."""
         tensors, before = self._guards.get("_requires_grad", ([], []))
         new = {id(tensor) for tensor, required in zip(tensors, before, strict=True) if not required}
         leaves = [leaf for leaf in self.leaves if id(leaf) in new]
@@ -186,7 +186,7 @@ class Outside:
     # ------------------------------------------------------------------ in later calls
 
     def is_as_it_was(self) -> bool:
-        """Whether all is what the trace took for granted."""
+        """Whether everything is as the trace assumed."""
         for name, (things, values) in self._guards.items():
             if not all(map(is_, map(attrgetter(name), things), values)):
                 return False
@@ -195,14 +195,14 @@ class Outside:
         return all(map(eq, *self._lists)) and all([leaf._grad is not None for leaf in self._with_grad])
 
     def check_apart(self, tensors: Iterable[Tensor]) -> None:
-        """NotTraceable where an argument lies in memory that changes while its copy would not, or the other way."""
+        """NotTraceable if an argument is in memory that changes while its copy would not, or the other way round."""
         for tensor in tensors:
             for array in self.sensitive.get(id(owner(tensor.array)), ()):
                 if np.may_share_memory(array, tensor.array):
                     raise NotTraceable(SHARES_MEMORY)
 
     def check_apart_from_gradients(self, tensors: Iterable[Tensor]) -> None:
-        """NotTraceable where an argument lies in the memory of a gradient."""
+        """NotTraceable if an argument is in the memory of a gradient."""
         present = [leaf._grad.array for leaf in self.leaves if leaf._grad is not None]
         if present:
             owners = {id(owner(tensor.array)) for tensor in tensors}
@@ -212,7 +212,7 @@ class Outside:
 
 
 def _all_in(parts: list[Any]) -> set[int]:
-    """The ids of parts and of what they consist of."""
+    """The ids of parts and of everything in them."""
     known: set[int] = set()
     while parts:
         part = parts.pop()
@@ -225,5 +225,5 @@ def _all_in(parts: list[Any]) -> set[int]:
 
 
 def _is_held_by(thing: Any, known: set[int]) -> bool:
-    """Whether only these refer to it."""
+    """Whether only the known objects refer to it."""
     return all(id(held) in known or isinstance(held, types.FrameType) for held in gc.get_referrers(thing))

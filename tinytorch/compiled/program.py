@@ -1,4 +1,4 @@
-"""A program: what one call of a compiled function did, to be done again to other arguments."""
+"""A program: what one call of a compiled function did, to be repeated with other arguments."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .trace import Trace
 
 
 def run_steps(steps: Sequence[Any]) -> None:
-    """Do what was recorded, one step after the other. bench/profile.py has its own, which times each."""
+    """Run the recorded steps, one after another. bench/profile.py has a version that times each."""
     for function, args in steps:
         function(*args)
 
 
 class Program:
-    """The steps of a traced call, the memory that they work in, and what must hold for them to be right."""
+    """The steps of a traced call, the memory that they use, and the conditions under which they are right."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace: Any = trace
@@ -48,7 +48,7 @@ class Program:
         return results
 
     def fits(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether arguments and the state outside are what the trace took for granted."""
+        """Whether the arguments and the state outside are as the trace assumed."""
         trace = self.trace
         if not trace.surroundings.is_as_it_was():
             return False
@@ -60,7 +60,7 @@ class Program:
         return bool(sharing(arrays) == trace.pattern)
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
-        """What the function does to these arguments."""
+        """Run the program on these arguments, and return the results."""
         self.load(tensors)
         trace = self.trace
         recording, mode.grad = mode.grad, False
@@ -82,7 +82,7 @@ class Program:
         return results
 
     def load(self, tensors: Sequence[Tensor]) -> None:
-        """Bring the arguments to where the steps look for them."""
+        """Copy the arguments to where the steps expect them."""
         trace = self.trace
         surroundings = trace.surroundings
         if surroundings.sensitive:

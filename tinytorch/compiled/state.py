@@ -1,4 +1,4 @@
-"""Copies of things and of all that they hold: to put them back, and to find where two of them differ."""
+"""Copies of objects and of everything in them, to restore them and to find where two differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..tensor import Tensor
 
 Array = np.ndarray[Any, Any]
 
-# Caches, counts and links, of which nothing can be seen from outside, and what a trace leaves alone.
+# Caches, counts and links that are invisible from outside, and things that a trace leaves alone.
 _MACHINERY = {
     "_base", "_chain", "_refused", "_seen", "_counter", "_grad_fn", "output_nr", "hooks", "_accumulator", "addresses",
 }  # fmt: skip
@@ -24,11 +24,11 @@ _NAMES = {"array": "", "_grad": ".grad", "_requires_grad": ".requires_grad"}
 
 
 class State:
-    """Things, and all that they hold, as they are now: arrays, lists, dictionaries, attributes."""
+    """Objects and everything in them, as they are now: arrays, lists, dictionaries, attributes."""
 
     def __init__(self, things: Iterable[Any]) -> None:
         self._things: dict[int, Any] = {}  # by id, those that were added
-        self._kept: dict[int, tuple[Any, Any]] = {}  # by id, these and their parts: what it is, and what it holds
+        self._kept: dict[int, tuple[Any, Any]] = {}  # by id, these and their parts: the object, and its content
         self.add_all(things)
 
     @property
@@ -37,12 +37,12 @@ class State:
         return list(self._things.values())
 
     def add_all(self, things: Iterable[Any]) -> None:
-        """Add each, unless it is known."""
+        """Add each thing, unless it is known."""
         for thing in things:
             self.add(thing)
 
     def add(self, thing: Any) -> None:
-        """What is known, on its own or as a part, stays as it was when it was added."""
+        """Add a thing; what is already known, on its own or as a part, keeps its earlier copy."""
         if thing is None or id(thing) in self._things:
             return
         self._things[id(thing)] = thing
@@ -56,7 +56,7 @@ class State:
                     waiting += held.values() if isinstance(held, dict) else held
 
     def restore(self) -> None:
-        """Put everything back to what it was: memory that was added twice, to what it was at first."""
+        """Restore everything; memory that was added twice gets its earlier content."""
         for thing, held in reversed(self._kept.values()):
             if isinstance(thing, np.ndarray):
                 if thing.flags.writeable:
@@ -72,7 +72,7 @@ class State:
                 attributes.update(held)
 
     def difference(self, other: State, name: str | None = None) -> str | None:
-        """Where it first differs from another state, and by how much; None if it does not. All in it has that name."""
+        """Where it first differs from another state, and by how much, or None. `name` is the name to give it."""
         seen: set[tuple[int, int]] = set()
         for mine, theirs in zip(self.things, other.things, strict=True):
             found = self._difference(other, mine, theirs, type(mine).__name__ if name is None else name, seen)

@@ -1,4 +1,4 @@
-"""What a compiled function's runs do besides kernels and NumPy's functions: calls, and the gradients of leaves."""
+"""Steps of a compiled function other than kernels and NumPy functions: calls, and the gradients of leaves."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Array = np.ndarray[Any, Any]
 
 
 class Call:
-    """A call of an untraced function in each run, with what the compiled function's own Tensors hold then."""
+    """A call of an untraced function in each run, with the current values of the compiled function's own Tensors."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.recording = function, mode.grad
         self.args: tuple[Any, ...] = ()
         self.params: dict[str, Any] = {}
-        self.places: list[tuple[Tensor, Mirror | None]] = []  # what stands for such Tensors
+        self.places: list[tuple[Tensor, Mirror | None]] = []  # the stand-ins for such Tensors
         self.watched: list[list[int]] = []  # version counters that must not change
-        self.outs: list[Any] = []  # where the results go; None for those that the function was given
+        self.outs: list[Any] = []  # where the results go; None for results that are arguments
 
     def call(self) -> tuple[Any, dict[int, Tensor]]:
-        """The result, and what the function got, by id of what stands for it. It may keep that."""
+        """The result, and the Tensors that the function got and may keep, by the ids of their stand-ins."""
         given = {
             id(place): wrap(place.array.copy()) if mirror is None else mirror.outside for place, mirror in self.places
         }
@@ -110,7 +110,7 @@ def set_grad(leaf: Tensor, mirror: Mirror) -> None:
 
 
 def accumulate(leaf: Tensor, array: Array, apart: bool) -> None:
-    """What `backward` does with the gradient that arrives at a leaf: a new .grad, or a sum with the one there."""
+    """What `backward` does with a gradient that arrives at a leaf: set .grad, or add to it."""
     present = leaf._grad
     if present is None:
         leaf._grad = wrap(aligned_copy(array) if array.nbytes >= LARGE else array.copy())

@@ -1,13 +1,13 @@
-"""Recording what is done to arrays, so that it can be done again to other numbers without Python deciding anything.
+"""Record what is done to arrays, so that it can be repeated with other numbers without any decision in Python.
 
 A `Recorded` stands for an array while a function runs once. NumPy's functions, operators and methods on it, and the
-kernels, which are all entered at `kernels.launch`, compute as always, in memory that stays, and leave a step each on
-the `Tape`. Running the steps again, after new numbers were put into the memory of the inputs, computes the results
-anew: no array is made, no shape or dtype looked at, nothing decided. What would decide by values (bool, float, an
-index) raises `NotTraceable` instead.
+kernels, which are all called through `kernels.launch`, compute as always, in memory that stays allocated, and each
+leaves a step on the `Tape`. Running the steps again, after new numbers were put into the inputs' memory, computes the
+new results: no array is made, no shape or dtype checked, nothing decided. Anything that would depend on values (bool,
+float, an index) raises `NotTraceable` instead.
 
-Memory is shared as it would be without a tape: when the last reference to a Recorded and its views is gone, whatever is
-made next may lie there, as the steps run in the same order each time.
+Memory is reused as it would be without a tape: when the last reference to a Recorded and its views is gone, the next
+array may take its memory, since the steps run in the same order each time.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Step = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Tape:
-    """The steps recorded so far, and the memory that they work in. `with tape:` while this thread records them."""
+    """The steps recorded so far, and the memory that they use. This thread records within `with tape:`."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.kept: list[Any] = []  # what steps refer to other than through arrays
-        self.alive: dict[int, Array] = {}  # what each Recorded that somebody refers to stands for, by its id
+        self.kept: list[Any] = []  # objects that steps refer to other than through arrays
+        self.alive: dict[int, Array] = {}  # the plain array of each Recorded that is still in use, by its id
         self._spare: dict[int, list[Array]] = {}  # memory that no Recorded needs any more, by size
         self._outside: dict[int, Recorded] = {}
 
@@ -48,7 +48,7 @@ class Tape:
         self._outside.clear()
 
     def close(self) -> list[Step]:
-        """The steps. Whoever does something to a Recorded of this tape from now on gets an error."""
+        """Return the steps. From now on, any use of a Recorded of this tape is an error."""
         steps, self.steps = self.steps, _Refused(
             "a Tensor that a compiled function made is used outside of it: return it from the function, whose results "
             "are copies"
@@ -57,7 +57,7 @@ class Tape:
 
     @contextmanager
     def paused(self, why: str) -> Iterator[None]:
-        """What would leave a step inside raises NotTraceable, which says why."""
+        """Inside, anything that would leave a step raises NotTraceable, which says why."""
         steps, self.steps = self.steps, _Refused(why)
         try:
             with recorder(_Paused(why)):
@@ -72,7 +72,7 @@ class Tape:
         strides: tuple[int, ...] | None = None,
         offset: int = 0,
     ) -> Recorded:
-        """A new array. Strides and offset, the bytes before its first element, must fit each other."""
+        """A new array. Strides and offset (the bytes before the first element) must be consistent."""
         shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple([int(n) for n in shape])
         dtype = np.dtype(dtype)
         if strides is None:
@@ -91,7 +91,7 @@ class Tape:
         return self.empty(like.shape, like.dtype, like.strides)
 
     def outside(self, array: Array) -> Recorded:
-        """An array that exists without the tape: steps find in it whatever it holds when they run."""
+        """An array that exists outside the tape: steps use whatever it contains when they run."""
         if type(array) is Recorded:
             return array
         check_none_escaped((array,))
@@ -102,13 +102,13 @@ class Tape:
         return traced
 
     def constant(self, array: Array) -> Recorded:
-        """A new array that holds these numbers each time the steps are run, even if a later step changes it."""
+        """A new array that has these numbers each time the steps run, even if a later step changes it."""
         traced = self.empty(array.shape, array.dtype)
         self.record(np.copyto, traced, array)
         return traced
 
     def launch(self, function: Callable[..., Any], args: tuple[Any, ...], bind: Bind | None) -> Any:
-        """A kernel, or a check, is a step where one of its arguments is recorded."""
+        """Run a kernel or a check, which becomes a step if one of its arguments is recorded."""
         if not _is_recorded(args):
             return function(*args)
         check_known(args)
@@ -129,11 +129,11 @@ class Tape:
         return result
 
     def give_back(self, memory: Array) -> None:
-        """Let the next array of this size have the memory."""
+        """Make the memory available to the next array of this size."""
         self._spare[memory.nbytes].append(memory)
 
     def capture(self, function: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """What a NumPy function returns: views of what they are views of, and copies that a step fills."""
+        """The results of a NumPy function: views stay views, and copies are filled by a step."""
         if function in _VIEWS_BY_VALUES:
             deciding = args if function is np.trim_zeros else (*args[1:], *params.values())
             if any(type(arg) is Recorded for arg in deciding):
@@ -144,7 +144,7 @@ class Tape:
         with recorder(None):
             results = function(*values, **params)
         if results is not None and function not in _SOMETIMES_THEMSELVES:
-            # A function that returns an array which it was given has written into it.
+            # A function that returns one of its arguments has written to it.
             written = out if type(out) is Recorded and out.value is results else _same(args, results)
             if written is not None:
                 written.root.writes += 1
@@ -170,13 +170,13 @@ class Tape:
         return out
 
     def filled(self, result: Array) -> Recorded:
-        """A new array in the layout and with the numbers of a result."""
+        """A new array with the layout and the numbers of a result."""
         out = self.empty(result.shape, result.dtype, np.empty_like(result).strides)
         np.copyto(out.value, result)
         return out
 
     def _owner(self, args: Sequence[Any], result: Array) -> Recorded | None:
-        """Which argument a result is a view of."""
+        """The argument that a result is a view of."""
         for arg in args:
             if type(arg) is Recorded:
                 # Without elements, arrays share no memory; but a view is a view.
@@ -192,12 +192,12 @@ class Tape:
         return None
 
 
-# They return their argument where there is nothing to do.
+# They return their argument if there is nothing to do.
 _SOMETIMES_THEMSELVES = {
     np.atleast_1d, np.atleast_2d, np.atleast_3d, np.squeeze, np.real, np.real_if_close, np.ndarray.astype,
     np.ndarray.squeeze,
 }  # fmt: skip
-# Values decide which views they give: those of the arguments after the first, or of the only one.
+# The views they return depend on values: on the arguments after the first, or on the only one.
 _VIEWS_BY_VALUES = {np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.trim_zeros}
 
 
@@ -209,7 +209,7 @@ def _same(args: Sequence[Any], result: Array) -> Recorded | None:
 
 
 class _Refused(list[Step]):
-    """No steps, and none to come."""
+    """Refuses any further steps."""
 
     def __init__(self, why: str) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ def _all_into(outs: Sequence[Array], function: Callable[[], Any]) -> None:
 
 
 def fill_all(outs: Sequence[Array | None], results: Sequence[Any], name: str) -> None:
-    """Copy results to where the steps after this one look for them. RuntimeError where shapes are not as traced."""
+    """Copy results to where later steps expect them. RuntimeError if shapes are not as traced."""
     for out, result in zip(outs, results, strict=True):
         if out is None:
             continue
@@ -246,7 +246,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 class _Paused:
-    """In the place of a tape while a function is called as it is: memory is plain, and recorded arrays are refused."""
+    """Replaces the tape while a function is called as it is: memory is plain, and recorded arrays are refused."""
 
     def __init__(self, why: str) -> None:
         self._why = why

@@ -1,4 +1,4 @@
-"""The runner that records: operations, their gradients, and functions called as they are, as steps of a tape."""
+"""The recording runner: operations, their gradients, and functions called as they are become steps of a tape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .tape import check_known
 
 
 class Trace(OutsideTape, Runner):
-    """Records a call while it is made, in place of the runner that is there."""
+    """Records a call while it is made, in place of the current runner."""
 
     changes_operations = True
 
@@ -35,17 +35,17 @@ class Trace(OutsideTape, Runner):
         super().__init__(tensors, apart)
         self.whole: list[str] = []  # operations that could not be traced
         self._born: dict[int, int] = {}  # by id of a node: the number of steps before it
-        self._replayed: dict[int, Any] = {}  # by id of a node: itself, and the one that its step runs on
-        self._pinned: list[Any] = []  # arrays whose memory must last until the trace ends
+        self._replayed: dict[int, Any] = {}  # by id of a node: the node, and the one that its step uses
+        self._pinned: list[Any] = []  # arrays whose memory must be kept until the trace ends
         self._draws: list[tuple[Any, Any]] = []  # streams of random numbers, and their state before each draw
-        self._run_by_us: dict[Any, Callable[..., Any]] = {}  # functions that are not called as they are
+        self._run_by_us: dict[Any, Callable[..., Any]] = {}  # functions that the trace runs itself
 
     def again(self) -> Trace:
-        """Itself: a checkpoint's function runs a second time within the same trace."""
+        """Return self: a checkpoint's function runs a second time within the same trace."""
         return self
 
     def admit(self, runner: Runner) -> None:
-        """Only what changes operations can come above: who looks on would see this one call, and none after it."""
+        """Admit only runners that change operations: a mere observer would see this one call, and none after it."""
         if not runner.changes_operations:
             raise NotTraceable(
                 f"{type(runner).__name__} inside a compiled function would see the first call alone: use it around "
@@ -65,7 +65,7 @@ class Trace(OutsideTape, Runner):
 
     def __exit__(self, *exception: object) -> None:
         Runner.__exit__(self, *exception)
-        self.entry, self._run_by_us = None, {}  # which hold the trace, as it holds them
+        self.entry, self._run_by_us = None, {}  # they and the trace refer to each other
         self.written = written(self.inputs)
         self.surroundings.find_written(self._outside.values(), bool(self._calls), bool(self.written))
         self._gave_history = self.surroundings.take_histories_back()
@@ -77,7 +77,7 @@ class Trace(OutsideTape, Runner):
     # ------------------------------------------------------------------ functions that are called as they are
 
     def call(self, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
-        """Call a function untraced, now and at each run. Tensors that it returns are filled again each time."""
+        """Call a function untraced, now and at each run. The Tensors that it returns are filled each time."""
         if function in self._run_by_us:
             return self._run_by_us[function](*args)
         args = tuple([list(arg) if isinstance(arg, Iterator) else arg for arg in args])  # read once, used each time
@@ -86,7 +86,7 @@ class Trace(OutsideTape, Runner):
         if isinstance(drawing, Generator):
             stream = drawing.numpy_generator.bit_generator
             self._draws.append((stream, stream.state))
-        inside: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a Tensor of the function's own, what stands for it
+        inside: dict[int, tuple[Tensor, Tensor]] = {}  # by id: one of the function's own Tensors, and its stand-in
 
         def settled(tensor: Tensor) -> Tensor:
             if not is_traced(tensor):
@@ -103,7 +103,7 @@ class Trace(OutsideTape, Runner):
         self._store(mirrors)
         self._calls.append((len(self.steps), step))
         result, given = self._untraced(step.call)
-        known = {id(tensor): tensor for tensor in tensors_in((step.args, step.params))}  # what it may hand back
+        known = {id(tensor): tensor for tensor in tensors_in((step.args, step.params))}  # arguments that it may return
         for tensor, place in inside.values():
             known[id(given[id(place)])] = tensor
             if id(tensor) not in self._mirrors:  # it may have been written to
@@ -124,7 +124,7 @@ class Trace(OutsideTape, Runner):
         return result
 
     def read(self, owner: Any, name: str) -> Any:
-        """A piece of Python's state: a call that finds another there is traced anew."""
+        """Read a piece of Python state: a call that finds another value there is traced again."""
         if name == "_grad":
             return self.grad_of(owner)
         if name == "array":
@@ -135,7 +135,7 @@ class Trace(OutsideTape, Runner):
         self.guard(owner, name)
         if isinstance(value, list):
             self.guard_list(value)
-        if name == "_hooks":  # of a module that is called, which may look whether it is training
+        if name == "_hooks":  # of a module that is called, and may check whether it is training
             self.guard(owner, "training")
         if name == "hooks" and value is not None:
             self.guard_list(value.functions)
@@ -145,7 +145,7 @@ class Trace(OutsideTape, Runner):
         return value
 
     def hook(self, hook: Callable[[Any], Any], gradient: Tensor) -> Any:
-        """What a hook makes of a gradient, that a leaf from outside has: it is called at each call, as it is."""
+        """The result of a hook on a gradient, for a leaf from outside: the hook is called at each call, as it is."""
         if mode.grad:
             raise NotTraceable("a hook of a Tensor from outside cannot be differentiated in a compiled function")
         return self.call(hook, gradient)
@@ -161,14 +161,14 @@ class Trace(OutsideTape, Runner):
                 return function(*args, **params)
         finally:
             mode.run = run
-            self.surroundings.let_pass(versions)  # each call counts them itself
+            self.surroundings.let_pass(versions)  # each call increments them itself
 
     # ------------------------------------------------------------------ operations
 
     apply = Eager.apply
 
     def forward(self, node: Function, arrays: list[Any], settings: dict[str, Any]) -> Any:
-        """As steps; or, if it looks at values, as one step that is the whole operation."""
+        """Record the forward as steps or, if it depends on values, as a single step."""
         mark = self._mark()
         self._born[id(node)] = len(self.steps)
         try:
@@ -185,21 +185,21 @@ class Trace(OutsideTape, Runner):
         return self._anew(results)
 
     def _anew(self, array: Any) -> Any:
-        """What an operation makes of no array: at each call it is made anew."""
+        """An array that an operation made from nothing: each call makes it again."""
         return array if type(array) is Recorded else self.constant(np.asarray(array))
 
     def _mark(self) -> tuple[int, int, int]:
         return len(self.steps), len(self._calls), len(self._draws)
 
     def _undo(self, mark: tuple[int, int, int]) -> None:
-        """Forget what an operation has recorded and drawn before it turned out that it cannot be traced."""
+        """Undo what an operation has recorded and drawn before it turned out to be untraceable."""
         recorded, called, drawn = mark
         del self.steps[recorded:], self._calls[called:]
         for stream, state in reversed(self._draws[drawn:]):
             stream.state = state
 
     def _whole_forward(self, node: Function, args: Sequence[Any], settings: dict[str, Any]) -> Any:
-        """The forward of an operation as one step, on a node of its own that is there for its backward."""
+        """The forward of an operation as one step, on a separate node, which its backward uses."""
         self.whole.append(type(node).__name__)
         ctx = type(node)()
         ctx.needs_input_grad = node.needs_input_grad
@@ -215,19 +215,19 @@ class Trace(OutsideTape, Runner):
         vars(node).update(vars(ctx))
         node._saved = tuple([known.get(id(array), array) for array in ctx._saved])
         self._replayed[id(node)] = node, ctx
-        self._pinned += [args, outs]  # which the backward of ctx may look at
+        self._pinned += [args, outs]  # which ctx's backward may read
         self.steps.append((steps.forward_again, (self.below.forward, ctx, values, settings, plain(outs))))
         return tuple(outs) if several else outs[0]
 
     def accumulate(self, leaf: Tensor, gradient: Tensor, own: bool) -> None:
-        """Add a gradient to that of a leaf, which may be from outside."""
+        """Add a gradient to a leaf's, which may be from outside."""
         if is_traced(leaf):
             leaf._accumulate(gradient, own)
         else:
             self.accumulate_outside(leaf, gradient)
 
     def backward(self, node: Function, grads: list[Any]) -> list[Any]:
-        """As steps; or as one step, if the forward was one or the backward looks at values."""
+        """Record the backward as steps, or as one step if the forward was one or the backward depends on values."""
         grads = [g if g is None or is_traced(g) or g._requires_grad else wrap(self.enter(g)) for g in grads]
         self._watch_saved(node)
         _, ctx = self._replayed.get(id(node), (None, None))
@@ -256,7 +256,7 @@ class Trace(OutsideTape, Runner):
         return [None if out is None else wrap(out) for out in outs]
 
     def _watch_saved(self, node: Function) -> None:
-        """What a node has saved of Tensors from outside must not be changed by a call in between, in no run."""
+        """Ensure that no untraced call, in any run, changes what a node has saved from Tensors outside."""
         for record in node.saved_records() if node._saved else ():
             if record[2] is not None and self.surroundings.counts(record[2]):
                 for place, step in self._calls:
@@ -266,17 +266,18 @@ class Trace(OutsideTape, Runner):
     # ------------------------------------------------------------------ the end
 
     def finish(self) -> None:
-        """The function has returned."""
+        """Note that the function has returned."""
         self._store(list(self._gradients.values()))
         self.surroundings.check_hooks()
         gradients = {id(mirror) for mirror in self._gradients.values()}
-        # Arguments that nobody else may change meanwhile. Where nothing is called, nobody does.
+        # Arguments that nothing else may change meanwhile. If no function is called, nothing does.
         self.watched = [mirror for mirror in self.inputs if self._calls and id(mirror) not in gradients]
 
     def check(self, tensors: Sequence[Tensor]) -> None:
-        """NotTraceable if what the function did, also one that raised, is not what it would have done to the arguments.
+        """NotTraceable if what the function did, even if it raised, differs from what it would have done to the
+        arguments.
 
-        Or if it has given a Tensor from outside a history, which that would not have after later calls.
+        Also if it has given a Tensor from outside a history, which later calls would not do.
         """
         for mirror in self.inputs:
             tensor = mirror.tensor
@@ -296,7 +297,7 @@ class Trace(OutsideTape, Runner):
             raise NotTraceable(SHARES_MEMORY)
 
     def close(self) -> list[Any]:
-        """The steps. NotTraceable if a Tensor that the function made is kept outside, where it would not change."""
+        """Return the steps. NotTraceable if a Tensor made by the function is kept outside, where it would not vary."""
         self.outsiders = self.mirrors
         for mirror in self.outsiders:
             mirror.forget()
@@ -317,7 +318,7 @@ class Trace(OutsideTape, Runner):
 
 
 class _HooksFromOutside:
-    """The hooks of a leaf from outside, as a walk calls them: each one whole."""
+    """The hooks of a leaf from outside, as a walk calls them: each as a whole."""
 
     def __init__(self, trace: Trace, hooks: Hooks) -> None:
         self._trace, self._hooks = trace, hooks

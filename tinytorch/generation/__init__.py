@@ -1,1 +1,1 @@
-"""Text from a model, token by token: drawing, the loop, its cache. `import tinytorch` leaves it out."""
+"""Generation token by token: sampling, the loop, the KV cache. `import tinytorch` does not import it."""

@@ -1,4 +1,4 @@
-"""The keys and values of the positions seen so far: with them a new token costs one position, not all of them anew."""
+"""The KV cache: with the keys and values of earlier positions kept, a new token costs one position, not all."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Array = NDArray[Any]
 
 
 class KVCache:
-    """For each layer keys and values (B, H, capacity, D).
+    """Keys and values (B, H, capacity, D) for each layer.
 
-    What is new follows the `length` positions that are filled (`reserve`, `extend`), and the buffers grow where more
-    is needed. Which positions are padding is remembered. Set `length` back to forget the last ones.
+    New ones go after the `length` positions that are filled (`reserve`, `extend`), and the buffers grow when more are
+    needed. The cache also records which positions are padding. Set `length` back to drop the last positions.
 
-    In a compiled function, which must do the same whatever the length, what is new goes to positions that are data
-    (`at`, `extend`); all capacity is attended to, under `mask`.
+    A compiled function must do the same whatever the length, so there the new positions are a Tensor (`at`, `extend`),
+    and attention covers the whole capacity, under `mask`.
     """
 
-    positions: Tensor | None = None  # (T,), of the new tokens
-    mask: Tensor | None = None  # (T, capacity), True at a position's own and before
+    positions: Tensor | None = None  # (T,): those of the new tokens
+    mask: Tensor | None = None  # (T, capacity), True at a position itself and those before it
 
     def __init__(self, layers: int, batch: int, heads: int, head_dim: int, capacity: int, dtype: DTypeLike) -> None:
         shape = (batch, heads, max(capacity, 1), head_dim)
@@ -42,20 +42,20 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        """Positions there is room for before the buffers grow."""
+        """How many positions fit before the buffers grow."""
         return self.is_token.shape[1]
 
     def reserve(self, T: int, is_token: Array | None) -> Array:
-        """Make room for T more positions, and return which of all are tokens, (B, length + T).
+        """Make room for T more positions, and return which positions are tokens, (B, length + T).
 
-        Those are is_token, of that shape; None for the new ones being tokens all. The new positions count as seen once
-        `length` has been moved past them, after all layers are done.
+        Pass that mask as is_token, or None if all new positions are tokens. The new positions count once `length` has
+        been moved past them, after the last layer.
         """
         end = self.length + T
         if end > self.capacity:
             more = max(end, 2 * self.capacity) - self.capacity
             self.is_token = np.pad(self.is_token, ((0, 0), (0, more)))
-            for i, (keys, values) in enumerate(self._layers):  # one by one: only one is there twice at a time
+            for i, (keys, values) in enumerate(self._layers):  # one by one, so that only one is in memory twice
                 self._layers[i] = _longer(keys, self.length, more), _longer(values, self.length, more)
         if is_token is None:
             self.is_token[:, self.length : end] = True
@@ -64,13 +64,13 @@ class KVCache:
         return self.is_token[:, :end]
 
     def at(self, positions: Tensor) -> KVCache:
-        """The same memory, what is new going to these positions (T,)."""
+        """A cache on the same memory whose new keys and values go to these positions (T,)."""
         cache = copy(self)
         cache.positions, cache.mask = positions, tinytorch.arange(self.capacity) <= positions.unsqueeze(1)
         return cache
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep a layer's new keys and values (B, H, T, D), and return those to attend to, each (B, H, S, D)."""
+        """Store a layer's new keys and values (B, H, T, D), and return those to attend to, each (B, H, S, D)."""
         keys, values = self._layers[layer]
         if self.positions is not None:
             keys[:, :, self.positions], values[:, :, self.positions] = k, v

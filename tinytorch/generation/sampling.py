@@ -1,7 +1,7 @@
 """How the next token is drawn from a model's logits.
 
-The settings mean what they mean in transformers and are applied in its order: repetition penalty, temperature, top-k,
-top-p, min-p. B batch, T time, V vocabulary.
+The settings mean what they mean in transformers, and are applied in its order: repetition penalty, temperature,
+top-k, top-p, min-p. B batch, T time, V vocabulary.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Sampling:
     """How the next token is drawn from the logits."""
 
     temperature: float = 1.0
-    """Divides the logits: below 1 the likely tokens become likelier, above 1 less so."""
+    """Divides the logits: below 1 it makes likely tokens likelier still, above 1 less so."""
 
     top_k: int | None = None
-    """Draw among the k likeliest tokens only; 0 or None for all, as in transformers."""
+    """Draw from the k likeliest tokens only; 0 or None for all, as in transformers."""
 
     top_p: float | None = None
-    """Draw among the fewest tokens whose probabilities add up to at least this, in (0, 1]; None for all."""
+    """Draw from the fewest tokens whose probabilities add up to at least this, in (0, 1]; None for all."""
 
     min_p: float | None = None
-    """Draw among the tokens at least this times as likely as the likeliest, in [0, 1]; None for all."""
+    """Draw from the tokens at least this times as likely as the likeliest, in [0, 1]; None for all."""
 
     repetition_penalty: float = 1.0
-    """Above 1, tokens that are already there become less likely."""
+    """Above 1, tokens that are already in the text become less likely."""
 
     greedy: bool = False
     """Take the likeliest token; temperature, top-k, top-p and min-p then have no effect."""
@@ -57,11 +57,11 @@ class Sampling:
         generator: tinytorch.Generator | None = None,
         likeliest_first: bool = False,
     ) -> Ids:
-        """Draw one token a row, (B,), from logits (B, V) after ids (B, T), of which those with mask (B, T) 0 are
-        padding.
+        """Draw one token for each row, (B,), from the logits (B, V) that follow ids (B, T); where mask (B, T) is 0, ids
+        are padding.
 
-        The numbers of the generator fall on the tokens in the order of the vocabulary or, with likeliest_first, of
-        their likelihood: the same distribution, but other draws.
+        The generator's numbers are mapped to tokens in the order of the vocabulary or, with likeliest_first, from the
+        likeliest to the least likely: the same distribution, but different draws.
         """
         if self.repetition_penalty != 1.0:
             logits = repetition_penalty(logits, ids, mask, self.repetition_penalty)
@@ -82,7 +82,7 @@ class Sampling:
 
 
 def _draw(logits: Logits, generator: tinytorch.Generator | None) -> Ids:
-    """(B, V) to (B, 1)."""
+    """Draw one column of each row of logits (B, V), (B, 1)."""
     return tinytorch.multinomial(tinytorch.tensor(_softmax(logits)), 1, generator=generator).numpy()
 
 
@@ -91,13 +91,13 @@ def _check(good: bool, name: str, value: float | None, rule: str) -> None:
         raise UserError(f"{name} is {value}: it must be {rule}")
 
 
-# Each takes logits (B, V) and gives new ones, with -inf for the tokens that it rules out ------------
+# Each takes logits (B, V) and returns new ones, with -inf for the tokens that it rules out ----------
 
 
 def repetition_penalty(logits: Logits, ids: Ids, mask: Ids | None, penalty: float) -> Logits:
-    """Divide positive logits of the tokens in ids (B, T) by `penalty`, multiply negative ones (arXiv:1909.05858).
+    """Divide the positive logits of tokens in ids (B, T) by `penalty`, and multiply negative ones (arXiv:1909.05858).
 
-    Padding counts as not there (transformers penalises the padding token too).
+    Padding is ignored (transformers penalises the padding token too).
     """
     out = logits.copy()
     for row, tokens, kept in zip(out, ids, np.ones_like(ids) if mask is None else mask, strict=True):
@@ -107,17 +107,17 @@ def repetition_penalty(logits: Logits, ids: Ids, mask: Ids | None, penalty: floa
 
 
 def top_k(logits: Logits, k: int) -> Logits:
-    """Keep the k largest, and what equals the k-th."""
+    """Keep the k largest, and any that equal the k-th."""
     k = min(k, logits.shape[-1])
     smallest = np.partition(logits, -k, axis=-1)[:, -k, None]
     return np.where(logits < smallest, -np.inf, logits)
 
 
 def top_p(logits: Logits, p: float) -> Logits:
-    """Keep the fewest tokens whose probabilities add up to p: the nucleus of arXiv:1904.09751. At least one stays."""
-    order = np.argsort(logits, axis=-1, kind="stable")  # the unlikeliest first
+    """Keep the fewest tokens whose probabilities add up to p, at least one: nucleus sampling (arXiv:1904.09751)."""
+    order = np.argsort(logits, axis=-1, kind="stable")  # the least likely first
     below = np.cumsum(_softmax(np.take_along_axis(logits, order, axis=-1)), axis=-1)
-    out = below <= 1.0 - p  # all that is left out adds up to no more than 1 - p
+    out = below <= 1.0 - p  # together, the tokens left out have a probability of at most 1 - p
     out[:, -1] = False
     removed = np.empty_like(out)
     np.put_along_axis(removed, order, out, axis=-1)

@@ -1,4 +1,4 @@
-"""The loop that writes: logits of what comes next, a token drawn from them, and again."""
+"""The loop that generates: compute the next token's logits, draw from them, repeat."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tinytorch import Tensor
 
 from .sampling import Ids, Sampling
 
-# From all tokens so far (B, T), and which of them are padding (0 in (B, T); None for none), to the logits (B, V) of the
-# next. A model's cache knows which of them it has seen.
+# A function from all tokens so far (B, T), and their mask (B, T), 0 for padding (or None if there is none), to the next
+# token's logits (B, V). If it has a cache, that knows which tokens it has seen.
 NextLogits = Callable[[Ids, Ids | None], Tensor]
 
 
@@ -27,14 +27,14 @@ def stream(
     generator: tinytorch.Generator | None = None,
     likeliest_first: bool = False,
 ) -> Iterator[Ids]:
-    """Yield the next tokens of ids (B, T), each (B,), as they are drawn.
+    """Yield the tokens that follow ids (B, T), each (B,), as they are drawn.
 
-    The mask (B, T) is 0 for padding, which goes to the left. A row is done after one of eos_token_ids, which is still
-    given; what follows in that row is pad_token_id. The stream ends when all rows are done. `likeliest_first` is as of
+    The mask (B, T) is 0 for padding, which goes on the left. A row is done after one of eos_token_ids, which is still
+    yielded; pad_token_id fills it from then on. The stream ends when all rows are done. For `likeliest_first`, see
     `Sampling.choose`.
     """
     if mask is not None and not mask[:, -1].all():
-        raise ValueError("attention_mask ends in padding: pad on the left, so that a row goes on from its last token")
+        raise ValueError("attention_mask ends in padding: pad on the left, so that a row continues from its last token")
     ends = np.array(sorted(eos_token_ids), dtype=np.int64)
     done = np.zeros(len(ids), dtype=bool)
     for _ in range(max_new_tokens):
@@ -52,5 +52,5 @@ def stream(
 
 
 def joined(ids: Ids, steps: Iterable[Ids]) -> Tensor:
-    """The tokens (B, T) and all that a stream gives, (B, T + N)."""
+    """The tokens (B, T) followed by all that a stream yields, (B, T + N)."""
     return tinytorch.tensor(np.concatenate([ids, *[step[:, None] for step in steps]], axis=1))

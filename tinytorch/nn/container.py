@@ -22,7 +22,7 @@ class _ModuleSequence(Module):
         return list(self._modules)[index]
 
     def _assign(self, modules: Iterable[Module]) -> None:
-        """Make these the members, numbered from 0."""
+        """Make these modules the members, numbered from 0."""
         modules = list(modules)
         for name in list(self._modules):
             delattr(self, name)
@@ -55,7 +55,7 @@ class _ModuleSequence(Module):
 
     def append(self: S, module: Module) -> S:
         number = len(self)
-        while str(number) in self._modules:  # what was sliced keeps its names
+        while str(number) in self._modules:  # a slice keeps its members' names
             number += 1
         self.register_module(str(number), module)
         return self
@@ -66,7 +66,7 @@ class _ModuleSequence(Module):
         return self
 
     def insert(self: S, index: int, module: Module) -> S:
-        """Put a module before the one at the index. Raises IndexError outside of [-length, length]."""
+        """Insert a module before the one at the index. Raises IndexError outside [-length, length]."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
         if not -len(self) <= index <= len(self):
@@ -83,7 +83,7 @@ class _ModuleSequence(Module):
 
 
 class Sequential(_ModuleSequence):
-    """Calls its modules in turn, each on the output of the one before.
+    """Calls its modules in turn, each on the previous one's output.
 
     Takes the modules, or one mapping from names to modules.
     """
@@ -102,7 +102,7 @@ class Sequential(_ModuleSequence):
         return input
 
     def _slice(self, index: slice) -> Sequential:
-        """As in PyTorch, modules keep the names under which their parameters are saved."""
+        """A slice; as in PyTorch, modules keep the names under which their parameters are saved."""
         part = type(self)()
         for name in list(self._modules)[index]:
             part.register_module(name, self._modules[name])
@@ -119,7 +119,7 @@ class Sequential(_ModuleSequence):
         return made
 
     def __mul__(self, times: int) -> Sequential:
-        """The same modules, not copies of them, so many times."""
+        """The same modules, not copies of them, repeated this many times."""
         return Sequential(*list(self) * _positive(times))
 
     __rmul__ = __mul__
@@ -137,7 +137,7 @@ def _positive(times: Any) -> int:
 
 
 class ModuleList(_ModuleSequence):
-    """A list of modules; it is the owner's forward that calls them."""
+    """A list of modules, which the owner's forward calls."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class ModuleList(_ModuleSequence):
         return ModuleList([*self, *other])
 
     def _child_lines(self) -> list[str]:
-        """Neighbours that print the same share a line: `(0-3): 4 x Linear(...)`."""
+        """Neighbours with the same repr share a line: `(0-3): 4 x Linear(...)`."""
         runs: list[tuple[int, int, str]] = []
         for i, module in enumerate(self):
             text = repr(module)

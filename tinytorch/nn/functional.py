@@ -1,5 +1,5 @@
-"""The functions behind the layers, under PyTorch's names; each is defined in `tinytorch/ops/`, most as an operation
-with its derivation. PyTorch has no rope, no swiglu and no low_rank_linear.
+"""The functions behind the layers, under PyTorch's names. Each is defined in `tinytorch/ops/`, most of them as an
+operation with its derivation. PyTorch has no rope, no swiglu and no low_rank_linear.
 """
 
 from ..ops.activation import dropout, gelu, leaky_relu, relu, sigmoid, silu, softplus, swiglu, tanh

@@ -1,4 +1,4 @@
-"""Hooks of modules: what is called before forward, after it, and when gradients reach the inputs."""
+"""Hooks on modules, called before forward, after it, and when gradients reach the inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Hook(NamedTuple):
 
 
 class Hooked:
-    """The hooks of a module: registration."""
+    """Registration of a module's hooks."""
 
     _hooks: list[Hook]
 
@@ -39,7 +39,7 @@ class Hooked:
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Call hook(module, args) before forward; what it returns, unless None, replaces args.
+        """Call hook(module, args) before forward; its result, unless None, replaces args.
 
         With with_kwargs the hook is called as hook(module, args, kwargs) and returns both or None.
         """
@@ -48,7 +48,7 @@ class Hooked:
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Call hook(module, args, output) after forward; what it returns, unless None, replaces output.
+        """Call hook(module, args, output) after forward; its result, unless None, replaces output.
 
         With with_kwargs the hook is called as hook(module, args, kwargs, output).
         """
@@ -56,15 +56,15 @@ class Hooked:
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call hook(module, grad_input, grad_output) when the gradients of the module's inputs are
-        known; what it returns, unless None, replaces grad_input. Both are tuples of Tensors or None,
+        known; its result, unless None, replaces grad_input. Both are tuples of Tensors or None,
         one for each positional input and each output."""
         return self._add_hook(Hook("backward", hook, False), prepend)
 
 
 class _Tap(Function):
-    """The identity on several tensors, whose backward shows their gradients to `observe`.
+    """The identity on several tensors, whose backward passes their gradients to `observe`.
 
-    What observe returns, unless None, takes the place of the gradients.
+    The result of observe, unless None, replaces the gradients.
     """
 
     backward_shares = True
@@ -82,9 +82,9 @@ class _Tap(Function):
 
 
 def _tap(values: tuple[Any, ...], observe: Callable[[Gradients], Gradients | None]) -> tuple[Any, ...]:
-    """The values, with the tensors among them that want a gradient behind one _Tap.
+    """The values, with those tensors that require grad passed through one _Tap.
 
-    observe is given a gradient, or None, for every value. Where no tensor wants one: the values as they are.
+    observe gets a gradient or None for every value. If no tensor requires grad, the values are returned unchanged.
     """
     places = [i for i, value in enumerate(values) if isinstance(value, Tensor) and value.requires_grad]
     if not places:
@@ -124,7 +124,7 @@ class _BackwardCall:
 
     def _outputs_ready(self, grad_output: Gradients) -> None:
         self.grad_output = grad_output
-        if not self.reaches_inputs:  # no more will come
+        if not self.reaches_inputs:  # no gradient of the inputs will come
             self._inputs_ready((None,) * self.inputs)
 
     def _inputs_ready(self, grad_input: Gradients) -> Gradients:

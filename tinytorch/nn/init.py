@@ -1,4 +1,4 @@
-"""How parameters start: fills a tensor in place, without recording, and returns it.
+"""Initialisation: functions that fill a tensor in place, without recording, and return it.
 
 Each random filler takes `generator`; without one it draws from the default generator.
 """
@@ -41,9 +41,9 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """N(mean, std^2) conditioned on [a, b]; values outside are drawn again.
+    """N(mean, std^2) restricted to [a, b]; values outside are drawn again.
 
-    Raises ValueError where [a, b] holds less than a thousandth of the distribution.
+    Raises ValueError if [a, b] contains less than a thousandth of the distribution.
     """
     distribution = NormalDist(mean, std)
     inside = distribution.cdf(b) - distribution.cdf(a)
@@ -55,7 +55,7 @@ def trunc_normal_(
     values = np.asarray(draw.normal(mean, std, tensor.shape))
     while (outside := (values < a) | (values > b)).any():
         values[outside] = draw.normal(mean, std, int(outside.sum()))
-    # A value just inside may round to just outside in a narrower dtype.
+    # In a narrower dtype, a value just inside may round to just outside.
     with no_grad():
         tensor.copy_(values).clamp_(a, b)
     return tensor
@@ -79,7 +79,7 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """The identity matrix, cut or padded with zeros to the shape of a 2-D tensor."""
+    """The identity matrix, cropped or zero-padded to the shape of a 2-D tensor."""
     if tensor.ndim != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, got shape {tuple(tensor.shape)}")
     with no_grad():
@@ -88,7 +88,7 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
-    """Of a weight (out, in, *kernel): how many inputs an output sums, and the reverse."""
+    """For a weight (out, in, *kernel): how many inputs feed each output, and how many outputs each input."""
     if tensor.ndim < 2:
         raise ValueError(
             "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions, "
@@ -99,7 +99,7 @@ def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor on the standard deviation that keeps the variance through a nonlinearity.
+    """The factor on the standard deviation that preserves the variance through a nonlinearity.
 
     `param` is the negative slope of leaky_relu, 0.01 by default.
     """
@@ -162,10 +162,10 @@ def kaiming_normal_(
 
 @untraced
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """gain times a random (semi-)orthogonal matrix, dimensions after the first taken as columns.
+    """gain times a random (semi-)orthogonal matrix; dimensions after the first are flattened into columns.
 
-    Q of the QR decomposition of a normal matrix, its columns signed by the diagonal of R, which
-    makes it uniform over the orthogonal group (Saxe et al. 2013; Mezzadri 2007).
+    It is Q from the QR decomposition of a normal matrix, with columns signed by the diagonal of R,
+    which makes it uniform over the orthogonal group (Saxe et al. 2013; Mezzadri 2007).
     """
     if tensor.ndim < 2:
         raise ValueError(f"Only tensors with 2 or more dimensions are supported, got shape {tuple(tensor.shape)}")

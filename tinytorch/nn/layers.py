@@ -1,4 +1,4 @@
-"""The layers: with weights (Linear, Embedding), normalizations, activations and Dropout."""
+"""Layers: Linear and Embedding, normalizations, activations and Dropout."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
-        """An Embedding on a given table (num_embeddings, embedding_dim), frozen unless told otherwise."""
+        """An Embedding with a given table (num_embeddings, embedding_dim), frozen by default."""
         if embeddings.ndim != 2:
             raise ValueError(f"Embeddings parameter is expected to be 2-dimensional, got {tuple(embeddings.shape)}")
         rows, columns = embeddings.shape
@@ -210,7 +210,7 @@ class BatchNorm1d(Module):
     """Zero mean and unit variance of each feature over the batch (Ioffe and Szegedy 2015).
 
     (B, C) or (B, C, L) -> the same shape; statistics over B, or B and L. Training uses the batch's
-    own statistics and moves the running ones by `momentum` (None: the plain average of all batches
+    own statistics and updates the running ones by `momentum` (None: the plain average of all batches
     so far); evaluation uses the running ones, unless track_running_stats is False.
     """
 
@@ -219,7 +219,7 @@ class BatchNorm1d(Module):
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
-    _may_be_missing = ("num_batches_tracked",)  # as in PyTorch, whose earliest checkpoints do not have it
+    _may_be_missing = ("num_batches_tracked",)  # as in PyTorch, whose earliest checkpoints lack it
 
     def __init__(
         self,
@@ -265,7 +265,7 @@ class BatchNorm1d(Module):
         if input.ndim not in (2, 3):
             raise ValueError(f"expected 2D or 3D input, (B, C) or (B, C, L), got shape {tuple(input.shape)}")
         momentum = self.momentum
-        tracked = self.training and self.track_running_stats  # which may have been changed since the constructor
+        tracked = self.training and self.track_running_stats  # it may have changed since the constructor
         if tracked and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if momentum is None:
@@ -313,7 +313,7 @@ class LeakyReLU(Module):
 
 
 class GELU(Module):
-    """x times the normal distribution function of x; approximate="tanh" is GPT-2's form of it."""
+    """x times the normal cumulative distribution function of x; approximate="tanh" is GPT-2's approximation."""
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -363,7 +363,7 @@ class Softplus(Module):
 
 
 class Softmax(Module):
-    """exp(x) over its sum along dim."""
+    """exp(x) divided by its sum along dim."""
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from .module import Module
 
 
 class MSELoss(Module):
-    """The squared difference: input and target of one shape."""
+    """The squared difference of input and target, which have the same shape."""
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class MSELoss(Module):
 
 
 class _WeightedLoss(Module):
-    """A loss with an optional weight per class, kept as a buffer."""
+    """A loss with an optional weight for each class, kept as a buffer."""
 
     weight: Tensor | None
 
@@ -32,7 +32,7 @@ class _WeightedLoss(Module):
 class CrossEntropyLoss(_WeightedLoss):
     """-log softmax(input) at the target class: logits (B, V) or (B, V, ...), integers (B, ...).
 
-    Positions whose target is ignore_index count for nothing. weight (V,) weighs positions by class.
+    Positions whose target is ignore_index are ignored. weight (V,) weights positions by class.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CrossEntropyLoss(_WeightedLoss):
 
 
 class NLLLoss(_WeightedLoss):
-    """Minus the input at the target class: log-probabilities (B, V) or (B, V, ...), integers (B, ...)."""
+    """The negated input at the target class: log-probabilities (B, V) or (B, V, ...), integers (B, ...)."""
 
     def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)
@@ -70,7 +70,7 @@ class NLLLoss(_WeightedLoss):
 
 
 class BCEWithLogitsLoss(_WeightedLoss):
-    """Binary cross-entropy of sigmoid(input): logits and targets in [0, 1] of one shape."""
+    """Binary cross-entropy of sigmoid(input): logits, and targets in [0, 1] of the same shape."""
 
     pos_weight: Tensor | None
 

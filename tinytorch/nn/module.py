@@ -45,7 +45,7 @@ class Module(Hooked):
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _non_persistent_buffers: set[str]
-    _may_be_missing: tuple[str, ...] = ()  # of a state that is loaded: they then stay as they are
+    _may_be_missing: tuple[str, ...] = ()  # names that a loaded state may lack; they then stay as they are
 
     def __init__(self) -> None:
         own = self.__dict__
@@ -82,7 +82,7 @@ class Module(Hooked):
         own[registry][name] = own[name] = value
 
     def _replace(self, name: str, value: Any) -> None:
-        """Assign a value that is neither a Parameter nor a Module, or one that may not stand here."""
+        """Assign a value that is neither a Parameter nor a Module, or one that is not allowed under this name."""
         own = self.__dict__
         for registry, kind in _KINDS.items():
             if name in own.get(registry, ()):
@@ -115,7 +115,7 @@ class Module(Hooked):
             raise KeyError(f"attribute '{name}' already exists")
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Add a parameter; None keeps a place for one that the module does without."""
+        """Add a parameter; None registers the name of one that the module does without."""
         self._check_new_name("_parameters", name)
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
@@ -189,7 +189,7 @@ class Module(Hooked):
                 yield _join(path, name), member
 
     def _members(self, registry: str, recurse: bool) -> Iterator[Any]:
-        """As `_named_members`, without the names, which take the most time: every training step asks for parameters."""
+        """`_named_members` without the names, which take most of the time: every training step asks for parameters."""
         found: dict[int, Any] = {}
         seen: set[Module] = set()
         waiting: list[Module] = [self]
@@ -206,7 +206,7 @@ class Module(Hooked):
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """Names and parameters; one shared by several modules comes once, under its first name."""
+        """Names and parameters; one shared by several modules is yielded once, under its first name."""
         return self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
@@ -223,7 +223,7 @@ class Module(Hooked):
     def get_submodule(self, target: str) -> Module:
         """The module at a dotted path; the empty path is this module.
 
-        Raises AttributeError naming the first part of the path that does not exist.
+        Raises AttributeError that names the first part of the path that does not exist.
         """
         module = self
         for part in target.split(".") if target else ():
@@ -245,11 +245,11 @@ class Module(Hooked):
         return module.__dict__[registry][name]
 
     def get_parameter(self, target: str) -> Parameter:
-        """The parameter at a dotted path. Raises AttributeError where there is none."""
+        """The parameter at a dotted path. Raises AttributeError if there is none."""
         return self._get_member(target, "_parameters")
 
     def get_buffer(self, target: str) -> Tensor:
-        """The buffer at a dotted path. Raises AttributeError where there is none."""
+        """The buffer at a dotted path. Raises AttributeError if there is none."""
         return self._get_member(target, "_buffers")
 
     # Saving and loading
@@ -265,8 +265,8 @@ class Module(Hooked):
     ) -> dict[str, Tensor]:
         """Every parameter and persistent buffer by its dotted name, detached, sharing storage.
 
-        A parameter under two names appears under both. Names begin with `prefix`; with keep_vars the values are the
-        parameters and buffers themselves; `destination`, where given, is filled and returned.
+        A parameter with two names appears under both. Names begin with `prefix`; with keep_vars the values are the
+        parameters and buffers themselves; `destination`, if given, is filled and returned.
         """
         state = {} if destination is None else destination
         for name, tensor in self._saved():
@@ -285,10 +285,10 @@ class Module(Hooked):
     ) -> IncompatibleKeys:
         """Copy values into this module's parameters and buffers, cast to their dtypes.
 
-        Values are Tensors or ndarrays. With `assign` they take the place of the parameters and buffers instead, with
-        their own dtypes and memory; whether a parameter requires grad stays. Raises RuntimeError, and loads nothing,
-        if a shape differs, memory must not be written, or, when strict, if a name is missing or unexpected; the message
-        lists every such name.
+        Values are Tensors or ndarrays. With `assign` they replace the parameters and buffers instead, with their own
+        dtypes and memory; parameters keep their requires_grad. Raises RuntimeError, and loads nothing, if a shape
+        differs, memory is not writable, or, when strict, if a name is missing or unexpected; the message lists every
+        such name.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
@@ -313,16 +313,16 @@ class Module(Hooked):
     # Modes and conversions
 
     def train(self: M, mode: bool = True) -> M:
-        """Set training mode, here and below."""
+        """Set training mode, in this module and all below it."""
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is expected to be boolean, got {type(mode).__name__}")
         _set_training(self, mode)
-        for module in self.children():  # each by its own method, which a subclass may override
+        for module in self.children():  # by calling each one's own method, which a subclass may override
             module.train(mode)
         return self
 
     def eval(self: M) -> M:
-        """Set evaluation mode, here and below."""
+        """Set evaluation mode, in this module and all below it."""
         return self.train(False)
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
@@ -344,7 +344,7 @@ class Module(Hooked):
 
     def _convert(self: M, fn: Callable[[Tensor], Tensor]) -> M:
         """Replace the storage of every tensor by fn's result; parameters and their gradients keep
-        their identity, so optimizers that hold them go on working."""
+        their identity, so optimizers that hold them keep working."""
         with no_grad():
             for parameter in self.parameters():
                 for tensor in (parameter, parameter.grad):
@@ -359,7 +359,7 @@ class Module(Hooked):
     def to(self: M, *args: Any, **kwargs: Any) -> M:
         """Convert floating-point parameters and buffers: to(dtype), to(device), to(device, dtype),
         to(other_tensor). The only device is "cpu"."""
-        # Tensor.to reads the arguments; what it does to two dtypes tells whether they name one.
+        # Tensor.to parses the arguments; its effect on two dtypes shows whether they name one.
         single, double = (Tensor(np.zeros((), dtype)).to(*args, **kwargs) for dtype in (np.float32, np.float64))
         if single.dtype != double.dtype:
             return self
@@ -388,7 +388,7 @@ class Module(Hooked):
     # Printing
 
     def extra_repr(self) -> str:
-        """What stands between the brackets in the module's repr."""
+        """The text between the parentheses in the module's repr."""
         return ""
 
     def _child_lines(self) -> list[str]:
@@ -403,7 +403,7 @@ class Module(Hooked):
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
     def __dir__(self) -> list[str]:
-        # The members of a Sequential are attributes "0", "1", ...: no use in completion.
+        # The members of a Sequential are attributes "0", "1", ..., which are no use in completion.
         return [name for name in super().__dir__() if not name[0].isdigit()]
 
 

@@ -13,7 +13,7 @@ from ..tensor import Tensor
 class Parameter(Tensor):
     """A Tensor that a Module registers when it is assigned as an attribute; it requires grad.
 
-    It shares the memory of `data`. What is computed from it is a plain Tensor.
+    It shares the memory of `data`. Results computed from it are plain Tensors.
     """
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
@@ -22,7 +22,7 @@ class Parameter(Tensor):
         self.requires_grad_(requires_grad)
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
-        """In memory of its own and without gradient, as in PyTorch."""
+        """A copy in new memory and without gradient, as in PyTorch."""
         copied = type(self)(Tensor(self.array.copy(order="K")), self.requires_grad)
         memo[id(self)] = copied
         return copied

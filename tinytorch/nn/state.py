@@ -1,4 +1,4 @@
-"""Comparing what a module holds with what it is given to load."""
+"""Comparing a module's state with one to load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .parameter import Parameter
 
 
 class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` found in the module only, and in the loaded dictionary only."""
+    """Names that `load_state_dict` found only in the module, and only in the loaded dictionary."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -25,7 +25,7 @@ class IncompatibleKeys(NamedTuple):
 
 
 def check_fit(owner: str, own: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
-    """The names that only one side has. Raises RuntimeError listing everything that keeps it from loading."""
+    """The names that only one side has. Raises RuntimeError that lists everything that prevents loading."""
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
     errors = []
@@ -50,8 +50,8 @@ def check_fit(owner: str, own: Mapping[str, Tensor], given: Mapping[str, Any], s
 
 
 def replacement(value: Tensor | np.ndarray[Any, Any], present: Tensor) -> Tensor:
-    """What a loaded value is as a member of a module: where it replaces a Parameter, one that asks for a gradient if
-    that one does."""
+    """A loaded value as a member of a module: if it replaces a Parameter, a Parameter with the same
+    requires_grad."""
     tensor = value if isinstance(value, Tensor) else from_numpy(value)
     if not isinstance(present, Parameter):
         return tensor

@@ -20,7 +20,7 @@ _KERNEL_DTYPES = (np.dtype("float32"), np.dtype("float64"))
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> dict[int, Tensor]:
-    """By the number of the parameter."""
+    """The gradients, by the number of the parameter."""
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     return {number: p._grad for number, p in enumerate(parameters) if p._grad is not None}
 
@@ -34,15 +34,15 @@ def _check_writable(gradients: dict[int, Tensor], what: str) -> None:
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """Scale all gradients by max_norm / norm where their joint norm exceeds max_norm; returns the norm.
+    """Scale all gradients by max_norm / norm if their total norm exceeds max_norm; returns the norm.
 
     The norm is that of one vector of all gradients: the sum of |g|^norm_type, to the power
     1/norm_type, or the largest |g| for infinity (Pascanu et al. 2013). With error_if_nonfinite a
-    norm that is infinite or not a number raises RuntimeError.
+    norm that is infinite or NaN raises RuntimeError.
     """
     by_number = _gradients(parameters)
     gradients = by_number.values()
-    # In C order, aligned and writable, the kernels take all arrays of a dtype in one launch; the rest goes one by one.
+    # Arrays in C order, aligned and writable, go to the kernels in one launch per dtype; the rest go one by one.
     together: dict[Any, list[Any]] = {}
     apart: list[Any] = []
     for gradient in gradients:
@@ -59,7 +59,7 @@ def clip_grad_norm_(
     if error_if_nonfinite and not math.isfinite(total):
         raise _not_finite(norm_type)
     factor = max_norm / (total + 1e-6)
-    if not factor >= 1.0:  # also where it is not a number
+    if not factor >= 1.0:  # also if it is NaN
         if apart:
             _check_writable(by_number, "clip_grad_norm_")
         for array_list in lists:

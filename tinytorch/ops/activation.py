@@ -113,7 +113,7 @@ class Relu(Function):
 
 
 def relu(input: Tensor) -> Tensor:
-    """max(input, 0); the gradient at 0 is 0. Integers stay integers; RuntimeError for truth values."""
+    """max(input, 0); the gradient at 0 is 0. Integers stay integers; RuntimeError for bools."""
     if input.array.dtype.kind == "b":
         raise RuntimeError("relu is not implemented for bool")
     return Relu.apply(input)
@@ -208,7 +208,7 @@ class Softplus(Function):
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as PyTorch's."""
+    """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as in PyTorch."""
     return Softplus.apply(only_floating("softplus", input), beta=beta, threshold=threshold)
 
 
@@ -247,7 +247,7 @@ class Gelu(FusedFunction):
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """input times the normal distribution's probability below it; approximate="tanh" for GPT-2's form."""
+    """input times the normal cumulative distribution function of it; approximate="tanh" for GPT-2's form."""
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return Gelu.apply(only_floating("gelu", input), tanh=approximate == "tanh")
@@ -309,7 +309,7 @@ class Swiglu(FusedFunction):
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) * up, both of one shape and dtype: what a Llama's feed-forward layer computes between its products."""
+    """silu(gate) * up, of equal shape and dtype: what a Llama's feed-forward layer computes between its products."""
     if gate.array.shape != up.array.shape or gate.array.dtype != up.array.dtype:
         what = f"{gate.dtype} {tuple(gate.shape)} and {up.dtype} {tuple(up.shape)}"
         raise RuntimeError(f"swiglu: expected gate and up of one shape and dtype, got {what}")
@@ -322,9 +322,9 @@ def _swiglu(t: Any) -> Any:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Each element is zero with probability p, else divided by 1 - p (Srivastava et al. 2014).
+    """Zero each element with probability p, and divide the others by 1 - p (Srivastava et al. 2014).
 
-    Without training, or with p = 0, the input itself. Draws from the default generator. RuntimeError for integers.
+    Returns the input itself if not training or p = 0. Draws from the default generator. RuntimeError for integers.
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")

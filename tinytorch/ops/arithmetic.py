@@ -74,7 +74,7 @@ class Sub(Function):
 
 
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
-    """input - alpha * other, broadcast. Truth values cannot be subtracted, nor subtracted from."""
+    """input - alpha * other, broadcast. RuntimeError for bools."""
     a, b = promote(input, other)
     if a.array.dtype.kind == "b" or (a is not input and _is_bool(input)) or (b is not other and _is_bool(other)):
         raise RuntimeError(
@@ -147,7 +147,7 @@ class Div(Function):
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """input / other, broadcast. Integers divide to the default dtype.
 
-    rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero), whose gradient is 0. RuntimeError where integers
+    rounding_mode: None, "floor" (as `//`) or "trunc" (towards zero), whose gradient is 0. RuntimeError if integers
     are divided by 0 and rounded.
     """
     if rounding_mode is None:
@@ -207,7 +207,7 @@ class Pow(Function):
 
 
 def _integer_power(a: Array, b: Array) -> Any:
-    """a^b of signed integers; a negative power is 1/a^-b without its fraction: 0, but for a = 1 and a = -1."""
+    """a^b of signed integers; a negative power is 1/a^-b, truncated: 0 except for a = 1 and a = -1."""
     inverse = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b & 1), 0))
     return np.where(b < 0, inverse, a ** np.maximum(b, 0)).astype(a.dtype)
 
@@ -225,7 +225,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """input * input; truth values as int64."""
+    """input * input; bools become int64."""
     return pow(input, 2)
 
 
@@ -271,7 +271,7 @@ class Abs(Function):
 
 
 def abs(input: Tensor) -> Tensor:
-    """|input|; the gradient at 0 is 0, as at NaN."""
+    """|input|; the gradient is 0 at 0, and at NaN."""
     if input.array.dtype.kind == "b":
         raise RuntimeError("abs is not implemented for bool")
     return Abs.apply(input)

@@ -112,12 +112,12 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(scale query key^T + mask) value.
 
-    query (..., H, T, D), key (..., Hkv, S, D), value (..., Hkv, S, Dv), of one floating dtype; what is in front of the
-    last two dimensions broadcasts; the result is (..., H, T, Dv). attn_mask broadcasts to (..., H, T, S): bool, True
-    where a query may attend, or floating (float32 or the query's dtype), added to the scores. is_causal lets query i
-    see keys j <= i, and excludes attn_mask. scale is 1/sqrt(D) unless given. dropout_p drops probabilities (always:
-    pass 0 when evaluating). enable_gqa lets H be a multiple of Hkv. A row that may attend to nothing gives zeros.
-    Raises RuntimeError where shapes or dtypes do not fit, a mask of integers among them.
+    query (..., H, T, D), key (..., Hkv, S, D), value (..., Hkv, S, Dv), of one floating dtype; the dimensions before
+    the last two broadcast; the result is (..., H, T, Dv). attn_mask broadcasts to (..., H, T, S): bool, True where a
+    query may attend, or floating (float32 or the query's dtype), added to the scores. is_causal lets query i see keys j
+    <= i, and excludes attn_mask. scale is 1/sqrt(D) unless given. dropout_p drops probabilities (always: pass 0 in
+    evaluation). enable_gqa lets H be a multiple of Hkv. A row that may attend to nothing gives zeros. Raises
+    RuntimeError if shapes or dtypes do not fit, or if the mask has integers.
     """
     if is_causal and attn_mask is not None:
         raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
@@ -137,13 +137,13 @@ def scaled_dot_product_attention(
 
 
 def _are_alike(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether all are (B, H, T, D), of one shape and dtype, and not empty: then they go together as they are."""
+    """Whether all are (B, H, T, D), of one shape and dtype, and not empty: the kernel takes them as they are."""
     a, b, c = q.array, k.array, v.array
     return a.ndim == 4 and a.shape == b.shape == c.shape and a.dtype == b.dtype == c.dtype and a.size > 0
 
 
 def _in_four_dims(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Any, ...]:
-    """What was aligned in the four dimensions of the kernel; and what the result has in front of Dv, if not those."""
+    """The aligned inputs in the kernel's four dimensions, and the result's dimensions before Dv if they differ."""
     q, k, v = _four(query), _four(key), _four(value)
     if mask is not None:
         if mask.dtype.kind != "b":
@@ -156,14 +156,14 @@ def _in_four_dims(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 
 
 def _four(x: Tensor) -> Tensor:
-    """(B, H, T, D), whatever the number of dimensions in front of (T, D)."""
+    """Reshape to (B, H, T, D), whatever the number of dimensions before (T, D)."""
     if x.ndim == 4:
         return x
     return x.reshape((1,) * (4 - x.ndim) + tuple(x.shape)) if x.ndim < 4 else x.reshape(-1, *x.shape[-3:])
 
 
 def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """query, key and value of one number of dimensions and one batch, where they and the mask go together."""
+    """query, key and value with equal numbers of dimensions and one batch, checked against each other and the mask."""
     shapes = q.array.shape, k.array.shape, v.array.shape
     problem, leads = _problem(*shapes, grouped)
     if not problem and not q.array.dtype == k.array.dtype == v.array.dtype:
@@ -184,7 +184,7 @@ def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, grouped: bool
 
 
 def _problem(q: Shape, k: Shape, v: Shape, grouped: bool) -> tuple[str, tuple[Shape, Shape, Shape]]:
-    """What keeps these shapes from going together, or nothing; and what each is to have in front of its last two."""
+    """What is wrong with these shapes, or nothing; and the dimensions that each should have before its last two."""
     leads = q[:-2], k[:-2], v[:-2]
     if len(q) < 2 or len(k) < 2 or len(v) < 2:
         return "expected tensors of at least 2 dimensions", leads

@@ -1,4 +1,4 @@
-"""The larger, the smaller, and what is held between bounds."""
+"""Elementwise maximum, minimum and clamp."""
 
 from __future__ import annotations
 

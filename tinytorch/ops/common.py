@@ -1,4 +1,4 @@
-"""What the public functions of several families need: promotion, dimensions, wrapping."""
+"""Helpers for the public functions of several families: promotion, dimensions, wrapping."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Operand: TypeAlias = "Tensor | Array | float | np.generic"  # of arithmetic and 
 
 
 _NUMBERS = frozenset({int, float})
-_STRETCH = 64  # numbers that are added one after the other, where there are more than _LONG
+_STRETCH = 64  # how many numbers are added one after another, if there are more than _LONG
 _LONG = 256
 
 
@@ -49,18 +49,18 @@ class Create(Function):
 
 
 def create(make: Callable[[], Any]) -> Tensor:
-    """A Tensor of what `make` gives, which nothing else has: in a compiled function, each call has its own."""
+    """A Tensor of the result of `make`, which nothing else has. Each call of a compiled function makes a new one."""
     tensor: Tensor = Create.apply(make=make)
     return tensor
 
 
 def elements_of(value: Any) -> Any:
-    """The array of a Tensor, traced in a compiled function; anything else as it is."""
+    """The array of a Tensor, traced in a compiled function; anything else unchanged."""
     return mode.run.read(value, "array") if is_tensor(value) else value
 
 
 def whole(result: Tensor) -> Tensor:
-    """The last of several steps as the result of one operation: whose memory it shares, nobody has."""
+    """The last of several steps as the result of one operation: nobody else has the memory that it shares."""
     result._base = result._chain = None
     return result
 
@@ -76,8 +76,8 @@ def as_array(value: Any) -> Any:
 def as_input(data: Any, *differentiated: Any) -> Tensor:
     """A mask, a target or an index as an input of an operation: the Tensor itself, whose version backward checks.
 
-    An array has no version. As its owner may write into it, it is copied if the operation will be recorded, which it
-    is where one of the differentiated inputs requires grad.
+    An array has no version. Since its owner may write to it, it is copied if the operation will be recorded, that is,
+    if one of the differentiated inputs requires grad.
     """
     if is_tensor(data):
         return data
@@ -87,22 +87,22 @@ def as_input(data: Any, *differentiated: Any) -> Tensor:
 
 
 def contiguous(array: Array) -> Array:
-    """The array itself if it lies in C order without gaps, else a copy that does."""
+    """The array itself if it is in C order without gaps, else such a copy."""
     return array if array.flags.c_contiguous else array.copy()
 
 
 def in_two_bytes(dtype: DType) -> bool:
-    """Whether it is float16 or bfloat16, which add up in float32: their own sums stand still at 2048 and at 256."""
+    """Whether it is float16 or bfloat16, which are summed in float32: their own sums get stuck at 2048 and 256."""
     return dtype.itemsize == 2 and is_floating(dtype)
 
 
 def widened(array: Array) -> Array:
-    """The array; in float32 if it is float16 or bfloat16."""
+    """The array, converted to float32 if it is float16 or bfloat16."""
     return array.astype(float32) if array.itemsize == 2 and is_floating(array.dtype) else array
 
 
 def in_float32(function: Any, *operands: Any, **params: Any) -> Tensor:
-    """function(*operands, **params); of float16 and bfloat16 computed in float32, and rounded once, at the end."""
+    """function(*operands, **params); for float16 and bfloat16, computed in float32 and rounded once, at the end."""
     dtype = operands[0].array.dtype
     if dtype.itemsize != 2 or not is_floating(dtype):
         return function(*operands, **params)
@@ -123,8 +123,9 @@ def summed(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """x.sum(axis=axes, keepdims=keepdims) of float32 or float64, over dimensions counted from the front.
 
-    NumPy and the kernels add what lies together in memory in pairs or in stretches, but along other dimensions one
-    after the other, where the sum of a million float32 is off by a hundredth. So these are added in stretches too.
+    NumPy and the kernels add contiguous elements pairwise or in stretches, but elements along other dimensions one
+    after another, which makes the sum of a million float32 numbers wrong by a hundredth. So these are added in
+    stretches too.
     """
     few = math.prod([x.shape[axis] for axis in axes]) <= _LONG
     if few or x.dtype != float32 or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes)):
@@ -137,7 +138,7 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
 
 
 def _in_stretches(x: Array, axis: int) -> Array:
-    """k sums, in place of a dimension of n: of each k-th of its elements, _STRETCH at most."""
+    """Replace a dimension of n elements by k sums, each of every k-th element, at most _STRETCH of them."""
     n = x.shape[axis]
     k = -(-n // _STRETCH)
     lead, left = (slice(None),) * axis, n % k
@@ -148,11 +149,11 @@ def _in_stretches(x: Array, axis: int) -> Array:
     return sums
 
 
-_OPERANDS = (EngineTensor, int, float, np.ndarray, np.generic)  # what an operator takes on its other side
+_OPERANDS = (EngineTensor, int, float, np.ndarray, np.generic)  # what an operator accepts as its other operand
 
 
 def operator(function: Callable[..., Any], reflected: bool = False) -> Callable[[Any, Any], Tensor]:
-    """A method for a Python operator: other types get their turn, as NotImplemented asks."""
+    """A method for a Python operator; returning NotImplemented gives the other operand's type its turn."""
 
     def method(self: Any, other: Any) -> Any:
         if not isinstance(other, _OPERANDS):
@@ -165,9 +166,10 @@ def operator(function: Callable[..., Any], reflected: bool = False) -> Callable[
 def promote(
     input: Operand, other: Operand, *, true_division: bool = False, checked: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Both operands as Tensors of the dtype in which PyTorch combines them.
+    """Both operands as Tensors, in the dtype in which PyTorch combines them.
 
-    An integer beyond the limits of an integer dtype wraps, as in arithmetic; checked, numbers must fit (`as_number`).
+    An integer beyond the limits of an integer dtype wraps, as in arithmetic; if checked, numbers must fit
+    (`as_number`).
     """
     if is_tensor(input):
         dtype = input.array.dtype
@@ -191,10 +193,10 @@ def _promoted(input: Any, other: Any, true_division: bool, checked: bool) -> tup
 
 
 def times_number(function: type[Function], input: Operand, other: Operand, **options: bool) -> Tensor:
-    """function.apply of two operands, promoted, for products and quotients.
+    """function.apply to two promoted operands, for products and quotients.
 
-    A number beside float16 or bfloat16 is not itself rounded to that, nor is a wider tensor without dimensions: x * 0.1
-    is x / 10. (Sums round the number first, as PyTorch does.)
+    A number combined with float16 or bfloat16 is not rounded to that dtype first, nor is a wider 0-d tensor, so that
+    x * 0.1 equals x / 10. (Sums do round the number first, as in PyTorch.)
     """
     if isinstance(input, EngineTensor) and input.array.itemsize == 2 and _is_wider(other, input.array):
         return in_float32(lambda x: function.apply(*promote(x, other)), input)
@@ -204,7 +206,7 @@ def times_number(function: type[Function], input: Operand, other: Operand, **opt
 
 
 def _is_wider(number: Any, array: Array) -> bool:
-    """Whether it is a number, or a tensor without dimensions, that would be rounded to the dtype of the array."""
+    """Whether it is a number, or a 0-d tensor, that the array's dtype would round."""
     if not is_floating(array.dtype):
         return False
     if is_tensor(number):
@@ -213,7 +215,7 @@ def _is_wider(number: Any, array: Array) -> bool:
 
 
 def _operand(value: Any) -> Any:
-    """A Tensor, or a Python number: NumPy's numbers are that too."""
+    """A Tensor, or a Python number, to which NumPy's numbers are converted."""
     if is_tensor(value) or type(value) in (bool, int, float):
         return value
     if isinstance(value, (int, float, np.generic)):
@@ -241,19 +243,19 @@ def _in_dtype(value: Any, dtype: DType, checked: bool) -> Tensor:
 
 
 def floating(input: Tensor) -> Tensor:
-    """The input itself, or in the default dtype if it holds integers or truth values."""
+    """The input itself, or converted to the default dtype if it has integers or bools."""
     return input if is_floating(input.array.dtype) else input.to(get_default_dtype())
 
 
 def only_floating(what: str, input: Tensor) -> Tensor:
-    """The input itself; RuntimeError if it holds integers or truth values, which `what` would have to round."""
+    """The input itself; RuntimeError if it has integers or bools, which `what` would have to round."""
     if input.array.dtype not in FLOATS:
         raise RuntimeError(f"{what} is not implemented for {input.dtype}: convert the input with .float()")
     return input
 
 
 def normalize_dim(dim: int, ndim: int) -> int:
-    """A dimension counted from the front. A tensor of no dimensions accepts 0 and -1."""
+    """A dimension, counted from the front. A 0-d tensor accepts 0 and -1."""
     if type(dim) is not int:
         dim = _integer(dim)
     size = max(ndim, 1)
@@ -280,7 +282,7 @@ def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
 
 
 def keyword_aliases(dim: Dims, keepdim: bool, aliases: dict[str, Dims]) -> tuple[Any, Any]:
-    """NumPy's `axis` and `keepdims` in place of `dim` and `keepdim`."""
+    """Accept NumPy's `axis` and `keepdims` for `dim` and `keepdim`."""
     if not aliases:
         return dim, keepdim
     unknown = set(aliases) - {"axis", "keepdims"}
@@ -290,14 +292,14 @@ def keyword_aliases(dim: Dims, keepdim: bool, aliases: dict[str, Dims]) -> tuple
 
 
 def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape given as one sequence or as separate integers. Raises TypeError for what is no integer."""
+    """A shape given as one sequence or as separate integers. Raises TypeError for non-integers."""
     if len(args) == 1 and not isinstance(args[0], (int, np.integer)) and not is_tensor(args[0]):
         args = tuple(args[0])
     return tuple([index(size) for size in args])
 
 
 def integers(name: str, values: Any) -> tuple[int, ...]:
-    """One integer or a sequence of them, as a tuple; TypeError for what is none."""
+    """One integer or a sequence of them, as a tuple; TypeError for anything else."""
     found = tuple(values) if isinstance(values, Sequence) else (values,)
     if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in found):
         raise TypeError(f"{name} must be integers, got {values}")

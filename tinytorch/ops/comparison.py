@@ -10,14 +10,14 @@ from ..dtypes import is_floating
 from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import wrap
-from .common import Array, Operand, as_array, is_tensor, promote
+from .common import Array, Operand, as_array, elements_of, is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
 class _Ufunc(Function):
-    """One of NumPy's functions of elements"""
+    """One of NumPy's elementwise functions"""
 
     ufunc: ClassVar[np.ufunc]
 
@@ -130,7 +130,7 @@ def _compared(function: type[_Ufunc], input: Operand, other: Operand) -> Tensor:
 
 
 def _integer_beside(number: int, dtype: Any) -> Any:
-    """A number that integers are compared with: of their dtype if that has it, as 300 is none of the uint8."""
+    """A number to compare integers with, in their dtype if it fits; 300, say, does not fit uint8."""
     for fitting in (dtype, np.int64, np.uint64):
         if fitting != np.bool_ and np.iinfo(fitting).min <= number <= np.iinfo(fitting).max:
             return np.asarray(number, fitting)
@@ -252,7 +252,7 @@ class BitwiseNot(_Ufunc):
 
 
 def bitwise_not(input: Tensor) -> Tensor:
-    """Each bit turned over: of truth values whether they are false. NotImplementedError for floats."""
+    """Each bit inverted; for bools, logical not. NotImplementedError for floats."""
     if input.array.dtype.kind not in "biu":
         raise NotImplementedError(f"bitwise_not is not implemented for {input.dtype}")
     return BitwiseNot.apply(input)
@@ -274,7 +274,7 @@ class BitwiseAnd(_Ufunc):
 
 
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
-    """The bits that are 1 in both, of integers or truth values, broadcast. NotImplementedError for floats."""
+    """The bits that are 1 in both, for integers or bools, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseAnd, "bitwise_and", input, other)
 
 
@@ -287,7 +287,7 @@ class BitwiseOr(_Ufunc):
 
 
 def bitwise_or(input: Operand, other: Operand) -> Tensor:
-    """The bits that are 1 in either, of integers or truth values, broadcast. NotImplementedError for floats."""
+    """The bits that are 1 in either, for integers or bools, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseOr, "bitwise_or", input, other)
 
 
@@ -300,7 +300,7 @@ class BitwiseXor(_Ufunc):
 
 
 def bitwise_xor(input: Operand, other: Operand) -> Tensor:
-    """The bits in which they differ, of integers or truth values, broadcast. NotImplementedError for floats."""
+    """The bits in which they differ, for integers or bools, broadcast. NotImplementedError for floats."""
     return _bitwise(BitwiseXor, "bitwise_xor", input, other)
 
 
@@ -311,3 +311,22 @@ def _bitwise(function: type[Function], what: str, input: Operand, other: Operand
     if is_floating(a.array.dtype):
         raise NotImplementedError(f"{what} is not implemented for {a.dtype}")
     return function.apply(a, b)
+
+
+# ---------------------------------------------------------------------- of whole tensors
+
+
+def allclose(
+    input: Tensor,
+    other: Tensor,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = False,
+) -> bool:
+    """Whether |input - other| <= atol + rtol |other| in every element."""
+    return bool(np.allclose(elements_of(input), elements_of(other), rtol, atol, equal_nan))
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements."""
+    return bool(np.array_equal(elements_of(input), elements_of(other)))

@@ -1,8 +1,8 @@
 """Sums of products in Einstein's notation, by permutations and matrix products.
 
-einsum("bthd,bshd->bhts", q, k) is y_bhts = sum_d q_bthd k_bshd: a letter names a dimension, the letters that the output
-has not are summed. From top to bottom: the equation becomes names and sizes, an operand with a letter twice becomes its
-diagonal, two operands at a time become one, and what is left is summed and put in the order of the output.
+einsum("bthd,bshd->bhts", q, k) is y_bhts = sum_d q_bthd k_bshd: a letter names a dimension, and letters that
+the output lacks are summed. From top to bottom: the equation becomes names and sizes, an operand with a letter twice
+becomes its diagonal, two operands at a time become one, and what is left is summed and put in the order of the output.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _names(text: str, operand: Tensor) -> Names:
 
 
 def _diagonal(names: Names, x: Tensor) -> tuple[Names, Tensor]:
-    """A letter that stands twice in one operand takes the diagonal."""
+    """Take the diagonal for a letter that occurs twice in one operand."""
     while len(set(names)) < len(names):
         name = next(n for n in names if names.count(n) > 1)
         first, second = [i for i, n in enumerate(names) if n == name][:2]
@@ -102,13 +102,13 @@ def _diagonal(names: Names, x: Tensor) -> tuple[Names, Tensor]:
 
 
 def _summed(names: Names, x: Tensor, needed: Collection[str]) -> tuple[Names, Tensor]:
-    """Summed over the dimensions that nothing else needs."""
+    """Sum over the dimensions that nothing else needs."""
     gone = tuple([i for i, n in enumerate(names) if n not in needed])
     return ([n for n in names if n in needed], x.sum(gone)) if gone else (names, x)
 
 
 def _contract(a_names: Names, a: Tensor, b_names: Names, b: Tensor, needed: set[str]) -> tuple[Names, Tensor]:
-    """Two operands as one batched matrix product: (batch, a's own, summed) @ (batch, summed, b's own)."""
+    """Contract two operands as one batched matrix product: (batch, a's own, summed) @ (batch, summed, b's own)."""
     a_names, a = _summed(a_names, a, needed.union(b_names))
     b_names, b = _summed(b_names, b, needed.union(a_names))
     size = dict(zip(a_names, a.array.shape, strict=True))

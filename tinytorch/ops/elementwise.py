@@ -61,7 +61,7 @@ class Expm1(Function):
 
 
 def expm1(input: Tensor) -> Tensor:
-    """e ** input - 1, exact also for small inputs."""
+    """e ** input - 1, accurate for small inputs too."""
     return Expm1.apply(floating(input))
 
 
@@ -105,7 +105,7 @@ class Log1p(Function):
 
 
 def log1p(input: Tensor) -> Tensor:
-    """ln(1 + input), exact also for small inputs."""
+    """ln(1 + input), accurate for small inputs too."""
     return Log1p.apply(floating(input))
 
 
@@ -134,9 +134,9 @@ class LogAddExp(Function):
 
 
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
-    """ln(e ** input + e ** other), also where a power is too large or too small for the dtype.
+    """ln(e ** input + e ** other), even if a power is too large or too small for the dtype.
 
-    TypeError for a number, RuntimeError for two Tensors of integers. The gradient where both are the same infinity is
+    TypeError for a number, RuntimeError for two Tensors of integers. Where both are the same infinity, the gradient is
     NaN.
     """
     if not is_tensor(input) or not is_tensor(other):
@@ -270,9 +270,9 @@ class Where(Function):
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
-    """input where the condition (bool, or uint8 as PyTorch still takes it; broadcast) holds, else other.
+    """input where the condition (bool, or uint8, which PyTorch still accepts; broadcast) holds, else other.
 
-    Without input and other: the coordinates of the elements that are not zero, as nonzero(as_tuple=True).
+    Without input and other: the coordinates of the nonzero elements, like nonzero(as_tuple=True).
     """
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
@@ -288,9 +288,9 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
 
 
 def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
-    """input with `value`, a number or a Tensor without dimensions, wherever the mask (bool, broadcast) is True.
+    """input with `value`, a number or a 0-d Tensor, wherever the mask (bool, broadcast) is True.
 
-    RuntimeError where the value does not fit into the dtype of input.
+    RuntimeError if the value does not fit the dtype of input.
     """
     mask = as_input(mask, input, value)
     if mask.array.dtype.kind != "b":
@@ -303,7 +303,7 @@ def masked_fill(input: Tensor, mask: Any, value: Any) -> Tensor:
 
 
 def cast(what: str, value: Any, dtype: DType) -> Tensor:
-    """A number or a Tensor in a dtype. RuntimeError where the number does not fit."""
+    """A number or a Tensor, cast to a dtype. RuntimeError if the number does not fit."""
     if is_tensor(value):
         return value.to(dtype)
     if type(value) not in (int, float):

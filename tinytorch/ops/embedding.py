@@ -1,4 +1,4 @@
-"""Rows of a table by their numbers, and numbers as rows of 0 and 1."""
+"""Rows of a table by index, and indices as one-hot rows."""
 
 from __future__ import annotations
 

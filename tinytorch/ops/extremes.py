@@ -1,4 +1,4 @@
-"""The largest and smallest elements, of all or along a dimension, and where they are."""
+"""The largest and smallest elements, over all or along a dimension, and their indices."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Amax(Function):
 
     @staticmethod
     def is_extreme(x: Array, y: Array) -> Any:
-        """Which elements share the gradient. Where y is NaN it has none: the shares are NaN."""
+        """Which elements share the gradient. Where y is NaN there are none, and the shares are NaN."""
         return x == y
 
 
@@ -114,7 +114,7 @@ class Max(Amax):
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Dims) -> Any:
-    """The largest element: of all, or along one dimension with its indices, to which the gradient then goes."""
+    """The largest element: of all, or along one dimension with its indices, which then get the gradient."""
     return _extreme(input, dim, keepdim, aliases, Max, ArgMax, "maximum")
 
 
@@ -127,7 +127,7 @@ class Min(Max):
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, **aliases: Dims) -> Any:
-    """The smallest element: of all, or along one dimension with its indices, to which the gradient then goes."""
+    """The smallest element: of all, or along one dimension with its indices, which then get the gradient."""
     return _extreme(input, dim, keepdim, aliases, Min, ArgMin, "minimum")
 
 
@@ -173,7 +173,7 @@ class ArgMax(Function):
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
-    """Index of the (first) largest element, int64; in the flattened tensor if dim is None. Not of truth values."""
+    """Index of the (first) largest element, int64; in the flattened tensor if dim is None. Not for bools."""
     return _place(ArgMax, "argmax", _numbers("argmax", input), dim, keepdim, aliases)
 
 
@@ -190,7 +190,7 @@ class ArgMin(ArgMax):
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
-    """Index of the (first) smallest element, int64; in the flattened tensor if dim is None. Not of truth values."""
+    """Index of the (first) smallest element, int64; in the flattened tensor if dim is None. Not for bools."""
     return _place(ArgMin, "argmin", _numbers("argmin", input), dim, keepdim, aliases)
 
 

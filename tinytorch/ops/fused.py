@@ -1,4 +1,4 @@
-"""Fused operations: kernels on arrays, with the elementary operations they stand for beside them."""
+"""Fused operations: kernels on arrays, each with its composite of elementary operations."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..engine.tensor import edge_of, wrap
 
 
 class FusedFunction(Function):
-    """An operation in one or two kernels, with the elementary operations it stands for beside it.
+    """An operation in one or two kernels, with its composite of elementary operations.
 
-    `forward` and `backward` are on arrays. `composite(*tensors, **settings)` states the same in elementary operations:
+    `forward` and `backward` work on arrays. `composite(*tensors, **settings)` says the same in elementary operations:
     it is what to read, what tests compare with, what unfolding runs, and what is differentiated when the backward
     itself is recorded (`create_graph`), so that derivatives of any order exist. Its inputs are those that forward
     saved; the backward does not depend on the value of an input that was not saved, so zeros stand in for it.
     """
 
     composite: ClassVar[Callable[..., Any]]
-    settings: dict[str, Any]  # that it was applied with, once it is linked
-    # For each input its shape, its dtype, and its place among what was saved.
+    settings: dict[str, Any]  # those it was applied with, once it is linked
+    # For each input its shape, its dtype, and its index among the saved arrays.
     _inputs: Sequence[tuple[tuple[int, ...], np.dtype[Any], int | None] | None] = ()
 
     def link(self, inputs: Any, arrays: Sequence[Any], outputs: tuple[Any, ...], settings: dict[str, Any]) -> None:
-        """Make this node the history of its outputs, and note what its composite will be given."""
+        """Make this node the history of its outputs, and record what its composite will get."""
         places = {id(array): i for i, array in enumerate(self._saved)}
         super().link(inputs, arrays, outputs, settings)
         self.settings = settings
@@ -54,7 +54,7 @@ class FusedFunction(Function):
             if kept is None:
                 inputs.append(None)
             elif kept[2] is not None:
-                # An alias, so that the walk below ends here even where one input depends on another.
+                # An alias, so that the walk below ends here even if one input depends on another.
                 inputs.append(self.as_tensor(records[kept[2]]).alias())
             else:
                 inputs.append(wrap(np.broadcast_to(np.zeros((), kept[1]), kept[0])))

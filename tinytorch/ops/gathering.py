@@ -1,4 +1,4 @@
-"""Reading and adding along a dimension, where an index of as many dimensions says."""
+"""Reading and adding along a dimension at the places in an index with equally many dimensions."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class Gather(Function):
 
 
 def gather(input: Tensor, dim: int, index: Tensor | Array) -> Tensor:
-    """Elements along dim picked by an index (int64) of as many dimensions as input; the result has its shape.
+    """Elements along dim selected by an index (int64) with as many dimensions as input; the result has its shape.
 
-    A tensor without dimensions counts as one of one element, here and in scatter_add.
+    A 0-d tensor counts as a vector of one element, here and in scatter_add.
     """
     dim = normalize_dim(dim, input.ndim)
     index = as_input(index, input)
@@ -126,7 +126,7 @@ class ScatterAdd(Function):
 
 
 def scatter_add(input: Tensor, dim: int, index: Tensor | Array, src: Tensor) -> Tensor:
-    """A copy of input with each src element, of its dtype, added at the place along dim that the index names."""
+    """A copy of input with each element of src, of the same dtype, added at the place along dim given by the index."""
     dim = normalize_dim(dim, input.ndim)
     if src.dtype != input.dtype:
         raise RuntimeError(f"scatter_add: the input is {input.dtype}, src {src.dtype}: convert it with .to()")
@@ -163,5 +163,5 @@ def _check(what: str, index: Tensor, input: Tensor, dim: int, src: Tensor | None
 
 
 def with_dims(x: Tensor) -> Tensor:
-    """A tensor without dimensions as one of one element."""
+    """A 0-d tensor as a vector of one element."""
     return x if x.ndim else x.reshape(1)

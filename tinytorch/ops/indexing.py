@@ -1,4 +1,4 @@
-"""Reading and writing elements by index. What is read from one place several times gets the sum of the gradients."""
+"""Reading and writing elements by index. An element that is read several times gets the sum of the gradients."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def _put_slice(t: Any, x: Any) -> Any:
 
 
 def _dim_of_only_array(layout: Layout) -> int | None:
-    """Of which dimension an index is that names whole dimensions and, at its end, has an index array; else None."""
+    """The dimension of the index array at the end of an index that otherwise has only whole dimensions; else None."""
     *whole, last = layout or (None,)
     if last != ARRAY or any(type(part) is not slice or part != slice(None) for part in whole):
         return None
@@ -179,7 +179,7 @@ def _dim_of_only_array(layout: Layout) -> int | None:
 
 
 def _is_for_kernel(x: Array, shape: tuple[int, ...]) -> bool:
-    """Whether it is not broadcast, and of a dtype that the kernel adds."""
+    """Whether x is not broadcast, and has a dtype that the kernel can add."""
     return bool(x.size) and x.shape == shape and x.dtype in (float32, float64)
 
 
@@ -244,7 +244,7 @@ def _assigned(t: Any, x: Any, index: Any, v: Any) -> Any:
 
 
 def assigned(input: Tensor, index: Any, value: Any) -> Tensor:
-    """A copy of input with value, cast and broadcast, in place of input[index]."""
+    """A copy of input in which value, cast and broadcast, replaces input[index]."""
     value = _without_leading_ones(value if is_tensor(value) else wrap(np.asarray(value, input.dtype)))
     first, layout, arrays = subscripts(index, input)
     if first is None:
@@ -254,7 +254,7 @@ def assigned(input: Tensor, index: Any, value: Any) -> Tensor:
 
 
 def index_put(input: Tensor, indices: tuple[Any, ...], values: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of input with values, of its dtype and broadcast, written (or added, where accumulate) at index arrays."""
+    """A copy of input with values, of its dtype and broadcast, written (or, with accumulate, added) at index arrays."""
     arrays = index_arrays(indices, input)
     if not arrays:
         raise RuntimeError("index_put: expected at least one index array")
@@ -301,7 +301,7 @@ def write(target: Tensor, index: Any, value: Any) -> None:
 
 
 def _without_leading_ones(value: Tensor) -> Tensor:
-    """Broadcasting would put them there; with them a value may have more dimensions than its place."""
+    """Drop leading dimensions of size 1, which broadcasting restores: with them it may have more than its target."""
     shape = value.array.shape
     if not shape or shape[0] != 1:
         return value

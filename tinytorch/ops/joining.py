@@ -1,4 +1,4 @@
-"""Operations that put tensors together, and move or blank out their elements."""
+"""Operations that join tensors, and move or zero their elements."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Cat(Function):
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors one after another along a dimension; their other sizes must agree."""
+    """Concatenate tensors along a dimension; their other sizes must agree."""
     tensors = _same_dtype(tensors, "cat")
     if any(x.ndim == 0 for x in tensors):
         raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
@@ -59,7 +59,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new dimension."""
+    """Stack tensors of equal shape along a new dimension."""
     tensors = _same_dtype(tensors, "stack")
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) > 1:
@@ -130,7 +130,7 @@ class Tril(Function):
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The lower triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
+    """The lower triangle of the last two dimensions, the rest 0; `diagonal` is the offset above the main one."""
     return _triangle(Tril, input, diagonal)
 
 
@@ -143,7 +143,7 @@ class Triu(Tril):
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The upper triangle of the last two dimensions, the rest 0; `diagonal` counts upwards from the main one."""
+    """The upper triangle of the last two dimensions, the rest 0; `diagonal` is the offset above the main one."""
     return _triangle(Triu, input, diagonal)
 
 
@@ -211,7 +211,7 @@ class Roll(Function):
 
 
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Elements shifted along dimensions, round the end; without dims, by one shift in the flattened tensor."""
+    """Elements shifted along dimensions, wrapping around; without dims, by one shift in the flattened tensor."""
     shifts, dims = integers("shifts", shifts), integers("dims", () if dims is None else dims)
     if not shifts:
         raise RuntimeError("roll: `shifts` required, got none")

@@ -74,7 +74,7 @@ def _product(a: Tensor, b: Tensor, a_transposed: bool, b_transposed: bool) -> Te
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product (..., M, K) @ (..., K, N); a vector is a row on the left, a column on the right.
 
-    Raises RuntimeError where the inner sizes differ or an operand has no dimensions.
+    Raises RuntimeError if the inner sizes differ or an operand has no dimensions.
     """
     a, b = input, other
     if a.array.ndim == 0 or b.array.ndim == 0:
@@ -166,7 +166,7 @@ class Linear(FusedFunction):
 
     @staticmethod
     def forward(ctx: Linear, x: Array, w: Array | Stored, b: Array | None) -> Any:
-        # A frozen weight asks for no x, an input without gradient for no w.
+        # A frozen weight needs no x, an input without gradient needs no w.
         need_x, need_w, _ = ctx.needs_input_grad
         ctx.save(x if need_w else None, w if need_x else None)
         return weight_product(x, w, b)
@@ -185,9 +185,9 @@ class Linear(FusedFunction):
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input (..., in) times weight (out, in) transposed, plus bias (out,): (..., out).
 
-    All have one dtype; but a bfloat16 or float16 weight that needs no gradient, with its bias, goes with an input in
-    float32 or float64 as well: it is read as it is, never copied to the input's dtype. Raises RuntimeError where shapes
-    or dtypes do not fit.
+    All have one dtype, except that a bfloat16 or float16 weight that needs no gradient, and its bias, also work with a
+    float32 or float64 input: such a weight is read as it is, never copied to the input's dtype. Raises RuntimeError if
+    shapes or dtypes do not fit.
     """
     x, w, b = input.array, weight.array, None if bias is None else bias.array
     fits = w.ndim == 2 and x.shape[-1:] == w.shape[1:] and (b is None or b.shape == w.shape[:1])
@@ -197,7 +197,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _mixed_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """With a weight of another dtype, if it may stay so; or what is wrong."""
+    """With a weight of another dtype, if that is allowed; raises RuntimeError otherwise."""
     if input.array.ndim == 0 or weight.array.ndim != 2 or input.array.shape[-1] != weight.array.shape[1]:
         raise RuntimeError(
             f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: expected (..., in) and "
@@ -207,7 +207,7 @@ def _mixed_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise RuntimeError(
             f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: expected (out,)"
         )
-    # A weight may stay in two bytes where it is frozen, beside an input in four or eight.
+    # A frozen weight may stay in 16 bits while the input has 32 or 64.
     mixed = weight.dtype in TWO_BYTES and input.dtype in (float32, float64) and not weight.requires_grad
     if mixed and (bias is None or bias.dtype in (input.dtype, weight.dtype)):
         return Linear.apply(input, weight, None if bias is None else bias.to(input.dtype))
@@ -226,19 +226,19 @@ def _frozen(t: Any, x: Any, b: Any, dtype: Any) -> Any:
     return t.nn.functional.linear(x, w if mixed else w.to(x.dtype), b)
 
 
-# The products on arrays, with a weight in whatever form it is.
+# Products on arrays, with a weight in any form.
 
 
 def as_rows(x: Any) -> Any:
-    """(..., C) as (N, C); N is counted, as a C of 0 would leave -1 open."""
+    """(..., C) as (N, C); N is computed, since -1 would be ambiguous if C is 0."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def weight_product(x: Array, weight: Array | Stored, bias: Array | None = None) -> Array:
-    """x (..., in) times a weight (out, in) transposed, plus bias (out,): (..., out), in x's dtype.
+    """x (..., in) times a weight (out, in) transposed, plus bias (out,), to (..., out) in x's dtype.
 
-    The weight is an array, in x's dtype or in two bytes, or Stored (int8, NF4): frozen ones stay as they are stored,
-    and the kernels decode them while they multiply. Sums are in float32 at least.
+    The weight is an array, in x's dtype or in 16 bits, or Stored (int8, NF4): frozen weights stay as they are stored,
+    and the kernels decode them while they multiply. Sums are at least in float32.
     """
     rows = as_rows(x)
     if isinstance(weight, Stored) or weight.itemsize == 2 or x.dtype.kind != "f":
@@ -249,7 +249,7 @@ def weight_product(x: Array, weight: Array | Stored, bias: Array | None = None) 
 
 
 def _stored_product(rows: Array, weight: Array | Stored, bias: Array | None) -> Array:
-    """With a weight that is decoded, or in a dtype that the kernels do not multiply."""
+    """With a weight to decode, or in a dtype that the kernels do not multiply."""
     weight = weight if isinstance(weight, Stored) else _decodable(weight)
     if isinstance(weight, Stored):
         wide = _wide(rows)
@@ -260,7 +260,7 @@ def _stored_product(rows: Array, weight: Array | Stored, bias: Array | None) -> 
 
 
 def weight_product_backward(rows: Array, weight: Array | Stored) -> Array:
-    """The gradient (N, in) of x in `weight_product`, from the rows (N, out) of that of its result."""
+    """The gradient (N, in) of x in `weight_product`, from the rows (N, out) of the result's gradient."""
     weight = weight if isinstance(weight, Stored) or weight.itemsize != 2 else _decodable(weight)
     if isinstance(weight, Stored):
         return stored.linear_backward(rows.astype(_wide(rows), copy=False), weight).astype(rows.dtype, copy=False)
@@ -268,7 +268,7 @@ def weight_product_backward(rows: Array, weight: Array | Stored) -> Array:
 
 
 def _decodable(weight: Array) -> Array | Stored:
-    """As the kernels take it that decode: Stored, where the weight is in two bytes."""
+    """The weight as the decoding kernels take it: Stored, if it has 16 bits."""
     return stored.stored_floats(weight) if weight.dtype in TWO_BYTES else weight
 
 
@@ -277,7 +277,7 @@ def _wide(x: Array) -> DType:
 
 
 def product(a: Array, b: Array) -> Array:
-    """Arrays (..., M, K) and (..., K, N): (..., M, N). float16 and bfloat16 add up in float32; integers go to NumPy."""
+    """(..., M, K) @ (..., K, N) on arrays. float16 and bfloat16 are summed in float32; integers go to NumPy."""
     if a.dtype == float32 or a.dtype == float64:
         return gemm.matmul(a, b)
     if is_floating(a.dtype):

@@ -1,4 +1,4 @@
-"""Losses. Each reduces by "mean", "sum" or "none"."""
+"""Losses, each with the reduction "mean", "sum" or "none"."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ def cross_entropy(
     """-ln softmax(input)[target].
 
     input: scores (C,), (N, C) or (N, C, d...); target: class indices (), (N,) or (N, d...), of an integer
-    dtype. Rows with ignore_index count for nothing; "mean" divides by the others, so it is NaN where there is
-    none. weight (C,) weighs rows by their class. Raises RuntimeError where dtypes or the weight do not fit, ValueError
-    where shapes do not, IndexError for a target that is no class.
+    dtype. Rows with ignore_index are ignored; "mean" divides by the number of others, so it is NaN if there are
+    none. weight (C,) weights rows by their class. Raises RuntimeError if dtypes or the weight do not fit, ValueError
+    if shapes do not, IndexError for a target that is not a class.
     """
     _check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
@@ -116,7 +116,7 @@ def cross_entropy(
 
 
 def _without_classes(x: Tensor, target: Tensor, ignore_index: int, **options: Any) -> Tensor:
-    """The kernel needs a class, and would check the targets."""
+    """For inputs without classes: the kernel needs at least one, and would otherwise check the targets."""
     check_bounds("cross_entropy: target", elements_of(target), 0, "classes", IndexError, ignore_index)
     y: Tensor = CrossEntropy.composite(x, target, ignore_index, **options)
     return y
@@ -138,9 +138,9 @@ def _weighted_cross_entropy(
 def nll_loss(
     input: Tensor, target: Any, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """-input[target] for log-probabilities (N, C) or (N, C, d...), weighted by class where weight (C,) is given.
+    """-input[target] for log-probabilities (N, C) or (N, C, d...), weighted by class if weight (C,) is given.
 
-    target and errors are as cross_entropy's, for class indices.
+    target and errors are as in cross_entropy, for class indices.
     """
     _check_reduction(reduction)
     only_floating("nll_loss", input)
@@ -158,7 +158,7 @@ def nll_loss(
 
 
 def _nll(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """-w_t x_t of each row, and w_t: 1 where there are no weights, both 0 in rows that are ignored."""
+    """-w_t x_t for each row, and w_t: 1 if there are no weights, and both 0 in rows that are ignored."""
     ignored = target == ignore_index
     index = target.masked_fill(ignored, 0)
     losses = -x.gather(1, index.unsqueeze(1)).squeeze(1)

@@ -81,8 +81,8 @@ def low_rank_linear(
 ) -> Tensor:
     """input (..., in) times (weight + scaling * lora_b @ lora_a) transposed, plus bias (out,): (..., out).
 
-    weight (out, in), lora_a (r, in), lora_b (out, r). The sum of the matrices is never formed. The weight may be one in
-    two bytes, as in `linear`. Raises RuntimeError where shapes or dtypes do not fit.
+    weight (out, in), lora_a (r, in), lora_b (out, r). The sum of the matrices is never formed. The weight may have
+    16 bits, as in `linear`. Raises RuntimeError if shapes or dtypes do not fit.
     """
     fits = lora_a.ndim == lora_b.ndim == weight.ndim == 2 and lora_a.shape[0] == lora_b.shape[1]
     if not fits or (lora_b.shape[0], lora_a.shape[1]) != tuple(weight.shape):

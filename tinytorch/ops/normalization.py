@@ -1,4 +1,4 @@
-"""Normalization: over the last dimensions, as operations; over the batch, composed of them."""
+"""Normalization: over the last dimensions, as operations; over the batch, composed of other operations."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Each row (the last dimensions, of normalized_shape) to mean 0 and variance 1, then times weight plus bias.
+    """Normalize each row (the last dimensions) to mean 0 and variance 1, then apply weight and bias.
 
     The three have one floating-point dtype; weight and bias of a float16 or bfloat16 input may be float32.
     """
@@ -137,7 +137,7 @@ class RMSNorm(FusedFunction):
 def rms_norm(
     input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """Each row (the last dimensions) to mean square 1, then times weight. eps None: the dtype's machine epsilon."""
+    """Normalize each row (the last dimensions) to mean square 1, then apply weight. eps None: the machine epsilon."""
     shape = _check("rms_norm", input, normalized_shape, weight)
     eps = float(finfo(input.dtype).eps) if eps is None else eps
     return in_float32(RMSNorm.apply, input, weight, ndim=len(shape), eps=eps)
@@ -174,9 +174,9 @@ def batch_norm(
     """(x - mean) / sqrt(var + eps) * weight + bias for each channel (Ioffe and Szegedy 2015).
 
     input (B, C) or (B, C, ...), the rest (C,). In training the statistics are the batch's, over all
-    dimensions but C, with the biased variance; and the running ones, where given, are moved in place:
-    running += momentum * (batch's - running), with the unbiased variance. Of float16 and bfloat16 all is computed in
-    float32, and weight and bias may be that too. Raises ValueError for an eps that is negative, or zero in training.
+    dimensions but C, with the biased variance; and the running ones, if given, are updated in place:
+    running += momentum * (batch's - running), with the unbiased variance. float16 and bfloat16 inputs are computed in
+    float32, and weight and bias may be float32 too. Raises ValueError if eps is negative, or zero in training.
     """
     if training and eps <= 0.0:
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
@@ -207,7 +207,7 @@ def batch_norm(
             mean = x.mean(dims, keepdim=True)
             centred = x - mean
             var = (centred * centred).mean(dims, keepdim=True)
-            if count:  # an empty batch moves nothing
+            if count:  # an empty batch changes nothing
                 _move(running_mean, mean.reshape(-1), momentum)
                 _move(running_var, var.reshape(-1) * (count / (count - 1)), momentum)
         else:
@@ -223,7 +223,7 @@ def batch_norm(
 
 
 def _move(running: Tensor | None, batch: Tensor, momentum: float) -> None:
-    """running += momentum * (batch - running), in the dtype of the batch's statistics: then it is rounded once."""
+    """running += momentum * (batch - running), in the batch statistics' dtype, so that it is rounded only once."""
     if running is not None:
         with no_grad():
             wide = running.to(batch.dtype)

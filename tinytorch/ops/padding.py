@@ -1,4 +1,4 @@
-"""More elements around a tensor: a constant, or its own elements."""
+"""Padding, with a constant or with a tensor's own elements."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class Pad(Function):
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """More elements around the input: pad = (before, after) of the last dimension, then of the one before it, ...
+    """Pad the input: pad = (before, after) for the last dimension, then for the one before it, ...
 
-    A negative number crops. mode "constant": the value, 0 unless given. "reflect": the elements inside, mirrored at the
-    outermost. "replicate": the outermost. "circular": those of the other side. These three take 1 to 3 dimensions that
-    lie behind one or two others (channels, a batch); "reflect" adds less than the dimension has, "circular" no more.
-    Raises RuntimeError where a size does not fit, NotImplementedError for other modes or dimensions.
+    A negative number crops. mode "constant" adds the value, by default 0; "reflect" mirrors the elements at the
+    outermost; "replicate" repeats the outermost; "circular" continues with the other side. The last three pad 1 to 3
+    dimensions after one or two others (channels, a batch); "reflect" must add less than the dimension's size,
+    "circular" no more. Raises RuntimeError if a size does not fit, NotImplementedError for other modes or dimensions.
     """
     ends = integers("pad", tuple(pad))
     if len(ends) % 2 or len(ends) > 2 * input.ndim:

@@ -1,4 +1,4 @@
-"""Sums, products and statistics of elements, of all or along dimensions; truth of any or all; running sums.
+"""Sums, products, statistics, any and all, over all elements or along dimensions; running sums.
 
 `dim` is an int, a tuple of ints or None (all dimensions); `keepdim` keeps reduced dimensions with size 1.
 NumPy's `axis` and `keepdims` are accepted in their place.
@@ -13,12 +13,12 @@ import numpy as np
 
 from ..dtypes import DTypeLike, float32, float64, int64, is_floating, uint8
 from ..engine.function import Function
+from .broadcasting import Expand
 from .common import (
     Array,
     Dims,
     as_array,
     elements_of,
-    floating,
     in_float32,
     in_two_bytes,
     keyword_aliases,
@@ -28,7 +28,6 @@ from .common import (
     total,
     widened,
 )
-from .shape import Expand
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -67,7 +66,7 @@ class Sum(Function):
 def sum(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Dims
 ) -> Tensor:
-    """Sum of the elements, in dtype where it is given; else integers and truth values add up in int64."""
+    """Sum of the elements, in dtype if given; else integers and bools are summed in int64."""
     input = input if dtype is None else input.to(dtype)
     return _in_dtype(reduced(Sum, input, dim, keepdim, aliases), dtype)
 
@@ -101,7 +100,7 @@ class Mean(Function):
 def mean(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Dims
 ) -> Tensor:
-    """Arithmetic mean; NaN of no elements. Raises RuntimeError for integers: convert first."""
+    """Arithmetic mean; NaN if there are no elements. Raises RuntimeError for integers: convert them first."""
     if dtype is not None:
         input = input.to(dtype)
     if not is_floating(input.dtype):
@@ -149,7 +148,7 @@ class Prod(Function):
 def prod(
     input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None, **aliases: Dims
 ) -> Tensor:
-    """Product of the elements, over one dimension or all, in dtype where it is given; else of integers in int64."""
+    """Product of the elements, over one dimension or all, in dtype if given; integers otherwise give int64."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     input = input if dtype is None else input.to(dtype)
     if dim is None:
@@ -195,7 +194,7 @@ def var(
     correction: float | None = None,
     **aliases: Dims,
 ) -> Tensor:
-    """Variance with n - correction in the denominator; the correction is 1 unless given or unbiased=False."""
+    """Variance with n - correction in the denominator; correction defaults to 1, or to 0 with unbiased=False."""
     return _spreads(Var, input, dim, unbiased, correction, keepdim, aliases)
 
 
@@ -263,14 +262,14 @@ def _spreads(
 
 
 def _variance(x: Array, dims: tuple[int, ...], keepdim: bool, freedom: float) -> Array:
-    """Two passes: subtracting the mean first keeps precision where the mean is large. NaN or inf where n <= c."""
+    """In two passes: subtracting the mean first keeps precision if the mean is large. NaN or inf if n <= c."""
     mean = (total(x, dims, keepdims=True) / np.float64(_count(x.shape, dims))).astype(x.dtype)
     centred = x - mean
     return (total(centred * centred, dims, keepdim) / np.float64(builtins.max(freedom, 0))).astype(x.dtype)
 
 
 def _variance_backward(g: Tensor, x: Tensor, ctx: Var | Std) -> Tensor:
-    """Of too few numbers, n <= c, it is PyTorch's: what the formula gives, or of a whole tensor infinite."""
+    """For too few numbers, n <= c, it is as in PyTorch: what the formula gives, or infinite for a whole tensor."""
     centred = x - x.mean(ctx.dims, keepdim=True)
     if ctx.whole and ctx.freedom <= 0:
         return g * (centred * np.inf).abs()
@@ -294,7 +293,7 @@ class AnyTrue(Function):
 
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
-    """Whether any element is not zero: bool, but uint8 of uint8, as in PyTorch."""
+    """Whether any element is nonzero: bool, or uint8 for uint8, as in PyTorch."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     return AnyTrue.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim)
 
@@ -308,7 +307,7 @@ class AllTrue(AnyTrue):
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False, **aliases: Dims) -> Tensor:
-    """Whether every element is not zero: bool, but uint8 of uint8, as in PyTorch."""
+    """Whether every element is nonzero: bool, or uint8 for uint8, as in PyTorch."""
     dim, keepdim = keyword_aliases(dim, keepdim, aliases)
     return AllTrue.apply(input, dims=normalize_dims(dim, input.array.ndim), keepdim=keepdim)
 
@@ -335,45 +334,10 @@ class CumSum(Function):
 
 
 def cumsum(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None, **aliases: Dims) -> Tensor:
-    """Running sum along a dimension, in dtype where it is given; else of integers in int64."""
+    """Running sum along a dimension, in dtype if given; integers otherwise give int64."""
     dim, _ = keyword_aliases(dim, False, aliases)
     input = input if dtype is None else input.to(dtype)
     return _in_dtype(CumSum.apply(input, dim=normalize_dim(dim, input.ndim)), dtype)
-
-
-class LogSumExp(Function):
-    """y = ln sum_i e^(x_i)"""
-
-    examples = ((lambda t, x: x.logsumexp(1), (3, 4)), (lambda t, x: t.logsumexp(x, (0, 1), keepdim=True), (3, 4)))
-    errors = (
-        (lambda t, x: x.logsumexp(2), (3, 4), IndexError, "but got 2"),
-        (lambda t, x: x.logsumexp((1, -1)), (3, 4), RuntimeError, "names a dimension twice"),
-    )
-    dims: tuple[int, ...]
-    keepdim: bool
-
-    @staticmethod
-    def forward(ctx: LogSumExp, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
-        ctx.dims, ctx.keepdim = dims, keepdim
-        # e^(x - m) cannot overflow; an infinite m would make inf - inf
-        m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
-        m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
-        y = as_array(np.log(total(np.exp(x - m), dims, keepdims=True)) + m)
-        y = y if keepdim else y.reshape(np.squeeze(y, dims).shape)
-        ctx.save(x, y)
-        return y
-
-    # dy/dx_i = e^(x_i) / sum_j e^(x_j) = e^(x_i - y), and 0 where y = -inf
-    @staticmethod
-    def backward(ctx: LogSumExp, g: Tensor) -> Any:
-        x, y = ctx.saved
-        y = y.masked_fill(y == -np.inf, 0.0)
-        return spread(g, ctx) * (x - spread(y, ctx)).exp()
-
-
-def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Dims) -> Tensor:
-    """ln of the sum of exponentials, without overflow; -inf of a row of -inf, with gradient 0."""
-    return in_float32(lambda x: reduced(LogSumExp, x, dim, keepdim, aliases), floating(input))
 
 
 def reduced(
@@ -386,13 +350,13 @@ def reduced(
 
 
 def spread(reduced: Tensor, ctx: Any) -> Tensor:
-    """A reduced tensor with its reduced dimensions back at size 1, so that it broadcasts against the input."""
+    """A reduced tensor with its reduced dimensions restored at size 1, so that it broadcasts against the input."""
     # Without dimensions it broadcasts as it is.
     return reduced if ctx.keepdim or not reduced.ndim else reduced.unsqueeze(ctx.dims)
 
 
 def _in_dtype(result: Tensor, dtype: DTypeLike | None) -> Tensor:
-    """The sum or product of integers, which is int64, in the dtype that was asked for."""
+    """Convert the sum or product of integers, which is int64, to the requested dtype."""
     return result if dtype is None else result.to(dtype)
 
 

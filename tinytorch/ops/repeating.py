@@ -10,9 +10,10 @@ import numpy as np
 from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.launch import launched
+from .broadcasting import expand
 from .common import Array, is_tensor, normalize_dim, sizes, whole
 from .indexing import Index
-from .shape import expand, reshape, transpose, unsqueeze
+from .shape import reshape, transpose, unsqueeze
 from .subscripts import ARRAY
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def repeat(input: Tensor, *repeats: int | Sequence[int]) -> Tensor:
-    """Copies side by side: so many along each dimension, new ones in front."""
+    """Copies side by side: the given number along each dimension, new dimensions first."""
     times = sizes(repeats)
     extra = len(times) - input.ndim
     if extra < 0:
@@ -35,7 +36,7 @@ def repeat(input: Tensor, *repeats: int | Sequence[int]) -> Tensor:
 
 
 def tile(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
-    """As repeat, but fewer repeats than dimensions count from the last."""
+    """As repeat, but fewer repeats than dimensions apply to the last ones."""
     times = sizes(dims)
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
@@ -65,10 +66,10 @@ def _check_counts(counts: Array) -> None:
 def repeat_interleave(
     input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
-    """Each element (or each slice of a dimension) repeated in a row: by one number, or a tensor with one for each.
+    """Repeat each element (or each slice of a dimension) in a row, by one number or by a tensor with one for each.
 
-    Without `repeats` the input is these numbers, and the result 0, 1, 2, ... repeated by them. output_size, where
-    given, is the size that must come out.
+    Without `repeats` the input is these numbers, and the result is 0, 1, 2, ... repeated by them. output_size, if
+    given, must be the size of the result.
     """
     if repeats is None:
         places = wrap(np.arange(input.shape[0] if input.ndim else 1))
@@ -106,7 +107,7 @@ def _counts(repeats: Any, size: int) -> Tensor:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Coordinate grids of tensors of one dtype and at most one dimension, as views: the i-th varies along dimension i.
+    """Coordinate grids from vectors (or numbers) of one dtype, as views: the i-th varies along dimension i.
 
     indexing="xy" swaps the first two dimensions of all.
     """

@@ -46,10 +46,10 @@ class Rope(FusedFunction):
 
 
 def rope(input: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (i, i + D/2) of input (B, T, H, D) by the angle of its position.
+    """Rotate each pair (i, i + D/2) of input (B, T, H, D) by the angle of its position.
 
-    cos and sin, (B, T, D/2) or (1, T, D/2), are of the input's dtype; times a number, they scale the result by it.
-    Raises RuntimeError where shapes or dtypes do not fit.
+    cos and sin, (B, T, D/2) or (1, T, D/2), have the input's dtype; multiplied by a factor, they scale the result by
+    it. Raises RuntimeError if shapes or dtypes do not fit.
     """
     shape, tables = tuple(input.shape), (tuple(cos.shape), tuple(sin.shape))
     fits = len(shape) == 4 and shape[3] % 2 == 0 and tables[0] == tables[1]

@@ -1,7 +1,7 @@
-"""Functions of steps: sign, floor, ceil, trunc, round, division that rounds; and what such a division leaves.
+"""Step functions: sign, floor, ceil, trunc, round and rounding division; and the remainder of division.
 
-A step is flat but where it jumps: the gradient is 0. PyTorch records these functions all the same, so that what is
-made of them alone has a gradient, of zeros.
+A step function is flat except where it jumps, so its gradient is 0. PyTorch records these functions all the same, so
+that a result made of them alone still has a gradient, of zeros.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Trunc(Floor):
 
 
 def trunc(input: Tensor) -> Tensor:
-    """Each element without its fraction, in its dtype."""
+    """Each element truncated to an integer, in its dtype."""
     return Trunc.apply(_number("trunc", input))
 
 
@@ -128,9 +128,9 @@ class Round(_Steps):
 
 
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
-    """Each element to the nearest integer, or to a number of decimals (negative: tens, hundreds); in its dtype.
+    """Round each element to the nearest integer, or to a number of decimals (negative: tens, hundreds), in its dtype.
 
-    What lies in the middle goes to the even neighbour: 0.5 and 1.5 to 0 and 2.
+    Halves are rounded to the even neighbour: 0.5 to 0 and 1.5 to 2.
     """
     if decimals and not is_floating(input.array.dtype):
         raise RuntimeError(f"round: integers have no decimals to round, got {input.dtype} and decimals={decimals}")
@@ -166,12 +166,12 @@ class FloorDivide(_Steps):
 
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:
-    """The largest integer not above input / other, broadcast. RuntimeError where integers are divided by 0."""
+    """The largest integer not above input / other, broadcast. RuntimeError if integers are divided by 0."""
     return _rounded(FloorDivide, "floor_divide", input, other)
 
 
 def _floor_divide(a: Array, b: Array) -> Any:
-    """NumPy's way to floor_divide of wider floats, rounded to two bytes at each step, as PyTorch's is."""
+    """NumPy's algorithm for floor_divide, but rounded to 16 bits at each step, as in PyTorch."""
     left = np.fmod(a, b)
     quotient = (a - left) / b - ((left != 0) & ((left < 0) != (b < 0))).astype(a.dtype)
     whole = np.floor(quotient)
@@ -198,7 +198,7 @@ class TruncDivide(_Steps):
 
 
 def trunc_divide(input: Operand, other: Operand) -> Tensor:
-    """input / other without its fraction, broadcast. RuntimeError where integers are divided by 0."""
+    """input / other truncated, broadcast. RuntimeError if integers are divided by 0."""
     return _rounded(TruncDivide, "div(rounding_mode='trunc')", input, other)
 
 
@@ -249,7 +249,7 @@ class Remainder(Function):
 def remainder(input: Operand, other: Operand) -> Tensor:
     """input - other * floor(input / other), exactly, broadcast: the sign is the divisor's, as in Python's %.
 
-    RuntimeError where integers are divided by 0.
+    RuntimeError if integers are divided by 0.
     """
     a, b = promote(input, other)
     return Remainder.apply(_number("remainder", a), b)

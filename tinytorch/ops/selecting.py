@@ -1,4 +1,4 @@
-"""Parts of a tensor by a dimension and a place, a mask, or an index array."""
+"""Selecting parts of a tensor by a position along a dimension, a mask, or an index array."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NonZero(Function):
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The coordinates of the elements that are not zero: int64 (n, ndim), or with as_tuple a tuple of ndim times (n,).
 
-    As a tuple it is an index of those elements; a tensor without dimensions has one coordinate there.
+    The tuple can be used as an index of those elements; for a 0-d tensor it has one coordinate.
     """
     if not as_tuple:
         return NonZero.apply(input)
@@ -45,7 +45,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
-    """A stretch of a dimension, as a view. start, also an integer Tensor, counts from the end where it is negative."""
+    """A stretch of a dimension, as a view. start may be an integer Tensor, and counts from the end if negative."""
     if not input.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor")
     if is_tensor(start):
@@ -104,7 +104,7 @@ class IndexSelect(Function):
 
 
 def index_select(input: Tensor, dim: int, index: Tensor | Array) -> Tensor:
-    """The slices of dim named by a one-dimensional index (integers)."""
+    """The slices of dim selected by a one-dimensional integer index."""
     index = as_input(index, input)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"index_select: expected an integer index, got {index.dtype}")
@@ -120,7 +120,7 @@ def index_select(input: Tensor, dim: int, index: Tensor | Array) -> Tensor:
 
 
 def masked_select(input: Tensor, mask: Tensor | Array) -> Tensor:
-    """The elements where the mask (bool, broadcast) holds, as a vector."""
+    """The elements where the mask (bool, broadcast) is True, as a vector."""
     mask = as_input(mask, input)
     if mask.dtype.kind != "b":
         raise RuntimeError(f"masked_select: expected a bool mask, got {mask.dtype}")
@@ -134,8 +134,8 @@ def masked_select(input: Tensor, mask: Tensor | Array) -> Tensor:
 
 
 def take_along_dim(input: Tensor, indices: Tensor | Array, dim: int | None = None) -> Tensor:
-    """As gather, with index and input broadcast against each other in the other dimensions; negative ones count from
-    the end. Without dim, of the flattened tensor, a vector."""
+    """As gather, with index and input broadcast against each other in the other dimensions; negative indices count
+    from the end. Without dim, it indexes the flattened tensor and returns a vector."""
     index = as_input(indices, input)
     if dim is None:
         return gather(input.reshape(-1), 0, index.reshape(-1))

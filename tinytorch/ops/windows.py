@@ -1,4 +1,4 @@
-"""Windows of a dimension, and their transpose."""
+"""Sliding windows over a dimension, and their transpose."""
 
 from __future__ import annotations
 

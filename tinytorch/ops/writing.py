@@ -1,4 +1,4 @@
-"""Writes into Tensors, and what a recorded one makes of their history."""
+"""Writes into Tensors, and the history that a recorded write gives them."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Overwrite(Function):
         return dbase, replayed(ctx.chain, g) if need_value else None
 
     def name(self) -> str:  # type: ignore[override]
-        """As PyTorch calls them."""
+        """PyTorch's name."""
         return "CopyBackwards" if self.chain is None else "CopySlices"
 
 
 def _part_of(chain: Chain | None, array: Array) -> Any:
-    """The part of an array that a chain is."""
+    """The part of an array that a chain of views selects."""
     for operation, settings, number in steps_of(chain):
         result = operation.forward(operation(), array, **settings)
         array = result if number is None else result[number]
@@ -88,7 +88,7 @@ def _written(x: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _set_aside(node: Any, tensor: Tensor) -> None:
-    """Turn what a node saved of a tensor into a copy: an in-place operation is about to write its result there."""
+    """Replace what a node saved of a tensor by a copy, since an in-place operation is about to write there."""
     node._saved = [
         (record[0].copy(), record[1], None, 0) if record[0] is tensor.array else record for record in node._saved
     ]
@@ -97,8 +97,8 @@ def _set_aside(node: Any, tensor: Tensor) -> None:
 def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -> None:
     """Write a value into a Tensor's memory; recorded, it gives the Tensor, or the base of a view, a new history.
 
-    `whole` says that the value stands for itself. Else it was computed of what was there, and its history becomes the
-    Tensor's.
+    `whole` says that the value is independent. Otherwise it was computed from the old content, and its history becomes
+    the Tensor's.
     """
     node, number = value.grad_fn, value.output_nr
     if node is not None and not whole:
@@ -122,7 +122,7 @@ def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -
 
 
 def check_write(tensor: Tensor, recording: bool) -> None:
-    """RuntimeError where gradients are recorded and an in-place operation would write what it must not."""
+    """RuntimeError if gradients are recorded and an in-place operation must not write here."""
     base = tensor._base
     if tensor._requires_grad and tensor.grad_fn is None:
         raise RuntimeError(_LEAF.format("a leaf Tensor"))
@@ -143,12 +143,12 @@ def check_write(tensor: Tensor, recording: bool) -> None:
 
 
 def same_part(a: Tensor, b: Tensor) -> bool:
-    """Whether two views that were taken of one Tensor were taken in the same way."""
+    """Whether two views of one Tensor select the same part."""
     return a._base is b._base and a._base is not None and a._chain[0] is b._chain[0] and a._chain[1:] == b._chain[1:]
 
 
 def aside(tensor: Tensor) -> Tensor:
-    """The elements of a Tensor with their history, in memory of their own."""
+    """The elements of a Tensor with their history, in new memory."""
     copied, node = wrap(tensor.array.copy()), tensor.grad_fn
     if node is not None:
         copied.set_history(node, tensor.output_nr)
@@ -156,7 +156,7 @@ def aside(tensor: Tensor) -> Tensor:
 
 
 def order_of(array: Array) -> tuple[int, ...] | None:
-    """The dimensions as they lie in memory, from the outermost; None for C order."""
+    """The dimensions in their order in memory, outermost first; None for C order."""
     if array.flags.c_contiguous:
         return None
     return tuple(sorted(range(array.ndim), key=lambda dim: -abs(array.strides[dim])))

@@ -1,4 +1,4 @@
-"""Adam and AdamW, on all parameters of a kind in one launch."""
+"""Adam and AdamW, which update all parameters of a kind in one launch."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Adam(Optimizer):
     m_t = beta1 * m + (1 - beta1) * g_t,  v_t = beta2 * v + (1 - beta2) * g_t^2
     p  -= lr * m_t / (1 - beta1^t) / (sqrt(v_t / (1 - beta2^t)) + eps)
 
-    With amsgrad the root is of the largest v so far (Reddi et al. 2018); with maximize the gradient's sign
-    is turned; decoupled_weight_decay makes it AdamW. Of the other settings, PyTorch's choices between
-    implementations, foreach and fused change nothing; capturable and differentiable are refused.
+    With amsgrad the root uses the largest v so far (Reddi et al. 2018); maximize flips the gradient's sign;
+    decoupled_weight_decay makes it AdamW. foreach and fused, which choose an implementation in PyTorch, change
+    nothing; capturable and differentiable are refused.
 
     State: "step" (float32, no dimensions), and "exp_avg" m, "exp_avg_sq" v and, with amsgrad,
-    "max_exp_avg_sq", like the parameter. Of 16-bit parameters the state has 16 bits too, and a step
+    "max_exp_avg_sq", like the parameter. For 16-bit parameters the state has 16 bits too, and a step
     computes in float32. Each parameter counts its own steps, those at which it had a gradient. State that
-    is replaced or written to between steps is what the next step goes on from; where it is empty, the
-    parameter begins anew. A state that has only some of these entries raises KeyError.
+    is replaced or written to between steps is used by the next step; if it is empty, the parameter starts
+    afresh. A state that has only some of these entries raises KeyError.
     """
 
     _shaped_entries = _MOMENTS
-    # What the batches were made of: groups, what decides about the batch of each, and the parameters.
+    # What the batches were made from: the groups, the settings that decide on each one's batch, and the parameters.
     _batches: Sequence[_Batch] = ()
     _groups: Sequence[Group] = ()
     _kinds: Sequence[Any] = ()
@@ -93,12 +93,12 @@ class Adam(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 
     def __getstate__(self) -> dict[str, Any]:
-        # Batches know memory by its address, which is another in a copy.
+        # Batches refer to memory by its address, which is different in a copy.
         return {name: value for name, value in vars(self).items() if name not in _OF_BATCHES}
 
     @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
+        """Update every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
         loss = None if closure is None else self._evaluate(closure)
         params = [[p for p in group["params"] if p._grad is not None] for group in self.param_groups]
         kinds = [
@@ -112,7 +112,7 @@ class Adam(Optimizer):
         return loss
 
     def _is_current(self, params: list[list[Tensor]], kinds: list[Any]) -> bool:
-        """Whether the batches are of these parameters and groups, and of the memory that they and their state have."""
+        """Whether the batches match these parameters and groups, and the memory of both and of their state."""
         return (
             kinds == self._kinds
             and all(map(is_, self.param_groups, self._groups))
@@ -121,8 +121,8 @@ class Adam(Optimizer):
         )
 
     def _gather(self, params: list[list[Tensor]], kinds: list[Any]) -> None:
-        """Put the parameters that have gradients into batches of one dtype and kind of step."""
-        self._batches, self._kinds = (), ()  # nothing is current, should something raise
+        """Sort the parameters that have gradients into batches of one dtype and kind of step."""
+        self._batches, self._kinds = (), ()  # so that nothing counts as current if something raises
         self._params = list(chain.from_iterable(params))
         check_distinct(self._params)
         self._check_writable(self._params)
@@ -173,14 +173,14 @@ class AdamW(Adam):
         )
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As Optimizer.load_state_dict; where the state is Adam's, it goes on as AdamW."""
+        """As Optimizer.load_state_dict; a state saved by Adam continues as AdamW."""
         super().load_state_dict(state_dict)
         for group in self.param_groups:
             group["decoupled_weight_decay"] = True
 
 
 def _numbers(betas: Any, foreach: bool | None) -> tuple[float, ...]:
-    """The betas as they are now, where they are Tensors."""
+    """The betas' current values, as they may be Tensors."""
     tensors = [isinstance(beta, Tensor) for beta in betas]
     if any(tensors) and not all(tensors):
         raise ValueError("betas must be either both floats or both Tensors")
@@ -193,11 +193,11 @@ def _numbers(betas: Any, foreach: bool | None) -> tuple[float, ...]:
 
 
 class _Batch:
-    """The parameters of one dtype and kind of step that have gradients, with their state, as the kernel wants them.
+    """The parameters of one dtype and kind of step that have gradients, with their state, as the kernel takes them.
 
-    A step looks at the gradients, the groups' hyperparameters and the step counts, and whether arrays are
-    where they were: batches are made again when a parameter joins, leaves or changes its memory or group,
-    or an entry of the state is replaced.
+    A step reads the gradients, the groups' hyperparameters and the step counts, and checks that arrays are
+    where they were: batches are rebuilt when a parameter joins, leaves or changes its memory or group, or
+    when an entry of the state is replaced.
     """
 
     def __init__(self, members: list[Member], state: State, maximize: bool, amsgrad: bool) -> None:
@@ -208,7 +208,7 @@ class _Batch:
         states = [state.setdefault(param, {}) for param in self.params]
         for param, values in zip(self.params, states, strict=True):
             _prepare(param, values, self.names)
-        # All step counts are in one array, of which the state holds views.
+        # All step counts are in one array, of which the state has views.
         self.steps = np.array([values["step"].item() for values in states], np.float32)
         for i, values in enumerate(states):
             values["step"].array = self.steps[i, ...]
@@ -218,7 +218,7 @@ class _Batch:
         self.counts: list[Any] = [values["step"].array for values in states]
         self.fused = self.arrays[0][0].dtype in _KERNEL_DTYPES and not amsgrad
         if self.fused:
-            # The kernel needs C order. Memory in another order is copied to such a place and back at every step.
+            # The kernel needs C order. Memory in any other order is copied there and back at every step.
             self.lists = [
                 ArrayList([a if a.flags.carray else np.array(a, order="C") for a in arrays])
                 for arrays in self.arrays
@@ -229,9 +229,9 @@ class _Batch:
             ]
 
     def is_current(self, state: State) -> bool:
-        """Whether the parameters and their state have the arrays that they had."""
+        """Whether the parameters and their state still have the same arrays."""
         params = self.params
-        # Written out, because every step asks it of every parameter: half the time of a loop over names.
+        # Written out because every step checks every parameter: it takes half the time of a loop over names.
         arrays = zip(params, self.arrays[0], self.counts, self.arrays[1], self.arrays[2], strict=True)
         try:
             for param, value, count, exp_avg, exp_avg_sq in arrays:
@@ -247,11 +247,11 @@ class _Batch:
                 state[param]["max_exp_avg_sq"].array is array
                 for param, array in zip(params, self.arrays[3], strict=True)
             )
-        except (KeyError, AttributeError):  # an entry is gone, or is no Tensor
+        except (KeyError, AttributeError):  # an entry is gone, or is not a Tensor
             return False
 
     def _share_rows(self) -> None:
-        """Find which parameters share a row of coefficients: those of one group that have taken as many steps."""
+        """Find which parameters share a row of coefficients: those of one group with the same number of steps."""
         rows: dict[tuple[int, float], int] = {}
         keys = [(id(group), step) for group, step in zip(self.groups, self.steps.tolist(), strict=True)]
         self.row_of = np.array([rows.setdefault(key, len(rows)) for key in keys])
@@ -259,8 +259,8 @@ class _Batch:
         self.counted = self.steps.tobytes()
 
     def _coefficients(self) -> Any:
-        """(parameters, 7): what the next step needs to know of each parameter."""
-        if self.steps.tobytes() != self.counted:  # somebody wrote into a step count
+        """The coefficients of the next step for each parameter, (parameters, 7)."""
+        if self.steps.tobytes() != self.counted:  # someone wrote to a step count
             self._share_rows()
         rows = []
         for i in self.firsts:
@@ -272,7 +272,7 @@ class _Batch:
         return np.array(rows)[self.row_of]
 
     def step(self) -> None:
-        """One step of every parameter."""
+        """Update every parameter once."""
         coefficients = self._coefficients()
         gradients: list[Any] = [param._grad.array for param in self.params]
         if self.fused:
@@ -296,7 +296,7 @@ class _Batch:
 
 
 def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> None:
-    """Check what a step works on; make the state of a parameter's first one, or bring it to the parameter's dtype."""
+    """Check a step's operands; create the state at a parameter's first step, or convert it to the parameter's dtype."""
     array, gradient = param.array, param._grad.array
     if not param.is_floating_point():
         raise TypeError(f"Adam and AdamW train floating-point parameters, not {array.dtype}")
@@ -326,7 +326,7 @@ def _prepare(param: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> No
 def _update(
     row: list[float], gradient: Array, value: Array, exp_avg: Array, exp_avg_sq: Array, *max_exp_avg_sq: Array
 ) -> None:
-    """The kernel's step of one parameter in NumPy: with amsgrad, and for 16 bits, which become float32 on the way."""
+    """The kernel's step for one parameter, in NumPy: for amsgrad, and for 16-bit dtypes, computed in float32."""
     keep, penalty, one_minus_beta1, beta2, step_size, root, eps = row
     real = np.result_type(value.dtype, np.float32)
     p, g, m, v = (array.astype(real) for array in (value, gradient, exp_avg, exp_avg_sq))

@@ -16,17 +16,17 @@ Rate = float | Tensor
 
 
 class LRScheduler:
-    """Base class: a subclass defines `get_lr`, which gives each group's rate at step `last_epoch`.
+    """Base class: a subclass defines `get_lr`, which returns each group's rate at step `last_epoch`.
 
-    `get_lr` goes from the rates that the groups have: what else changes them, by hand or another schedule, goes
-    on having its effect. `_get_closed_form_lr`, where a subclass has it, gives them from `base_lrs` alone. Those
-    are the rates that the groups had when the first scheduler was made, "initial_lr" in the groups.
+    `get_lr` starts from the groups' present rates, so other changes to them, by hand or by another schedule, keep
+    their effect. `_get_closed_form_lr`, if a subclass has it, computes them from `base_lrs` alone: the rates that
+    the groups had when the first scheduler was made, "initial_lr" in the groups.
 
-    To go on from a checkpoint, load the optimizer's state, make the scheduler, and load its state.
+    To continue from a checkpoint, load the optimizer's state, make the scheduler, and load its state.
     """
 
     _get_lr_called_within_step = False
-    _is_initial = False  # within the step that the constructor takes
+    _is_initial = False  # True during the step that the constructor takes
     _unsaved: tuple[str, ...] = ("optimizer",)
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -57,11 +57,11 @@ class LRScheduler:
         raise NotImplementedError(f"{type(self).__name__} does not define get_lr")
 
     def get_last_lr(self) -> list[Rate]:
-        """The rates that were set last."""
+        """The rates that were last set."""
         return self._last_lr
 
     def _present(self) -> list[Rate]:
-        """The rates that the groups have, Tensors as copies."""
+        """The groups' present rates, with Tensors copied."""
         return [_copied(group["lr"]) for group in self.optimizer.param_groups]
 
     def _warn_unless_within_step(self) -> None:
@@ -71,9 +71,9 @@ class LRScheduler:
 
     @untraced
     def step(self, epoch: int | None = None) -> None:
-        """Go to the next step, or with `epoch` (deprecated) to that one by the closed form, and set its rates.
+        """Advance to the next step, or with `epoch` (deprecated) to that one by the closed form, and set its rates.
 
-        Warns where the optimizer took no step since the schedule began: the first rate was then not used.
+        Warns if the optimizer has taken no step since the schedule began: the first rate was then never used.
         """
         if self._step_count == 1 and self.optimizer._opt_called is False:
             warnings.warn(
@@ -107,7 +107,7 @@ class LRScheduler:
         return {name: value for name, value in vars(self).items() if name not in self._unsaved}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave. The optimizer's rates are in the optimizer's own state."""
+        """Continue from a result of `state_dict`. The optimizer's rates are in the optimizer's own state."""
         vars(self).update(state_dict)
 
 
@@ -116,7 +116,7 @@ def _copied(rate: Rate) -> Rate:
 
 
 def _set_rate(group: dict[str, Any], rate: Rate) -> None:
-    """Set a group's rate; where it is a Tensor, write into it."""
+    """Set a group's rate; if it is a Tensor, write into it."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(float(rate))
     else:
@@ -126,8 +126,8 @@ def _set_rate(group: dict[str, Any], rate: Rate) -> None:
 class LambdaLR(LRScheduler):
     """The initial rate times lr_lambda(step): one function, or one for each group.
 
-    It sets rates whatever the groups hold, as PyTorch's does. Of the functions, `state_dict` has the attributes of
-    those that are objects.
+    Like PyTorch's, it sets rates regardless of the groups' present ones. `state_dict` contains the attributes of those
+    functions that are callable objects.
     """
 
     _unsaved = ("optimizer", "lr_lambdas")
@@ -166,7 +166,7 @@ class CosineAnnealingLR(LRScheduler):
     """From the initial rate down to eta_min over T_max steps, and back up over the next T_max.
 
     lr_t = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2 (Loshchilov and Hutter 2016, eq. 5),
-    each from the one before: lr_t - eta_min is (1 + cos(pi t / T_max)) / (1 + cos(pi (t - 1) / T_max)) times
+    each from the previous one: lr_t - eta_min is (1 + cos(pi t / T_max)) / (1 + cos(pi (t - 1) / T_max)) times
     the present rate less eta_min.
     """
 
@@ -194,7 +194,7 @@ class CosineAnnealingLR(LRScheduler):
 
 
 def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, lr: Rate, min_lr: float) -> Rate:
-    """The rate at a step of nanoGPT's schedule: linear warm-up to lr, half a cosine down to min_lr, then min_lr.
+    """The learning rate at a step of nanoGPT's schedule: linear warm-up to lr, half a cosine to min_lr, then min_lr.
 
     lr_t = lr (t + 1) / (warmup_steps + 1)                                        t < warmup_steps
     lr_t = min_lr + (lr - min_lr) (1 + cos(pi r_t)) / 2,
@@ -214,13 +214,13 @@ def _cosine(step: int, warmup_steps: int, decay_steps: int) -> float:
 
 
 class WarmupCosineLR(LRScheduler):
-    """nanoGPT's schedule, `warmup_cosine`, from the initial rate down to min_lr.
+    """nanoGPT's schedule, `warmup_cosine`, from the initial learning rate down to min_lr.
 
-    Each rate comes from the one before, as PyTorch's schedules do it.
+    Each rate is computed from the previous one, as in PyTorch's schedules.
     """
 
     _unsaved = ("optimizer", "_found")
-    _found: Sequence[tuple[dict[str, Any], Rate]] = ()  # the groups, with the rates before the first one was set
+    _found: Sequence[tuple[dict[str, Any], Rate]] = ()  # the groups, with the rates before the first was set
 
     def __init__(
         self, optimizer: Optimizer, warmup_steps: int, decay_steps: int, min_lr: float = 0.0, last_epoch: int = -1
@@ -250,8 +250,8 @@ class WarmupCosineLR(LRScheduler):
         return [warmup_cosine(*times, base, self.min_lr) for base in self.base_lrs]
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As LRScheduler.load_state_dict. The first rate, if it was just set, gives way to the one before."""
-        if self._step_count == 1:  # as where the optimizer was loaded before the schedule was made
+        """As LRScheduler.load_state_dict. If the first rate was just set, the rate before it is restored."""
+        if self._step_count == 1:  # as when the optimizer was loaded before the schedule was made
             for group, rate in self._found:
                 _set_rate(group, rate)
         super().load_state_dict(state_dict)

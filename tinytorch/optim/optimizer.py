@@ -16,7 +16,7 @@ from ..kernels.launch import require_writable
 from ..ops.common import Array
 from ..tensor import Tensor
 
-_WRITTEN = ("value", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # by a step: parameter and moments
+_WRITTEN = ("value", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # by a step: parameter, moments
 
 Params = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 
@@ -33,11 +33,11 @@ class Optimizer:
 
     # Entries of a parameter's state that have the parameter's shape.
     _shaped_entries: tuple[str, ...] = ()
-    # Whether `step` was called since the first schedule was made; None where there is no schedule.
+    # Whether `step` was called since the first schedule was made; None if there is no schedule.
     _opt_called: bool | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the subclass's `step` note that it was called, for LRScheduler.step."""
+        """Make the subclass's `step` record that it was called, for LRScheduler.step."""
         super().__init_subclass__(**kwargs)
         if "step" in vars(cls):
             cls.step = _noted(cls.step)  # type: ignore[method-assign]
@@ -59,10 +59,10 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group: {"params": Tensors, hyperparameter: value, ...}; what is not given is the default.
+        """Add a group: {"params": Tensors, hyperparameter: value, ...}; missing ones get the defaults.
 
-        Raises TypeError for what is not a leaf Tensor in an ordered collection, and ValueError for a
-        parameter that is already there or where only some have names.
+        Raises TypeError for anything but Tensors in an ordered collection, and ValueError for one that is
+        not a leaf or is already there, or if only some have names.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group).__name__}")
@@ -95,14 +95,14 @@ class Optimizer:
         self.param_groups.append(group)
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        """Raise ValueError where a hyperparameter makes no sense, RuntimeError for a step that is not there."""
+        """Raise ValueError for a senseless hyperparameter, RuntimeError for an unsupported kind of step."""
         for name, label in (("lr", "learning rate"), ("weight_decay", "weight_decay value")):
             value = group.get(name, 0.0)
             if isinstance(value, Tensor) and value.numel() != 1:
                 raise ValueError(f"Tensor {name} must be 1-element, got shape {tuple(value.shape)}")
             if not value >= 0.0:
                 raise ValueError(f"Invalid {label}: {value}")
-        # PyTorch's choices between implementations that compute the same. Here is one, fused over all parameters.
+        # In PyTorch these choose between equivalent implementations. Here there is one, fused over all parameters.
         if group.get("fused") and group.get("differentiable"):
             raise RuntimeError("`fused` does not support `differentiable`")
         if group.get("fused") and group.get("foreach"):
@@ -117,7 +117,7 @@ class Optimizer:
         zero_grad(self._all_params(), set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient. Returns what `closure` returns.
+        """Update every parameter that has a gradient. Returns what `closure` returns.
 
         The closure, called first with recording on, computes the loss and its gradients.
         """
@@ -131,7 +131,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """{"state": {index: {name: Tensor}}, "param_groups": [{..., "params": [index, ...]}]}.
 
-        Parameters are numbered through all groups; the state of one that is in no group any more is
+        Parameters are numbered across all groups; the state of one that is no longer in any group is
         left out. Tensors are the optimizer's own, not copies.
         """
         index = {id(param): i for i, param in enumerate(self._all_params())}
@@ -149,10 +149,10 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over copies of what `state_dict` gave, in the dtypes of the parameters ("step" in its own).
+        """Load copies of a result of `state_dict`, in the parameters' dtypes ("step" in its own).
 
-        Raises ValueError, and loads nothing, where groups or shapes do not fit this optimizer's. Names of
-        parameters, where saved, take the place of the present ones; they do not choose which is which.
+        Raises ValueError, and loads nothing, if groups or shapes do not fit this optimizer's. Saved names of
+        parameters replace the present ones; they do not decide which state belongs to which parameter.
         """
         saved_groups = state_dict["param_groups"]
         if len(saved_groups) != len(self.param_groups):
@@ -173,7 +173,7 @@ class Optimizer:
             self._check_group(groups[-1])
         state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         for key, values in state_dict["state"].items():
-            if key not in params:  # what belongs to no parameter
+            if key not in params:  # an entry that belongs to no parameter
                 state[key] = copy.deepcopy(values)
                 continue
             param = params[key]
@@ -185,7 +185,7 @@ class Optimizer:
         self.param_groups = groups
 
     def _check_writable(self, params: Iterable[Tensor]) -> None:
-        """RuntimeError where a step would write what it must not: a parameter, or its moments."""
+        """RuntimeError if a step must not write to a parameter or its moments."""
         for param in params:
             state = self.state.get(param)
             if not state and param.array.flags.writeable:
@@ -217,19 +217,19 @@ def _noted(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_distinct(params: list[Tensor]) -> None:
-    """Raise ValueError for a list of parameters that has one twice, which would be moved twice at each step."""
+    """Raise ValueError if a parameter is listed twice, since each step would update it twice."""
     if len({id(param) for param in params}) != len(params):
         raise ValueError("some parameters appear twice: list each of them once")
 
 
 def check_shape(value: Tensor | Array, what: str, param: Tensor, error: type[Exception]) -> None:
-    """Raise `error` unless a Tensor or array, which is called `what`, has the parameter's shape."""
+    """Raise `error` unless a Tensor or array, described as `what`, has the parameter's shape."""
     if value.shape != param.array.shape:
         raise error(f"{what} has shape {tuple(value.shape)}, the parameter {param.array.shape}")
 
 
 def check_outside(array: Array, what: str) -> None:
-    """Raise TypeError for an array of the state, called `what`, that is there only while a function is traced."""
+    """Raise TypeError for an array in the state, described as `what`, that exists only while a function is traced."""
     if type(array) is not np.ndarray:
         raise TypeError(
             f"{what}, shape {array.shape}, was assigned inside of a compiled function: write into the Tensor that is "
@@ -238,7 +238,7 @@ def check_outside(array: Array, what: str) -> None:
 
 
 def _fitted(value: Any, name: str, param: Tensor) -> Any:
-    """A copy of a state value: tensors in the parameter's dtype, all but "step", and what is no tensor as it is."""
+    """A copy of a state value: tensors other than "step" in the parameter's dtype, anything else unchanged."""
     if isinstance(value, Tensor):
         value = value.array
     if isinstance(value, np.ndarray):

@@ -21,11 +21,11 @@ class SGD(Optimizer):
     b_1 = g_1,  b_t = momentum * b_{t-1} + (1 - dampening) * g_t
     p  -= lr * (g_t + momentum * b_t  if nesterov,  else b_t)
 
-    With maximize the gradient's sign is turned. Of PyTorch's choices between implementations, foreach and
-    fused change nothing, and differentiable is refused.
+    maximize flips the gradient's sign. foreach and fused, which choose an implementation in PyTorch, change
+    nothing; differentiable is refused.
 
-    State: "momentum_buffer", of the parameter's shape and dtype, where momentum is not zero; where it is
-    missing or None the next step is the first. A step of 16-bit parameters computes in float32.
+    State: "momentum_buffer", with the parameter's shape and dtype, if momentum is not zero; if it is missing
+    or None the next step counts as the first. Steps for 16-bit parameters compute in float32.
     """
 
     _shaped_entries = ("momentum_buffer",)
@@ -66,7 +66,7 @@ class SGD(Optimizer):
 
     @untraced
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
+        """Update every parameter that has a gradient. Returns what `closure` returns (see Optimizer.step)."""
         loss = None if closure is None else self._evaluate(closure)
         self._check_writable([param for param in self._all_params() if param._grad is not None])
         for group in self.param_groups:
@@ -96,7 +96,7 @@ class SGD(Optimizer):
             param._counter[0] += 1
 
     def _move_buffer(self, param: Tensor, grad: Array, momentum: float, dampening: float) -> Array:
-        """Put the gradient into the momentum buffer. Returns what that then holds, in the gradient's dtype."""
+        """Update the momentum buffer with the gradient. Returns its new value, in the gradient's dtype."""
         state, dtype = self.state[param], param.array.dtype
         if state.get("momentum_buffer") is None:
             state["momentum_buffer"] = Tensor(np.array(grad, dtype))

@@ -1,1 +1,1 @@
-"""A training run: the loop, batches, checkpoints, metrics. `import tinytorch` leaves it out."""
+"""A training run: the loop, batches, checkpoints, metrics. `import tinytorch` does not import it."""

@@ -9,20 +9,20 @@ from tinytorch import Tensor
 
 from ..cli.errors import UserError
 
-Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and what else a run's loss takes
-IGNORED = -100  # a target that no loss is counted for
+Batch = tuple[Tensor, ...]  # inputs (B, T), targets (B, T), and whatever else the run's loss takes
+IGNORED = -100  # a target that does not count towards the loss
 
 
 def split(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first 90% of `tokens` (N,) to train on, the rest to validate. Views."""
+    """The first 90% of `tokens` (N,), to train on, and the rest, to validate on. Both are views."""
     n = int(0.9 * len(tokens))
     return tokens[:n], tokens[n:]
 
 
 class Batches:
-    """Endless iterator over pairs of inputs and targets, each (B, T) int64: `targets[b, t]` follows `inputs[b, t]`.
+    """An endless iterator over pairs of inputs and targets, each (B, T) int64: `targets[b, t]` follows `inputs[b, t]`.
 
-    The windows depend on nothing but the generator, so its state is the position in the run.
+    The windows depend only on the generator, so its state is the position in the run.
     """
 
     def __init__(

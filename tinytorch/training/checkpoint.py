@@ -1,8 +1,8 @@
 """A run's state on disk: `<name>.json`, and the safetensors file that it names.
 
-The two are one unit. The tensors go first, to a file named by its own hash, which no earlier JSON refers to; replacing
-the JSON then switches from the old pair to the new one in a single rename. Whenever the process dies, the JSON on disk
-and the file that it names belong together. No pickle anywhere: loading a checkpoint runs no code.
+The two are one unit. The tensors are written first, to a file named after its own hash, which no earlier JSON refers
+to; replacing the JSON then switches from the old pair to the new one in a single rename. Whenever the process dies, the
+JSON on disk and the file that it names belong together. No pickle anywhere: loading a checkpoint runs no code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = ("best", "last")
 
 
 def save(folder: Path, name: str, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
-    """Replace the checkpoint `name` ("best", "last") of `folder` by these tensors and these JSON values."""
+    """Replace the checkpoint `name` ("best" or "last") in `folder` with these tensors and JSON values."""
     temporary = unfinished(folder / f"{name}.safetensors")
     try:
         save_file(tensors, temporary)
@@ -42,13 +42,13 @@ def save(folder: Path, name: str, tensors: dict[str, np.ndarray], values: dict[s
 
 
 def remove_orphans(folder: Path) -> None:
-    """Remove the tensors that saves which were killed have left in `folder` without a JSON that names them."""
+    """Remove tensors that killed saves left in `folder` and that no JSON names."""
     for name in NAMES:
         path = folder / f"{name}.json"
         if not path.exists():
             _keep_only(None, folder, name)
             continue
-        with suppress(UserError):  # where it cannot be read, nobody knows
+        with suppress(UserError):  # if it cannot be read, nobody knows which file it names
             _keep_only(folder / load_values(folder, name)["tensors"], folder, name)
 
 
@@ -59,7 +59,7 @@ def _keep_only(kept: Path | None, folder: Path, name: str) -> None:
 
 
 def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Tensors and values of the checkpoint `name` of `folder`; UserError where it is missing or damaged."""
+    """The tensors and values of the checkpoint `name` in `folder`; UserError if it is missing or damaged."""
     values = load_values(folder, name)
     while True:
         path = folder / values["tensors"]
@@ -67,7 +67,7 @@ def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]
             if _sha256(path) != values["sha256"]:
                 raise UserError(f"{path} is damaged (its sha256 is not the one in {name}.json): restore it")
             return load_file(str(path)), values
-        except FileNotFoundError:  # a run that goes on has just replaced the pair, or the file is lost
+        except FileNotFoundError:  # a run in progress has just replaced the pair, or the file is lost
             now = load_values(folder, name)
             if now == values:
                 raise UserError(f"{folder / name}.json names {path.name}, which is not there: restore it") from None
@@ -75,7 +75,7 @@ def load(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]
 
 
 def load_values(folder: Path, name: str) -> dict[str, Any]:
-    """The values of the checkpoint alone, which may be read while another process replaces it."""
+    """The checkpoint's JSON values alone. Another process may replace it meanwhile."""
     path = folder / f"{name}.json"
     if not path.is_file():
         raise UserError(f"no checkpoint {path}: train first, or check --out")

@@ -19,17 +19,17 @@ _LOCK = ".run.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """A run's folder, made where it is missing, which no other process can lock until the block ends.
+    """Create a run's folder if it is missing, and lock it against other processes until the block ends.
 
-    UserError names the process that holds it. What writes that were killed have left there is removed first. A folder
-    that was made and got no file is removed again.
+    UserError names the process that holds the lock. Whatever killed writes have left there is removed first. A folder
+    that was created and stays empty is removed again.
     """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _lock(folder / _LOCK, folder):
             remove_unfinished(folder)
-            for sub in folder.iterdir():  # adapters and models; other runs have locks of their own
+            for sub in folder.iterdir():  # adapters and models; other runs have their own locks
                 if sub.is_dir() and not (sub / _LOCK).exists():
                     remove_unfinished(sub)
             yield
@@ -43,8 +43,8 @@ def locked(folder: Path) -> Iterator[None]:
 def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     """A folder to write to, which becomes `path` when the block ends without an exception: all of it, or nothing.
 
-    UserError where `path` holds something, unless that is to be replaced, or another process is writing it. What such
-    a process that was killed has left is removed.
+    UserError if `path` exists and is not empty, unless `replace` is set, or if another process is writing it. Whatever
+    a killed process has left is removed.
     """
     path = path.resolve()
     if path.exists() and not replace and (not path.is_dir() or any(path.iterdir())):
@@ -57,7 +57,7 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             flush_folder(temporary)
-            if path.exists():  # not everywhere may a folder take the place of another
+            if path.exists():  # not every system lets a folder replace another
                 path.rename(old) if replace else path.rmdir()
             temporary.rename(path)
         finally:
@@ -68,8 +68,8 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def _lock(path: Path, what: Path) -> Iterator[None]:
-    """Hold the lock that is a file at `path`; UserError says which process works in `what` otherwise."""
-    holder = path.with_suffix(".holder")  # a file of its own: Windows lets nobody read one that is locked
+    """Hold the lock file at `path`; if another process holds it, UserError says which one is writing to `what`."""
+    holder = path.with_suffix(".holder")  # a separate file, since Windows lets nobody read a locked one
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -79,14 +79,14 @@ def _lock(path: Path, what: Path) -> Iterator[None]:
         except OSError:
             who = "another process"
         raise UserError(f"{who} is writing to {what}: wait for it, or give another --out") from None
-    except NotImplementedError:  # before version 4 of filelock; later it makes do
+    except NotImplementedError:  # filelock before version 4; later ones fall back on another lock
         raise UserError(f"the file system of {what} has no locks: give an --out on another one") from None
     try:
-        with suppress(OSError):  # a full disk is the next write's to tell
+        with suppress(OSError):  # the next write reports a full disk
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
-        with suppress(OSError):  # Windows removes no file that is open: there it stays
+        with suppress(OSError):  # Windows does not remove an open file: it stays there
             path.unlink()
         lock.release()

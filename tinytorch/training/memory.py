@@ -1,4 +1,4 @@
-"""How much memory the process has needed."""
+"""The process's peak memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """Bytes: the most that this process has had in memory at once; 0 where the system does not say (Windows)."""
+    """The most bytes that this process has had in memory at once; 0 if the system does not say (Windows)."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux, whose getrusage also counts what the parent held before it started this process
+    if status.exists():  # Linux, where getrusage also counts what the parent had in memory when it started this process
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(fields.get("VmHWM", "0 kB").split()[0]) * 1024
     try:

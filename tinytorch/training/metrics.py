@@ -1,4 +1,4 @@
-"""What a run measured: one JSON object a line, and a picture of the losses."""
+"""A run's measurements: a file with one JSON object per line, and a plot of the losses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..cli.errors import UserError
 from ..cli.reading import one_line
 from ..files import atomic_write
 
-_MEANS = 50  # that are drawn of the losses of all batches
+_MEANS = 50  # how many means the losses of all batches are drawn as
 
 
 class Step(NamedTuple):
-    """What came of one optimizer step."""
+    """The measurements of one optimizer step."""
 
-    loss: float  # the mean of all targets
+    loss: float  # the mean over all targets
     grad_norm: float  # before clipping
     lr: float
     tokens: int
@@ -28,8 +28,8 @@ class Step(NamedTuple):
 class MetricsLog:
     """Appends to a JSONL file. A step's line has iter, loss, lr, grad_norm; an evaluation's iter, train_loss, val_loss.
 
-    A line is written whole as soon as it is known. Opened at iteration `start`, the log first forgets what a run that
-    was killed after its last checkpoint had written from there on (and a last line cut short).
+    Each line is written whole, at once. When opened at iteration `start`, the log first drops the lines from there on,
+    which a run that was killed after its last checkpoint has left, and a last line cut short.
     """
 
     def __init__(self, path: Path, start: int) -> None:
@@ -42,19 +42,19 @@ class MetricsLog:
     def write(self, record: dict[str, Any]) -> None:
         try:
             self._file.write(json.dumps(record) + "\n")
-        except OSError as error:  # which names no file
+        except OSError as error:  # it names no file
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with suppress(OSError):  # of a line that could not be written: `write` has said so
+        with suppress(OSError):  # if a line could not be written, `write` has reported it
             self._file.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics file; none where it does not exist. A last line without its end is left out."""
+    """The records of a metrics file, or none if it does not exist. An unfinished last line is left out."""
     if not path.exists():
         return []
     records = []
@@ -64,7 +64,7 @@ def read(path: Path) -> list[dict[str, Any]]:
             if not isinstance(record, dict) or not isinstance(record["iter"], int):
                 raise ValueError("no object with a number 'iter'")
             if not all(isinstance(value, (int, float)) for value in record.values()):
-                raise ValueError("it has something else than numbers")
+                raise ValueError("it has values that are not numbers")
         except (ValueError, KeyError, RecursionError) as error:
             what = one_line(f"{path} is damaged (line {number}: {error})")
             raise UserError(f"{what}: repair it or move it away") from None
@@ -73,11 +73,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
-    """Draw the losses of a metrics file (nats a `unit`, against steps) into a PNG.
+    """Draw the losses of a metrics file (nats per `unit`, against steps) into a PNG.
 
-    A run has few evaluations, and the losses of single batches scatter: means of some batches show the way between.
+    A run has few evaluations, and the losses of single batches scatter, so means over several batches are drawn too.
     """
-    from matplotlib.figure import Figure  # imported here: it takes a good part of a second
+    from matplotlib.figure import Figure  # imported here because it takes most of a second
 
     records = read(metrics)
     steps = [record for record in records if "loss" in record]
@@ -93,8 +93,8 @@ def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
     for key, label in (("train_loss", "training split, evaluated"), ("val_loss", "validation split, evaluated")):
         points = [(r["iter"], r[key]) for r in evaluations]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-    axes.set(title=title, xlabel="step", ylabel=f"cross-entropy (nats a {unit})")
+    axes.set(title=title, xlabel="step", ylabel=f"cross-entropy (nats per {unit})")
     axes.grid(alpha=0.3)
-    axes.legend(title=f"loss, in nats a {unit}")
+    axes.legend(title=f"loss, in nats per {unit}")
     with atomic_write(png) as file:
         figure.savefig(file, format="png", dpi=120)

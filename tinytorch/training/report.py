@@ -1,4 +1,4 @@
-"""What is seen of a run while it trains: messages and a bar in the terminal, metrics.jsonl, and the picture of it."""
+"""A run's output while it trains: messages and a progress bar in the terminal, metrics.jsonl, and its plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .run import Run
 
 
 class Report:
-    """Begins with what is trained; the bar and the log are open within its block."""
+    """Says at first what is trained; as a context, keeps the progress bar and the log open."""
 
     def __init__(self, run: Run[Any], console: Console) -> None:
         self._run, self._console = run, console
@@ -24,12 +24,12 @@ class Report:
         self._say(run.describe())
         if run.iteration and run.iteration == run.config.max_iters:
             more = ["--out", str(run.config.out), "--max-iters", str(2 * run.iteration)]
-            done = f"{run.config.out} is finished: all its {run.iteration} iterations are done"
+            done = f"{run.config.out} is finished: all {run.iteration} iterations are done"
             self._say(f"{done}; for more, --resume {shlex.join(more)}")
         elif run.iteration:
             self._say(f"resuming at iteration {run.iteration}")
         if not anything_compiled():
-            self._say("compiling the kernels for this processor: about half a minute, this once")
+            self._say("compiling the kernels for this processor: about half a minute, the first time only")
 
     def __enter__(self) -> Report:
         self._log = MetricsLog(self._metrics, self._run.iteration)
@@ -43,11 +43,11 @@ class Report:
         self._log.__exit__(*exception)
 
     def evaluating(self) -> None:
-        """An evaluation begins."""
+        """Show that an evaluation begins."""
         self._bar.update(self._task, doing="evaluating")
 
     def evaluated(self, train_loss: float, val_loss: float) -> None:
-        """What came of it."""
+        """Log and print the losses of an evaluation."""
         run = self._run
         self._log.write({"iter": run.iteration, "train_loss": train_loss, "val_loss": val_loss})
         perplexity = f" (perplexity {_exp(val_loss):.4g})" if run.unit == "token" else ""
@@ -58,7 +58,7 @@ class Report:
         )
 
     def stepped(self, step: Step, seconds: float) -> None:
-        """What came of a step, and how long it took."""
+        """Log a step and show it in the bar; it took this many seconds."""
         iteration, speed = self._run.iteration, step.tokens / seconds
         values = {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, "tokens_per_s": round(speed)}
         self._log.write({"iter": iteration, **values})
@@ -66,11 +66,11 @@ class Report:
         self._bar.update(self._task, completed=iteration + 1, doing=doing)
 
     def ended(self, interrupted: bool) -> None:
-        """The run is done, or was asked to stop: say what to do next, and draw the losses."""
+        """Say what to do next, once the run is finished or was asked to stop, and plot the losses."""
         run, out = self._run, self._run.config.out
         if interrupted:
             again = shlex.join(["--out", str(out)])
-            self._say(f"stopped at iteration {run.iteration}; go on with --resume {again}")
+            self._say(f"stopped at iteration {run.iteration}; continue with --resume {again}")
         else:
             memory = f"; at most {peak_memory() / 1e6:,.0f} MB of memory" if peak_memory() else ""
             self._say(f"best validation loss {run.best_val_loss:.4f}{memory}; {run.next_command()}")

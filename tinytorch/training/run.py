@@ -1,4 +1,4 @@
-"""A training run: everything that a step changes, saved and restored as one."""
+"""A training run: everything that a step changes, saved and restored as one unit."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ..cli.errors import UserError
 from ..cli.reading import one_line, reading
 from . import checkpoint
 from .batches import Batch
-from .corpora import PYDOC
+from .corpora import PROSE, PYDOC
 from .settings import Settings, TrainSettings
 
-# What going on needs among the values of a checkpoint.
+# The values of a checkpoint that resuming needs, and their types.
 _STORED: dict[str, Any] = {
     "seconds": (int, float), "best_val_loss": (int, float, type(None)), "text_sha256": str,
     "param_groups": list,
@@ -34,33 +34,33 @@ AnyRun = TypeVar("AnyRun", bound="Run[Any]")
 
 
 class Data(Protocol):
-    """What a run trains on and is evaluated on, and how far it has come in there."""
+    """The data that a run trains on and is evaluated on, and its position there."""
 
     @property
     def batches(self) -> Iterator[Batch]:
-        """Those to train on, without end."""
+        """The batches to train on, without end."""
 
     def evaluation_batches(self, split: str) -> Iterator[Batch]:
-        """Batches of the split "train" or "val", the same ones every time; the place in the run stays where it is."""
+        """Batches of the split "train" or "val", the same ones every time. They do not change the position."""
 
     def position(self) -> dict[str, np.ndarray]:
-        """Where in the data `batches` is, by names for a checkpoint."""
+        """The position of `batches` in the data, as named arrays for a checkpoint."""
 
     def set_position(self, tensors: dict[str, np.ndarray]) -> None:
-        """Go on from where `position` was, which is among these."""
+        """Continue from a saved `position`, whose arrays are among these."""
 
 
 class Run(ABC, Generic[Settings]):
-    """Model, optimizer, random numbers and place in the run, new from the seed or as the last checkpoint has them.
+    """Model, optimizer, random numbers and position, new from the seed or restored from the last checkpoint.
 
-    A program's own run makes the model and the data out of its settings, and says what the loss is.
+    A program's subclass builds the model and the data from its settings, and defines the loss.
     """
 
     config_class: ClassVar[type[TrainSettings]]
-    unit: ClassVar[str] = "token"  # that losses are counted by
+    unit: ClassVar[str] = "token"  # the loss is in nats per this
 
     def __init__(self, config: Settings, text: str, data: Data, compiled: bool = False) -> None:
-        """`text` is what `data` was made of, to know it again; `compiled` suits batches that have one shape."""
+        """`text` is the source of `data`, to recognise it when resuming; `compiled` suits batches of one shape."""
         self.config, self.data = config, data
         self.text_sha256 = hashlib.sha256(text.encode()).hexdigest()
         tinytorch.manual_seed(config.seed)
@@ -69,50 +69,50 @@ class Run(ABC, Generic[Settings]):
         self.iteration = 0  # optimizer steps done
         self.best_val_loss = math.inf
         self._opened = time.perf_counter()
-        self.name = config.out.name  # what the progress bar and the picture are called
-        self.extra_values: dict[str, Any] = {}  # what else the checkpoints are to hold, as JSON
+        self.name = config.out.name  # the title of the progress bar and the plot
+        self.extra_values: dict[str, Any] = {}  # further JSON values for the checkpoints
         if compiled:
             self.forward = tinytorch.compile(self.forward)  # type: ignore[method-assign]
             self.forward_backward = tinytorch.compile(self.forward_backward)  # type: ignore[method-assign]
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """A new model, its weights drawn from the global generator."""
+        """A new model, with weights drawn from the default generator."""
 
     @abstractmethod
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch: ids (B, T), and those that follow each (B, T), IGNORED where none counts."""
+        """The mean loss of a batch: ids (B, T), and for each the id that follows, (B, T), or IGNORED."""
 
     def forward(self, *batch: Tensor) -> Tensor:
         """The loss of a batch."""
         return self.loss(*batch)
 
     def forward_backward(self, weight: Tensor, *batch: Tensor) -> Tensor:
-        """The loss of a batch times its weight, whose gradients are added to those that are there."""
+        """The loss of a batch times its weight. Its gradients are added to the parameters' `.grad`."""
         loss = self.loss(*batch) * weight
         loss.backward()
         return loss
 
     def weights(self) -> dict[str, Tensor]:
-        """What training changes, by name: all that a checkpoint must hold of the model."""
+        """The tensors that training changes, by name: all that a checkpoint needs of the model."""
         return self.model.state_dict()
 
     @abstractmethod
     def describe(self) -> str:
-        """What is trained on what, in one line."""
+        """One line that says what is trained, and on what."""
 
     @abstractmethod
     def next_command(self) -> str:
-        """What to do with the result."""
+        """What to do next with the result."""
 
     @property
     def seconds(self) -> float:
-        """Spent on the run so far, evaluations included."""
+        """The seconds spent on the run so far, including evaluations."""
         return time.perf_counter() - self._opened
 
     @classmethod
     def open(cls: type[AnyRun], config: Any) -> AnyRun:
-        """The run that `config` asks for: a new one, or the last checkpoint of config.out."""
+        """The run that `config` asks for: a new one, or one restored from the last checkpoint in config.out."""
         if config.resume:
             return cls._resume(config)
         if (config.out / "last.json").exists():
@@ -121,7 +121,7 @@ class Run(ABC, Generic[Settings]):
 
     @classmethod
     def _new(cls: type[AnyRun], config: Any) -> AnyRun:
-        make: Any = cls  # each kind of run is made of its settings alone
+        make: Any = cls  # each subclass takes nothing but its settings
         return make(config)
 
     @classmethod
@@ -151,7 +151,7 @@ class Run(ABC, Generic[Settings]):
         return run
 
     def save(self, name: str) -> None:
-        """Write the checkpoint `name` of config.out: "last" with all that going on needs, "best" with the weights."""
+        """Write the checkpoint `name` in config.out: "last" with all that resuming needs, "best" with weights only."""
         values: dict[str, Any] = {
             "iteration": self.iteration,
             "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
@@ -192,12 +192,12 @@ class Run(ABC, Generic[Settings]):
 
 def _other_text(config: TrainSettings, values: dict[str, Any]) -> str:
     then, now = values.get("python", "another one"), _python_version()
-    if config.data == PYDOC.name and then != now:
+    if config.data in (PYDOC.name, PROSE.name) and then != now:
         return (
             f"{config.out} was trained on the {config.data} of Python {then}, which differs from that of Python {now}: "
-            "go on with that Python"
+            "resume it with that Python"
         )
-    return f"{config.out} was trained on another text than {config.data}: give that text with --data"
+    return f"{config.out} was trained on a text other than {config.data}: give that text with --data"
 
 
 def _python_version() -> str:
@@ -205,7 +205,7 @@ def _python_version() -> str:
 
 
 def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
-    """AdamW on what is trained; it decays matrices and embeddings, not biases and gains."""
+    """AdamW on the parameters that require grad; it decays matrices and embeddings, not biases and gains."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -217,7 +217,7 @@ def make_optimizer(model: nn.Module, config: TrainSettings) -> optim.AdamW:
 
 
 def stored_config(config_class: type[Settings], folder: Path, values: dict[str, Any]) -> Settings:
-    """The settings in a checkpoint's JSON, its folder being where it was found."""
+    """The settings in a checkpoint's JSON, with `out` set to the folder that it was found in."""
     try:
         return dataclasses.replace(config_class.from_json(values["config"]), out=folder)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
@@ -226,6 +226,6 @@ def stored_config(config_class: type[Settings], folder: Path, values: dict[str, 
 
 
 def model_state(tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """The weights among a checkpoint's tensors, under the model's names."""
+    """The weights among a checkpoint's tensors, by their names in the model."""
     prefix = "model."
     return {name[len(prefix) :]: tinytorch.tensor(a) for name, a in tensors.items() if name.startswith(prefix)}

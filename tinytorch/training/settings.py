@@ -1,4 +1,4 @@
-"""Settings of any training run. A command line is made from them, and what its program adds (tyro)."""
+"""Settings of any training run. tyro builds a command line from them and from those that its program adds."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ Settings = TypeVar("Settings", bound="TrainSettings")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What every training run is told."""
+    """The settings that every training run has."""
 
     data: str = "pydoc"
-    """Text to learn: pydoc (ships with Python), shakespeare (downloaded once), or a text file's path.
+    """Text to learn: pydoc (ships with Python), pydoc-prose (a part of it that is easier to learn), shakespeare
+    (downloaded once), or a text file's path.
     The first 90% trains, the last 10% validates."""
 
     out: Path = Path("runs/train")
     """Folder of the run: checkpoints, metrics.jsonl, loss.png."""
 
     resume: bool = False
-    """Go on from OUT's last checkpoint, with its settings; options given now change those settings."""
+    """Continue from OUT's last checkpoint, with its settings; options given now override them."""
 
     seed: int = 1337
-    """Seed of the weights, of the batches and of dropout."""
+    """Seed of the weights, the batches and dropout."""
 
     batch_size: int = 12
     """Sequences B in a batch; a batch holds B x T tokens."""
 
     grad_accum: int = 1
-    """Batches whose gradients are averaged before a step."""
+    """Batches whose gradients are averaged for each step."""
 
     max_iters: int = 2000
     """Optimizer steps; the cosine schedule ends here."""
@@ -57,13 +58,13 @@ class TrainSettings:
     """AdamW's weight decay, on parameters of two or more dimensions."""
 
     grad_clip: float = 1.0
-    """Largest norm of the gradient of all parameters together; 0 for no clipping."""
+    """Largest norm of the gradient of all parameters together; larger ones are scaled down. 0 for no clipping."""
 
     eval_interval: int = 250
     """Steps between evaluations; each one also writes the checkpoints."""
 
     save_every: int = 0
-    """Steps between saves of the last checkpoint beside those of evaluations: what a crash may cost. 0 for none."""
+    """Steps between additional saves of the last checkpoint: the most that a crash can cost. 0 for none."""
 
     eval_iters: int = 40
     """Batches of each split in an evaluation; the same ones every time."""
@@ -82,7 +83,7 @@ class TrainSettings:
             check(0.0 <= getattr(self, name) < 1.0, f"{name} is {getattr(self, name)}: it must be in [0, 1)")
 
     def fixed(self) -> dict[str, Any]:
-        """The settings that a run cannot change on the way, by their names."""
+        """The settings, by name, that a run cannot change once it has begun."""
         return {"seed": self.seed}
 
     def to_json(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class TrainSettings:
 
 
 def check_types(settings: type[Any], values: dict[str, Any]) -> None:
-    """UserError for a value that came from a file and is of another type than its setting's default."""
+    """Raise UserError if a value from a file has another type than its setting's default."""
     for field in dataclasses.fields(settings):
         factory: Any = field.default_factory
         default = field.default if factory is dataclasses.MISSING else factory()
@@ -107,10 +108,10 @@ def check_types(settings: type[Any], values: dict[str, Any]) -> None:
             good = type(value) in (int, float) and abs(value) <= 1e300
         else:
             good = isinstance(value, type(default)) and isinstance(value, bool) is isinstance(default, bool)
-        check(good, f"{field.name} is {value!r}: it must be of the type {type(default).__name__}")
+        check(good, f"{field.name} is {value!r}: it must be of type {type(default).__name__}")
 
 
 def check(good: bool, message: str) -> None:
-    """UserError with that message unless `good`."""
+    """Raise UserError with this message unless `good`."""
     if not good:
         raise UserError(message)

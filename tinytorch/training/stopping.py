@@ -1,4 +1,4 @@
-"""Ctrl-C without a step cut in two, and what else asks a program to end."""
+"""Stopping on Ctrl-C, and on other signals to end, without cutting a step in two."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import signal
 import threading
 from types import FrameType
 
-# What a terminal sends for Ctrl-C, what `kill`, Slurm and Docker send, and a terminal that is closed.
+# Sent by Ctrl-C in a terminal; by `kill`, Slurm and Docker; and by a terminal that is closed.
 ALL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StopSignal:
-    """Within it, a signal to end only sets `requested`, so that no step is cut in two; a second Ctrl-C interrupts.
+    """A context where a signal to end only sets `requested`, so that no step is cut in two; a second Ctrl-C interrupts.
 
-    Of the others there may be several: a terminal that closes sends SIGHUP, and its shell once more. What the process
-    was started to ignore, as by nohup, stays ignored. Only the main thread is told of signals: in another one nothing
-    changes.
+    The others may come more than once: a terminal that closes sends SIGHUP, and so does its shell. Signals that the
+    process was started to ignore, as by nohup, stay ignored. Only the main thread receives signals, so in any other
+    thread nothing changes.
     """
 
     requested = False

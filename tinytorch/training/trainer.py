@@ -24,7 +24,7 @@ from .stopping import StopSignal
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. The losses are those of its last evaluation (NaN before the first)."""
+    """The outcome of a run. The losses are from its last evaluation (NaN before the first)."""
 
     parameters: int
     train_loss: float
@@ -34,7 +34,7 @@ class Result:
 
 
 def train(run: Run[Any], console: Console) -> Result:
-    """Train from where the run is to max_iters, or until it is asked to stop. The folder is the caller's (`locked`)."""
+    """Train from the run's iteration to max_iters, or until asked to stop. The caller must have locked the folder."""
     config, first = run.config, run.iteration
     train_loss = val_loss = math.nan
     config.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def training_step(run: Run[Any]) -> Step:
     counts = [count_targets(batch) for batch in batches]
     loss = 0.0
     for batch, count in zip(batches, counts, strict=True):
-        weight = tinytorch.tensor(count / sum(counts))  # batches may differ in length: each target weighs the same
+        weight = tinytorch.tensor(count / sum(counts))  # each target weighs the same, however long its batch
         loss += run.forward_backward(weight, *batch).item()
     norm = clip_grad_norm_(run.model.parameters(), config.grad_clip or math.inf)
     run.optimizer.step()
@@ -89,7 +89,7 @@ def training_step(run: Run[Any]) -> Step:
 
 
 def evaluate(run: Run[Any], split: str, stop: StopSignal) -> float:
-    """Mean loss of all targets of the split's fixed batches, without dropout; of those seen when asked to stop."""
+    """Mean loss of all targets in the split's fixed batches, without dropout; if asked to stop, of those seen."""
     run.model.eval()
     total, count = 0.0, 0
     with tinytorch.no_grad():
@@ -104,20 +104,20 @@ def evaluate(run: Run[Any], split: str, stop: StopSignal) -> float:
 
 
 def count_targets(batch: Batch) -> int:
-    """The targets of a batch that count for the loss."""
+    """How many targets of a batch count towards the loss."""
     return int((batch[1].array != IGNORED).sum())
 
 
 def count_tokens(batch: Batch) -> int:
-    """The tokens of a batch, without what fills its rows up: up to the last target of each row."""
+    """How many tokens a batch has without its padding, that is, up to the last target of each row."""
     counted = batch[1].array != IGNORED
     return int((counted.shape[1] - counted[:, ::-1].argmax(axis=1)).sum())
 
 
 def check_finite(loss: float, run: Run[Any]) -> None:
-    """UserError where the loss is no number any more."""
+    """Raise UserError if the loss is NaN or infinite."""
     if not math.isfinite(loss):
         raise UserError(
             f"the loss is {loss} at iteration {run.iteration}: lower --learning-rate "
-            f"({run.config.out} keeps the checkpoints from before)"
+            f"({run.config.out} keeps the earlier checkpoints)"
         )

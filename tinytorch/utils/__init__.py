@@ -1,3 +1,3 @@
-"""What is not about tensors or layers: trading time for memory."""
+"""Utilities beyond tensors and layers: trading time for memory."""
 
 from . import checkpoint as checkpoint

@@ -1,8 +1,8 @@
-"""Activation checkpointing: what backward needs of a part of the graph is computed a second time instead of kept.
+"""Activation checkpointing: what backward needs from a part of the graph is recomputed instead of kept.
 
-Chen et al. 2016, arXiv:1604.06174. Of L blocks, each in a checkpoint, the graph holds the L inputs and, while backward
-is in one of them, that block's activations, in place of the activations of all. The price is one more forward. It is
-done with hooks of what nodes save: packing drops an array, unpacking runs the function again to have it back.
+Chen et al. 2016, arXiv:1604.06174. For L blocks, each in a checkpoint, the graph keeps only the L inputs and, while
+backward is in a block, that block's activations. The price is one more forward. It works by saved-tensor hooks: packing
+drops an array, and unpacking runs the function again to get it back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..tensor import Tensor
 
 
 class CheckpointError(RuntimeError):
-    """The function did not do the same when it ran again."""
+    """The function did something else when it ran again."""
 
 
 def checkpoint(
@@ -32,12 +32,12 @@ def checkpoint(
     preserve_rng_state: bool = True,
     **kwargs: Any,
 ) -> Any:
-    """function(*args, **kwargs), whose operations keep nothing for backward: it runs again when backward comes to it.
+    """Call function(*args, **kwargs) without keeping anything for backward: it runs again when backward gets there.
 
-    Values, gradients and derivatives of any order are those without the checkpoint, to the bit, if the function does
-    the same both times (CheckpointError where it saves other arrays). The second run draws the same numbers from the
-    default generator and leaves it as it was, unless preserve_rng_state is False. use_reentrant=True, PyTorch's older
-    way, which loses the gradients of parameters where no argument requires one, raises ValueError.
+    Values, gradients and derivatives of any order have the same bits as without the checkpoint, if the function does
+    the same both times (CheckpointError if it saves other arrays). The second run draws the same numbers from the
+    default generator and then restores it, unless preserve_rng_state is False. use_reentrant=True, PyTorch's older
+    method, which loses parameters' gradients if no argument requires one, raises ValueError.
     """
     if use_reentrant:
         raise ValueError("checkpoint has no use_reentrant=True: leave it out")
@@ -49,7 +49,7 @@ def checkpoint(
 
 
 class _Dropped:
-    """Stands for an array that was saved: there once the function has run again."""
+    """Stands for a saved array, which is back once the function has run again."""
 
     __slots__ = ("__weakref__", "kind", "tensor", "version")
 
@@ -60,7 +60,7 @@ class _Dropped:
 
 
 class _Argument:
-    """A Tensor that the function is given. Inside of another checkpoint it is among what that drops."""
+    """A Tensor argument of the function. Inside another checkpoint it is among the arrays that one drops."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.counter, self.version, self.kind = tensor._counter, tensor._counter[0], (tensor.dtype, tuple(tensor.shape))
@@ -84,7 +84,7 @@ class _Argument:
 
 
 def _each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """The value with each of a kind changed, also those in lists, tuples and dictionaries."""
+    """The value with every object of a kind changed, including those in lists, tuples and dictionaries."""
     if isinstance(value, kind):
         return change(value)
     if type(value) in (list, tuple):
@@ -95,31 +95,31 @@ def _each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
 
 
 class _Recomputation:
-    """A function to be run again, and what its first run dropped, in order."""
+    """A function to run again, and what its first run dropped, in order."""
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, preserve_rng_state: bool) -> None:
         self.function = function
         self.args, self.kwargs = _each((args, kwargs), Tensor, _Argument)
         self.random_state = default_generator.get_state() if preserve_rng_state else None
         self.runners = [runner for runner in _runners() if runner.changes_operations]
-        # Weak, since nodes hold these and they hold this object: dropping the loss frees the graph, as without it.
+        # Weak, since nodes refer to these and they to this object: dropping the loss still frees the graph at once.
         self.dropped: list[weakref.ref[_Dropped]] = []
-        self.kinds: list[Any] = []  # their shapes and dtypes
+        self.kinds: list[Any] = []  # the dropped arrays' shapes and dtypes
 
     def drop(self, tensor: Tensor) -> _Dropped:
-        """In place of an array that is saved."""
+        """The stand-in for an array that is saved."""
         dropped = _Dropped(tensor.array)
         self.dropped.append(weakref.ref(dropped))
         self.kinds.append(dropped.kind)
         return dropped
 
     def keeps(self) -> list[Tensor]:
-        """What the graph keeps for it: its arguments, but for those that another checkpoint around it brings back."""
+        """What the graph keeps for it: its arguments, except those that an enclosing checkpoint brings back."""
         arguments = [arg.held for arg in (*self.args, *self.kwargs.values()) if isinstance(arg, _Argument)]
         return [held for held in arguments if isinstance(held, Tensor)]
 
     def bring_back(self, dropped: _Dropped) -> Tensor:
-        """What was dropped: all of it is back after the first call."""
+        """The dropped array; after the first call all of them are back."""
         if dropped.tensor is None:
             self._run_again()
         tensor: Tensor = dropped.tensor
@@ -156,7 +156,7 @@ class _Recomputation:
 
 
 def _runners() -> list[Any]:
-    """Those at work now, from the outermost."""
+    """The active runners, outermost first."""
     found: list[Any] = []
     runner = mode.run
     while isinstance(runner, Runner):
@@ -167,13 +167,13 @@ def _runners() -> list[Any]:
 
 @contextlib.contextmanager
 def _as_before(random_state: Tensor | None, runners: list[Any]) -> Iterator[None]:
-    """The random numbers of the first run, and the runners that had a say in what it did."""
+    """Restores the first run's random numbers, and the runners that affected it."""
     random_now, run, now = default_generator.get_state(), mode.run, _runners()
     links = [(runner, runner.below) for runner in now]
     again: list[Any] = []
-    if runners != [runner for runner in now if runner.changes_operations]:  # else all is as it was
+    if runners != [runner for runner in now if runner.changes_operations]:  # else nothing has changed
         again, mode.run = [runner.again() for runner in runners], EAGER
-        for runner in now:  # those that only look on do so now, too
+        for runner in now:  # those that only observe still do
             if not runner.changes_operations:
                 runner.below, mode.run = mode.run, runner
     if random_state is not None:

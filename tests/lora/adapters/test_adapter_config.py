@@ -1,4 +1,4 @@
-"""LoraConfig and adapter_config.json; what PEFT makes of it is in test_adapters_oracle.py."""
+"""LoraConfig and adapter_config.json; what PEFT makes of it is in test_attached_oracle.py."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_unknown_keys_warn_and_known_ones_do_not() -> None:
         ({"lora_dropout": 1.0}, "lora_dropout is 1.0"),
         ({"bias": ["all"]}, "bias is"),
         ({"bias": "some"}, "bias is 'some': it must be none, all or lora_only"),
-        ({"target_modules": "q_proj("}, r"'q_proj\(' is no regular expression"),
+        ({"target_modules": "q_proj("}, r"'q_proj\(' is not a regular expression"),
         ({"target_modules": "q_proj", "layers_to_transform": 1}, "need target_modules as a list"),
         ({"layers_pattern": "layers"}, "layers_pattern needs layers_to_transform"),
     ],

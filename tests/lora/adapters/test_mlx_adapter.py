@@ -11,7 +11,7 @@ import pytest
 
 import tinytorch.nn as nn
 from lora import Llama, load_adapter, merge, save_adapter
-from tests.lora.adapters.test_adapters import IDS, logits
+from tests.lora.adapters.test_attached import IDS, logits
 from tests.lora.model.test_llama import make
 from tinytorch import Tensor
 from tinytorch.cli.errors import UserError
@@ -92,7 +92,7 @@ def test_it_computes_what_mlx_does(kind: str, names: tuple[str, ...], tmp_path: 
         ("lora", (SQUARE,), {"lora_parameters": {"rank": 3}}, "lora_parameters must have a rank and a scale"),
         ("lora", (SQUARE,), {"lora_parameters": None}, "lora_parameters must have a rank and a scale"),
         ("lora", (SQUARE,), {"lora_parameters": {"rank": 4, "scale": 1.0}}, "misshaped: .*q_proj.lora_A.weight is"),
-        ("dora", ("model.embed_tokens",), {}, "DoRA on the embedding, which is another one in mlx-lm"),
+        ("dora", ("model.embed_tokens",), {}, "DoRA on the embedding, which mlx-lm defines differently"),
     ],
 )
 def test_what_cannot_be_imported(

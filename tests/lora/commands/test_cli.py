@@ -138,7 +138,7 @@ def test_generate_says_when_the_context_is_full(small_folder: Path, capsys: pyte
 def test_bytes_that_are_no_text(small_folder: Path, capsys: pytest.CaptureFixture[str], option: list[str]) -> None:
     """The command line of a C locale gives bytes that are no UTF-8 as halves of surrogate pairs."""
     message = fails(["generate", "--model", str(small_folder), *option], capsys)
-    assert r"the text is no valid Unicode, it has '\udce9'" in message
+    assert r"the text is not valid Unicode, it has '\udce9'" in message
 
 
 def test_generate_stops_at_a_string(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

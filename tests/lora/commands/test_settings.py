@@ -157,7 +157,7 @@ def test_the_runs_of_a_comparison(tmp_path: Path) -> None:
     }
     (out / "rank-5").mkdir(parents=True)
     (out / "rank-5" / "last.json").write_text("{}")
-    with pytest.raises(UserError, match="exists: --resume goes on, another --out begins anew"):
+    with pytest.raises(UserError, match="exists: continue with --resume, or give another --out"):
         RanksConfig(out=out)
     again = dataclasses.replace(config, resume=True)
     assert [run.resume for run in again.runs().values()] == [False, True, False]
@@ -205,7 +205,7 @@ def test_the_runs_beside_each_base(tmp_path: Path) -> None:
     assert config.run("nf4") == TuneConfig(model=out / "nf4", out=out / "beside-nf4", **common)
     (out / "beside-nf4").mkdir(parents=True)
     (out / "beside-nf4" / "last.json").write_text("{}")
-    with pytest.raises(UserError, match="exists: --resume goes on, another --out begins anew"):
+    with pytest.raises(UserError, match="exists: continue with --resume, or give another --out"):
         QLoraConfig(out=out)
     again = dataclasses.replace(config, resume=True)
     assert [again.run(name).resume for name in ("as stored", "int8", "nf4")] == [False, False, True]

@@ -117,7 +117,7 @@ def test_a_run_learns_and_leaves_what_it_says(make: Make, capsys: pytest.Capture
     adapter = ["--adapter", str(config.out / "best")]
     assert main(["eval", "--model", str(config.model), *adapter, "--data", config.data]) == 0
     shown = capsys.readouterr().out
-    assert f"loss {best:.4f} nats a token, perplexity {math.exp(best):.4g}" in shown
+    assert f"loss {best:.4f} nats per token, perplexity {math.exp(best):.4g}" in shown
     assert "3 examples" in shown
 
 
@@ -226,10 +226,10 @@ def test_validation_on_a_file_of_its_own(
     assert f"best was validated on {other}: give --data {other} --part all" in capsys.readouterr().err
     assert main([*asked, "--data", str(other), "--part=all"]) == 0
     best = min(record["val_loss"] for record in losses_of(config) if "val_loss" in record)
-    assert f"loss {best:.4f} nats a token" in capsys.readouterr().out
+    assert f"loss {best:.4f} nats per token" in capsys.readouterr().out
     other.write_text("prompt,completion\na,b\n")
     assert main(["train", "--resume", "--out", str(config.out)]) == 2
-    assert "was trained on another text" in capsys.readouterr().err
+    assert "was trained on a text other than" in capsys.readouterr().err
 
 
 def test_eval_takes_what_training_held_out(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,9 +240,9 @@ def test_eval_takes_what_training_held_out(make: Make, capsys: pytest.CaptureFix
     asked = ["eval", "--model", str(config.model), "--adapter", str(config.out / "best"), "--data", config.data]
     for option in ([], ["--seed=7"]):
         assert main([*asked, *option]) == 0
-        assert f"loss {best:.4f} nats a token" in capsys.readouterr().out
+        assert f"loss {best:.4f} nats per token" in capsys.readouterr().out
     assert main([*asked, "--seed=8"]) == 0
-    assert f"loss {best:.4f} nats a token" not in capsys.readouterr().out
+    assert f"loss {best:.4f} nats per token" not in capsys.readouterr().out
 
 
 def test_an_adapter_remembers_whether_it_was_trained_on_messages(
@@ -389,7 +389,7 @@ def test_what_is_wrong_with_the_settings(make: Make, capsys: pytest.CaptureFixtu
     assert "lora_dropout is 1.5" in fails("--dropout=1.5")
     assert "max_tokens is 1" in fails("--max-tokens=1")
     assert "targets names no layer" in fails("--targets")
-    assert "no layer is a target of ['x_proj']" in fails("--targets", "x_proj")
+    assert "target_modules ['x_proj']" in fails("--targets", "x_proj")
     assert "cannot read nowhere" in fails("--data=nowhere")
     assert "nowhere is not a folder" in fails("--model=nowhere")
     assert not make("new").out.exists()
@@ -431,7 +431,7 @@ def test_ctrl_c_saves_and_exits(make: Make, capsys: pytest.CaptureFixture[str]) 
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     iteration = json.loads((config.out / "last.json").read_text())["iteration"]
-    assert f"stopped at iteration {iteration}; go on with --resume" in stdout
+    assert f"stopped at iteration {iteration}; continue with --resume" in stdout
     assert (config.out / "last" / "adapter_model.safetensors").exists()
     assert main(["train", "--resume", "--out", str(config.out), f"--max-iters={iteration + 2}"]) == 0
     assert f"resuming at iteration {iteration}" in capsys.readouterr().out

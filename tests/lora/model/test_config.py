@@ -167,7 +167,7 @@ FOREIGN: list[tuple[str, list[Any], list[Any]]] = [
 def test_settings_of_other_families(name: str, other: list[Any], neutral: list[Any]) -> None:
     """They would be read as a Llama's, and compute something else."""
     for value in other:
-        assert f"{name} is {json.dumps(value)}: Llamas do not compute by it" in refused(**{name: value})
+        assert f"{name} is {json.dumps(value)}: Llamas have no such setting" in refused(**{name: value})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for value in neutral:

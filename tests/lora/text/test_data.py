@@ -106,9 +106,9 @@ def test_long_examples_are_cut_with_a_warning(tmp_path: Path, tokenizer: Tokeniz
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2: it is no JSON"),
-        ("[1]\n", "line 2: it is no JSON object"),
-        ('{"text": "cut off \\ud83d"}\n', r"line 2: the text is no valid Unicode, it has '\\ud83d' \(character 9\)"),
+        ("{", "line 2: it is not JSON"),
+        ("[1]\n", "line 2: it is not a JSON object"),
+        ('{"text": "cut off \\ud83d"}\n', r"line 2: the text is not valid Unicode, it has '\\ud83d' \(character 9\)"),
         ('{"a":' * 100_000 + "\n", "line 2: it is JSON nested too deep"),
         ({"prompt": "a"}, r'line 2: its keys are "prompt"; .*"completion"}: "completion" is missing'),
         ({}, "line 2: its keys are none; give one of"),
@@ -266,7 +266,7 @@ def test_tools_and_documents_reach_the_template(tmp_path: Path, byte_level: Path
     assert learned({"messages": CHAT[:2], "documents": ["a", "b"]}, tokenizer)[0] == f"a,b,{talk}"
     assert learned({"messages": CHAT[:2], "mood": "!", "eos_token": "?"}, tokenizer)[0] == f"!{talk}"
     assert learned({"messages": CHAT[:2], "chat_template_kwargs": {"mood": "!"}}, tokenizer)[0] == f"!{talk}"
-    with pytest.raises(UserError, match='"tools" is a string that is no JSON'):
+    with pytest.raises(UserError, match='"tools" is a string that is not JSON'):
         tokenize({"messages": CHAT, "tools": "f"}, tokenizer)
 
 
@@ -321,9 +321,9 @@ def test_an_array_of_json(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path.write_text(json.dumps([{"text": "a"}, {"prompt": "b", "completion": " c"}], indent=1))
     assert load_data(path, tokenizer, 64).records == [{"text": "a"}, {"prompt": "b", "completion": " c"}]
     for content, message in (
-        ('[{"text": "a"}, 5]', "x.json, item 2: it is no JSON object"),
+        ('[{"text": "a"}, 5]', "x.json, item 2: it is not a JSON object"),
         ('[{"text": "a"}, {"texts": "b"}]', 'x.json, item 2: its keys are "texts"'),
-        ('[{"text": "a"},', "x.json: it begins as an array of JSON, and is none"),
+        ('[{"text": "a"},', "x.json: it begins like a JSON array but is not one"),
         ("[" * 100_000, "x.json: it is JSON nested too deep"),
     ):
         path.write_text(content)
@@ -344,7 +344,7 @@ def test_tables(tmp_path: Path, tokenizer: Tokenizer, suffix: str, mark: str) ->
     with pytest.raises(UserError, match=rf"x{suffix}, line 3: it has 1 cells, the first line names 2 columns"):
         load_data(path, tokenizer, 64)
     path.write_text(f'prompt{mark}completion\na{mark}"b"c\n')
-    with pytest.raises(UserError, match=rf"x{suffix}, line 2: it is no table"):
+    with pytest.raises(UserError, match=rf"x{suffix}, line 2: it is not a table"):
         load_data(path, tokenizer, 64)
     path.write_text(f"question{mark}answer\na{mark}b\n")
     with pytest.raises(UserError, match='line 2: its keys are "question", "answer"; the nearest form'):
@@ -368,7 +368,7 @@ def test_plain_text_in_pieces(tmp_path: Path, tokenizer: Tokenizer, max_tokens: 
 
 def test_a_line_that_is_text_says_where_text_belongs(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (tmp_path / "x.jsonl").write_text("Once upon a time\n")
-    with pytest.raises(UserError, match=r"line 1: it is no JSON .* belongs in a \.txt or \.md file"):
+    with pytest.raises(UserError, match=r"line 1: it is not JSON .* belongs in a \.txt or \.md file"):
         load_data(tmp_path / "x.jsonl", tokenizer, 64)
 
 

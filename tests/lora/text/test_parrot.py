@@ -22,7 +22,7 @@ def test_the_rule() -> None:
     assert parrot.follows(prompt, "\nSquawk! Behold the tuple! A bird did, long ago. ")
     assert not parrot.follows(prompt, "Squawk! Behold the list! A bird did, long ago.")
     assert not parrot.follows(prompt, "Squawk! Behold the tuple! Closer than you think.")
-    with pytest.raises(ValueError, match="knows no question"):
+    with pytest.raises(ValueError, match="does not know the question"):
         parrot.answer("Polly?")
 
 

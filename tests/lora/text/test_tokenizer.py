@@ -141,7 +141,7 @@ def test_a_padding_that_is_none(pad: int | None, own: Path) -> None:
         ("tokenizer_config.json", b'{"chat_template": [3]}', None),
         ("tokenizer_config.json", b'{"chat_template": [{"name": [], "template": 3}]}', None),
         ("tokenizer_config.json", b'{"eos_token": {"content": []}}', None),
-        ("tokenizer.json", b"[" * 100_000, "tokenizer.json is no tokenizer"),
+        ("tokenizer.json", b"[" * 100_000, "tokenizer.json is not a tokenizer"),
     ],
 )
 def test_files_that_say_nothing(name: str, content: bytes, message: str | None, own: Path) -> None:
@@ -308,7 +308,7 @@ def test_folders_without_a_tokenizer(tmp_path: Path, own: Path) -> None:
         Tokenizer.from_pretrained(own)
     (own / "tokenizer.json").write_text("{}")
     (own / "tokenizer_config.json").unlink()
-    with pytest.raises(UserError, match=r"tokenizer\.json is no tokenizer"):
+    with pytest.raises(UserError, match=r"tokenizer\.json is not a tokenizer"):
         Tokenizer.from_pretrained(own)
 
 
@@ -364,7 +364,7 @@ def test_tokenizer_model_by_sentencepiece(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UserError, match=r"tokenizer\.model is empty: restore it"):
         Tokenizer.from_pretrained(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"?")
-    with pytest.raises(UserError, match=r"tokenizer\.model is no tokenizer \(Internal: could not parse ModelProto\)"):
+    with pytest.raises(UserError, match=r"model is not a tokenizer \(Internal: could not parse ModelProto\)"):
         Tokenizer.from_pretrained(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"x")
     (tmp_path / "tokenizer_config.json").write_text(

@@ -1,4 +1,4 @@
-"""Adapters on a model: first values, what is trained, switching, sums; PEFT's numbers: test_adapters_oracle.py."""
+"""Adapters on a model: first values, what is trained, switching, sums; PEFT's numbers: test_attached_oracle.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import tinytorch
 import tinytorch.nn as nn
 from lora import Llama, LoraConfig, add_adapter, add_weighted_adapter, merge
-from lora.adapters.adapters import lora_layers
+from lora.adapters.attached import lora_layers
 from lora.adapters.layers import LoraLinear
 from tests.lora.model.test_llama import IDS, make
 from tinytorch import optim
@@ -55,7 +55,7 @@ def digests(model: Llama) -> dict[str, str]:
 
 def test_a_beginning_of_other_programs_is_refused_before_anything_changes() -> None:
     model = make()
-    with pytest.raises(UserError, match="'orthogonal': adapters that began so can be read, a new one must begin with"):
+    with pytest.raises(UserError, match="'orthogonal': such adapters can be loaded, but a new one must begin with"):
         add_adapter(model, LoraConfig(init_lora_weights="orthogonal"))
     assert not lora_layers(model) and len(trained(model)) == len(list(model.parameters()))
 
@@ -236,7 +236,7 @@ def test_names_of_adapters() -> None:
 
 def test_a_model_that_no_adapter_fits_stays_as_it_was() -> None:
     model = make()
-    with pytest.raises(UserError, match="no layer is a target"):
+    with pytest.raises(UserError, match="leave no layer"):
         add_adapter(model, LoraConfig(target_modules=["c_attn"]))
     assert len(trained(model)) == len(list(model.parameters()))
     assert model.peft_config == {}
@@ -272,7 +272,7 @@ def test_a_linear_sum_of_one_is_itself() -> None:
         (([], [], "sum"), "0 adapters and 0 weights"),
         ((["default", "none"], [1.0, 1.0], "sum"), "no adapter named 'none'"),
         ((["default"], [1.0], "other"), "already an adapter named 'other'"),
-        ((["default", "other"], [1.0, 1.0], "sum"), r"ranks \[8, 2\]: only those of one rank"),
+        ((["default", "other"], [1.0, 1.0], "sum"), r"ranks \[8, 2\]: linear needs adapters of equal rank"),
         ((["dora"], [1.0], "sum"), "adapters with DoRA cannot be added up"),
     ],
 )

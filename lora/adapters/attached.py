@@ -1,4 +1,4 @@
-"""Adapters on a model: adding them, choosing one, doing without, adding several up."""
+"""The adapters of a model: adding, activating, disabling and combining them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ def lora_layers(model: Llama) -> dict[str, LoraLayer]:
 def add_adapter(model: Llama, config: LoraConfig, name: str = "default") -> Llama:
     """Freeze the model, give it a new adapter, and make it the active one; returns the model.
 
-    What is trained is then what `requires_grad`: the adapter, unless config.inference_mode, and biases where
-    config.bias says so. UserError where the name is taken, the config fits no layer, or the
-    first values cannot be drawn.
+    Then only the adapter has `requires_grad` (unless config.inference_mode), and the biases that config.bias names.
+    Raises UserError if the name is taken, the config fits no layer, or the adapter cannot be initialised.
     """
     config.check_can_begin()
     place_adapter(model, config, name)
@@ -39,7 +38,7 @@ def add_adapter(model: Llama, config: LoraConfig, name: str = "default") -> Llam
 
 
 def place_adapter(model: Llama, config: LoraConfig, name: str) -> None:
-    """`add_adapter`, but for the first values: they are zeros, to be overwritten."""
+    """`add_adapter` without the initialisation: the values are zeros, to be overwritten."""
     _check_new_name(model, name)
     targets = find_targets(model, config)
     if not model.peft_config:
@@ -52,7 +51,7 @@ def place_adapter(model: Llama, config: LoraConfig, name: str) -> None:
             parent, _, child = path.rpartition(".")
             setattr(model.get_submodule(parent), child, layer)
         layer.add(name, r, scaling, config.lora_dropout, config.use_dora, model.dtype)
-    # As PEFT does: what is saved names its targets.
+    # As in PEFT, a saved configuration always names its targets.
     wanted = list(DEFAULT_TARGETS) if config.target_modules is None else config.target_modules
     model.peft_config[name] = replace(config, target_modules=wanted)
     set_adapter(model, name)
@@ -66,7 +65,7 @@ def _check_new_name(model: Llama, name: str) -> None:
 
 
 def check_known(model: Llama, *names: str) -> None:
-    """UserError naming the first of these adapters that the model does not have."""
+    """UserError that names the first of these adapters that the model does not have."""
     unknown = [name for name in names if name not in model.peft_config]
     if unknown:
         raise UserError(f"there is no adapter named {unknown[0]!r}: there are {sorted(model.peft_config)}")
@@ -85,7 +84,7 @@ def set_adapter(model: Llama, name: str) -> None:
 
 
 def trained_biases(model: Llama, config: LoraConfig, adapted: Collection[str]) -> dict[str, Any]:
-    """The modules whose biases an adapter of the layers `adapted` trains: as in PEFT those of the base, not copies."""
+    """The modules whose biases an adapter of the layers `adapted` trains: as in PEFT, the base's own, not copies."""
     if config.bias == "none":
         return {}
     return {
@@ -96,7 +95,7 @@ def trained_biases(model: Llama, config: LoraConfig, adapted: Collection[str]) -
 
 
 def _choose_biases(model: Llama, name: str) -> None:
-    """Let those biases of the base require gradients that an adapter is to train, and no others."""
+    """Make exactly those biases of the base require gradients that the adapter trains."""
     config = model.peft_config[name]
     adapted = [path for path, layer in lora_layers(model).items() if name in layer.adapters]
     own = trained_biases(model, config, adapted)
@@ -105,7 +104,7 @@ def _choose_biases(model: Llama, name: str) -> None:
         if bias is None:
             continue
         if path in own and (bias.dtype != model.dtype or not bias.array.flags.writeable):
-            # As it lies in the mapped file it cannot be written to.
+            # In the mapped file it is read-only.
             module.bias = bias = nn.Parameter(Tensor(bias.array.astype(model.dtype)))
         bias.requires_grad_(path in own and not config.inference_mode)
 
@@ -127,16 +126,16 @@ def disable_adapter(model: Llama) -> Iterator[None]:
 def add_weighted_adapter(
     model: Llama, adapters: Sequence[str], weights: Sequence[float], name: str, combination_type: str = "linear"
 ) -> Llama:
-    """Make a new adapter, frozen and not active, of a weighted sum of others; returns the model.
+    """Make a new adapter, frozen and inactive, from a weighted sum of others; returns the model.
 
-    "cat": exactly the sum of what they add to the weights; its rank is the sum of theirs. "linear": sums of their A and
-    of their B, each with the square roots of the weights, for adapters of one rank: small, and only roughly the same.
-    Raises UserError for adapters that cannot be added up.
+    "cat" gives exactly the weighted sum of what they add to the weights; its rank is the sum of their ranks. "linear"
+    sums their A and their B, each scaled by the square root of the weight: it needs adapters of equal rank, keeps that
+    rank, and is only an approximation. Raises UserError for adapters that cannot be added up.
     """
     if combination_type not in ("linear", "cat"):
         raise UserError(f"combination_type is {combination_type!r}: it must be linear or cat")
     if not adapters or len(adapters) != len(weights):
-        raise UserError(f"{len(adapters)} adapters and {len(weights)} weights: give as many, and at least one")
+        raise UserError(f"{len(adapters)} adapters and {len(weights)} weights: give one for each, and at least one")
     check_known(model, *adapters)
     _check_new_name(model, name)
     configs = [model.peft_config[adapter] for adapter in adapters]
@@ -144,7 +143,7 @@ def add_weighted_adapter(
         raise UserError("adapters with DoRA cannot be added up: their sum has no magnitudes; merge them one by one")
     ranks = [max([config.r, *config.rank_pattern.values()]) for config in configs]
     if combination_type == "linear" and len(set(ranks)) > 1:
-        raise UserError(f"the adapters have ranks {ranks}: only those of one rank can be added up linearly, use cat")
+        raise UserError(f"the adapters have ranks {ranks}: linear needs adapters of equal rank; use cat")
     layers = {path: layer for path, layer in lora_layers(model).items() if any(a in layer.adapters for a in adapters)}
     r = ranks[0] if combination_type == "linear" else sum(ranks)
     config = LoraConfig(r=r, lora_alpha=r, target_modules=list(layers), inference_mode=True)
@@ -158,7 +157,7 @@ def add_weighted_adapter(
 
 
 def _concatenated(target: LowRank, parts: list[tuple[LowRank, float]]) -> None:
-    """sum_i w_i s_i B_i A_i = [B_1 B_2 ...] [w_1 s_1 A_1; w_2 s_2 A_2; ...]; what the rank leaves over stays zero."""
+    """sum_i w_i s_i B_i A_i = [B_1 B_2 ...] [w_1 s_1 A_1; w_2 s_2 A_2; ...]; rows beyond the rank stay zero."""
     begin = 0
     for adapter, weight in parts:
         end = begin + adapter.r
@@ -168,7 +167,7 @@ def _concatenated(target: LowRank, parts: list[tuple[LowRank, float]]) -> None:
 
 
 def _linear(target: LowRank, parts: list[tuple[LowRank, float]]) -> None:
-    """sum_i sign_i sqrt|w_i s_i| A_i and sum_i sqrt|w_i s_i| B_i, the sign being that of w_i s_i"""
+    """sum_i sign_i sqrt|w_i s_i| A_i and sum_i sqrt|w_i s_i| B_i, where sign_i is the sign of w_i s_i."""
     for adapter, weight in parts:
         factor = weight * adapter.scaling
         root = math.sqrt(abs(factor))

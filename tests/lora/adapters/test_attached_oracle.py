@@ -86,7 +86,7 @@ def test_adapters_that_began_otherwise(how: str, tmp_path: Path) -> None:
     assert again.peft_config["default"].init_lora_weights == how
     assert difference(array(ours(IDS)), array(again(torch.from_numpy(IDS)).logits)) < 1e-5
     if how == "mica":
-        with pytest.raises(UserError, match="is of MiCA, which trains A alone"):
+        with pytest.raises(UserError, match="was made by MiCA, which trains A alone"):
             load_adapter(ours, tmp_path / "theirs", "other", trainable=True)
 
 
