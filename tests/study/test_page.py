@@ -503,3 +503,17 @@ def test_the_index_is_a_page_too(browser: Any, pages: Path, axe: str) -> None:
     assert browser.run("return document.documentElement.scrollWidth") <= 360
     browser.run(axe)
     assert serious_faults(browser) == []
+
+
+def test_a_number_of_a_large_step_is_taken_apart_too(browser: Any, tmp_path: Path) -> None:
+    sizes = Sizes(T=12, D=9)
+    write_page("attention", sizes, tmp_path / "a.html")
+    t = engine("attention", sizes)
+    for step, name, index in ((2, "q", "3,4"), (4, "scores", "7,2"), (5, "v", "11,8")):
+        browser.open(tmp_path / "a.html", at=f"#step-{step}-backward")
+        click(browser, "sent", name, index)
+        said = browser.run("return document.getElementById('explanation').innerText").replace("−", "-")
+        why = t.why(f"{name}[{index}]")
+        assert f"{why.total:.6g}" in said
+        shown = browser.run("return document.querySelectorAll('#explanation .terms tr').length")
+        assert shown == len(why.terms) <= 12

@@ -12,6 +12,7 @@ const LINEAR = new Set(["Add", "Sub", "Neg", "Sum", "Mean", "Where", "Reshape", 
 // What is nearly never 0, but may be: they are taken for ones where it is asked on what a number depends.
 const ONES = new Set(["Mul", "Matmul", "Linear"]);
 const MOST = 4096;
+const FEW = 64; // numbers, for each of which backward is run to see whether it depends on another
 
 export function labelOf(trace, cell) {
   const value = trace.values[cell.value];
@@ -71,6 +72,21 @@ export function rowOf(trace, step, output, place, values) {
   return found;
 }
 
+// For each number of an output, whether it is another when one number of an input is: cheaper than running backward.
+function changing(step, output, input, place, values) {
+  const inputs = step.inputs.map((n) => (n === null ? null : values[n]));
+  const before = outputsOf(step, inputs)[output].data;
+  const found = before.map(() => 0);
+  for (const by of [1, -1]) {
+    const moved = copyOf(inputs[input]);
+    moved.data[place] += by;
+    outputsOf(step, inputs.map((a, k) => (k === input ? moved : a)))[output].data.forEach((x, at) => {
+      if (!Object.is(x, before[at])) found[at] = 1;
+    });
+  }
+  return found;
+}
+
 // The elements of the outputs that depend on one element of an input, with the derivatives.
 export function columnOf(trace, step, input, place, values) {
   const found = [];
@@ -78,9 +94,11 @@ export function columnOf(trace, step, input, place, values) {
     const size = values[n].data.length;
     if (size > MOST) throw new RangeError(`${step.title} makes ${size} numbers`);
     const structure = withoutZeros(step, values);
+    const able = size > FEW ? changing(step, output, input, place, structure) : null;
     const bilinear = BILINEAR.has(step.operation) && step.inputs[0] !== step.inputs[1];
     const labels = bilinear ? labelled(step, values) : null;
     for (let at = 0; at < size; at++) {
+      if (able && !able[at]) continue;
       const slope = (numbers) => oneHot(trace, step, output, at, numbers)[input]?.data[place] ?? 0;
       if (slope(structure) === 0) continue;
       const entry = { output, value: n, place: at, slope: slope(values) };

@@ -3,6 +3,7 @@
 import { drawChoices } from "./choices.js";
 import { scaleCell } from "./depths.js";
 import { byId } from "./dom.js";
+import { shortText } from "./format.js";
 import { drawGraph } from "./graph.js";
 import { drawDetail, look, select, selectFirst } from "./number.js";
 import { change, data, heading, page, position, restore, say, take, trace } from "./page.js";
@@ -15,6 +16,7 @@ function openVariant(number) {
   byId("read-only").hidden = !reason;
   byId("read-only").textContent = reason && `${reason}: the numbers are shown as they were recorded, and cannot be changed.`;
   document.body.dataset.deviation = reason ? "" : String(page.off);
+  byId("agreement").textContent = reason ? "" : `This page computes in float64. At first its numbers are the engine's, but for ${shortText(page.off)} of the largest of each array.`;
   for (const id of ["reset", "dial", "meters"]) if (byId(id)) byId(id).hidden = page.readOnly;
   drawGraph(byId("graph"), number, trace(), goToValue);
   go(page.at);
