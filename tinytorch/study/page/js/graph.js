@@ -47,4 +47,7 @@ export function markGraph(container, trace, { phase, step: number }) {
   if (box.left < frame.left + 40 || box.right > frame.right - 40) {
     container.scrollLeft += box.left - frame.left - (frame.width - box.width) / 2;
   }
+  if (box.top < frame.top || box.bottom > frame.bottom) {
+    container.scrollTop += box.top - frame.top - (frame.height - box.height) / 2;
+  }
 }
