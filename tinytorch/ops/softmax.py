@@ -1,7 +1,7 @@
-"""softmax and log_softmax along one dimension.
+"""softmax and log_softmax along one dimension, and logsumexp, the logarithm of what they divide by.
 
-Each saves its output, not its input, so its backward is a function of its own (`SoftmaxBackward`, for
-instance), whose inputs are what was saved: from that comes the second derivative.
+The first two save their output, not their input, so each has a backward that is a function of its own, such as
+`SoftmaxBackward`, whose inputs are what was saved: from that comes the second derivative.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ import numpy as np
 from ..dtypes import DTypeLike
 from ..engine.function import Function
 from ..kernels import softmax as kernels
-from .common import Array, contiguous, in_float32, normalize_dim, only_floating, total
+from .common import (
+    Array,
+    Dims,
+    as_array,
+    contiguous,
+    floating,
+    in_float32,
+    normalize_dim,
+    only_floating,
+    total,
+)
 from .fused import FusedFunction
+from .reduction import reduced, spread
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -181,3 +192,38 @@ def _on_rows(kernel: Callable[..., Any], dim: int, *arrays: Array) -> Array:
 def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
     """The gradient of y as a function of its cotangent, for the examples."""
     return t.autograd.grad(y, x, cotangent, create_graph=True)[0]
+
+
+class LogSumExp(Function):
+    """y = ln sum_i e^(x_i)"""
+
+    examples = ((lambda t, x: x.logsumexp(1), (3, 4)), (lambda t, x: t.logsumexp(x, (0, 1), keepdim=True), (3, 4)))
+    errors = (
+        (lambda t, x: x.logsumexp(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.logsumexp((1, -1)), (3, 4), RuntimeError, "names a dimension twice"),
+    )
+    dims: tuple[int, ...]
+    keepdim: bool
+
+    @staticmethod
+    def forward(ctx: LogSumExp, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
+        ctx.dims, ctx.keepdim = dims, keepdim
+        # e^(x - m) cannot overflow; an infinite m would make inf - inf
+        m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
+        m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
+        y = as_array(np.log(total(np.exp(x - m), dims, keepdims=True)) + m)
+        y = y if keepdim else y.reshape(np.squeeze(y, dims).shape)
+        ctx.save(x, y)
+        return y
+
+    # dy/dx_i = e^(x_i) / sum_j e^(x_j) = e^(x_i - y), and 0 where y = -inf
+    @staticmethod
+    def backward(ctx: LogSumExp, g: Tensor) -> Any:
+        x, y = ctx.saved
+        y = y.masked_fill(y == -np.inf, 0.0)
+        return spread(g, ctx) * (x - spread(y, ctx)).exp()
+
+
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Dims) -> Tensor:
+    """ln of the sum of exponentials, without overflow; -inf for a row of -inf, with gradient 0."""
+    return in_float32(lambda x: reduced(LogSumExp, x, dim, keepdim, aliases), floating(input))
