@@ -29,7 +29,7 @@ class NonZero(Function):
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The int64 coordinates of the elements that are not zero: (n, ndim), or with as_tuple ndim vectors (n,), a tuple.
+    """The int64 coordinates (n, ndim) of the elements that are not zero; with as_tuple, a tuple of ndim vectors (n,).
 
     The tuple can be used to index those elements; for a 0-d tensor it has one coordinate.
     """
