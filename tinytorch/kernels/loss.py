@@ -13,7 +13,7 @@ With p = softmax(logits) and t = target, the loss of one row is
 
 and 0 where t is ignore_index. `total` is the sum of the rows' losses divided by `divisor`: for a mean, the number of
 rows that are not ignored (0 / 0 = NaN where all are), otherwise 1. A row is read several times while it is in the
-first-level cache, and the rows are spread over the threads.
+cache, and the rows are spread over the threads.
 """
 
 from __future__ import annotations

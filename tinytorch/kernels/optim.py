@@ -67,7 +67,7 @@ class ArrayList:
 
     @classmethod
     def of(cls, arrays: Sequence[Array]) -> ArrayList:
-        """Return an ArrayList of these arrays. The last few are remembered: clipping and the optimizer ask for one."""
+        """Return an ArrayList of these arrays. The last few are remembered: clipping and optimizers share them."""
         for references, known in tuple(_latest):
             # Comparing the first array rules out most of them.
             if len(references) != len(arrays) or (arrays and references[0]() is not arrays[0]):

@@ -65,7 +65,7 @@ def has_interpreter_lock() -> bool:
 
 
 def taking_turns(kernel: F) -> F:
-    """Make calls of a kernel, which shares its scratch memory, wait for each other where no interpreter's lock does."""
+    """Make calls of a kernel with shared scratch memory wait for each other, as the interpreter's lock does."""
     if has_interpreter_lock():
         return kernel
 

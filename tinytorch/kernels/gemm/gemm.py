@@ -111,7 +111,7 @@ def _strides(array: Any) -> Any:
 def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
     """Return the rows and columns of a task's block, and how many tasks make a chunk that is worth handing out.
 
-    Blocks side by side each pack A again, blocks one above the other each pack B again: the smaller of the two is.
+    Blocks side by side each pack A again, blocks one above the other each pack B again: the smaller one is chosen.
     """
     row_block, col_block = rows, cols
     work = rows * cols * depth

@@ -40,7 +40,7 @@ from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 
 Array = npt.NDArray[Any]
 
-COLUMNS = 2 * COLUMN_BLOCK  # at most in a task: each task packs x again, and long runs along a row decode faster
+COLUMNS = 2 * COLUMN_BLOCK  # in a task at most: each task packs x again, and long runs along a row decode faster
 DOT_COLUMNS = 4
 DOT_ROWS = 4 if REGISTERS == 32 else 2
 STRETCH = VECTOR_BYTES // 2  # numbers in a vector of words
