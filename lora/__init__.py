@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lora.adapters.adapter_config import LoraConfig
     from lora.adapters.adapter_files import load_adapter, save_adapter
-    from lora.adapters.adapters import add_adapter, add_weighted_adapter
+    from lora.adapters.attached import add_adapter, add_weighted_adapter
     from lora.adapters.merging import merge, unmerge
     from lora.model.llama import Llama
 
@@ -27,8 +27,8 @@ __all__ = [
 _HOMES = {
     "Llama": "model.llama",
     "LoraConfig": "adapters.adapter_config",
-    "add_adapter": "adapters.adapters",
-    "add_weighted_adapter": "adapters.adapters",
+    "add_adapter": "adapters.attached",
+    "add_weighted_adapter": "adapters.attached",
     "load_adapter": "adapters.adapter_files",
     "merge": "adapters.merging",
     "save_adapter": "adapters.adapter_files",

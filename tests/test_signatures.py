@@ -29,10 +29,19 @@ def test_a_method_has_a_signature_and_says_what_it_does(name: str) -> None:
     assert named <= {"shape", "dims", "size", "repeats"} or name == "to", f"{name} takes anything: {named}"
 
 
+@pytest.mark.oracle("torch")
+def test_what_is_a_method_in_pytorch_is_one_here() -> None:
+    import torch as pytorch
+
+    functions = [name for name in dir(torch) if inspect.isfunction(getattr(torch, name)) and not name.startswith("_")]
+    assert len(functions) > 100
+    assert [name for name in functions if hasattr(pytorch.Tensor, name) and not hasattr(torch.Tensor, name)] == []
+
+
 def test_an_in_place_method_takes_what_its_function_takes() -> None:
     for name in METHODS:
         function = getattr(torch.Tensor, name[:-1], None) if name.endswith("_") else None
-        if function is not None and name not in ("requires_grad_", "detach_"):
+        if function is not None and name not in ("requires_grad_", "detach_", "bernoulli_"):
             assert inspect.signature(getattr(torch.Tensor, name)) == inspect.signature(function), name
 
 

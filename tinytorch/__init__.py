@@ -8,15 +8,12 @@ from __future__ import annotations
 import builtins
 import math
 
-import numpy
-
 from . import autograd, backends, cuda, nn, optim, profiler, quantization, safetensors, utils
 from .autograd import Function, grad, is_anomaly_enabled, unfold
 from .compiled.compile import compile
 from .creation import (
     arange,
     as_tensor,
-    bernoulli,
     empty,
     empty_like,
     eye,
@@ -24,16 +21,8 @@ from .creation import (
     full,
     full_like,
     linspace,
-    multinomial,
-    normal,
     ones,
     ones_like,
-    rand,
-    rand_like,
-    randint,
-    randn,
-    randn_like,
-    randperm,
     tensor,
     zeros,
     zeros_like,
@@ -71,13 +60,15 @@ from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import erf, relu, sigmoid, tanh
 from .ops.arithmetic import abs, add, div, mul, neg, pow, reciprocal, square, sub
 from .ops.bounds import clamp, maximum, minimum
-from .ops.common import elements_of as _elements_of
+from .ops.broadcasting import broadcast_to
 from .ops.comparison import (
+    allclose,
     bitwise_and,
     bitwise_not,
     bitwise_or,
     bitwise_xor,
     eq,
+    equal,
     ge,
     gt,
     isfinite,
@@ -98,12 +89,12 @@ from .ops.gathering import gather, scatter_add
 from .ops.indexing import index_put
 from .ops.joining import cat, flip, roll, stack, tril, triu, unbind
 from .ops.linalg import bmm, dot, matmul, mm, mv, outer
-from .ops.reduction import all, any, cumsum, logsumexp, mean, prod, std, sum, var
+from .ops.reduction import all, any, cumsum, mean, prod, std, sum, var
 from .ops.repeating import meshgrid, repeat_interleave, tile
 from .ops.rounding import ceil, floor, floor_divide, remainder, round, sign, trunc
+from .ops.sampling import bernoulli, multinomial
 from .ops.selecting import index_select, masked_select, narrow, nonzero, select, take_along_dim
 from .ops.shape import (
-    broadcast_to,
     chunk,
     flatten,
     movedim,
@@ -116,10 +107,11 @@ from .ops.shape import (
     unflatten,
     unsqueeze,
 )
-from .ops.softmax import log_softmax, softmax
+from .ops.softmax import log_softmax, logsumexp, softmax
 from .ops.sorting import argsort, sort, topk
 from .printing import set_printoptions
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .random_tensors import normal, rand, rand_like, randint, randn, randn_like, randperm
 from .tensor import Size, Tensor
 
 __version__ = "0.1.0"
@@ -139,19 +131,3 @@ def is_tensor(obj: object) -> builtins.bool:
 def numel(input: Tensor) -> builtins.int:
     """The number of elements."""
     return input.numel()
-
-
-def allclose(
-    input: Tensor,
-    other: Tensor,
-    rtol: builtins.float = 1e-05,
-    atol: builtins.float = 1e-08,
-    equal_nan: builtins.bool = False,
-) -> builtins.bool:
-    """Whether |input - other| <= atol + rtol |other| in every element."""
-    return builtins.bool(numpy.allclose(_elements_of(input), _elements_of(other), rtol, atol, equal_nan))
-
-
-def equal(input: Tensor, other: Tensor) -> builtins.bool:
-    """Whether two tensors have the same shape and elements."""
-    return builtins.bool(numpy.array_equal(_elements_of(input), _elements_of(other)))

@@ -1,10 +1,10 @@
-"""Tensors from nothing, from data and from random numbers."""
+"""Tensors from nothing and from data."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,12 @@ import numpy as np
 from . import dtypes
 from .dtypes import DType, DTypeLike, as_dtype, as_number, check_device, get_default_dtype, is_floating
 from .engine.mode import mode
-from .engine.runner import untraced
-from .kernels.launch import aligned_copy, aligned_empty, aligned_zeros, launched
-from .ops.common import Array, create, elements_of, is_tensor, only_floating, python_number, sizes
-from .random import Generator, default_generator
+from .kernels.launch import aligned_copy, aligned_empty, aligned_zeros
+from .ops.common import Array, create, elements_of, is_tensor, python_number, sizes
 from .tensor import Tensor
 
 
-def _finish(array: Array, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
+def finish(array: Array, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
     if device is not None:
         check_device(device)
     if dtype is not None and array.dtype != as_dtype(dtype):
@@ -105,7 +103,7 @@ def tensor(
     Without a dtype, Python floats get the default dtype and integers int64; arrays keep theirs. Raises RuntimeError
     for a number that does not fit an integer dtype; arrays and Tensors are cast as in NumPy.
     """
-    return _finish(aligned_copy(_array(data, dtype)), dtype, device, requires_grad)
+    return finish(aligned_copy(_array(data, dtype)), dtype, device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
@@ -115,7 +113,7 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == as_dtype(dtype)):
         check_device(device)
         return from_numpy(data)
-    return _finish(_array(data, dtype).view(), dtype, device, False)
+    return finish(_array(data, dtype).view(), dtype, device, False)
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -139,7 +137,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of zeros."""
-    return _finish(aligned_zeros(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return finish(aligned_zeros(shape_of(shape, size), or_default(dtype)), None, device, requires_grad)
 
 
 def ones(
@@ -150,7 +148,7 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ones."""
-    return _finish(np.ones(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return finish(np.ones(shape_of(shape, size), or_default(dtype)), None, device, requires_grad)
 
 
 def empty(
@@ -161,7 +159,7 @@ def empty(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor whose memory is not initialised."""
-    return _finish(aligned_empty(_shape(shape, size), _or_default(dtype)), None, device, requires_grad)
+    return finish(aligned_empty(shape_of(shape, size), or_default(dtype)), None, device, requires_grad)
 
 
 def full(
@@ -184,10 +182,10 @@ def full(
         value = as_number(number, _of_numbers(number, None).dtype if dtype is None else as_dtype(dtype))
     else:
         raise TypeError(f"full: expected a number to fill with, got {type(fill_value).__name__}")
-    return _finish(np.full(_size("full", size), value, value.dtype), None, device, requires_grad)
+    return finish(np.full(size_of("full", size), value, value.dtype), None, device, requires_grad)
 
 
-def _shape(args: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]:
+def shape_of(args: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]:
     """A shape given as separate integers, as one sequence, or as size=."""
     shape = sizes(args if size is None else (size,))
     if min(shape, default=0) < 0:
@@ -195,14 +193,14 @@ def _shape(args: tuple[Any, ...], size: Sequence[int] | None) -> tuple[int, ...]
     return shape
 
 
-def _size(what: str, size: Any) -> tuple[int, ...]:
+def size_of(what: str, size: Any) -> tuple[int, ...]:
     """A shape that must be given as a sequence."""
     if not isinstance(size, (tuple, list)):
         raise TypeError(f"{what}: size must be a tuple of integers, got {type(size).__name__}")
-    return _shape((), size)
+    return shape_of((), size)
 
 
-def _or_default(dtype: DTypeLike | None) -> DType:
+def or_default(dtype: DTypeLike | None) -> DType:
     return get_default_dtype() if dtype is None else as_dtype(dtype)
 
 
@@ -217,7 +215,7 @@ def _end(what: str, value: Any) -> Any:
     return python_number(value)
 
 
-def _no_bools(what: str, dtype: DType) -> None:
+def no_bools(what: str, dtype: DType) -> None:
     if dtype == dtypes.bool:
         raise RuntimeError(f"{what} is not implemented for bool")
 
@@ -242,7 +240,7 @@ def arange(
     if dtype is None:
         dtype = get_default_dtype() if float in (type(start), type(end), type(step)) else dtypes.int64
     dtype = as_dtype(dtype)
-    _no_bools("arange", dtype)
+    no_bools("arange", dtype)
     if not (math.isfinite(start) and math.isfinite(end)) or not abs(step) > 0:
         raise RuntimeError(f"arange: unsupported range from {start} to {end} by {step}")
     if (end - start) * step < 0:
@@ -254,7 +252,7 @@ def arange(
             raise ValueError(f"arange: in {dtype} the step is truncated, and must not be 0 then")
         if dtype == dtypes.int64:  # other dtypes have as many values as without truncation
             count = -((start - whole_end) // step)
-    return _finish(start + step * np.arange(max(count, 0)), dtype, device, requires_grad)
+    return finish(start + step * np.arange(max(count, 0)), dtype, device, requires_grad)
 
 
 def linspace(
@@ -270,8 +268,8 @@ def linspace(
 
     In an integer dtype both ends must fit; they are truncated, and then each value is.
     """
-    dtype, steps = _or_default(dtype), operator.index(steps)
-    _no_bools("linspace", dtype)
+    dtype, steps = or_default(dtype), operator.index(steps)
+    no_bools("linspace", dtype)
     if steps < 0:
         raise RuntimeError(f"linspace: the number of steps must be non-negative, got {steps}")
     start, end = _end("linspace", start), _end("linspace", end)
@@ -280,7 +278,7 @@ def linspace(
     step, index = (end - start) / max(steps - 1, 1), np.arange(steps)
     from_start = (index < steps // 2) | (steps == 1)  # each half from its own end, so that both ends are exact
     array = np.where(from_start, start + step * index, end - step * (steps - 1 - index))
-    return _finish(array, dtype, device, requires_grad)
+    return finish(array, dtype, device, requires_grad)
 
 
 def eye(
@@ -292,11 +290,11 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """An (n, m) matrix with ones on the diagonal and zeros elsewhere."""
-    rows, columns = _shape((n, n if m is None else m), None)
-    return _finish(np.eye(rows, columns, dtype=_or_default(dtype)), None, device, requires_grad)
+    rows, columns = shape_of((n, n if m is None else m), None)
+    return finish(np.eye(rows, columns, dtype=or_default(dtype)), None, device, requires_grad)
 
 
-def _like(input: Tensor, dtype: DTypeLike | None) -> DType:
+def dtype_like(input: Tensor, dtype: DTypeLike | None) -> DType:
     return input.dtype if dtype is None else as_dtype(dtype)
 
 
@@ -304,21 +302,21 @@ def zeros_like(
     input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros in the shape and dtype of a tensor."""
-    return zeros(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+    return zeros(input.shape, dtype=dtype_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
 def ones_like(
     input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones in the shape and dtype of a tensor."""
-    return ones(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+    return ones(input.shape, dtype=dtype_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
 def empty_like(
     input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Uninitialised memory in the shape and dtype of a tensor."""
-    return empty(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
+    return empty(input.shape, dtype=dtype_like(input, dtype), device=device, requires_grad=requires_grad)
 
 
 def full_like(
@@ -330,191 +328,4 @@ def full_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """One value everywhere, in the shape and dtype of a tensor; see `full`."""
-    return full(input.shape, fill_value, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
-
-
-def _draw(generator: Generator | None, function: Callable[[np.random.Generator], Any]) -> Any:
-    return (generator or default_generator).draw(function)
-
-
-def _real(what: str, dtype: DTypeLike | None) -> DType:
-    """A floating-point dtype: the given one, or else the default."""
-    dtype = _or_default(dtype)
-    if not is_floating(dtype):
-        raise RuntimeError(f"{what} is not implemented for {dtype}")
-    return dtype
-
-
-def rand(
-    *shape: int | Sequence[int],
-    size: Sequence[int] | None = None,
-    generator: Generator | None = None,
-    dtype: DTypeLike | None = None,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Uniform in [0, 1)."""
-    array = (generator or default_generator).uniform(_shape(shape, size), _real("rand", dtype))
-    return _finish(array, None, device, requires_grad)
-
-
-def randn(
-    *shape: int | Sequence[int],
-    size: Sequence[int] | None = None,
-    generator: Generator | None = None,
-    dtype: DTypeLike | None = None,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Normally distributed, mean 0 and variance 1."""
-    wanted, dtype = _shape(shape, size), _real("randn", dtype)
-    return _finish(_draw(generator, lambda stream: stream.standard_normal(wanted)), dtype, device, requires_grad)
-
-
-def randint(
-    low: int,
-    high: Any = None,
-    size: Sequence[int] | None = None,
-    *,
-    generator: Generator | None = None,
-    dtype: DTypeLike | None = None,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Integers from low (0 if only one bound is given) up to, but not including, high: int64.
-
-    Raises RuntimeError if low is not below high, or the range does not fit an integer dtype.
-    """
-    if size is None:  # PyTorch's overload randint(high, size)
-        high, size = None, high
-    if high is None:
-        low, high = 0, low
-    low, high, shape = operator.index(low), operator.index(high), _size("randint", size)
-    if high <= low:
-        raise RuntimeError(f"randint expects low < high, got low={low}, high={high}")
-    dtype = dtypes.int64 if dtype is None else as_dtype(dtype)
-    if not is_floating(dtype):
-        limits = (0, 1) if dtype == dtypes.bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        if low < limits[0] or high - 1 > limits[1]:
-            raise RuntimeError(f"randint: {low} to {high - 1} is out of bounds for {dtype}")
-    return _finish(_draw(generator, lambda stream: stream.integers(low, high, shape)), dtype, device, requires_grad)
-
-
-def randperm(
-    n: int,
-    *,
-    generator: Generator | None = None,
-    dtype: DTypeLike | None = None,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """The integers 0..n-1 in a random order: int64. Raises RuntimeError if n does not fit the dtype."""
-    (n,), dtype = _shape((n,), None), dtypes.int64 if dtype is None else as_dtype(dtype)
-    _no_bools("randperm", dtype)
-    if not is_floating(dtype):
-        as_number(n, dtype)
-    elif n > 2 / dtypes.finfo(dtype).eps + 1:
-        raise RuntimeError(f"randperm: {dtype} does not hold all integers below {n}")
-    return _finish(_draw(generator, lambda stream: stream.permutation(n)), dtype, device, requires_grad)
-
-
-@untraced
-def normal(
-    mean: Any,
-    std: Any = 1.0,
-    size: Sequence[int] | None = None,
-    *,
-    generator: Generator | None = None,
-    dtype: DTypeLike | None = None,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Normally distributed, with mean and std given as Tensors, which broadcast, or as two numbers and a size.
-
-    The dtype is mean's if that is a Tensor, else std's; for two numbers it is `dtype`. Raises RuntimeError for
-    integers, and for a std that is negative or NaN.
-    """
-    of_tensors = is_tensor(mean) or is_tensor(std)
-    if of_tensors == (size is not None) or (of_tensors and dtype is not None):
-        raise TypeError("normal: give size, and dtype, with two numbers, not with a Tensor")
-    if of_tensors:
-        dtype = (mean if is_tensor(mean) else std).dtype
-    dtype = _real("normal", dtype)
-    m, s = (np.asarray(elements_of(value), np.float64) for value in (mean, std))
-    if not (s >= 0).all():
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {s[~(s >= 0)][0]}")
-    try:
-        shape = np.broadcast_shapes(m.shape, s.shape) if size is None else _size("normal", size)
-    except ValueError:
-        raise RuntimeError(f"normal: mean {m.shape} and std {s.shape} do not broadcast") from None
-    array = _draw(generator, lambda stream: stream.normal(m, s, shape))
-    return _finish(array, dtype, device, requires_grad)
-
-
-def rand_like(
-    input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
-    """Uniform in [0, 1), in the shape and dtype of a tensor."""
-    return rand(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
-
-
-def randn_like(
-    input: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
-    """Normally distributed, in the shape and dtype of a tensor."""
-    return randn(input.shape, dtype=_like(input, dtype), device=device, requires_grad=requires_grad)
-
-
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with the probability in the input, else 0, in the input's dtype."""
-    p, shape = elements_of(only_floating("bernoulli", input)), input.shape
-    _check_probabilities(p)
-    return Tensor((_draw(generator, lambda stream: stream.random(shape)) < p).astype(p.dtype))
-
-
-@launched
-def _check_probabilities(p: Array) -> None:
-    if p.size and not ((p >= 0) & (p <= 1)).all():
-        raise RuntimeError("bernoulli: expected all probabilities to be between 0 and 1")
-
-
-@untraced
-def multinomial(
-    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
-) -> Tensor:
-    """Indices drawn with probability proportional to the rows of input, (C,) or (N, C): int64 (..., num_samples).
-
-    Raises RuntimeError for negative, infinite or NaN weights, rows without weight, and more samples
-    than there are weights when drawing without replacement.
-    """
-    if input.ndim not in (1, 2) or not is_floating(input.dtype):
-        raise RuntimeError(
-            f"multinomial expects floating-point weights of 1 or 2 dimensions, got {input.dtype} {tuple(input.shape)}"
-        )
-    weights = np.atleast_2d(input.array).astype(np.float64)
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if num_samples < 1 or (not replacement and num_samples > (weights > 0).sum(axis=1).min(initial=num_samples)):
-        raise RuntimeError(
-            f"multinomial: cannot draw {num_samples} samples from {weights.shape[1]} weights without replacement"
-        )
-    total = weights.sum(axis=1, keepdims=True)
-    if (total <= 0).any():
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    if replacement or num_samples == 1:
-        # The first index where the running sum exceeds a uniform number, so a weight of 0 is never drawn.
-        draws = _draw(generator, lambda stream: stream.random((len(weights), num_samples))) * total
-        running = np.cumsum(weights, axis=1)
-        indices = (
-            np.stack([np.searchsorted(row, draw, side="right") for row, draw in zip(running, draws, strict=True)])
-            if len(weights)
-            else np.zeros((0, num_samples), np.int64)
-        )
-        last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-        indices = np.minimum(indices, last[:, None])
-    else:
-        # The winners of an exponential race: Efraimidis and Spirakis 2006.
-        with np.errstate(divide="ignore"):
-            keys = _draw(generator, lambda stream: stream.standard_exponential(weights.shape)) / weights
-        indices = np.argsort(keys, axis=1)[:, :num_samples]
-    return Tensor(indices.astype(np.int64).reshape(*input.shape[:-1], num_samples))
+    return full(input.shape, fill_value, dtype=dtype_like(input, dtype), device=device, requires_grad=requires_grad)

@@ -16,6 +16,7 @@ from .ops import (
     activation,
     arithmetic,
     bounds,
+    broadcasting,
     comparison,
     elementwise,
     extremes,
@@ -26,6 +27,7 @@ from .ops import (
     reduction,
     repeating,
     rounding,
+    sampling,
     selecting,
     shape,
     softmax,
@@ -71,7 +73,7 @@ class Methods:
     neg, negative, abs = arithmetic.neg, arithmetic.neg, arithmetic.abs
     square, reciprocal = arithmetic.square, arithmetic.reciprocal
     sign, floor, ceil, trunc, round = rounding.sign, rounding.floor, rounding.ceil, rounding.trunc, rounding.round
-    floor_divide, remainder = rounding.floor_divide, rounding.remainder
+    floor_divide, remainder, fix = rounding.floor_divide, rounding.remainder, rounding.trunc
 
     # elementwise
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
@@ -79,20 +81,22 @@ class Methods:
     maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
     logaddexp, masked_fill = elementwise.logaddexp, elementwise.masked_fill
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
+    logsumexp = softmax.logsumexp
     softmax, log_softmax = softmax.softmax, softmax.log_softmax
 
     # reduction
     sum, mean, prod, var, std = reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std
     max, min, amax, amin = extremes.max, extremes.min, extremes.amax, extremes.amin
     argmax, argmin, any, all = extremes.argmax, extremes.argmin, reduction.any, reduction.all
-    cumsum, logsumexp = reduction.cumsum, reduction.logsumexp
+    cumsum = reduction.cumsum
 
     # shape
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
     flatten, unflatten, squeeze, unsqueeze = shape.flatten, shape.unflatten, shape.squeeze, shape.unsqueeze
     permute, transpose, t, movedim, swapaxes = shape.permute, shape.transpose, shape.t, shape.movedim, shape.transpose
     unfold = windows.unfold
-    expand, broadcast_to, expand_as, sum_to_size = shape.expand, shape.broadcast_to, shape.expand_as, shape.sum_to_size
+    expand, broadcast_to = broadcasting.expand, broadcasting.broadcast_to
+    expand_as, sum_to_size = broadcasting.expand_as, broadcasting.sum_to_size
     split, chunk, unbind = shape.split, shape.chunk, joining.unbind
     repeat, tile, repeat_interleave = repeating.repeat, repeating.tile, repeating.repeat_interleave
     flip, roll, tril, triu = joining.flip, joining.roll, joining.tril, joining.triu
@@ -104,6 +108,9 @@ class Methods:
     topk, sort, argsort = sorting.topk, sorting.sort, sorting.argsort
     nonzero, select, narrow = selecting.nonzero, selecting.select, selecting.narrow
     __getitem__ = indexing.getitem
+
+    # draws
+    bernoulli, multinomial = sampling.bernoulli, sampling.multinomial
 
     # linalg
     matmul, mm, bmm, mv, dot, outer = linalg.matmul, linalg.mm, linalg.bmm, linalg.mv, linalg.dot, linalg.outer
@@ -123,6 +130,10 @@ class Methods:
     __or__ = __ror__ = operator(bitwise_or)
     __xor__ = __rxor__ = operator(bitwise_xor)
 
+    def where(self: Any, condition: Tensor, other: Any) -> Tensor:
+        """The tensor's elements where a condition holds, else other's, broadcast; see `where`."""
+        return elementwise.where(condition, self, other)
+
     def __invert__(self: Any) -> Any:
         if is_floating(self.array.dtype):
             raise TypeError(f"~ is for integers and booleans, not for {self.dtype}")
@@ -130,6 +141,8 @@ class Methods:
 
     def __pos__(self: Any) -> Any:
         return self
+
+    allclose, equal = comparison.allclose, comparison.equal
 
     # operators
     __add__, __radd__ = operator(arithmetic.add), operator(arithmetic.add, reflected=True)

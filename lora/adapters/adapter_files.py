@@ -20,7 +20,7 @@ import numpy as np
 
 from lora.adapters import mlx_adapter
 from lora.adapters.adapter_config import CONFIG_NAME, LoraConfig
-from lora.adapters.adapters import check_known, lora_layers, place_adapter, trained_biases
+from lora.adapters.attached import check_known, lora_layers, place_adapter, trained_biases
 from lora.adapters.layers import LoraLayer, kind
 from lora.adapters.targets import find_targets
 from lora.model.llama import Llama

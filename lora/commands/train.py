@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from lora.adapters.adapter_files import load_adapter, save_adapter
-from lora.adapters.adapters import add_adapter, lora_layers
+from lora.adapters.attached import add_adapter, lora_layers
 from lora.commands.example_data import ExampleData
 from lora.commands.info import count_parameters
 from lora.commands.loading import check_fit

@@ -277,13 +277,13 @@ class Llama(nn.Module):
 
     def set_adapter(self, name: str) -> None:
         """Make another adapter the active one, and the only one that is trained. A merged adapter is unmerged."""
-        from lora.adapters.adapters import set_adapter
+        from lora.adapters.attached import set_adapter
 
         set_adapter(self, name)
 
     def disable_adapter(self) -> AbstractContextManager[None]:
         """A context in which the model is the base alone, apart from trained biases."""
-        from lora.adapters.adapters import disable_adapter
+        from lora.adapters.attached import disable_adapter
 
         return disable_adapter(self)
 

@@ -41,6 +41,8 @@ f.clone().div_(2, rounding_mode="floor") | i.clone().div_(2, rounding_mode="trun
 """
 
 CHOOSING = """
+f.where(b, 2) | f.where(b, v[:2]) | i.where(b, 2.5) | f.where(b, f.double()) | f.equal(f) | f.equal(i) | f.allclose(f)
+f.allclose(f + 1) | f.fix() | f.where(i, f)
 t.where(b, 1, 2) | t.where(b, 1.5, 2) | t.where(b, 1, True) | t.where(b, True, False) | t.where(b, f, 2) | t.where(f)
 t.where(b, i, 2.5) | t.where(b, 2, f) | t.where(b) | t.where(b, f) | t.where(u, f, f) | t.where(b0) | t.where(i, f, f)
 t.where(b, f, v.double()) | t.where(b, i, b) | t.where(b[0], f, s) | t.where(b, v[:2], f) | t.where(z) | f.nonzero()

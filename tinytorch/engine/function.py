@@ -65,7 +65,7 @@ class Function(Hooked):
 
     @classmethod
     def apply(cls, *inputs: Any, **settings: Any) -> Any:
-        """Run the operation on Tensors; the result is a Tensor, or a tuple of them where forward gives a tuple."""
+        """Run the operation on Tensors; returns a Tensor, or a tuple of them if forward returns a tuple."""
         return mode.run.apply(cls, inputs, settings)
 
     def link(self, inputs: Any, arrays: Sequence[Any], outputs: tuple[Any, ...], settings: dict[str, Any]) -> None:
@@ -106,14 +106,14 @@ class Function(Hooked):
         """
         for a in arrays:
             if type(a) is not _ARRAY and a is not None:
-                # NumPy returns a scalar where an array of no dimensions is meant.
+                # NumPy returns a scalar in place of a 0-d array.
                 arrays = tuple([a if a is None or isinstance(a, np.ndarray) else np.asarray(a) for a in arrays])
                 break
         self._saved = arrays
         return arrays[0]
 
     def saved_records(self) -> list[Saved]:
-        """What was saved, if nobody has changed it since."""
+        """The saved arrays. Raises RuntimeError if one has been changed since."""
         if self._saved is FREED:
             raise freed(self)
         records: list[Saved] = unpacked(self._saved) if self._packed else self._saved
@@ -124,7 +124,7 @@ class Function(Hooked):
 
     @property
     def saved(self) -> tuple[Any, ...]:
-        """What `save` kept, as Tensors; with their place in the graph, where the backward itself is recorded."""
+        """The saved arrays as Tensors, connected to the graph if the backward itself is recorded."""
         records = self.saved_records()
         if mode.grad:
             return tuple([self.as_tensor(record) for record in records])
@@ -158,7 +158,7 @@ class Function(Hooked):
         return list(result) if type(result) is tuple else [result]
 
     def complete(self, grads: list[Any]) -> list[Any]:
-        """With zeros for the outputs that nothing depends on. A single output always has its gradient here."""
+        """The gradients, with zeros for the outputs that nothing depends on. A single output always has one here."""
         return [
             wrap(np.zeros(shape, dtype)) if grad is None else grad
             for grad, (shape, dtype) in zip(grads, self.metadata, strict=True)
@@ -201,7 +201,7 @@ def _kept(array: Any, inputs: Any, arrays: Sequence[Any], outputs: Sequence[Any]
     for number, output in enumerate(outputs):
         if output.array is array:
             return array, number, output._counter, output._counter[0]
-    if array.base is not None:  # maybe a view of one of them: a change of its memory counts all the same
+    if array.base is not None:  # maybe a view of one of them, so that a change of its memory counts, too
         for tensor, whole in zip((*inputs, *outputs), (*arrays, *[o.array for o in outputs]), strict=True):
             if tensor is not None and shares_memory(array, whole):
                 return array, None, tensor._counter, tensor._counter[0]

@@ -1,6 +1,6 @@
-"""The graph: its edges, where they end, in which order its nodes are walked through, and how it is dropped.
+"""The graph: its edges and where they end, the order in which the walk visits its nodes, and how it is freed.
 
-A leaf is no node: its edges end in an AccumulateGrad, which holds it.
+A leaf is not a node: its edges end in an AccumulateGrad, which holds it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .hooks import Hooked, Hooks
 from .mode import mode
 
 Edge = tuple[Any, int]  # a node, and which of its outputs
-LINKS = 64  # nodes of a chain at most that are dropped one from inside the other
+LINKS = 64  # the longest chain of nodes that Python frees by recursion
 
 
 class Links(list[Edge | None]):
-    """Edges, in place of a tuple, of one node in LINKS along a chain: where they are dropped, recursion ends.
+    """The edges of every LINKS-th node along a chain, in place of a tuple: where these are freed, recursion ends.
 
-    Python drops what a node holds while it drops the node, and so on down the chain; some versions go deeper this way
-    than a small stack can bear. What these edges hold is dropped from a loop instead, that of the first of them to go.
+    Python frees what a node holds while it frees the node, and so on down the chain; in some versions this goes deeper
+    than a small stack allows. What these edges hold is freed from a loop instead, which the first of them starts.
     """
 
     def __del__(self) -> None:
@@ -31,7 +31,7 @@ class Links(list[Edge | None]):
 
 
 def drop(held: list[Any], mode: Any = mode) -> None:  # the mode of the module is gone when the interpreter ends
-    """Drop what a list holds, which nothing else may hold, and what is dropped with it: one after the other."""
+    """Drop the objects in a list, and all that is freed with them, one after the other instead of by recursion."""
     if mode.dropped is not None:
         mode.dropped += held
         return
@@ -43,13 +43,13 @@ def drop(held: list[Any], mode: Any = mode) -> None:  # the mode of the module i
         mode.dropped = None
 
 
-# Threads that add to one leaf take turns. Leaves share these locks: one of a leaf's own could be neither pickled nor
-# copied. Reentrant, since what allocates may run finalizers, which may do anything.
+# Threads that add to the same leaf take turns. Leaves share these locks, since a leaf that had one of its own could be
+# neither pickled nor copied. They are reentrant, because an allocation may run finalizers, which may do anything.
 LOCKS = tuple([threading.RLock() for _ in range(64)])
 
 
 class AccumulateGrad(Hooked):
-    """Where the edges to a leaf end. It holds its leaf, `variable`; the leaf knows it by a weak reference."""
+    """Where the edges to a leaf end. It holds its leaf, `variable`; the leaf refers to it weakly."""
 
     edges = ()
     links = 0
@@ -59,13 +59,13 @@ class AccumulateGrad(Hooked):
 
     def __del__(self) -> None:
         gradient = self.variable._grad
-        if gradient is not None and gradient._grad_fn is not None:  # which leads to other leaves, and so on
+        if gradient is not None and gradient._grad_fn is not None:  # that history leads to other leaves, and so on
             del gradient
             drop([self.__dict__.pop("variable")])
 
     @property
     def hooks(self) -> Hooks | None:  # type: ignore[override]
-        """Those of the leaf."""
+        """The hooks of the leaf."""
         return None if self.variable.hooks is None else mode.run.read(self.variable, "hooks")
 
     @property
@@ -76,11 +76,11 @@ class AccumulateGrad(Hooked):
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
-        """Nothing lies below."""
+        """None: nothing lies below a leaf."""
         return ()
 
     def __call__(self, gradient: Any, own: bool = False) -> None:
-        """Add a gradient to the leaf's; the node's own hooks are not called."""
+        """Add a gradient to the leaf's, without calling this node's own hooks."""
         leaf = self.variable
         if leaf._grad_fn is not None:
             raise RuntimeError(
@@ -95,7 +95,7 @@ class AccumulateGrad(Hooked):
 
     @classmethod
     def name(cls) -> str:
-        """As PyTorch calls it."""
+        """The name that PyTorch gives it."""
         return "AccumulateGrad"
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ def collect(edge: Edge, gradient: Any, own: bool) -> None:
 
 
 def accumulator(leaf: Any) -> AccumulateGrad:
-    """The node of a leaf: the one that some graph holds, or a new one."""
+    """The AccumulateGrad of a leaf: the one that some graph holds, or a new one."""
     reference = leaf._accumulator
     node: AccumulateGrad | None = None if reference is None else reference()
     if node is None:
@@ -134,7 +134,7 @@ def topological_order(roots: Iterable[Any]) -> tuple[list[Any], dict[Any, int]]:
     stack = list(roots)
     while stack:
         node = stack.pop()
-        if node is None:  # all that the node below it needs is in the order now
+        if node is None:  # everything that the next node on the stack needs is in the order now
             order.append(stack.pop())
         elif node not in seen:
             seen.add(node)
@@ -153,7 +153,7 @@ def topological_order(roots: Iterable[Any]) -> tuple[list[Any], dict[Any, int]]:
 def limited(
     order: list[Any], roots: Iterable[Edge], wanted: frozenset[Edge]
 ) -> tuple[list[Any], dict[Any, int], frozenset[Edge]]:
-    """Of an order, the nodes that lead from the roots to an edge that is wanted; their `uses_of`; the edges that do."""
+    """What leads from the roots to a wanted edge: the nodes in their order, their `uses_of`, and the edges."""
     nodes = leading(order, {node for node, _ in wanted})
     edges = [*roots, *[edge for node in nodes for edge in node.edges if edge is not None]]
     followed = wanted.union([edge for edge in edges if edge[0] in nodes])

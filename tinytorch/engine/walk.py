@@ -1,8 +1,8 @@
 """The backward walk: from the outputs to the leaves, each node once, when all its gradients are there.
 
 The walk alone undoes broadcasting, checks shapes, casts dtypes and sums the gradients of a shared input, so that no
-operation has to. It writes into a gradient where that is new, and so nobody else's: what a backward made that does not
-say `backward_shares`, and the walk's own sums.
+operation has to. It writes into a gradient only where nobody else can hold that memory: in the results of a backward
+whose operation does not say `backward_shares`, and in the walk's own sums.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from . import tensor
 from .graph import Edge, limited, topological_order
 from .mode import mode
 
-# By node: the gradients of its outputs that have come so far, and whether each is nobody else's.
+# By node: the gradients of its outputs that have arrived so far, and whether the walk owns each of them.
 Arrived = dict[Any, Any]
-Receive = Callable[[Edge, Any, bool], None]  # an edge, its gradient, and whether the gradient is nobody else's
+Receive = Callable[[Edge, Any, bool], None]  # an edge, its gradient, and whether the walk owns that
 
 
 def walk(
@@ -33,18 +33,18 @@ def walk(
 ) -> None:
     """Send gradients from the roots down the graph, and hand each one that is wanted to `receive` once it is complete.
 
-    All leaves are wanted, or the edges given: then no nodes run but those that lead to one of them, and, if `running`,
-    those whose outputs are wanted; then these gradients go to the hooks alone, as in PyTorch.
+    By default all leaves are wanted. If edges are given, only the nodes that lead to one of them run, and if `running`,
+    the nodes whose outputs are wanted, too; as in PyTorch, hooks alone see the results of these.
     """
     order, uses = topological_order([node for node, _ in roots])
-    edges = followed = None  # those that are wanted, and those that lead there
+    edges = followed = None  # the wanted edges, and all that lead to one
     if wanted is not None:
         edges = frozenset(wanted)
         order, uses, followed = limited(order, roots, edges)
     arrived: Arrived = {}
 
     def complete(leaf: Any) -> None:
-        """All that a leaf will get is there."""
+        """Hand over the gradient of a leaf, which nothing more will be added to."""
         grads, own = arrived.pop(leaf, (None, None))
         if grads is None or (edges is not None and (leaf, 0) not in edges):
             return
@@ -93,7 +93,7 @@ def walk(
 
 
 def _run_hooks_of_root(node: Any, number: int, gradient: Any) -> None:
-    """As in PyTorch: the hooks of a single root see its gradient, also where it does not lead to what is wanted."""
+    """As in PyTorch, the hooks of a single root see its gradient even if it leads to nothing that is wanted."""
     if node.hooks is not None:
         node.hooks.run([*[None] * number, gradient, *[None] * (node.output_count - number - 1)])
 
@@ -101,7 +101,7 @@ def _run_hooks_of_root(node: Any, number: int, gradient: Any) -> None:
 def _results(
     node: Any, grads: list[Any], receive: Receive, edges: Any, followed: Any, running: bool
 ) -> list[Any] | None:
-    """What a node makes of its gradients; None where the walk ends at it."""
+    """The gradients of a node's inputs; None if the walk ends at this node."""
     if node.hooks is None and node._prehooks is None and node._posthooks is None and (not edges or running):
         results: list[Any] | None = mode.run.backward(node, grads)
     else:
@@ -117,7 +117,7 @@ def _results(
 def _with_hooks(
     node: Any, grads: list[Any], receive: Receive, edges: Any, followed: Any, running: bool
 ) -> list[Any] | None:
-    """The same, with the hooks around it, for a node that has some or may be where the walk ends."""
+    """The same for a node that has hooks, or where the walk may end."""
     hooks = node.hooks
     if edges and not running:
         # As in PyTorch: where the walk ends, hooks come before a gradient is handed over; where it goes on, after that.
@@ -147,7 +147,7 @@ def _with_hooks(
 
 
 def _leading_on(node: Any, followed: Any) -> list[bool]:
-    """For each input, whether its gradient leads to what is wanted."""
+    """For each input, whether its gradient leads to something that is wanted."""
     return [edge is not None and (followed is None or edge in followed) for edge in node.edges]
 
 
@@ -165,7 +165,7 @@ def _fit(grad: Any, edge: Edge, node: Any) -> Any:
 
 
 def _arrive(arrived: Arrived, edge: Edge, grad: Any, own: bool, node: Any = None) -> None:
-    """Add a gradient, in the shape and dtype of what it belongs to, to those that are there."""
+    """Add a gradient, in the shape and dtype of what it belongs to, to what has arrived there."""
     below, number = edge
     if node is not None:
         shape, dtype = below.metadata[number]
@@ -182,7 +182,7 @@ def _arrive(arrived: Arrived, edge: Edge, grad: Any, own: bool, node: Any = None
         return
     if owned[number] and not mode.grad:
         tensor.add(present.array, grad.array, out=present.array)
-    # NumPy adds up what lies in another order in another order: only alike may the sum lie in either.
+    # NumPy's sums follow the order in memory, so the new one may be taken over only if it is in the same order.
     elif own and not mode.grad and grad.array.strides == present.array.strides and grad.array.flags.writeable:
         tensor.add(present.array, grad.array, out=grad.array)
         grads[number] = grad

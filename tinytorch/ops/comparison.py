@@ -10,7 +10,7 @@ from ..dtypes import is_floating
 from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import wrap
-from .common import Array, Operand, as_array, is_tensor, promote
+from .common import Array, Operand, as_array, elements_of, is_tensor, promote
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -311,3 +311,22 @@ def _bitwise(function: type[Function], what: str, input: Operand, other: Operand
     if is_floating(a.array.dtype):
         raise NotImplementedError(f"{what} is not implemented for {a.dtype}")
     return function.apply(a, b)
+
+
+# ---------------------------------------------------------------------- of whole tensors
+
+
+def allclose(
+    input: Tensor,
+    other: Tensor,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = False,
+) -> bool:
+    """Whether |input - other| <= atol + rtol |other| in every element."""
+    return bool(np.allclose(elements_of(input), elements_of(other), rtol, atol, equal_nan))
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements."""
+    return bool(np.array_equal(elements_of(input), elements_of(other)))

@@ -13,12 +13,12 @@ import numpy as np
 
 from ..dtypes import DTypeLike, float32, float64, int64, is_floating, uint8
 from ..engine.function import Function
+from .broadcasting import Expand
 from .common import (
     Array,
     Dims,
     as_array,
     elements_of,
-    floating,
     in_float32,
     in_two_bytes,
     keyword_aliases,
@@ -28,7 +28,6 @@ from .common import (
     total,
     widened,
 )
-from .shape import Expand
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -339,41 +338,6 @@ def cumsum(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = N
     dim, _ = keyword_aliases(dim, False, aliases)
     input = input if dtype is None else input.to(dtype)
     return _in_dtype(CumSum.apply(input, dim=normalize_dim(dim, input.ndim)), dtype)
-
-
-class LogSumExp(Function):
-    """y = ln sum_i e^(x_i)"""
-
-    examples = ((lambda t, x: x.logsumexp(1), (3, 4)), (lambda t, x: t.logsumexp(x, (0, 1), keepdim=True), (3, 4)))
-    errors = (
-        (lambda t, x: x.logsumexp(2), (3, 4), IndexError, "but got 2"),
-        (lambda t, x: x.logsumexp((1, -1)), (3, 4), RuntimeError, "names a dimension twice"),
-    )
-    dims: tuple[int, ...]
-    keepdim: bool
-
-    @staticmethod
-    def forward(ctx: LogSumExp, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
-        ctx.dims, ctx.keepdim = dims, keepdim
-        # e^(x - m) cannot overflow; an infinite m would make inf - inf
-        m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
-        m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
-        y = as_array(np.log(total(np.exp(x - m), dims, keepdims=True)) + m)
-        y = y if keepdim else y.reshape(np.squeeze(y, dims).shape)
-        ctx.save(x, y)
-        return y
-
-    # dy/dx_i = e^(x_i) / sum_j e^(x_j) = e^(x_i - y), and 0 where y = -inf
-    @staticmethod
-    def backward(ctx: LogSumExp, g: Tensor) -> Any:
-        x, y = ctx.saved
-        y = y.masked_fill(y == -np.inf, 0.0)
-        return spread(g, ctx) * (x - spread(y, ctx)).exp()
-
-
-def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Dims) -> Tensor:
-    """ln of the sum of exponentials, without overflow; -inf for a row of -inf, with gradient 0."""
-    return in_float32(lambda x: reduced(LogSumExp, x, dim, keepdim, aliases), floating(input))
 
 
 def reduced(

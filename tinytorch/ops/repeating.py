@@ -10,9 +10,10 @@ import numpy as np
 from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.launch import launched
+from .broadcasting import expand
 from .common import Array, is_tensor, normalize_dim, sizes, whole
 from .indexing import Index
-from .shape import expand, reshape, transpose, unsqueeze
+from .shape import reshape, transpose, unsqueeze
 from .subscripts import ARRAY
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..engine.function import Function
-from .common import Array, Dims, normalize_dim, normalize_dims, sizes, summed
+from .common import Array, Dims, normalize_dim, normalize_dims, sizes
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -122,7 +122,7 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim to end_dim as one."""
+    """The same elements with dimensions start_dim to end_dim merged into one."""
     start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
@@ -133,20 +133,20 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """One dimension as several."""
+    """The same elements with one dimension split into several, of these sizes."""
     dim = normalize_dim(dim, input.ndim)
     return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
 
 def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
-    """Without the dimensions of size 1: all of them, or those named."""
+    """The same elements without the dimensions of size 1: all of them, or those named."""
     dims = normalize_dims(dim, input.ndim)
     shape = tuple([n for i, n in enumerate(input.array.shape) if n != 1 or i not in dims])
     return Reshape.apply(input, shape=shape)
 
 
 def unsqueeze(input: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """With a new dimension of size 1 at dim (of the result); a tuple of dims adds several."""
+    """The same elements with a new dimension of size 1 at dim (of the result); a tuple of dims adds several."""
     dims = dim if isinstance(dim, tuple) else (dim,)
     ndim = input.ndim + len(dims)
     new = {normalize_dim(d, ndim) for d in dims}
@@ -155,12 +155,12 @@ def unsqueeze(input: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def _wanted(shape: tuple[Any, ...], count: int) -> tuple[int, ...]:
-    """The shape that so many elements are wanted in, with the size that -1 stands for; if there is none, with -1."""
+    """The wanted shape of `count` elements, with -1 replaced by the size that it stands for, if there is one."""
     wanted = sizes(shape)
     lowest = min(wanted, default=0)
     if lowest < 0:
         if lowest < -1:  # which NumPy takes for -1
-            raise RuntimeError(f"invalid shape dimension {lowest} of {wanted}: one size may be -1, none less")
+            raise RuntimeError(f"invalid shape dimension {lowest} of {wanted}: one size may be -1, none may be less")
         known = -math.prod(wanted)
         if wanted.count(-1) == 1 and known and count % known == 0:
             return tuple([count // known if n == -1 else n for n in wanted])
@@ -181,7 +181,7 @@ class Permute(Function):
         (lambda t, x: x.permute(0, 1), (2, 3, 4), RuntimeError, "are not a permutation of the 3 dimensions"),
         (lambda t, x: x.permute(0, 0, 1), (2, 3, 4), RuntimeError, "are not a permutation"),
         (lambda t, x: x.permute(0, 1, 3), (2, 3, 4), IndexError, "Dimension out of range"),
-        (lambda t, x: x.movedim((0, 1), (0,)), (2, 3, 4), RuntimeError, "must name as many dimensions"),
+        (lambda t, x: x.movedim((0, 1), (0,)), (2, 3, 4), RuntimeError, "must name the same number of dimensions"),
         (lambda t, x: x.movedim((0, -3), (0, 1)), (2, 3, 4), RuntimeError, "repeated dim in source"),
         (lambda t, x: x.movedim((0, 1), (1, 1)), (2, 3, 4), RuntimeError, "repeated dim in destination"),
         (lambda t, x: x.movedim(0, 3), (2, 3, 4), IndexError, "Dimension out of range"),
@@ -203,7 +203,7 @@ class Permute(Function):
 
 
 def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
-    """Dimensions in another order."""
+    """The same elements with the dimensions in another order."""
     order = tuple(normalize_dim(d, input.ndim) for d in sizes(dims))
     if sorted(order) != list(range(input.ndim)):
         raise RuntimeError(
@@ -213,10 +213,12 @@ def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """Dimensions moved to other places, one or a tuple of them; the rest keep their order."""
+    """The same elements with one dimension, or several, moved to other places; the rest keep their order."""
     sources, places = _each_once("source", source, input.ndim), _each_once("destination", destination, input.ndim)
     if len(sources) != len(places):
-        raise RuntimeError(f"movedim: source {source} and destination {destination} must name as many dimensions")
+        raise RuntimeError(
+            f"movedim: source {source} and destination {destination} must name the same number of dimensions"
+        )
     rest = iter([d for d in range(input.ndim) if d not in sources])
     moved = dict(zip(places, sources, strict=True))
     return Permute.apply(input, dims=tuple([moved[d] if d in moved else next(rest) for d in range(input.ndim)]))
@@ -255,7 +257,7 @@ class Transpose(Function):
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions swapped."""
+    """The same elements with two dimensions swapped."""
     ndim = input.array.ndim
     dim0, dim1 = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
     return Transpose.apply(input, dim0=dim0, dim1=dim1) if ndim else alias(input)
@@ -365,7 +367,7 @@ def _unsplit(t: Any, *xs: Any) -> Any:
 
 
 def _whole(parts: Sequence[Any], dim: int) -> Any:
-    """The array of which the parts are all stretches along a dimension, in order; None if there is none."""
+    """The array that the parts make up in memory, in order along a dimension; None if there is none."""
     first = memory = parts[0]
     while type(memory.base) is type(memory):
         memory = memory.base
@@ -381,86 +383,6 @@ def _whole(parts: Sequence[Any], dim: int) -> Any:
             return None
         place += part.shape[dim] * step
     return whole
-
-
-class Expand(Function):
-    """x repeated along new dimensions and dimensions of size 1, without copying"""
-
-    view = True
-    backward_shares = True
-    examples = ((lambda t, x: x.expand(2, 3, 4), (3, 1)), (lambda t, x: t.broadcast_to(x, (2, 3)), ()))
-    errors = (
-        (lambda t, x: x.expand(2, 4), (3, 4), RuntimeError, "shape (3, 4) cannot be expanded to (2, 4)"),
-        (lambda t, x: x.expand(4), (3, 4), RuntimeError, "shape (3, 4) cannot be expanded to (4,)"),
-        (lambda t, x: x.expand(-1, 3, 4), (3, 4), RuntimeError, "cannot be expanded to (-1, 3, 4)"),
-    )
-    long_examples = (
-        (lambda t, x: x.expand(10_000, 3, 2), (3, 1)),
-        (lambda t, x: x.expand(3, 10_000), (3, 1)),
-    )
-
-    @staticmethod
-    def forward(ctx: Expand, x: Array, shape: tuple[int, ...]) -> Any:
-        # Where nothing is repeated it may be written to.
-        return x.reshape(shape) if math.prod(shape) == x.size else np.broadcast_to(x, shape)
-
-    # dL/dx is g summed over the repetitions, which the walk does
-    @staticmethod
-    def backward(ctx: Expand, g: Tensor) -> Any:
-        return g
-
-
-def expand(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
-    """A view repeated along new leading dimensions and dimensions of size 1; -1 keeps a size."""
-    wanted = sizes(shape)
-    extra = len(wanted) - input.ndim
-    target = tuple(input.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
-    fits = extra >= 0 and min(target, default=0) >= 0
-    if not fits or any(old not in (1, new) for old, new in zip(input.shape, target[extra:], strict=True)):
-        raise RuntimeError(f"expand: shape {tuple(input.shape)} cannot be expanded to {wanted}")
-    return Expand.apply(input, shape=target)
-
-
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    """A view in a larger shape, by the rules of broadcasting."""
-    return expand(input, size)
-
-
-def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """A view in the shape of another tensor, by the rules of broadcasting."""
-    return expand(input, other.shape)
-
-
-class SumToSize(Function):
-    """x summed over broadcast dimensions, down to a smaller shape: the transpose of Expand"""
-
-    backward_shares = True
-    examples = ((lambda t, x: x.sum_to_size((3, 1)), (2, 3, 4)),)
-    errors = (
-        (lambda t, x: x.sum_to_size((2, 4)), (3, 4), RuntimeError, "(3, 4) cannot be summed to shape (2, 4)"),
-        (lambda t, x: x.sum_to_size((1, 3, 4)), (3, 4), RuntimeError, "cannot be summed to shape (1, 3, 4)"),
-    )
-    shape: tuple[int, ...]
-
-    @staticmethod
-    def forward(ctx: SumToSize, x: Array, shape: tuple[int, ...]) -> Any:
-        ctx.shape = x.shape
-        extra = x.ndim - len(shape)
-        if extra < 0 or any(size not in (1, x.shape[extra + i]) for i, size in enumerate(shape)):
-            raise RuntimeError(f"a tensor of shape {x.shape} cannot be summed to shape {shape}")
-        dims = tuple([i for i, size in enumerate(x.shape) if i < extra or size != shape[i - extra]])
-        return summed(x, dims).reshape(shape)
-
-    # each element of x was added to one of y
-    @staticmethod
-    def backward(ctx: SumToSize, g: Tensor) -> Any:
-        return Expand.apply(g, shape=ctx.shape)
-
-
-def sum_to_size(input: Tensor, *size: int | Sequence[int]) -> Tensor:
-    """The sum over broadcast dimensions that gives this size; the input itself where it has it."""
-    shape = sizes(size)
-    return input if input.array.shape == shape != () else SumToSize.apply(input, shape=shape)
 
 
 def contiguous(input: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""softmax and log_softmax along one dimension.
+"""softmax and log_softmax along one dimension, and logsumexp, the logarithm of what they divide by.
 
-Each saves its output, not its input, so its backward is a function of its own, `SoftmaxBackward`,
-whose inputs are what was saved: that is what makes the second derivative.
+The first two save their output, not their input, so each has a backward that is a function of its own, such as
+`SoftmaxBackward`, whose inputs are what was saved: from that comes the second derivative.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ import numpy as np
 from ..dtypes import DTypeLike
 from ..engine.function import Function
 from ..kernels import softmax as kernels
-from .common import Array, contiguous, in_float32, normalize_dim, only_floating, total
+from .common import (
+    Array,
+    Dims,
+    as_array,
+    contiguous,
+    floating,
+    in_float32,
+    normalize_dim,
+    only_floating,
+    total,
+)
 from .fused import FusedFunction
+from .reduction import reduced, spread
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -55,9 +66,9 @@ class Softmax(Function):
 def softmax(input: Tensor, dim: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
     """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward.
 
-    PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. What has a row without a finite
-    score is attention that may look at nothing, as of padding, and NaN would go from there into every weight. What
-    needs a distribution notices all the same: `multinomial` refuses such a row, the logarithm is -inf.
+    PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. A row without a finite score comes
+    from attention that may look at nothing, as in padding, and NaN would spread from there to every weight. Whatever
+    needs a distribution notices all the same: `multinomial` refuses such a row, and its logarithm is -inf.
     """
     return _along("softmax", Softmax, input, dim, dtype)
 
@@ -151,7 +162,7 @@ class LogSoftmaxBackward(FusedFunction):
 
 
 def _largest(x: Tensor, dim: int) -> Tensor | float:
-    """What softmax and log_softmax subtract, so that e^x cannot overflow: a constant, as they do not depend on it."""
+    """What softmax and log_softmax subtract, so that e^x cannot overflow: a constant, as no result depends on it."""
     if not x.numel():
         return 0.0
     m = x.detach().amax(dim, keepdim=True)
@@ -160,7 +171,7 @@ def _largest(x: Tensor, dim: int) -> Tensor | float:
 
 def _along(name: str, function: type[Function], input: Tensor, dim: int | None, dtype: DTypeLike | None) -> Tensor:
     if dim is None:
-        raise TypeError(f"{name}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
+        raise TypeError(f"{name}: give the dimension, such as dim=-1: a default would easily be the wrong one")
     input = only_floating(name, input if dtype is None else input.to(dtype))
     return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))
 
@@ -172,7 +183,7 @@ def _on_rows(kernel: Callable[..., Any], dim: int, *arrays: Array) -> Array:
         return _on_rows(kernel, 0, *[a.reshape(1) for a in arrays]).reshape(())
     if dim != first.ndim - 1:
         y = _on_rows(kernel, first.ndim - 1, *[np.moveaxis(a, dim, -1) for a in arrays])
-        return contiguous(np.moveaxis(y, -1, dim))  # as PyTorch's, so that view() works on it
+        return contiguous(np.moveaxis(y, -1, dim))  # as in PyTorch, so that view() works on it
     shape = first.shape
     rows = first.size // shape[-1] if first.size else 0, shape[-1]
     return kernel(*[(a if a.flags.c_contiguous else a.copy()).reshape(rows) for a in arrays]).reshape(shape)
@@ -181,3 +192,38 @@ def _on_rows(kernel: Callable[..., Any], dim: int, *arrays: Array) -> Array:
 def _gradient(t: Any, y: Any, x: Any, cotangent: Any) -> Any:
     """The gradient of y as a function of its cotangent, for the examples."""
     return t.autograd.grad(y, x, cotangent, create_graph=True)[0]
+
+
+class LogSumExp(Function):
+    """y = ln sum_i e^(x_i)"""
+
+    examples = ((lambda t, x: x.logsumexp(1), (3, 4)), (lambda t, x: t.logsumexp(x, (0, 1), keepdim=True), (3, 4)))
+    errors = (
+        (lambda t, x: x.logsumexp(2), (3, 4), IndexError, "but got 2"),
+        (lambda t, x: x.logsumexp((1, -1)), (3, 4), RuntimeError, "names a dimension twice"),
+    )
+    dims: tuple[int, ...]
+    keepdim: bool
+
+    @staticmethod
+    def forward(ctx: LogSumExp, x: Array, dims: tuple[int, ...], keepdim: bool) -> Any:
+        ctx.dims, ctx.keepdim = dims, keepdim
+        # e^(x - m) cannot overflow; an infinite m would make inf - inf
+        m = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
+        m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
+        y = as_array(np.log(total(np.exp(x - m), dims, keepdims=True)) + m)
+        y = y if keepdim else y.reshape(np.squeeze(y, dims).shape)
+        ctx.save(x, y)
+        return y
+
+    # dy/dx_i = e^(x_i) / sum_j e^(x_j) = e^(x_i - y), and 0 where y = -inf
+    @staticmethod
+    def backward(ctx: LogSumExp, g: Tensor) -> Any:
+        x, y = ctx.saved
+        y = y.masked_fill(y == -np.inf, 0.0)
+        return spread(g, ctx) * (x - spread(y, ctx)).exp()
+
+
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False, **aliases: Dims) -> Tensor:
+    """ln of the sum of exponentials, without overflow; -inf for a row of -inf, with gradient 0."""
+    return in_float32(lambda x: reduced(LogSumExp, x, dim, keepdim, aliases), floating(input))

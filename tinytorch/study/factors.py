@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops.arithmetic import Mul
+from ..ops.broadcasting import Expand
 from ..ops.indexing import Slice
 from ..ops.linalg import Matmul
-from ..ops.shape import Alias, Expand, Permute, Reshape, Transpose, View
+from ..ops.shape import Alias, Permute, Reshape, Transpose, View
 from .steps import Step, Value
 
 Index = tuple[int, ...]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..engine.mode import mode
 from ..engine.runner import Runner
 from ..engine.walk import walk
+from ..ops.broadcasting import SumToSize
 from ..ops.common import Create
 from ..ops.fused import FusedFunction
-from ..ops.shape import SumToSize
 from ..ops.writing import Overwrite, Write, order_of
 from .names import user_frame
 from .steps import Array, Gradient, Line, Step, Summand, title_of

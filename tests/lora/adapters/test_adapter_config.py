@@ -1,4 +1,4 @@
-"""LoraConfig and adapter_config.json; what PEFT makes of it is in test_adapters_oracle.py."""
+"""LoraConfig and adapter_config.json; what PEFT makes of it is in test_attached_oracle.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of adapters: there and back, and what is wrong with them; PEFT's are in test_adapters_oracle.py."""
+"""Folders of adapters: there and back, and what is wrong with them; PEFT's are in test_attached_oracle.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import tinytorch
 from lora import Llama, LoraConfig, add_adapter, load_adapter, save_adapter
-from tests.lora.adapters.test_adapters import ALL, adapted, digests, logits, randomize, trained
+from tests.lora.adapters.test_attached import ALL, adapted, digests, logits, randomize, trained
 from tests.lora.model.test_llama import make
 from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import load_file, save_file

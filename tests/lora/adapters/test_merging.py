@@ -1,4 +1,4 @@
-"""Merging and unmerging; PEFT's merged weights are in test_adapters_oracle.py, quantized bases in test_quantize.py."""
+"""Merging and unmerging; PEFT's merged weights are in test_attached_oracle.py, quantized bases in test_quantize.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 import tinytorch
 from lora import Llama, LoraConfig, add_adapter, merge, unmerge
-from lora.adapters.adapters import lora_layers
-from tests.lora.adapters.test_adapters import ALL, IDS, adapted, digests, logits, randomize
+from lora.adapters.attached import lora_layers
+from tests.lora.adapters.test_attached import ALL, IDS, adapted, digests, logits, randomize
 from tests.lora.model.test_llama import make
 from tinytorch.cli.errors import UserError
 

@@ -11,7 +11,7 @@ import pytest
 
 import tinytorch.nn as nn
 from lora import Llama, load_adapter, merge, save_adapter
-from tests.lora.adapters.test_adapters import IDS, logits
+from tests.lora.adapters.test_attached import IDS, logits
 from tests.lora.model.test_llama import make
 from tinytorch import Tensor
 from tinytorch.cli.errors import UserError

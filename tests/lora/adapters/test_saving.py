@@ -12,7 +12,7 @@ import pytest
 
 from lora import Llama, LoraConfig, add_adapter, load_adapter, save_adapter
 from tests.faults import Killed, full_from, killed_at
-from tests.lora.adapters.test_adapters import logits
+from tests.lora.adapters.test_attached import logits
 from tests.lora.model.test_llama import make
 from tinytorch.cli.errors import UserError
 from tinytorch.safetensors import SafetensorError

@@ -1,4 +1,4 @@
-"""Which layers an adapter is for; that PEFT chooses the same is in test_adapters_oracle.py."""
+"""Which layers an adapter is for; that PEFT chooses the same is in test_attached_oracle.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters on a model: first values, what is trained, switching, sums; PEFT's numbers: test_adapters_oracle.py."""
+"""Adapters on a model: first values, what is trained, switching, sums; PEFT's numbers: test_attached_oracle.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import tinytorch
 import tinytorch.nn as nn
 from lora import Llama, LoraConfig, add_adapter, add_weighted_adapter, merge
-from lora.adapters.adapters import lora_layers
+from lora.adapters.attached import lora_layers
 from lora.adapters.layers import LoraLinear
 from tests.lora.model.test_llama import IDS, make
 from tinytorch import optim
