@@ -267,7 +267,8 @@ def test_a_walk_of_the_users_within_the_block() -> None:
         loss = (x * x).sum()
         loss.backward()
         (2 * x).sum().backward()
-    assert t["loss"].grad.item() == 1 and t["loss"].gradient.given
+    assert t["loss"].grad is None and t["sum_2"].gradient.given  # gradients are those of the last walk alone
+    assert t.check().ok
     assert [step.title for step in t] == ["mul", "sum", "mul", "sum"]
     assert t["x"].grad.tolist() == [2, 2] and x.grad.tolist() == [4, 6]
 
