@@ -1,4 +1,4 @@
-"""The commands: `python -m tinytorch.study why | table | check | svg | dot SUBJECT`."""
+"""The commands: `python -m tinytorch.study why | table | check | svg | dot SUBJECT`, and `exercise`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import tyro
 from ..cli.errors import UserError
 from ..cli.options import parse
 from ..files import atomic_write
+from .practice.commands import Exercise
 from .subjects import Sizes, trace_of
 from .trace import Trace
 
@@ -114,6 +115,7 @@ def run(arguments: list[str]) -> int:
         | Annotated[Check, tyro.conf.subcommand("check")]
         | Annotated[Svg, tyro.conf.subcommand("svg")]
         | Annotated[Dot, tyro.conf.subcommand("dot")]
+        | Annotated[Exercise, tyro.conf.subcommand("exercise")]
     )
     command = parse(commands, "python -m tinytorch.study", "Follow a gradient number by number.", arguments)
     sys.path.insert(0, os.getcwd())  # where a user's module is
