@@ -13,8 +13,11 @@ import numpy as np
 
 from ...cli.errors import UserError
 from ...cli.reading import reading
-from ..mistakes import all_mistakes
-from ..practice.exercise import Exercise
+from ..mistakes import Candidates, all_mistakes
+from ..practice.exercise import Exercise, Problem, Question, gradients, sizes
+
+# What a file of exercises is written with, too.
+__all__ = ["Candidates", "Exercise", "Problem", "Question", "find", "gradients", "names", "sizes", "verify"]
 
 ORDER = (
     "add", "mul", "matmul", "broadcast_sum", "exp", "softmax", "log_softmax", "cross_entropy", "gelu", "layernorm",

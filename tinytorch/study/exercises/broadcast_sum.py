@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ops.arithmetic import Mul
-from ...ops.broadcasting import SumToSize
+from ...ops.broadcasting import Expand
 from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
@@ -26,4 +26,4 @@ def question(rng: np.random.Generator) -> Question:
     return gradients(lambda x, b: x * b, {"x": x, "b": b}, g, known)
 
 
-EXERCISE = Exercise(question, "the gradient of b has the shape of b: which y_ij does b_j go into?", [Mul, SumToSize])
+EXERCISE = Exercise(question, "the gradient of b has the shape of b: which y_ij does b_j go into?", [Expand, Mul])

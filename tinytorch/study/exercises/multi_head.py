@@ -30,4 +30,4 @@ def question(rng: np.random.Generator) -> Question:
     return gradients(lambda x: x.reshape(batch, length, heads, size).transpose(1, 2), {"x": x}, g, known)
 
 
-EXERCISE = Exercise(question, "undo the two steps in the opposite order", [Reshape, Transpose])
+EXERCISE = Exercise(question, "undo the two steps in the opposite order", [Transpose, Reshape])

@@ -18,7 +18,7 @@ SEEDS = (0, 1, 2)  # of the questions that an answer must be right for
 class Problem(NamedTuple):
     """What is wrong: `fact` is told at once, `nudge` at the first try, `mistake` from the second on.
 
-    Only what has a nudge counts as a try: a wrong shape or a missing return is told, and costs nothing.
+    Only what has a nudge counts as a try: a wrong dtype or a missing return is told, and costs nothing.
     """
 
     fact: str

@@ -79,7 +79,7 @@ def _arrays(function: str, value: Any, answers: Mapping[str, Array]) -> dict[str
             return Problem(f"{name} is {called(got)}, expected a NumPy array of shape {right.shape}")
         if got.dtype != right.dtype:
             return Problem(f"{name} has the dtype {got.dtype}, expected {right.dtype}, as what came in has")
-        arrays[name] = got
+        arrays[name] = np.asarray(got)
     return arrays
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 LARGEST = 10_000_000  # elements of an array that is handed back
+LONGEST = 500  # characters of an error that are shown
 QUESTIONS, ANSWERS = "questions", "answers"  # the names of the files, .json and .npz, by which the processes talk
 
 
@@ -28,7 +29,10 @@ class Foreign:
 
 def called(value: Any) -> str:
     """What kind of thing a value is, in a word or two."""
-    return "None" if value is None else value.what if isinstance(value, Foreign) else f"a {type(value).__name__}"
+    if value is None or isinstance(value, Foreign):
+        return "None" if value is None else value.what
+    name = type(value).__name__
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
 
 
 def call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Any, list[str]]:
@@ -53,7 +57,7 @@ def encode(value: Any, arrays: list[Any], depth: int = 0) -> Any:
         return {type(value).__name__: [encode(part, arrays, depth + 1) for part in value]}
     if isinstance(value, dict) and depth < 10:
         return {"dict": [[encode(part, arrays, depth + 1) for part in pair] for pair in value.items()]}
-    return {"foreign": f"a {type(value).__name__}"}
+    return {"foreign": called(value)}
 
 
 def decode(coded: Any, arrays: Any) -> Any:
@@ -101,7 +105,7 @@ def answered(path: Path, function: str, questions: list[dict[str, Any]]) -> dict
 
 def _told(error: BaseException, path: Path) -> str:
     """The line of the student's file where it happened, and what."""
-    what = "".join(traceback.format_exception_only(type(error), error)[-1:]).strip()
+    what = traceback.format_exception_only(type(error), error)[-1].strip()[:LONGEST]
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"{path.name}, line {error.lineno}: {(error.text or '').strip()}\n  {what}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
@@ -111,7 +115,8 @@ def _told(error: BaseException, path: Path) -> str:
 
 def main(path: Path, function: str, folder: Path) -> None:
     """Answer the questions in a folder."""
-    sys.path[0] = str(path.parent)  # as for any program there
+    beside_this = str(Path(__file__).parent)
+    sys.path[:] = [str(path.parent), *[place for place in sys.path if place != beside_this]]  # as for any program there
     write(folder, ANSWERS, answered(path, function, read(folder, QUESTIONS)))
 
 
