@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -301,6 +302,22 @@ def test_what_a_file_raises_is_told_with_its_line(
     assert not Path("progress.json").exists() and not Path("__pycache__").exists()
 
 
+def test_a_walk_by_recursion_is_told_so(exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    body = """
+    done = []
+    def visit(name):
+        if name not in done:
+            for below in inputs_of[name]:
+                visit(below)
+            done.append(name)
+    visit(root)
+    return done[::-1]
+"""
+    fill(body, "topological_order")
+    assert exercise("check", "topological_order.py") == 1
+    assert "visit(below)\n  RecursionError: maximum recursion depth exceeded" in capsys.readouterr().out
+
+
 def test_a_file_that_is_no_text(exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
     Path("softmax.py").write_bytes(b"x = '\xff\xfe'\n")
     assert exercise("check", "softmax.py") == 1
@@ -327,6 +344,13 @@ def test_what_is_printed_is_shown_but_not_all_of_it(exercise: Exercise, capsys: 
     assert exercise("check", "softmax.py") == 0
     shown = capsys.readouterr().out
     assert "    ... and more\nsoftmax: right" in shown and len(shown) < 3 * running.PRINTED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the memory of a process is not limited")
+def test_a_file_cannot_fill_the_memory(exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    fill("\n    many = b'a' * (1 << 34)\n")
+    assert exercise("check", "softmax.py") == 1
+    assert "many = b'a' * (1 << 34)\n  MemoryError" in capsys.readouterr().out
 
 
 def test_a_file_may_import_what_lies_beside_it(exercise: Exercise) -> None:

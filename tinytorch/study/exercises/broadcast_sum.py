@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.walk import _fit
 from ...ops.arithmetic import Mul
 from ...ops.broadcasting import Expand
 from ..mistakes import Candidates
@@ -26,4 +27,4 @@ def question(rng: np.random.Generator) -> Question:
     return gradients(lambda x, b: x * b, {"x": x, "b": b}, g, known)
 
 
-EXERCISE = Exercise(question, "the gradient of b has the shape of b: which y_ij does b_j go into?", [Expand, Mul])
+EXERCISE = Exercise(question, "the gradient of b has the shape of b: which y_ij does b_j go into?", [Expand, Mul, _fit])

@@ -74,6 +74,7 @@ def _answers(folder: Path, code: int) -> Run:
 def _read(stream: IO[bytes] | None, into: bytearray) -> None:
     """Read to the end, and keep the beginning: a process whose pipe is full would wait."""
     assert stream is not None
-    while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
-        if len(into) <= PRINTED:
-            into += chunk
+    with stream:
+        while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
+            if len(into) <= PRINTED:
+                into += chunk

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+MEMORY = 4 << 30  # bytes that a file may fill, where the system can limit them
 LARGEST = 10_000_000  # elements of an array that is handed back
 LONGEST = 500  # characters of an error that are shown
 QUESTIONS, ANSWERS = "questions", "answers"  # the names of the files, .json and .npz, by which the processes talk
@@ -115,6 +116,10 @@ def _told(error: BaseException, path: Path) -> str:
 
 def main(path: Path, function: str, folder: Path) -> None:
     """Answer the questions in a folder."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     beside_this = str(Path(__file__).parent)
     sys.path[:] = [str(path.parent), *[place for place in sys.path if place != beside_this]]  # as for any program there
     write(folder, ANSWERS, answered(path, function, read(folder, QUESTIONS)))
