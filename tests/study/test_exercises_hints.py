@@ -33,7 +33,7 @@ ADD_WRONG = [
     (lambda a, b, g: (g, g), "the derivative is left out: it is g as it came"),
     (lambda a, b, g: (-g, 2 * g), "the sign is wrong everywhere"),
     (lambda a, b, g: (g, g / 2), "it is divided by 2 = 2 in place of multiplied"),
-    (lambda a, b, g: (2 * g, 2 * g), "it is db, the gradient of another input"),
+    (lambda a, b, g: (2 * g, 2 * g), "it is db, in the place of da"),
     (lambda a, b, g: (np.ones_like(g), 2 * g), "the gradient that comes in, g, is left out"),
 ]
 MUL = lambda a, b, g: (g * b, g * a)
@@ -51,7 +51,7 @@ MATMUL_WRONG = [
     (lambda a, b, g: (g @ b.T, a @ g), "a is not transposed"),
     (lambda a, b, g: (b @ g.T, a.T @ g), "it is transposed"),
     (lambda a, b, g: (b.T @ g, a.T @ g), "the factors stand in the wrong order"),
-    (lambda a, b, g: (a.T @ g, g @ b.T), "it is db, the gradient of another input"),
+    (lambda a, b, g: (a.T @ g, g @ b.T), "it is db, in the place of da"),
     (lambda a, b, g: (np.ones_like(g) @ b.T, a.T @ g), "the gradient that comes in, g, is left out"),
 ]
 BROADCAST = lambda x, b, g: (g * b, (g * x).sum(0))
@@ -276,6 +276,7 @@ ADAMW_WRONG = [
     (replaced(adamw, _2=lambda p, g, m, v, t: 0.999 * v + 0.001 * g), "g is not squared"),
     (replaced(adamw, _1=lambda p, g, m, v, t: (0.9 * m + 0.1 * g) / (1 - 0.9**t)), "should be kept as it is"),
     (lambda p, g, m, v, t: adamw(p, g, m, v, t - 1), "the exponent of beta is one too small"),
+    (lambda *a: (adamw(*a)[0], *adamw(*a)[:0:-1]), "it is v, in the place of m"),
 ]
 
 
@@ -387,6 +388,23 @@ def found(name: str, answer: Any) -> list[Any]:
     exercise = find(name)
     questions = exercise.questions()
     return problems(exercise, questions, [call(answer, question.arguments) for question in questions])
+
+
+UNLISTED = [
+    ("softmax", lambda x, g: softmax(x) * (g - g.mean(-1, keepdims=True))),
+    ("softmax", lambda x, g: softmax(x) ** 2 * g),
+    ("softmax", lambda x, g: SOFTMAX(g, x)),
+    ("gelu", lambda x, g: g * pdf(x)),
+    ("matmul", lambda a, b, g: (g * b, a.T @ g)),
+    ("attention", lambda *a: tuple(array + 1e-3 for array in attention(*a))),
+]
+
+
+@pytest.mark.parametrize(("name", "answer"), UNLISTED)
+def test_a_mistake_that_nobody_thought_of_gets_no_wrong_hint(name: str, answer: Any) -> None:
+    told = found(name, answer)
+    assert told and {problem.mistake for problem in told} == {"no single mistake that is known gives these numbers"}
+    assert {problem.nudge for problem in told} == {find(name).nudge}
 
 
 def test_every_exercise_is_solved_here() -> None:

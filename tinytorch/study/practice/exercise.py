@@ -93,8 +93,7 @@ def gradients(
     """A question for a backward: the inputs and g go in, and the gradients of the inputs are to come out.
 
     forward takes the inputs in order, as Tensors, and returns one. Gradients are asked of all that are arrays of floats
-    and not `frozen`, and named "dx" for "x". Known for each without being said: that g or the derivative is left out,
-    and that it is the gradient of another input.
+    and not `frozen`, and named "dx" for "x". Known for each without being said: that g or the derivative is left out.
     """
     candidates = candidates or {}
     asked = [n for n, x in inputs.items() if isinstance(x, np.ndarray) and x.dtype.kind == "f" and n not in frozen]
@@ -116,6 +115,5 @@ def gradients(
         more = {"the gradient that comes in, g, is left out": of_ones[name]}
         if g.shape == right.shape:
             more["the derivative is left out: it is g as it came"] = g
-        more |= {f"it is {other}, the gradient of another input": answers[other] for other in answers if other != name}
         known[name] = replace(given, alternatives={**given.alternatives, **more})
     return Question({**inputs, "g": g}, answers, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,8 +57,15 @@ def problems(exercise: Exercise, questions: list[Question], returned: list[tuple
             return [arrays]
         for name, right in question.answers.items():
             if not _equal(arrays[name], right):
-                wrong.setdefault(name, []).append(Wrong(arrays[name], right, question.candidates.get(name, NONE)))
+                wrong.setdefault(name, []).append(Wrong(arrays[name], right, _candidates(question, name)))
     return [_problem(exercise, name, cases) for name, cases in wrong.items()]
+
+
+def _candidates(question: Question, name: str) -> Candidates:
+    """What is known of an answer, and that it may be another one."""
+    known = question.candidates.get(name, NONE)
+    others = {f"it is {n}, in the place of {name}": x for n, x in question.answers.items() if n != name}
+    return replace(known, alternatives={**known.alternatives, **others})
 
 
 def _arrays(function: str, value: Any, answers: Mapping[str, Array]) -> dict[str, Array] | Problem:
