@@ -448,12 +448,21 @@ def test_the_exercise_of_the_page_is_one(exercise: Exercise, capsys: pytest.Capt
     assert "class Silu" in capsys.readouterr().out
 
 
+def test_a_formula_with_backslashes_comes_to_the_student_as_it_is(exercise: Exercise) -> None:
+    (content,) = re.findall(r"^```python\n(\"\"\".*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    Path("mine").mkdir()
+    Path("mine/swish.py").write_text("r" + content.replace("Forward: y = ", r"Forward, \nabla \frac{1}{2}: y = "))
+    assert exercise("swish", "--folder", "mine") == 0
+    assert r"\nabla \frac{1}{2}" in (ast.get_docstring(ast.parse(Path("swish.py").read_text())) or "")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("own", "EXERCISE = 3\n", "it needs a docstring, of a title and a text below it, and EXERCISE = Exercise(...)"),
+        ("check", "", "mine/check.py: the name check is taken already; rename the file"),
         ("own", "def f(:\n", "SyntaxError"),
-        ("softmax", "", "mine/softmax.py has the name of an exercise that is there already: rename it"),
+        ("softmax", "", "mine/softmax.py: the name softmax is taken already; rename the file"),
         (
             "own",
             '"""Title\n\nText"""\nfrom tinytorch.study.exercises import *\nimport numpy as np\n'
@@ -476,6 +485,6 @@ def test_a_teachers_file_that_is_no_exercise_is_named(
 ) -> None:
     Path("mine").mkdir()
     Path(f"mine/{name}.py").write_text(content)
-    assert exercise(name, "--folder", "mine") == 2
+    assert exercise("--folder", "mine") == 2
     error = capsys.readouterr().err
     assert says in error and f"mine/{name}.py" in error and error.count("\n") == 1

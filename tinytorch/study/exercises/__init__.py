@@ -34,8 +34,8 @@ def names(folder: Path | None = None) -> list[str]:
         raise UserError(f"{folder} is no folder of exercises")
     own = sorted([path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")])
     for name in own:
-        if name in ORDER:
-            raise UserError(f"{folder / name}.py has the name of an exercise that is there already: rename it")
+        if name in (*ORDER, "check"):  # which is a word of the command
+            raise UserError(f"{folder / name}.py: the name {name} is taken already; rename the file")
     return [*ORDER, *own]
 
 

@@ -69,8 +69,10 @@ class Exercise:
     @property
     def file(self) -> str:
         """The file to fill in."""
+        said = f"{self.title}\n\n{self.text}"
+        raw = "r" * ("\\" in said)  # as in a formula
         return (
-            f'"""{self.title}\n\n{self.text}\n\n'
+            f'{raw}"""{said}\n\n'
             f'Check it with: python -m tinytorch.study exercise check {self.name}.py\n"""\n\n'
             f"import numpy as np\n\n\ndef {self.signature}:\n"
             "    raise NotImplementedError  # write your code in place of this line\n"
