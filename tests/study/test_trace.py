@@ -490,3 +490,10 @@ def test_one_thread_alone() -> None:
         thread.start()
         thread.join()
     assert not list(t)
+
+
+def test_what_is_no_tensor_has_no_name_in_a_trace() -> None:
+    with study.trace() as t, pytest.raises(TypeError, match=r"named\('h', ...\) takes a Tensor, not ndarray"):
+        study.named("h", np.ones(2))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="by its name or its Tensor, not by ndarray"):
+        t.name(q=np.ones(2))

@@ -207,7 +207,7 @@ def test_depth() -> None:
         for inner in term.deeper.terms:
             assert inner.deeper is not None and inner.deeper.total == pytest.approx(inner.factors[0], abs=1e-6)
     assert found.text.count("| dy/da = 1/b") == 1  # each formula once
-    with pytest.raises(ValueError, match="depth must be at least 1"):
+    with pytest.raises(ValueError, match="depth must be from 1 to 20, got"):
         t.why("q[2,0]", depth=0)
 
 
@@ -376,3 +376,13 @@ def test_an_infinite_number_has_terms_of_its_own_alone() -> None:
     found = t.why("x[1]")
     assert [term.product for term in found.terms] == [math.inf, math.inf] and found.total == math.inf and not found.note
     assert t.why("x[2]").total == 4
+
+
+def test_a_depth_that_nobody_reads_is_refused() -> None:
+    x = torch.ones(2, requires_grad=True)
+    with study.trace() as t:
+        y = x * 2
+        loss = y.sum()
+    t.backward(loss)
+    with pytest.raises(ValueError, match="depth must be from 1 to 20, got 400"):
+        t.why("x[0]", depth=400)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 Index = tuple[int, ...]
+DEEPEST = 20
 
 _SPEC = re.compile(r"\s*(.*?)\s*(?:\[([^\[]*)\])?\s*", re.DOTALL)
 
@@ -31,8 +32,8 @@ _NUMBER = re.compile(r"-?\d+")
 def why(trace: Trace, what: str, depth: int = 1, forward: bool = False) -> Explanation:
     """The explanation of one element: "scores[2,1]" or "dscores[2,1]" its gradient; with `forward` its value."""
     value, index = parse(trace, what)
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}")
+    if not 1 <= depth <= DEEPEST:
+        raise ValueError(f"depth must be from 1 to {DEEPEST}, got {depth}: each level multiplies the terms")
     if not forward:
         total = None if value.gradient is None else value.gradient.total
         if total is not None and not (value.gradient is not None and value.gradient.given):
