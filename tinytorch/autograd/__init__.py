@@ -13,13 +13,13 @@ from ..gradcheck import (
     numeric_gradient,
     numeric_jacobian,
 )
-from . import graph
+from . import functional, graph
 from .anomaly import detect_anomaly, is_anomaly_enabled, set_detect_anomaly
 from .function import Function
 from .unfolding import unfold
 
 __all__ = [
-    "Function", "backward", "grad", "graph", "unfold",
+    "Function", "backward", "functional", "grad", "graph", "unfold",
     "detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly",
     "GradcheckError", "GradcheckInputError", "KinkError", "KinkWarning", "gradcheck", "gradcheck_numpy",
     "gradgradcheck", "numeric_gradient", "numeric_jacobian",
