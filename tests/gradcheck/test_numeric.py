@@ -144,7 +144,7 @@ def test_what_is_wrong_is_named_by_the_place_among_all_inputs() -> None:
     with pytest.raises(GradcheckError, match=r"backward is wrong for input 1 \(float64 \(3, 4\)\)") as caught:
         gradcheck_numpy(lambda n, x: n * x**2, lambda n, x, g: 2 * n * x * np.ones_like(g) * 0.5 * g, (3, X))
     assert caught.value.input == 1 and caught.value.name == "input 1"
-    with pytest.raises(GradcheckError, match="a second path, or the sum over the others"):
+    with pytest.raises(GradcheckError, match="a path or a sum is missing"):
         gradcheck_numpy(softmax, lambda x, g: softmax(x) * g, X)
     assert not gradcheck_numpy(softmax, lambda x, g: 0 * x, X, raise_exception=False)
 

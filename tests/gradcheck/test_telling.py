@@ -85,7 +85,7 @@ def softmax_backward(g: Any, x: Any) -> Any:
 
 HINTS: dict[str, tuple[Any, Any, str]] = {
     "transposed": (lambda x: x.softmax(-1), lambda g, x: softmax_backward(g, x).T, "it is transposed"),
-    "no sum": (lambda x: x.softmax(-1), lambda g, x: x.softmax(-1) * g, "a second path, or the sum .* is missing"),
+    "no sum": (lambda x: x.softmax(-1), lambda g, x: x.softmax(-1) * g, "a path or a sum is missing"),
     "other sign": (lambda x: x.softmax(-1), lambda g, x: -softmax_backward(g, x), "a sign is wrong"),
     "scale": (lambda x: x.softmax(-1) / 4, softmax_backward, r"4 times .* It is 4, and 4 is the size of dimension 0"),
     "mean": (lambda x: x.mean(), lambda g, x: g.expand_as(x), "16 times .* 16 is the number of elements of input 0"),

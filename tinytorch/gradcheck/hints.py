@@ -64,8 +64,8 @@ def _structure(c: Comparison) -> str:
     if c.analytic[off].any() or np.abs(c.numeric[off]).max() <= 1e-6 * np.abs(c.numeric).max():
         return ""
     return (
-        "By backward each output depends on its own element alone, by the differences on others too: a second path, or "
-        "the sum over the others, is missing."
+        "By backward each output depends on its own element alone, by differences on others too: a path or a sum is "
+        "missing."
     )
 
 
