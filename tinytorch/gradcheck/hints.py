@@ -81,6 +81,19 @@ def _repaired(c: Comparison) -> str:
         if np.isfinite(jacobian).all()
     }
     # As float32, of whose accuracy the differences are.
-    found = [repair for repair in explain(got.astype(np.float32), right, Candidates(alternatives=others))
-             if repair.kind in _TOLD]  # fmt: skip
-    return f"For a random gradient that comes in, a repair fits: {found[0]}." if found else ""
+    candidates = Candidates(alternatives=others)
+    found = [repair for repair in explain(got.astype(np.float32), right, candidates) if repair.kind in _TOLD]
+    if found:
+        return f"For a random gradient that comes in, a repair fits: {found[0]}."
+    return _constant(got - right)
+
+
+def _constant(off: Array) -> str:
+    """An error that is the same all along a dimension, as where a path through a sum or a mean is forgotten."""
+    for dim, size in enumerate(off.shape):
+        if size > 2 and np.ptp(off, dim).max() <= 1e-4 * np.abs(off).max():
+            return (
+                f"For a random gradient that comes in, the error is the same all along dimension {dim}: the path "
+                "through a sum or mean over it is missing, or there once too often."
+            )
+    return ""
