@@ -6,13 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_LORA := runs/demo-lora
+STUDY := docs/site
 
-.PHONY: help demo demo-lora test check-all clean
+.PHONY: help demo demo-lora study test check-all clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       train a character-level GPT, plot its losses and print what it writes: two minutes"
 	@echo "make demo-lora  teach a small Llama, with LoRA, to answer like a parrot: a minute or two"
+	@echo "make study      make the pages that step through a backward in the browser, and their index"
 	@echo "make test       run the test suite"
 	@echo "make check-all  run everything that .ci/run does, then the slow tests: half an hour or more"
 	@echo "make clean      remove $(VENV) and the demos' output"
@@ -45,6 +47,9 @@ demo-lora: $(VENV)/.installed-lora
 	@echo "  see all commands:"
 	@echo "    $(BIN)/python -m lora --help"
 
+study: $(VENV)/.installed-study
+	$(BIN)/python -m tinytorch.study site $(STUDY)
+
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
@@ -53,7 +58,7 @@ check-all:
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow --require-oracle
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(DEMO_LORA)
+	rm -rf $(VENV) $(DEMO) $(DEMO_LORA) $(STUDY)
 
 # One stamp for each extra: a second run installs nothing unless the metadata has changed.
 $(VENV)/.installed-%: $(BIN)/python setup.cfg pyproject.toml

@@ -124,7 +124,7 @@ class Protected:
     def lend_to_kernels(self) -> None:
         """Give kernels memory of this kind from now on. Everything must be compiled: the compiler knows NumPy's own."""
         np.empty, np.zeros, np.empty_like = self.empty, self.zeros, self.empty_like  # type: ignore[assignment]
-        launch.aligned_empty = lambda shape, dtype, make=np.empty, least=0: make(shape, dtype)  # type: ignore[assignment]
+        launch.aligned_empty = lambda shape, dtype, make=np.empty: make(shape, dtype)  # type: ignore[assignment]
 
 
 # ---------------------------------------------------------------------- kernels

@@ -253,6 +253,6 @@ def test_where_nothing_may_be_compiled_one_line_says_so() -> None:
             [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
         )
         assert ended.returncode == code
-        message = "tinytorch's kernels are compiled, and nothing else: unset NUMBA_DISABLE_JIT"
+        message = "tinytorch's kernels cannot run uncompiled: unset NUMBA_DISABLE_JIT"
         assert ended.stderr.splitlines()[-1] == f"{'ImportError' if code == 1 else 'error'}: {message}"
         assert code == 1 or ended.stderr.count("\n") == 1

@@ -273,7 +273,7 @@ def test_values_are_broadcast_when_rows_are_added() -> None:
         (lambda x: x.index_select(0, tinytorch.tensor([-1])), IndexError, "is -1, which is out of bounds"),
         (lambda x: x.index_select(0, tinytorch.tensor([True, False, True])), RuntimeError, "integer index, got bool"),
         (lambda x: x.index_select(0, tinytorch.tensor([[0]])), IndexError, "vector"),
-        (lambda x: x.sum().index_select(0, tinytorch.tensor([0, 0])), RuntimeError, "one slice, the index names 2"),
+        (lambda x: x.sum().index_select(0, tinytorch.tensor([0, 0])), RuntimeError, "one slice, but the index names 2"),
         (lambda x: x.masked_select(tinytorch.ones(4, dtype=tinytorch.int64)), RuntimeError, "bool mask, got int64"),
         (lambda x: x.masked_select(tinytorch.ones(3, dtype=tinytorch.bool)), RuntimeError, "does not broadcast"),
         (lambda x: x.repeat_interleave(-1, 0), RuntimeError, "can not be negative, got -1"),

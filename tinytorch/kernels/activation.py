@@ -3,12 +3,12 @@
 Every array is C-contiguous, float32 or float64, of any shape; the results have the first one's shape.
 
     relu          y = max(x, 0)                         leaky_relu    y = x if x > 0 else slope x
-    gelu          y = x P(x), P the normal distribution's function, or what tanh makes of it
+    gelu          y = x P(x), P the normal distribution function, or its approximation by tanh
     sigmoid       y = 1 / (1 + e^-x)                    silu          y = x sigmoid(x)
     swiglu        y = gate sigmoid(gate) up             erf           y = erf(x)
 
-Each loop is one line of arithmetic, with functions that LLVM puts in it as vector code (`math.py`); ranges of elements
-are spread over the threads.
+Each loop is one line of arithmetic. The functions that it calls (`math.py`) are inlined, so that all of it becomes
+vector code, and the elements are spread over the threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Array = NDArray[np.floating]
 
 _TANH_SCALE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
-# Beyond this the derivative of GELU is 0 or 1 in either type; going further, u' would overflow: 0 * inf.
+# Beyond this the derivative of GELU is 0 or 1 in either type; further out u' would overflow and give 0 * inf = NaN.
 _SATURATED = 50.0
 
 
@@ -66,7 +66,7 @@ def _leaky_relu_backward(start: int, stop: int, worker: int, grad: Array, x: Arr
 
 # gelu(x) = x P(x), P the normal distribution function (D. Hendrycks, K. Gimpel, arXiv:1606.08415):
 # P(x) = (1 + erf(x / sqrt 2)) / 2, or approximately (1 + tanh(u / 2)) / 2 = sigmoid(u),
-# u = 2 sqrt(2 / pi) (x + 0.044715 x^3). As a sigmoid it has no difference of near equals where x < 0.
+# u = 2 sqrt(2 / pi) (x + 0.044715 x^3). Written as a sigmoid, it does not cancel where x < 0.
 @over_elements
 def _gelu(start: int, stop: int, worker: int, x: Array, approximate: bool, y: Array) -> None:
     x, y = x[start:stop], y[start:stop]
@@ -160,7 +160,7 @@ def relu(x: Array) -> Array:
 
 
 def relu_backward(grad: Array, y: Array) -> Array:
-    """The gradient of x, from that of y = relu(x)."""
+    """The gradient of x, given that of y = relu(x)."""
     dx = empty_like(y)
     _relu_backward(grad.reshape(-1), y.reshape(-1), dx.reshape(-1))
     return dx
@@ -174,7 +174,7 @@ def leaky_relu(x: Array, slope: float) -> Array:
 
 
 def leaky_relu_backward(grad: Array, x: Array, slope: float) -> Array:
-    """The gradient of x, from that of leaky_relu(x, slope)."""
+    """The gradient of x, given that of leaky_relu(x, slope)."""
     dx = empty_like(x)
     _leaky_relu_backward(grad.reshape(-1), x.reshape(-1), float(slope), dx.reshape(-1))
     return dx
@@ -188,7 +188,7 @@ def gelu(x: Array, tanh: bool = False) -> Array:
 
 
 def gelu_backward(grad: Array, x: Array, tanh: bool = False) -> Array:
-    """The gradient of x, from that of gelu(x, tanh)."""
+    """The gradient of x, given that of gelu(x, tanh)."""
     dx = empty_like(x)
     _gelu_backward(grad.reshape(-1), x.reshape(-1), tanh, dx.reshape(-1))
     return dx
@@ -202,7 +202,7 @@ def silu(x: Array) -> Array:
 
 
 def silu_backward(grad: Array, x: Array) -> Array:
-    """The gradient of x, from that of silu(x)."""
+    """The gradient of x, given that of silu(x)."""
     dx = empty_like(x)
     _silu_backward(grad.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
@@ -216,7 +216,7 @@ def swiglu(gate: Array, up: Array) -> Array:
 
 
 def swiglu_backward(grad: Array, gate: Array, up: Array) -> tuple[Array, Array]:
-    """The gradients of gate and up, from that of swiglu(gate, up)."""
+    """The gradients of gate and up, given that of swiglu(gate, up)."""
     dgate, dup = empty_like(gate), empty_like(up)
     _swiglu_backward(grad.reshape(-1), gate.reshape(-1), up.reshape(-1), dgate.reshape(-1), dup.reshape(-1))
     return dgate, dup

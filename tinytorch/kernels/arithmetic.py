@@ -4,8 +4,8 @@
     column_sums    out_c = sum_n x_nc
     row_sums       out_n = sum_c x_nc
 
-NumPy adds on one thread: that is slower where the arrays are large, and it moves all of them to one core's cache,
-from which the next kernel's threads must fetch their parts.
+NumPy adds on one thread. That is slower for large arrays, and moves all of them to one core's cache, from which the
+next kernel's threads must fetch their parts. Here chunks of elements, rows or columns are spread over the threads.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .threads import parallel_for, threads_in_use
 
 Array = NDArray[Any]
 
-_GRAIN = 8192  # elements: one thread's share at a time
-_LARGE = 1 << 15  # elements that are worth a second thread
-_SMALL = 1 << 12  # elements; columns of fewer are added up as fast by NumPy
+_GRAIN = 8192  # elements that a thread takes at a time
+_LARGE = 1 << 15  # elements; from here on a second thread is worth it
+_SMALL = 1 << 12  # elements; below this NumPy adds up columns as fast
 _FEW_COLUMNS = 16  # fewer are not worth a loop over rows
 _LINE = 64  # bytes in a cache line: no two threads write into one
 
 
 @serial
 def _add_chunk(start: int, stop: int, worker: int, a: Array, b: Array, out: Array) -> None:
-    a, b, out = a[start:stop], b[start:stop], out[start:stop]  # from 0: an index below it would count from the end
+    a, b, out = a[start:stop], b[start:stop], out[start:stop]  # indices from 0 on: lower ones count from the end
     for e in range(out.size):
         out[e] = a[e] + b[e]
 
@@ -44,8 +44,8 @@ def _add(a: Array, b: Array, out: Array) -> None:
 
 @inner
 def column_grain(columns: int, itemsize: int) -> int:
-    """Columns of a chunk, where each thread goes through all rows: they are read far along, in two chunks a thread, for
-    one that is held up."""
+    """The number of columns in a chunk, if a thread goes through all rows: many, so that rows are read in long runs,
+    but few enough for two chunks per thread, in case one thread is held up."""
     line = _LINE // itemsize
     grain: int = (columns // (2 * threads_in_use()) // line + 1) * line
     return grain
@@ -104,7 +104,7 @@ def _row_sums(x: Array, parts: Array, sums: Array) -> None:
 
 
 def row_sums(x: Array) -> Array:
-    """The sum (N,) of each row of x (N, C), not empty and in C order: of stretches of a row, then over them."""
+    """The sum (N,) of each row of x (N, C), in C order and not empty: first within pieces of a row, then over them."""
     rows, columns = x.shape
     parts, sums = empty((rows, -(-columns // _GRAIN)), x.dtype), empty((rows,), x.dtype)
     _row_sums(x, parts, sums)
@@ -112,7 +112,7 @@ def row_sums(x: Array) -> Array:
 
 
 def total(x: Array, axes: tuple[int, ...] | None, keepdims: bool = False) -> Any:
-    """x.sum(axis=axes, keepdims=keepdims); over its first dimensions, or the last of a large array, by a kernel."""
+    """x.sum(axis=axes, keepdims=keepdims), by a kernel over the first dimensions, or the last ones of a large array."""
     if x.size >= _SMALL and x.dtype in (np.float32, np.float64) and x.flags.carray:
         gone = sorted(range(x.ndim) if axes is None else [axis % x.ndim for axis in axes])
         k = len(gone)

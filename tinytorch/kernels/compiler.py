@@ -1,8 +1,8 @@
-"""How kernels are compiled: a few decorators, one cache folder, one set of floating-point liberties.
+"""How kernels are compiled: a few decorators, one cache folder, one set of fast-math flags.
 
-`serial` compiles a function that runs on the calling thread (also from inside other kernels);
-`inner` the same for one that Python never calls, `apart` for one whose results overlap nothing, too;
-`c_function` one that is given addresses in place of arrays. Threads are started by `threads.parallel_for`.
+`serial` compiles a function that runs on the calling thread (other kernels may call it, too);
+`inner` compiles one that only kernels call, `apart` an inner one whose results overlap no other array, and
+`c_function` one that takes addresses instead of arrays. `threads.parallel_for` runs kernels on several threads.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tinytorch.kernels.machinery.stack import on_large_stack
 from tinytorch.kernels.machinery.wide_vectors import ApartCompiler, WideCompiler
 
 if numba.config.DISABLE_JIT:
-    raise ImportError("tinytorch's kernels are compiled, and nothing else: unset NUMBA_DISABLE_JIT", name="tinytorch")
+    raise ImportError("tinytorch's kernels cannot run uncompiled: unset NUMBA_DISABLE_JIT", name="tinytorch")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What LLVM may assume. Not "nnan" or "ninf": masks hold infinities, and NaN must reach the user.
-# Not "afn": exp and its like are written out in math.py, with a known error.
+# Not "afn": exp and similar functions are written out in math.py, with a known error.
 FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
 
 
@@ -54,32 +54,32 @@ def serial(function: F) -> F:
 
 
 def inner(function: F) -> F:
-    """Compile a kernel that only kernels call: without entries for Python and C, in two thirds of the time."""
+    """Compile a kernel that only kernels call. Without entry points for Python and C it takes a third less time."""
     return _compiled(function, **_INNER)
 
 
 def apart(function: F) -> F:
-    """Compile an `inner` kernel whose results overlap no other of its arrays: its loops may write several, in vectors.
+    """Compile an `inner` kernel whose results overlap none of its other arrays: its loops can write several in vectors.
 
-    Without this promise LLVM makes two loops of one that writes, and enters the one without vectors where the result
-    begins less than a few vectors behind an operand. A sum that it adds up on the way has other bits then: such a loop
-    needs the promise.
+    Without this promise LLVM makes two versions of a loop that writes, and runs the one without vectors if the result
+    begins less than a few vectors behind an operand. A sum that the loop adds up on the way then has other bits: such
+    a loop needs the promise.
     """
     return _compiled(function, ApartCompiler, **_INNER)
 
 
 def c_function(function: Callable[..., None], *pointers: Any) -> Callable[..., None]:
-    """Compile a kernel of a few pointers, which Python calls with addresses in a tenth of a microsecond.
+    """Compile a kernel that takes a few pointers; Python calls it with addresses in a tenth of a microsecond.
 
     It holds the interpreter's lock, as all kernels do.
     """
-    # As numba.cfunc does it, but for the cache.
+    # This does what numba.cfunc does, except for the cache.
     signature = sigutils.normalize_signature(types.void(*pointers))
     options = {"error_model": "numpy", "fastmath": FASTMATH}
     compiled: Any = CFunc(function, signature, locals={}, options=options, pipeline_class=WideCompiler)
     compiled._cache = kernel_cache(function)
     on_large_stack(compiled.compile)()
     call: Any = ctypes.PYFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))(compiled.address)
-    call.compiled = compiled  # whose code it is, and stays as long
+    call.compiled = compiled  # keeps the code in memory as long as the function lives
     call.__name__ = function.__name__
     return call

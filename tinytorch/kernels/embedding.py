@@ -1,4 +1,4 @@
-"""Adding where an index says: rows to rows (the backward of an embedding and of row indexing), or within each row.
+"""Rows taken by index (an embedding), rows added by index (its backward), and elements added by index within each row.
 
     take_rows         out[n] = weight[index[n]]
     index_add         out[index[n]] += source[n]
@@ -21,8 +21,8 @@ from .threads import parallel_for, threads_in_use
 Array = NDArray[np.floating]
 Index = NDArray[np.int64]
 
-_SERIAL_BELOW = 8192  # elements: less work than is worth a second thread
-_LARGE = 1 << 15  # elements that are copied faster by two threads than by NumPy
+_SERIAL_BELOW = 8192  # elements; fewer are not worth a second thread
+_LARGE = 1 << 15  # elements; from here on two threads copy faster than NumPy
 
 
 @serial
@@ -40,9 +40,9 @@ def _take(weight: Array, index: Index, out: Array) -> None:
 
 
 def take_rows(weight: Array, index: Index) -> Array:
-    """weight[index], (..., C), for weight (V, C) and an index (...) that has been checked: each in [0, V).
+    """Return weight[index] (..., C) for weight (V, C) and an index (...) that has been checked to be in [0, V).
 
-    Large ones on all threads, where NumPy has one.
+    Large results are copied on all threads, where NumPy uses one.
     """
     flat = index.dtype == np.int64 and index.flags.carray and weight.flags.carray
     if not flat or index.size * weight.shape[1] < _LARGE or weight.dtype not in (np.float32, np.float64):
@@ -74,8 +74,8 @@ def _index_add(out: Array, index: Index, source: Array) -> None:
 def index_add(out: Array, index: Index, source: Array) -> None:
     """out[index[n]] += source[n] for each n in turn, in place, duplicates included.
 
-    out (V, C) and source (N, C): C-contiguous, of one type, float32 or float64; index (N,) int64,
-    each in [0, V), else IndexError.
+    out (V, C) and source (N, C): C-contiguous, of one type, float32 or float64; index (N,): int64.
+    Raises IndexError unless each index is in [0, V).
     """
     check_bounds("index", index, out.shape[0], "rows")
     if source.size:
@@ -105,7 +105,7 @@ def add_within_rows(out: Array, index: Index, source: Array) -> None:
 
 
 def embedding_backward(grad: Array, index: Index, rows: int) -> Array:
-    """The gradient (V, C) of an embedding's weight with V = rows, from that of weight[index], grad (N, C)."""
+    """The gradient (V, C) of an embedding's weight with V = rows, given grad (N, C), that of weight[index]."""
     dweight = zeros((rows, grad.shape[1]), grad.dtype)
     index_add(dweight, index, grad)  # out[n] = weight[index[n]]
     return dweight

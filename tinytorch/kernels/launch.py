@@ -1,10 +1,9 @@
-"""How kernels are entered, what is checked before, and where their memory comes from.
+"""How Python calls kernels, what is checked before, and where their memory comes from.
 
-`launched` marks each kernel, and each check of values, that works on its arguments and returns nothing that must be
-kept: it is entered through a wrapper. `empty`, `zeros` and `empty_like` make the arrays that kernels write into. Both
-ask whether this thread has a recorder, and where no thread has one that is all that they do: this is the one place
-where a recorder can stand in between. NumPy's own functions are called as they are: who records has arrays that NumPy
-asks (`__array_ufunc__`, `__array_function__`).
+`launched` wraps each kernel, and each check of values, that works on its arguments and returns nothing that must be
+kept. `empty`, `zeros` and `empty_like` make the arrays that kernels write into. They all ask whether this thread has a
+recorder, which can step in here and nowhere else; while no thread has one, asking is all that they add. NumPy's own
+functions are not wrapped: a recorder uses arrays that NumPy consults (`__array_ufunc__`, `__array_function__`).
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from .compiler import serial
 
 A = TypeVar("A", bound="np.ndarray[Any, Any]")
 Array = np.ndarray[Any, Any]
-# Of a kernel's arguments: what to call, with what, and what must be kept meanwhile; or None, where there is none.
+# From a kernel's arguments to what to call, with which arguments, and what must be kept alive meanwhile; or to None.
 Bind = Callable[..., tuple[Any, Any, Any] | None]
 
 
 class Recorder(Protocol):
-    """Who takes part in each launch on a thread, and hands out the memory."""
+    """Takes part in each launch on a thread, and hands out the memory."""
 
     def launch(self, function: Callable[..., Any], args: tuple[Any, ...], bind: Bind | None) -> Any:
-        """function(*args), and what it returns."""
+        """Call function(*args), and return what it returns."""
 
     def empty(self, shape: Any, dtype: Any) -> Any:
-        """A new array in C order."""
+        """Return a new array in C order."""
 
     def empty_like(self, array: Any) -> Any:
-        """A new array of the same shape, dtype and layout."""
+        """Return a new array of the same shape, dtype and layout."""
 
 
 class _Here(threading.local):
@@ -47,12 +46,12 @@ class _Here(threading.local):
 
 
 _here = _Here()
-_recorders = 0  # on all threads: looking at a number takes a tenth of what looking at a thread's own does
+_recorders = 0  # on all threads: reading a global takes a tenth of the time of reading a thread's own variable
 
 
 @contextmanager
 def recorder(new: Recorder | None) -> Iterator[None]:
-    """Inside, this thread's launches go through a recorder; with None they are plain calls."""
+    """In the `with` block, this thread's launches go through a recorder; with None they are plain calls."""
     global _recorders
     before, _here.recorder = _here.recorder, new
     _recorders += 1
@@ -64,9 +63,9 @@ def recorder(new: Recorder | None) -> Iterator[None]:
 
 
 def launched(function: Callable[..., Any], *, bind: Bind | None = None) -> Callable[..., Any]:
-    """A kernel, or a check, as it is entered from Python. What it returns must follow from shapes and layouts alone.
+    """Wrap a kernel, or a check, that Python calls. What it returns must follow from shapes and layouts alone.
 
-    `bind`, where given, knows a faster way to the same with the same arguments, for who calls it with them again.
+    `bind`, where given, prepares a faster call with the same arguments, for a caller that repeats it.
     """
 
     def enter(*args: Any) -> Any:
@@ -82,7 +81,7 @@ def launched(function: Callable[..., Any], *, bind: Bind | None = None) -> Calla
 
 @serial
 def first_outside(index: Array, size: int, ignored: int) -> int:
-    """Where a vector has the first element that is neither one of 0 to size - 1 nor ignored; -1 if nowhere."""
+    """The position of the first element that is neither from 0 to size - 1 nor `ignored`; -1 if there is none."""
     for n in range(index.size):
         if (index[n] < 0 or index[n] >= size) and index[n] != ignored:
             return n
@@ -93,14 +92,14 @@ def first_outside(index: Array, size: int, ignored: int) -> int:
 def check_bounds(
     what: str, index: Array, size: int, of: str, error: type[Exception] = IndexError, ignored: int | None = None
 ) -> None:
-    """The error, unless each element of an index is one of 0 to size - 1, or ignored: kernels do not look again.
+    """Raise `error` unless each element of an index is from 0 to size - 1, or `ignored`: kernels do not check again.
 
-    `what` names the index in the message, `of` what it is one of: "embedding: index", "rows".
+    In the message, `what` names the index ("embedding: index"), and `of` what it counts ("rows").
     """
     if ignored is None and not size:
         place = 0 if index.size else -1
     else:
-        # Where none is ignored, 0 is that: it is within bounds.
+        # If no value is ignored, 0 can take its place, as it is within bounds.
         place = int(first_outside(index.reshape(-1).astype(np.int64, copy=False), size, ignored or 0))
     if place >= 0:
         refuse(what, index, place, size, of, error, ignored)
@@ -118,7 +117,7 @@ def refuse(
 
 
 def require_writable(array: Any, what: str) -> None:
-    """RuntimeError where what is about to be written must not be: mapped files are read-only, expanded arrays too."""
+    """Raise RuntimeError if an array must not be written to: mapped files and expanded arrays are read-only."""
     if not array.flags.writeable:
         raise RuntimeError(
             f"{what}, {array.dtype} {array.shape}, cannot be written: its memory is read-only, or it is expanded, so "
@@ -126,14 +125,14 @@ def require_writable(array: Any, what: str) -> None:
         )
 
 
-# Memory. NumPy's begins 16 bytes into a cache line as often as not. Then each vector of 64 bytes lies in two of them,
-# and kernels that do little with each take up to twice as long (a product of one row, layer_norm). What lasts
-# (parameters, their gradients and moments, caches, the memory of compiled functions) is therefore made to begin at one,
-# and so are results of kernels that are large enough for the half microsecond that it takes.
+# Memory. NumPy's arrays begin 16 bytes into a cache line as often as not. Each vector of 64 bytes then lies in two
+# cache lines, and kernels that do little with each vector (a product of one row, layer_norm) take up to twice as long.
+# What lasts (parameters, their gradients and moments, caches, the memory of compiled functions) is therefore made to
+# begin at a cache line, and so are results of kernels that are large enough to be worth the half microsecond it takes.
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
-LARGE = 1 << 20  # bytes: from here on kernels gain more than it takes to align their results
-_SMALL = 4096  # bytes: below this it makes no difference
+LARGE = 1 << 20  # bytes: from here on kernels gain more time than aligning their results takes
+_SMALL = 4096  # bytes: below this alignment makes no difference
 _BYTE = np.dtype(np.uint8)
 
 
@@ -171,29 +170,29 @@ def empty_like(array: A) -> A:
 
 
 def aligned(size: int, make: Any = np.empty) -> Any:
-    """So many bytes that begin at a cache line."""
+    """Return `size` bytes that begin at a cache line."""
     memory = make(size + ALIGNMENT, _BYTE)
     start = _to_alignment(memory)
     return memory[start : start + size]
 
 
 def _to_alignment(memory: Any) -> int:
-    """The bytes before the first cache line. By way of ctypes it takes a fifth of what `memory.ctypes.data` does."""
+    """The number of bytes before the first cache line. `memory.ctypes.data` would take five times as long as this."""
     return -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: Any, make: Any = np.empty, least: int = _SMALL) -> Any:
-    """np.empty(shape, dtype) that begins at a cache line, unless it has fewer than `least` bytes."""
+def aligned_empty(shape: tuple[int, ...], dtype: Any, make: Any = np.empty) -> Any:
+    """Return np.empty(shape, dtype) that begins at a cache line, unless it is small."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < least:
+    if size < _SMALL:
         return make(shape, dtype)
     memory = make(size + ALIGNMENT, _BYTE)
     return np.ndarray(shape, dtype, memory, _to_alignment(memory))
 
 
 def aligned_copy(array: Any, dtype: Any = None) -> Any:
-    """array.astype(dtype), always a copy, that begins at a cache line where it is large."""
+    """Return array.astype(dtype), always as a copy, which begins at a cache line if it is large."""
     dtype = array.dtype if dtype is None else np.dtype(dtype)
     if type(array) is not np.ndarray or array.size * dtype.itemsize < LARGE:
         return array.astype(dtype, order="C")
@@ -203,7 +202,7 @@ def aligned_copy(array: Any, dtype: Any = None) -> Any:
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    """np.zeros(shape, dtype) that begins at a cache line, unless it is small."""
+    """Return np.zeros(shape, dtype) that begins at a cache line, unless it is small."""
     return aligned_empty(shape, dtype, np.zeros)
 
 
@@ -211,19 +210,19 @@ _CONSTANTS: dict[int, Array] = {}
 
 
 def constant(array: Array) -> Array:
-    """The array, which is made once for all calls and never written to: kernels may get it besides what a call made."""
+    """Mark an array that is made once for all calls and never written to, so that recorded kernels may refer to it."""
     _CONSTANTS[id(array)] = array
     return array
 
 
 def is_constant(array: Array) -> bool:
-    """Whether it is one of these."""
+    """Whether `constant` has marked the array."""
     return id(array) in _CONSTANTS
 
 
 @cache
 def repeated(value: float, count: int, dtype: np.dtype[Any]) -> Array:
-    """One number `count` times, a constant: what stands in for a weight or bias that is not there."""
+    """Return a constant array of one number `count` times, which stands in for a missing weight or bias."""
     return constant(np.full(count, value, dtype))
 
 
@@ -237,8 +236,8 @@ def keep_freed_memory() -> None:
 
     A training step frees and allocates the same few hundred megabytes over and over. glibc hands large blocks back to
     the system when they are freed, and the system must then find and clear each page again: a quarter of the time of
-    nanoGPT's CPU step. It can be told not to (mallopt(3)): neither to map blocks of their own for large arrays, up to
-    the largest size that it allows, nor to give back the end of its heap, up to 2 GiB.
+    nanoGPT's CPU step. mallopt(3) stops that: large arrays no longer get mappings of their own, up to the largest size
+    that glibc allows, and the end of the heap, up to 2 GiB, is not given back.
     """
     if not sys.platform.startswith("linux"):
         return

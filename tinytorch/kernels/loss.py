@@ -4,15 +4,16 @@ logits, dlogits : (N, V), C-contiguous, float32 or float64
 target          : (N,) int64, each in [0, V) or equal to ignore_index
 losses          : (N,), of the logits' type
 total, divisor  : (), of the logits' type
-lse             : (N,) float64, log sum_j e^logits_j. Kept in float64 whatever the logits' type: where
-                  logits are large, a float32 holds no more than their maximum.
+lse             : (N,) float64, log sum_j e^logits_j. It is float64 whatever the logits' type: where logits
+                  are large, a float32 could hold no more than their maximum.
 
 With p = softmax(logits) and t = target, the loss of one row is
 
     -(1 - s) log p_t - (s / V) sum_j log p_j,        s = label_smoothing,
 
 and 0 where t is ignore_index. `total` is the sum of the rows' losses divided by `divisor`: for a mean, the number of
-rows that are not ignored (0 / 0 = NaN where all are), otherwise 1.
+rows that are not ignored (0 / 0 = NaN where all are), otherwise 1. A row is read several times while it is in the
+cache, and the rows are spread over the threads.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _cross_entropy_rows(
         for j in range(classes):
             total += exp_of_negative(logits[n, j] - largest)
         log_total = math.log(np.float64(total))
-        # -log p_j = log_total - (logits_j - largest): the difference first, it is nearly exact
+        # -log p_j = log_total - (logits_j - largest): the difference comes first, as it is nearly exact
         loss = (1.0 - smoothing) * subtract(log_total, np.float64(subtract(logits[n, t], largest)))
         if smoothing > 0.0:
             sum_differences = zero
@@ -78,7 +79,7 @@ def _cross_entropy_backward(
     stop: int,
     worker: int,
     logits: Array,
-    grad: Array,  # (N,), or (1,): of `total`
+    grad: Array,  # (N,), or (1,) where it is that of `total`
     divisor: Array,
     lse: Array,
     target: Index,
@@ -95,8 +96,8 @@ def _cross_entropy_backward(
             dlogits[n] = zero
             continue
         g = grad[n if grad.size > 1 else 0] / divisor[()]  # total += losses[n] / divisor
-        # p_j = e^(z_j - lse) = e^(z_j - shift) e^(shift - lse): the shift is lse as the logits' type
-        # holds it, and the second factor, near 1, makes up for what that rounds off.
+        # p_j = e^(z_j - lse) = e^(z_j - shift) e^(shift - lse): the shift is lse rounded to the logits'
+        # type, and the second factor, near 1, makes up for the rounding.
         shift = real(lse[n])
         factor = real(g * math.exp(np.float64(shift) - lse[n]))
         for j in range(classes):
@@ -121,7 +122,7 @@ def _cross_entropy(
     total: Array,
     divisor: Array,
 ) -> int:
-    """The first target that is no class, and nothing done; or -1."""
+    """Return the position of the first target that is not a class, with nothing done; or -1."""
     rows, classes = logits.shape
     invalid = first_outside(target, classes, ignore_index)
     if invalid >= 0:
@@ -148,9 +149,9 @@ def _checked_cross_entropy(logits: Array, target: Index, ignore_index: int, *arg
 def cross_entropy(
     logits: Array, target: Index, ignore_index: int = -100, label_smoothing: float = 0.0, mean: bool = True
 ) -> tuple[Array, Array, Array, Array]:
-    """losses (N,), their mean or sum (), and for the backward lse (N,) and divisor ().
+    """Return losses (N,), their mean or sum (), and, for the backward, lse (N,) and divisor ().
 
-    Raises IndexError where a target is neither a class nor ignore_index.
+    Raises IndexError if a target is neither a class nor ignore_index.
     """
     rows, dtype = logits.shape[0], logits.dtype
     losses, lse = empty((rows,), dtype), empty((rows,), np.float64)
@@ -169,7 +170,7 @@ def cross_entropy_backward(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
 ) -> Array:
-    """The gradient of logits (N, V), from that of each row's loss divided by `divisor` (N,), or of the total (1,).
+    """The gradient (N, V) of logits, given that of each row's loss divided by `divisor` (N,), or of the total (1,).
 
     `lse` and `target` must be those of the forward: they are not checked again.
     """

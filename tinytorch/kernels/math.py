@@ -5,21 +5,21 @@ vectorising. These functions have no call, no branch and no table: a range reduc
 and the power of two put straight into the exponent bits. Called in the inner loop of a kernel they
 are inlined, and the loop becomes SIMD code. They exist inside compiled code only.
 
-They compute in the type that they are given, float32 or float64, and treat infinities and NaN as
-NumPy does; but exp is for what is not above 0, and it and sigmoid give 0 in place of denormals.
+They compute in the type of their argument, float32 or float64, and treat infinities and NaN as NumPy
+does, with two exceptions: exp takes no positive arguments, and exp and sigmoid return 0 instead of denormals.
 tests/kernels/test_math.py asserts the largest error over the whole range, in units in the last place.
 
 Range reduction and reconstruction are the classic ones (W. J. Cody and W. Waite, Software Manual for
 the Elementary Functions, 1980): exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2.
 
-The normal distribution function P has P(-a) = 2^q(a), q a polynomial, and P(a) = 1 - P(-a): neither a
-division nor a second exponential. What counts is P beside 1, so the polynomial may be the less exact the
-smaller 2^q is, and beyond a = 6.5 (float32) or 9 (float64) P is 0 or 1. The derivative of GELU, x P(x), is
-P(x) + x P'(x), and its values at a and -a add up to 1. At -a it is P(-a) (1 - a P'(a) / P(-a)), whose second
-factor is a polynomial, too.
+The normal distribution function P is computed as P(-a) = 2^q(a), where q is a polynomial, and P(a) = 1 - P(-a),
+which takes neither a division nor a second exponential. P only has to be exact relative to 1, so the
+polynomial may be less exact where 2^q is small, and beyond a = 6.5 (float32) or 9 (float64) P is 0 or 1. The
+derivative of GELU, x P(x), is P(x) + x P'(x), and its values at a and -a add up to 1. At -a it is
+P(-a) (1 - a P'(a) / P(-a)), whose second factor is approximated by a polynomial, too.
 
-The polynomials of exp and erf interpolate at Chebyshev nodes; the two others are minimax, by Remez's
-exchange, under those weights. All were computed to 50 digits and more.
+The polynomials of exp and erf interpolate at Chebyshev nodes; the other two are minimax polynomials, found by
+Remez's exchange algorithm under those weights. All were computed to at least 50 digits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Scalar = Callable[[Any], Any]
 # halves of ln 2. LLVM keeps the flags of each instruction when it inlines.
 _OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 
-_LONGEST_CHAIN = 7  # coefficients that are summed up one after the other
+_LONGEST_CHAIN = 7  # at most this many coefficients are added one after the other
 
 _BITS = {types.float32: types.int32, types.float64: types.int64}
 _FLOATS = {bits: floating for floating, bits in _BITS.items()}
@@ -80,8 +80,8 @@ def maximum(typingctx: Any, a: Any, b: Any) -> Any:
 def _polynomial(typingctx: Any, coefficients: Any, x: Any) -> Any:
     """coefficients[0] + coefficients[1] x + ..., written out.
 
-    By Horner's rule, a chain in which each step waits for the last. A long one is two of half the length,
-    of the even and of the odd powers, which a processor runs side by side: p(x) = even(x^2) + x odd(x^2).
+    Horner's rule is a chain in which each step waits for the one before. A long chain is split into two of half
+    the length, for the even and the odd powers, which a processor runs side by side: p(x) = even(x^2) + x odd(x^2).
     """
 
     def value(builder: Any, coefficients: list[Any], x: Any) -> Any:
@@ -102,7 +102,7 @@ def _polynomial(typingctx: Any, coefficients: Any, x: Any) -> Any:
 
 @register_jitable(**_OPTIONS)
 def subtract(a: Any, b: Any) -> Any:
-    """a - b as written. Of two in a row both must be this one, or a kernel's "reassoc" makes a - (b + c) of them."""
+    """a - b as written. In a - b - c both must be calls of this, or "reassoc" turns them into a - (b + c)."""
     return a - b
 
 
@@ -117,9 +117,9 @@ class _Constants:
     tanh_max: float  # from here on tanh(x) rounds to 1
     tail_max: float  # beyond this P(-a) is less than one rounding of P(a)
     exp: tuple[float, ...]  # (exp(r) - 1 - r) / r^2, |r| <= ln(2) / 2
-    erf: tuple[float, ...]  # erf(a) / a of a^2, 0 <= a <= 1
-    log2_tail: tuple[float, ...]  # log2 P(-a) of a, 0 <= a <= tail_max
-    gelu_slope: tuple[float, ...]  # 1 - a P'(a) / P(-a) of a, 0 <= a <= tail_max
+    erf: tuple[float, ...]  # erf(a) / a as a function of a^2, 0 <= a <= 1
+    log2_tail: tuple[float, ...]  # log2 P(-a) as a function of a, 0 <= a <= tail_max
+    gelu_slope: tuple[float, ...]  # 1 - a P'(a) / P(-a) as a function of a, 0 <= a <= tail_max
 
 
 _FLOAT32 = _Constants(
@@ -184,7 +184,7 @@ def _make(constants: _Constants) -> SimpleNamespace:
     mantissa, bias = integer(info.nmant), integer(info.maxexp - 1)
     sign_bit, other_bits = integer(np.iinfo(integer).min), integer(np.iinfo(integer).max)
     # Adding 1.5 * 2^mantissa leaves no bits for a fraction: the low bits of the sum are the nearest integer
-    # plus the exponent's bias, and a shift by `mantissa` moves them into the exponent and all else out.
+    # plus the exponent's bias, and a shift by `mantissa` moves them into the exponent and everything else out.
     shifter = floating(1.5 * 2.0**info.nmant + bias)
     log2_e = floating(math.log2(math.e))
     ln2_high, ln2_low = map(floating, constants.ln2)
@@ -229,8 +229,8 @@ def _make(constants: _Constants) -> SimpleNamespace:
         return with_sign_of(x, e / (e + two))
 
     def exp_of_negative(x: Any) -> Any:
-        # Written so that NaN passes. Without denormals 2^n is in range; and where products underflow, as they would
-        # for each -inf of a mask, processors are slow.
+        # Written so that NaN passes through. Without denormals 2^n stays in range, and no product underflows, as it
+        # would for each -inf in a mask: processors are slow at that.
         clamped = exp_normal_min if x < exp_normal_min else x
         n = clamped * log2_e + shifter
         r = reduce(clamped, n - shifter)
@@ -274,7 +274,7 @@ def _make(constants: _Constants) -> SimpleNamespace:
 
 
 def exp_of_negative(x: Any) -> Any:
-    """e^x for x <= 0, or rounded up from there, as where the maximum was subtracted: 0 in place of denormals."""
+    """e^x for x <= 0, or above 0 by rounding alone, as after subtracting a maximum. Returns 0 instead of denormals."""
     raise NotImplementedError("for use in compiled code only: call np.exp")
 
 
@@ -284,7 +284,7 @@ def tanh(x: Any) -> Any:
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x): 0 in place of denormals."""
+    """1 / (1 + e^-x), and 0 instead of denormals."""
     raise NotImplementedError("for use in compiled code only")
 
 
@@ -299,7 +299,7 @@ def normal(x: Any) -> Any:
 
 
 def gelu_slope(x: Any) -> Any:
-    """The derivative of x P(x), P the normal distribution function."""
+    """The derivative of x P(x), where P is the normal distribution function."""
     raise NotImplementedError("for use in compiled code only")
 
 

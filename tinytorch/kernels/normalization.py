@@ -2,13 +2,13 @@
 
 x, y, grad, dx : (N, C), C-contiguous, float32 or float64
 weight, bias   : (C,) of the same type, or None
-mean, rstd     : (N,), what the backward needs of each row
+mean, rstd     : (N,), which the backward needs
 
     layer_norm    y_c = (x_c - mean) rstd w_c + b_c,  rstd = 1 / sqrt(mean of (x_c - mean)^2 + eps)
     rms_norm      y_c = x_c rstd w_c,                 rstd = 1 / sqrt(mean of x_c^2 + eps)
 
-`plain_layer_norm` says the first in plain loops. A row is read again while it is in the first-level cache; the rows are
-spread over the threads, and a backward's sums over rows over chunks of them.
+`plain_layer_norm` is the first as plain loops. A row is read several times while it is in the first-level cache. The
+rows are spread over the threads; a backward's sums over rows are first taken within chunks of rows.
 
 J. L. Ba, J. R. Kiros, G. E. Hinton, Layer Normalization, arXiv:1607.06450; B. Zhang, R. Sennrich,
 Root Mean Square Layer Normalization, arXiv:1910.07467.
@@ -29,14 +29,14 @@ from .threads import parallel_for
 
 Array = NDArray[np.floating]
 
-# The backward computes all gradients, whichever are needed: in one loop they take little longer, and no bit depends on
-# which these are. It adds those of weight and bias over rows: first within chunks of rows, then over chunks in order.
-# The number of chunks depends on the shape alone, so the bits do not depend on the threads.
+# The backward computes all gradients, whichever are needed: in one loop they take little longer, and the bits do not
+# depend on which are needed. The gradients of weight and bias are sums over rows, first within chunks of rows, then
+# over the chunks in order. The number of chunks depends on the shape alone, so the bits do not depend on the threads.
 _MAX_CHUNKS = 32
 
 
 def plain_layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Any:
-    """What `layer_norm` computes, in Python's numbers: each row (C,) of x (N, C) by its own mean and variance."""
+    """What `layer_norm` computes, in plain Python: each row (C,) of x (N, C) has its own mean and variance."""
     N, C = x.shape
     y, mean, rstd = np.zeros((N, C)), np.zeros(N), np.zeros(N)
     for n in range(N):
@@ -73,7 +73,7 @@ def _layer_norm(
         for c in range(columns):
             total += x[n, c]
         m = total / count
-        # From the differences, not from the squares' mean: that would cancel where the mean is large.
+        # The variance comes from the differences: the mean of the squares minus m^2 would cancel where m is large.
         squares = zero
         for c in range(columns):
             d = x[n, c] - m
@@ -190,7 +190,7 @@ def _rms_norm_backward_chunks(
 
 @inner
 def _add_chunks(sums: Array, total: Array) -> None:
-    """The sum (C,) of what chunks of rows gave (chunks, C)."""
+    """total (C,) = the sum of the chunks' sums (chunks, C), in order."""
     total[:] = sums[0]
     for chunk in range(1, sums.shape[0]):
         for c in range(total.size):
@@ -231,7 +231,7 @@ def _rms_norm_backward(
 
 
 def _chunks(x: Array) -> int:
-    """Into how many chunks of rows a backward is divided: a matter of the shape alone."""
+    """The number of chunks of rows in a backward, which depends on the shape alone."""
     rows: int = x.shape[0]
     return max(1, min(rows, x.size // GRAIN, _MAX_CHUNKS))
 
@@ -261,7 +261,7 @@ def layer_norm_backward(
     dx = empty_like(x)
     w = repeated(1, columns, x.dtype) if weight is None else weight
     sums = empty((_chunks(x), 2, columns), x.dtype)
-    # Each has memory of its own: a leaf keeps such a gradient as it is.
+    # Each has memory of its own, as a leaf keeps such a gradient without copying it.
     dweight, dbias = empty((columns,), x.dtype), empty((columns,), x.dtype)
     _layer_norm_backward(grad, x, w, mean, rstd, dx, sums, dweight, dbias)
     return dx if need_input else None, dweight if need_weight else None, dbias if need_bias else None

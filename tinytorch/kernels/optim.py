@@ -3,9 +3,11 @@
     m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2        g the gradient of the parameter w, at step t
     w = (1 - lr weight_decay) w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
 
+    norm = sqrt(sum of g^2 over all elements of all gradients)
+
 A model has many small parameters, and a call for each costs more than its arithmetic. An `ArrayList`
 holds the addresses and sizes of arrays of one type; the kernels see them as one long vector and cut
-it into equal pieces, wherever these fall, so threads share the work evenly whatever the sizes.
+it into equal pieces, wherever the cuts fall, so threads share the work evenly whatever the sizes.
 """
 
 from __future__ import annotations
@@ -30,20 +32,20 @@ from .threads import parallel_for
 Array = NDArray[np.floating]
 Addresses = NDArray[np.int64]
 
-_GRAIN = 16384  # elements: one thread's share at a time, and all that is not worth a second thread
+_GRAIN = 16384  # elements that a thread takes at a time; fewer are not worth a second thread
 
 
 @launched
 @serial
 def _address(array: Array) -> int:
-    # A fifth of the time that NumPy takes to tell: every step asks for every gradient's.
+    # This takes a fifth of the time of the same in NumPy, and each step asks for the address of every gradient.
     return array.ctypes.data
 
 
 class ArrayList:
-    """Where several arrays lie in memory. It holds references to them, so the addresses stay good.
+    """The addresses and sizes of several arrays. It holds references to them, so the addresses stay valid.
 
-    All are aligned, C-contiguous and of one type, float32 or float64, else ValueError.
+    The arrays are float32 or float64. Raises ValueError unless all are of one type, aligned and C-contiguous.
     """
 
     _may_be_written = False
@@ -65,9 +67,9 @@ class ArrayList:
 
     @classmethod
     def of(cls, arrays: Sequence[Array]) -> ArrayList:
-        """An ArrayList of these arrays. The latest are known again: clipping and the optimizer ask for the same."""
+        """Return an ArrayList of these arrays. The last few are remembered: clipping and optimizers share them."""
         for references, known in tuple(_latest):
-            # The first tells most of them apart.
+            # Comparing the first array rules out most of them.
             if len(references) != len(arrays) or (arrays and references[0]() is not arrays[0]):
                 continue
             if all(map(is_, arrays, [reference() for reference in references])):
@@ -75,13 +77,13 @@ class ArrayList:
                 again.__dict__.update(known, arrays=list(arrays))
                 return again
         made = cls(arrays)
-        # Without the arrays: knowing them must not keep them alive.
+        # Without the arrays: remembering them must not keep them alive.
         known = {name: value for name, value in made.__dict__.items() if name != "arrays"}
         _latest.appendleft(([ref(array) for array in made.arrays], known))
         return made
 
     def require_writable(self, what: str) -> None:
-        """RuntimeError where an array must not be written; what has been found in order is not asked again."""
+        """Raise RuntimeError if an array must not be written to. A list that has passed is not checked again."""
         if not self._may_be_written:
             for position, array in enumerate(self.arrays):
                 if not array.flags.writeable:
@@ -213,10 +215,10 @@ def _scale(offsets: Addresses, addresses: Addresses, factor: float, like: Array)
 def adam_coefficients(
     step: int, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool
 ) -> tuple[float, ...]:
-    """What `adamw` needs to know of a parameter at its step 1, 2, ...: one row of its coefficients.
+    """Return what `adamw` needs to know about a parameter at its step 1, 2, ...: one row of coefficients.
 
-    decoupled: AdamW's decay, of the parameter itself (I. Loshchilov, F. Hutter, arXiv:1711.05101);
-    otherwise Adam's, an L2 penalty in the gradient (D. Kingma, J. Ba, arXiv:1412.6980).
+    decoupled=True is AdamW's decay of the parameter itself (I. Loshchilov, F. Hutter, arXiv:1711.05101),
+    decoupled=False Adam's L2 penalty in the gradient (D. Kingma, J. Ba, arXiv:1412.6980).
     """
     return (
         1.0 - lr * weight_decay if decoupled else 1.0,

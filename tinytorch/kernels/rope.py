@@ -1,4 +1,4 @@
-"""Rotary position embedding: pairs of numbers turned by an angle, in one pass over memory.
+"""Rotary position embedding: pairs of numbers rotated by an angle, in one pass over memory.
 
 x, y     : (N, H, D), C-contiguous, float32 or float64: N positions (of all sequences) of H heads, D even; not empty
 cos, sin : (R, D/2) of the same type; position n reads row n % R, so that one table can serve every sequence
@@ -21,10 +21,10 @@ from .threads import parallel_for
 
 Array = NDArray[np.floating]
 
-_GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
+_GRAIN = 8192  # elements that a thread takes at a time; fewer are not worth a second thread
 
 
-# The pair (x_i, x_{i + D/2}) is a point of the plane, turned by its angle a_i.
+# The pair (x_i, x_{i + D/2}) is a point in the plane, rotated by the angle a_i.
 @apart
 def _rotate_positions(
     start: int, stop: int, worker: int, x: Array, cos: Array, sin: Array, sign: float, y: Array
@@ -50,7 +50,7 @@ def _rotate(x: Array, cos: Array, sin: Array, sign: float, grain: int, y: Array)
 
 
 def rotate(x: Array, cos: Array, sin: Array, back: bool = False) -> Array:
-    """x turned by the angles of the tables, or back by them."""
+    """Return x rotated by the angles in the tables, or rotated back by them."""
     y = empty_like(x)
     _rotate(x, cos, sin, -1.0 if back else 1.0, max(1, _GRAIN // (x.shape[1] * x.shape[2])), y)
     return y

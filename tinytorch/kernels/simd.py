@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-types: Any = numba_types  # their annotations leave some types out
+types: Any = numba_types  # Numba's annotations leave some types out
 
 
 def _features() -> set[str]:
@@ -42,8 +42,8 @@ def _registers() -> tuple[int, int]:
 FEATURES = _features()
 VECTOR_BYTES, REGISTERS = _registers()
 
-# A tile of results: ROWS x (2 vectors). With the two vectors of B and, on small machines, one for the
-# broadcast element of A, it fills the registers; in rows of ROW_STEP, so that edges waste little.
+# A tile of results: ROWS x (2 vectors). With the two vectors of B and, where registers are few, one for the
+# broadcast element of A, it fills the registers. Smaller tiles, in steps of ROW_STEP rows, waste little at edges.
 ROWS = 12 if REGISTERS == 32 else 6
 ROW_STEP = ROWS // 3
 MOST_ROWS = 2 * ROW_STEP
@@ -80,7 +80,7 @@ def pointer(typing_context: Any, array: Any) -> Any:
 
 @intrinsic
 def pointer_at(typing_context: Any, address: Any, like: Any) -> Any:
-    """A pointer of the type of `like` to the byte address, an integer."""
+    """A pointer of the type of `like` to an address, which is an integer."""
     _element(like)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -113,7 +113,7 @@ def advance(typing_context: Any, start: Any, elements: Any) -> Any:
 
 @intrinsic
 def value(typing_context: Any, number: Any) -> Any:
-    """A constant as any other number: a function is compiled anew for each constant that it is given."""
+    """Make a constant an ordinary number, as a function is compiled once more for each constant that it is given."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return values[0]
@@ -151,7 +151,7 @@ def _first_lanes(builder: Any, count: Any, lane_count: int) -> Any:
 
 
 def _masked_load(builder: Any, start: Any, mask: Any, others: Any) -> Any:
-    """The lanes of the mask from memory, the rest from `others`: where those would lie, memory is not touched."""
+    """Load the lanes of the mask, and take the rest from `others`. Memory outside of the mask is not touched."""
     vector, word = others.type, ir.IntType(32)
     kind = ir.FunctionType(vector, [vector.as_pointer(), word, mask.type, vector])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.{_name(vector)}.p0")
@@ -159,7 +159,7 @@ def _masked_load(builder: Any, start: Any, mask: Any, others: Any) -> Any:
 
 
 def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
-    """The lanes of the mask to memory, which is not touched where the others would lie."""
+    """Store the lanes of the mask. Memory outside of the mask is not touched."""
     vector, word = value.type, ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), word, mask.type])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.{_name(vector)}.p0")
@@ -167,7 +167,7 @@ def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
 
 
 def _name(vector: Any) -> str:
-    """As LLVM names a vector's type: v16f32."""
+    """LLVM's name for a vector's type, such as v16f32."""
     element = vector.element
     name = f"i{element.width}" if isinstance(element, ir.IntType) else "f32" if element == ir.FloatType() else "f64"
     return f"v{vector.count}{name}"
@@ -184,7 +184,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _count(number: Any, lane_count: int) -> int:
-    """A constant, or the number of lanes where it is None."""
+    """The value of a constant, or the number of lanes if it is None."""
     return lane_count if isinstance(number, types.NoneType) else _literal(number)
 
 
@@ -217,7 +217,7 @@ def copy_some(typing_context: Any, count: Any, source: Any, target: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def transpose(typing_context: Any, rows: Any, source: Any, source_row: Any, target: Any, target_row: Any) -> Any:
-    """target[k, i] = source[i, k] for k < lanes, i < rows, a constant, or None for the number of lanes."""
+    """target[k, i] = source[i, k] for k < lanes, i < rows. rows is a constant, or None for the number of lanes."""
     element = _element(source)
     lane_count = _lanes(element)
     row_count = _count(rows, lane_count)
@@ -264,8 +264,8 @@ def dot_products(
 ) -> Any:
     """c[i * columns + j] = sum over k < blocks * lanes of a[i, k] * b[k, j], k adjacent in a and in b.
 
-    i < rows, j < columns: constants, powers of two for the columns, None for as many as there are
-    lanes. One vector of partial sums for each result, added up by halves at the end.
+    i < rows, j < columns, both constants; columns is a power of two, or None for the number of lanes.
+    Each result has one vector of partial sums, which is added up by halves at the end.
     """
     row_count, element = _literal(rows), _element(a)
     lane_count = _lanes(element)
@@ -301,12 +301,12 @@ def dot_products(
 
 
 def _add_up(builder: Any, values: list[Any], lane_count: int) -> list[Any]:
-    """The sums of the elements of some vectors (a power of two of them), side by side: in one vector, or in several
-    where there are more sums than lanes.
+    """Add up the elements of each of some vectors (a power of two of them). The sums are returned side by side, in one
+    vector, or in several if there are more sums than lanes.
 
-    The lower half of a vector plus its upper half, until one number is left. Two vectors share an
-    addition where there are two, which changes nothing in what is added to what: a sum has the same
-    bits whether its vector comes alone or with others.
+    The lower half of a vector is added to its upper half, until one number is left. Two vectors share
+    an addition, which does not change what is added to what: a sum has the same bits whether its vector
+    comes alone or with others.
     """
     parts, size = 1, lane_count  # each value holds `parts` partial results of `size` elements
     while size > 1:
@@ -317,7 +317,7 @@ def _add_up(builder: Any, values: list[Any], lane_count: int) -> list[Any]:
 
 
 def _add_halves(builder: Any, pair: list[Any], parts: int, size: int) -> Any:
-    """Of one or two values, the lower half of each partial result plus its upper half."""
+    """Add the lower half of each partial result to its upper half, for one value or two."""
     word = ir.IntType(32)
     lower = [part * size + i for part in range(parts * len(pair)) for i in range(size // 2)]
     kind = ir.VectorType(word, len(lower))

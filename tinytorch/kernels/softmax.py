@@ -7,8 +7,8 @@ x, y, grad, dx : (N, C), C-contiguous, float32 or float64; each row is one distr
 
 A row is read while it is in the first-level cache; the rows are spread over the threads.
 
-A row of -inf only (all masked) is no distribution. It gives softmax 0 and log_softmax -inf, its
-logarithm, and gradient 0; PyTorch gives NaN. A row with NaN or +inf gives NaN, as in PyTorch.
+A row of only -inf (all masked) is not a distribution. Its softmax is 0, its log_softmax is -inf, the
+logarithm of 0, and its gradient is 0; PyTorch gives NaN. A row with NaN or +inf gives NaN, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def softmax(x: Array) -> Array:
 
 
 def softmax_backward(grad: Array, y: Array) -> Array:
-    """The gradient (N, C) of x, from that of y = softmax(x)."""
+    """The gradient (N, C) of x, given that of y = softmax(x)."""
     dx = empty_like(y)
     if y.size:
         _softmax_backward(grad, y, dx)
@@ -120,7 +120,7 @@ def log_softmax(x: Array) -> Array:
 
 
 def log_softmax_backward(grad: Array, y: Array) -> Array:
-    """The gradient (N, C) of x, from that of y = log_softmax(x)."""
+    """The gradient (N, C) of x, given that of y = log_softmax(x)."""
     dx = empty_like(y)
     if y.size:
         _log_softmax_backward(grad, y, dx)

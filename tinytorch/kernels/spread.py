@@ -1,10 +1,10 @@
-"""Kernels whose loop is spread over the threads in the plainest way: by elements, or by rows.
+"""Kernels whose loop is spread over the threads in the simplest way: by elements, or by rows.
 
     @over_elements                                          @over_rows
     def _relu(start, stop, worker, x, y): ...               def _softmax(start, stop, worker, x, y): ...
 
-The decorated loop computes elements, or rows, `start` to `stop`. What Python calls, `_relu(x, y)`, is a launch of it
-over all elements of its first array, or all rows of a first array (N, C), whose results overlap no other argument.
+The decorated loop computes elements, or rows, `start` to `stop`. Python calls `_relu(x, y)`, which runs the loop over
+all elements of its first array, or all rows of its first array (N, C). Results must not overlap other arguments.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .compiler import apart, serial
 from .launch import launched
 from .threads import parallel_for
 
-GRAIN = 8192  # elements: one thread's share at a time, and all that is not worth a second thread
+GRAIN = 8192  # elements that a thread takes at a time; fewer are not worth a second thread
 
 
 def over_elements(loop: Callable[..., None]) -> Callable[..., None]:
-    """Launch `loop` over the elements of its first array."""
+    """Make a kernel that runs `loop` over the elements of its first array."""
     body = apart(loop)
 
     def launch(*args: Any) -> None:
@@ -30,7 +30,7 @@ def over_elements(loop: Callable[..., None]) -> Callable[..., None]:
 
 
 def over_rows(loop: Callable[..., None]) -> Callable[..., None]:
-    """Launch `loop` over the rows of its first array, (N, C)."""
+    """Make a kernel that runs `loop` over the rows of its first array, (N, C)."""
     body = apart(loop)
 
     def launch(*args: Any) -> None:
@@ -40,7 +40,7 @@ def over_rows(loop: Callable[..., None]) -> Callable[..., None]:
 
 
 def _named(launch: Callable[..., None], loop: Callable[..., None]) -> Callable[..., None]:
-    """The launch, compiled and kept under the loop's name."""
+    """Compile the launch, and give it the loop's name."""
     launch.__name__, launch.__qualname__ = loop.__name__, f"{loop.__module__}.{loop.__name__}"
     launch.__module__, launch.__doc__ = loop.__module__, loop.__doc__
     return launched(serial(launch))

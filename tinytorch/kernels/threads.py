@@ -5,19 +5,19 @@ into chunks of `grain` and runs, on the threads of Numba's own pool,
 
     body(start, stop, worker, *args)        body: a `serial` kernel
 
-Each thread first takes the chunks of a part of its own, always the same one: what it wrote in one
-kernel it reads in the next, from its own core's cache, where another core's costs as much as memory.
-Then it helps with the parts of others, so that an uneven load (a causal mask, a busy core) evens
-out. `worker` < get_num_threads() numbers the caller's private scratch memory. Where one chunk holds
-everything, or there is one thread, the body runs at once on the calling thread. What a chunk
-computes must depend on nothing but its own range, which begins at a multiple of `grain`: then bits
-do not depend on the threads.
+Each thread first takes the chunks of its own part of the range, which is the same in each kernel: what
+it wrote in one kernel is in its own core's cache when the next kernel reads it, and reading another
+core's cache costs as much as reading memory. Then it helps with the parts of other threads, so that an
+uneven load (a causal mask, a busy core) evens out. `worker`, less than get_num_threads(), is the number
+of the thread, for scratch memory of its own. If one chunk holds everything, or there is one thread, the
+body runs directly on the calling thread. What a chunk computes must depend on nothing but its own range,
+which begins at a multiple of `grain`, so that bits do not depend on the number of threads.
 
 Measured against `prange` on two cores: a launch costs 0.6 instead of 0.7 microseconds, and a kernel
 compiles in three quarters of the time, as no second version of it is derived.
 
-The caller keeps the interpreter's lock, so two Python threads cannot launch at the same time. Where Python has none,
-they may, each with threads of its own: see `taking_turns`.
+The caller keeps the interpreter's lock, so two Python threads cannot launch at the same time. In a Python without that
+lock they can, each with threads of its own: see `taking_turns`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from tinytorch.kernels.machinery.pool import max_threads
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-types: Any = numba_types  # their annotations leave some types out
+types: Any = numba_types  # Numba's annotations leave some types out
 
 _MOST_PARTS = 128
-_APART = 8  # counters lie a cache line apart, so that threads do not wait for one another's
+_APART = 8  # counters lie a cache line apart, so that threads do not wait for each other's
 _turn = threading.Lock()
 
 
@@ -60,12 +60,12 @@ def set_num_threads(count: int) -> None:
 
 
 def has_interpreter_lock() -> bool:
-    """Whether one Python thread runs at a time: always but in a free-threaded Python that was not told otherwise."""
+    """Whether only one Python thread runs at a time, as it does except in a free-threaded Python."""
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def taking_turns(kernel: F) -> F:
-    """For kernels that share one scratch memory: itself under the interpreter's lock; else calls that wait for it."""
+    """Make calls of a kernel with shared scratch memory wait for each other, as the interpreter's lock does."""
     if has_interpreter_lock():
         return kernel
 
@@ -77,7 +77,7 @@ def taking_turns(kernel: F) -> F:
     return call  # type: ignore[return-value]
 
 
-if hasattr(os, "register_at_fork") and not has_interpreter_lock():  # no other thread's turn is to outlast a fork
+if hasattr(os, "register_at_fork") and not has_interpreter_lock():  # no fork during another thread's turn
     os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release)
 
 
@@ -98,7 +98,7 @@ def _pool_size(builder: Any) -> Any:
 
 @intrinsic
 def parallel_for(typing_context: Any, body: Any, count: Any, grain: Any, args: Any) -> Any:
-    """Run body(start, stop, worker, *args) over range(count), on all threads; see the module."""
+    """Run body(start, stop, worker, *args) over range(count), on all threads; see the module's docstring."""
     if not isinstance(body, types.Dispatcher) or not isinstance(args, types.BaseTuple):
         raise TypingError("parallel_for(body, count, grain, args): body is a compiled kernel, args a tuple")
     body_args = (types.intp, types.intp, types.intp, *args.types)
@@ -148,7 +148,7 @@ def _part_size(builder: Any, count: Any, grain: Any, parts: Any) -> Any:
 
 
 def _emit_worker(context: Any, module: Any, compiled: Any, body_args: Any, record_type: Any) -> Any:
-    """A function with the pool's signature that takes chunks from the record until none is left.
+    """Build a function with the pool's signature that takes chunks from the record until none is left.
 
     void worker(char **args, intp *dimensions, intp *steps, void *record): args[0] is the worker's
     number, as the pool adds steps[0] = 1 to a null pointer for each worker.

@@ -1,4 +1,4 @@
-"""Activation functions, and dropout. The smooth ones that models use most are fused kernels."""
+"""Activation functions and dropout. The smooth functions that models use most are fused kernels."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class ReluBackward(FusedFunction):
         ctx.save(g, y)
         return _on_flat(kernels.relu_backward, g, y)
 
-    # with a the gradient of dx: dL/dg = [y > 0] a, dL/dy = 0, as dx is flat in y but where it jumps
+    # with a the gradient of dx: dL/dg = [y > 0] a, dL/dy = 0, as dx is constant in y except where it jumps
     @staticmethod
     def backward(ctx: ReluBackward, a: Array) -> Any:
         _, y = ctx.saved
@@ -175,7 +175,7 @@ class LeakyRelu(FusedFunction):
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """input where positive, else negative_slope * input."""
+    """input where it is positive, else negative_slope * input."""
     return LeakyRelu.apply(only_floating("leaky_relu", input), slope=negative_slope)
 
 
@@ -238,8 +238,9 @@ class Gelu(FusedFunction):
         ctx.save(x)
         return _on_flat(kernels.gelu, x, tanh=tanh)
 
-    # y = x F(x), so dy/dx = F(x) + x F'(x). Of the normal distribution F'(x) = e^(-x^2/2) / sqrt(2 pi). Approximated,
-    # F(x) = (1 + tanh(u/2))/2 = sigmoid(u) with u = 2 sqrt(2/pi) (x + 0.044715 x^3), so F'(x) = F(x) (1 - F(x)) du/dx
+    # y = x F(x), so dy/dx = F(x) + x F'(x). The normal distribution has F'(x) = e^(-x^2/2) / sqrt(2 pi). Its
+    # approximation is F(x) = (1 + tanh(u/2))/2 = sigmoid(u) with u = 2 sqrt(2/pi) (x + 0.044715 x^3), so
+    # F'(x) = F(x) (1 - F(x)) du/dx
     @staticmethod
     def backward(ctx: Gelu, g: Array) -> Any:
         (x,) = ctx.saved
@@ -247,7 +248,7 @@ class Gelu(FusedFunction):
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """input times the normal cumulative distribution function of it; approximate="tanh" for GPT-2's form."""
+    """input times its normal cumulative distribution function; approximate="tanh" gives GPT-2's form."""
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return Gelu.apply(only_floating("gelu", input), tanh=approximate == "tanh")
@@ -309,7 +310,7 @@ class Swiglu(FusedFunction):
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) * up, of equal shape and dtype: what a Llama's feed-forward layer computes between its products."""
+    """silu(gate) * up, both of one shape and dtype: what a Llama's feed-forward layer computes between its products."""
     if gate.array.shape != up.array.shape or gate.array.dtype != up.array.dtype:
         what = f"{gate.dtype} {tuple(gate.shape)} and {up.dtype} {tuple(up.shape)}"
         raise RuntimeError(f"swiglu: expected gate and up of one shape and dtype, got {what}")

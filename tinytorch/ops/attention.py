@@ -112,12 +112,12 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(scale query key^T + mask) value.
 
-    query (..., H, T, D), key (..., Hkv, S, D), value (..., Hkv, S, Dv), of one floating dtype; the dimensions before
-    the last two broadcast; the result is (..., H, T, Dv). attn_mask broadcasts to (..., H, T, S): bool, True where a
-    query may attend, or floating (float32 or the query's dtype), added to the scores. is_causal lets query i see keys j
-    <= i, and excludes attn_mask. scale is 1/sqrt(D) unless given. dropout_p drops probabilities (always: pass 0 in
-    evaluation). enable_gqa lets H be a multiple of Hkv. A row that may attend to nothing gives zeros. Raises
-    RuntimeError if shapes or dtypes do not fit, or if the mask has integers.
+    query (..., H, T, D), key (..., Hkv, S, D) and value (..., Hkv, S, Dv) have one floating dtype, and the dimensions
+    before the last two broadcast; the result is (..., H, T, Dv). attn_mask broadcasts to (..., H, T, S): it is bool,
+    True where a query may attend, or floating (float32 or the query's dtype), to be added to the scores. is_causal lets
+    query i see keys j <= i, and excludes attn_mask. scale is 1/sqrt(D) unless given. dropout_p is the probability of
+    dropping a probability, always: pass 0 in evaluation. enable_gqa lets H be a multiple of Hkv. A row that may attend
+    to nothing gives zeros. Raises RuntimeError if shapes or dtypes do not fit, or if the mask has integers.
     """
     if is_causal and attn_mask is not None:
         raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")

@@ -35,7 +35,7 @@ class Expand(Function):
 
     @staticmethod
     def forward(ctx: Expand, x: Array, shape: tuple[int, ...]) -> Any:
-        # Where nothing is repeated it may be written to.
+        # If nothing is repeated, the view may be written to.
         return x.reshape(shape) if math.prod(shape) == x.size else np.broadcast_to(x, shape)
 
     # dL/dx is g summed over the repetitions, which the walk does
@@ -92,6 +92,6 @@ class SumToSize(Function):
 
 
 def sum_to_size(input: Tensor, *size: int | Sequence[int]) -> Tensor:
-    """The sum over broadcast dimensions that gives this size; the input itself where it has it."""
+    """The sum over broadcast dimensions that gives this size; the input itself if it already has it."""
     shape = sizes(size)
     return input if input.array.shape == shape != () else SumToSize.apply(input, shape=shape)

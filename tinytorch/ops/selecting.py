@@ -29,9 +29,9 @@ class NonZero(Function):
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The coordinates of the elements that are not zero: int64 (n, ndim), or with as_tuple a tuple of ndim times (n,).
+    """The int64 coordinates (n, ndim) of the elements that are not zero; with as_tuple, a tuple of ndim vectors (n,).
 
-    The tuple can be used as an index of those elements; for a 0-d tensor it has one coordinate.
+    The tuple can be used to index those elements; for a 0-d tensor it has one coordinate.
     """
     if not as_tuple:
         return NonZero.apply(input)
@@ -45,7 +45,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
-    """A stretch of a dimension, as a view. start may be an integer Tensor, and counts from the end if negative."""
+    """Part of a dimension, as a view. start may be an integer Tensor, and counts from the end if it is negative."""
     if not input.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor")
     if is_tensor(start):
@@ -112,7 +112,7 @@ def index_select(input: Tensor, dim: int, index: Tensor | Array) -> Tensor:
         raise IndexError(f"index_select: index is supposed to be a vector, got shape {tuple(index.shape)}")
     if not input.ndim and index.array.size != 1:
         raise RuntimeError(
-            f"index_select: a tensor without dimensions has one slice, the index names {index.array.size}"
+            f"index_select: a tensor without dimensions has one slice, but the index names {index.array.size}"
         )
     dim = normalize_dim(dim, input.ndim)
     chosen = IndexSelect.apply(with_dims(input), with_dims(index), dim=dim)
@@ -134,14 +134,14 @@ def masked_select(input: Tensor, mask: Tensor | Array) -> Tensor:
 
 
 def take_along_dim(input: Tensor, indices: Tensor | Array, dim: int | None = None) -> Tensor:
-    """As gather, with index and input broadcast against each other in the other dimensions; negative indices count
-    from the end. Without dim, it indexes the flattened tensor and returns a vector."""
+    """Like gather, but index and input are broadcast against each other in the other dimensions, and negative indices
+    count from the end. Without dim, the flattened tensor is indexed, which gives a vector."""
     index = as_input(indices, input)
     if dim is None:
         return gather(input.reshape(-1), 0, index.reshape(-1))
     dim = normalize_dim(dim, input.ndim)
     if index.ndim != input.ndim:
-        raise RuntimeError(f"take_along_dim: the index has {index.ndim} dimensions, the input {input.ndim}")
+        raise RuntimeError(f"take_along_dim: the index has {index.ndim} dimensions, but the input has {input.ndim}")
     others = [tuple([1 if d == dim else n for d, n in enumerate(x.array.shape)]) for x in (index, input)]
     try:
         shape = list(np.broadcast_shapes(*others))
@@ -153,7 +153,7 @@ def take_along_dim(input: Tensor, indices: Tensor | Array, dim: int | None = Non
     if not shape:
         return gather(input, 0, index)
     size = input.array.shape[dim]
-    if index.dtype.kind in "iu":  # others gather refuses
+    if index.dtype.kind in "iu":  # gather refuses other dtypes
         index = index.to(int64)
         index = index + (index < 0) * size
     index = index.expand([*shape[:dim], index.array.shape[dim], *shape[dim + 1 :]])

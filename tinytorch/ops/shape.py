@@ -122,7 +122,7 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Dimensions start_dim to end_dim as one."""
+    """The same elements with dimensions start_dim to end_dim merged into one."""
     start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
@@ -133,20 +133,20 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """One dimension as several."""
+    """The same elements with one dimension split into several, of these sizes."""
     dim = normalize_dim(dim, input.ndim)
     return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
 
 def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
-    """Without the dimensions of size 1: all of them, or those named."""
+    """The same elements without the dimensions of size 1: all of them, or those named."""
     dims = normalize_dims(dim, input.ndim)
     shape = tuple([n for i, n in enumerate(input.array.shape) if n != 1 or i not in dims])
     return Reshape.apply(input, shape=shape)
 
 
 def unsqueeze(input: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """With a new dimension of size 1 at dim (of the result); a tuple of dims adds several."""
+    """The same elements with a new dimension of size 1 at dim (of the result); a tuple of dims adds several."""
     dims = dim if isinstance(dim, tuple) else (dim,)
     ndim = input.ndim + len(dims)
     new = {normalize_dim(d, ndim) for d in dims}
@@ -155,12 +155,12 @@ def unsqueeze(input: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def _wanted(shape: tuple[Any, ...], count: int) -> tuple[int, ...]:
-    """The shape that so many elements are wanted in, with the size that -1 stands for; if there is none, with -1."""
+    """The wanted shape of `count` elements, with -1 replaced by the size that it stands for, if there is one."""
     wanted = sizes(shape)
     lowest = min(wanted, default=0)
     if lowest < 0:
         if lowest < -1:  # which NumPy takes for -1
-            raise RuntimeError(f"invalid shape dimension {lowest} of {wanted}: one size may be -1, none less")
+            raise RuntimeError(f"invalid shape dimension {lowest} of {wanted}: one size may be -1, none may be less")
         known = -math.prod(wanted)
         if wanted.count(-1) == 1 and known and count % known == 0:
             return tuple([count // known if n == -1 else n for n in wanted])
@@ -181,7 +181,7 @@ class Permute(Function):
         (lambda t, x: x.permute(0, 1), (2, 3, 4), RuntimeError, "are not a permutation of the 3 dimensions"),
         (lambda t, x: x.permute(0, 0, 1), (2, 3, 4), RuntimeError, "are not a permutation"),
         (lambda t, x: x.permute(0, 1, 3), (2, 3, 4), IndexError, "Dimension out of range"),
-        (lambda t, x: x.movedim((0, 1), (0,)), (2, 3, 4), RuntimeError, "must name as many dimensions"),
+        (lambda t, x: x.movedim((0, 1), (0,)), (2, 3, 4), RuntimeError, "must name the same number of dimensions"),
         (lambda t, x: x.movedim((0, -3), (0, 1)), (2, 3, 4), RuntimeError, "repeated dim in source"),
         (lambda t, x: x.movedim((0, 1), (1, 1)), (2, 3, 4), RuntimeError, "repeated dim in destination"),
         (lambda t, x: x.movedim(0, 3), (2, 3, 4), IndexError, "Dimension out of range"),
@@ -203,7 +203,7 @@ class Permute(Function):
 
 
 def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
-    """Dimensions in another order."""
+    """The same elements with the dimensions in another order."""
     order = tuple(normalize_dim(d, input.ndim) for d in sizes(dims))
     if sorted(order) != list(range(input.ndim)):
         raise RuntimeError(
@@ -213,10 +213,12 @@ def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """Dimensions moved to other places, one or a tuple of them; the rest keep their order."""
+    """The same elements with one dimension, or several, moved to other places; the rest keep their order."""
     sources, places = _each_once("source", source, input.ndim), _each_once("destination", destination, input.ndim)
     if len(sources) != len(places):
-        raise RuntimeError(f"movedim: source {source} and destination {destination} must name as many dimensions")
+        raise RuntimeError(
+            f"movedim: source {source} and destination {destination} must name the same number of dimensions"
+        )
     rest = iter([d for d in range(input.ndim) if d not in sources])
     moved = dict(zip(places, sources, strict=True))
     return Permute.apply(input, dims=tuple([moved[d] if d in moved else next(rest) for d in range(input.ndim)]))
@@ -255,7 +257,7 @@ class Transpose(Function):
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions swapped."""
+    """The same elements with two dimensions swapped."""
     ndim = input.array.ndim
     dim0, dim1 = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
     return Transpose.apply(input, dim0=dim0, dim1=dim1) if ndim else alias(input)
@@ -365,7 +367,7 @@ def _unsplit(t: Any, *xs: Any) -> Any:
 
 
 def _whole(parts: Sequence[Any], dim: int) -> Any:
-    """The array of which the parts are all stretches along a dimension, in order; None if there is none."""
+    """The array that the parts make up in memory, in order along a dimension; None if there is none."""
     first = memory = parts[0]
     while type(memory.base) is type(memory):
         memory = memory.base

@@ -1,7 +1,7 @@
 """softmax and log_softmax along one dimension, and logsumexp, the logarithm of what they divide by.
 
 The first two save their output, not their input, so each has a backward that is a function of its own, such as
-`SoftmaxBackward`, whose inputs are what was saved: that is what makes the second derivative.
+`SoftmaxBackward`, whose inputs are what was saved: from that comes the second derivative.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Softmax(Function):
 def softmax(input: Tensor, dim: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
     """Exponentials along dim, divided by their sum. A row of -inf gives zeros, forward and backward.
 
-    PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. What has a row without a finite
-    score is attention that may look at nothing, as of padding, and NaN would go from there into every weight. What
-    needs a distribution notices all the same: `multinomial` refuses such a row, the logarithm is -inf.
+    PyTorch's softmax makes such a row NaN, its attention zero; here both are zero. A row without a finite score comes
+    from attention that may look at nothing, as in padding, and NaN would spread from there to every weight. Whatever
+    needs a distribution notices all the same: `multinomial` refuses such a row, and its logarithm is -inf.
     """
     return _along("softmax", Softmax, input, dim, dtype)
 
@@ -162,7 +162,7 @@ class LogSoftmaxBackward(FusedFunction):
 
 
 def _largest(x: Tensor, dim: int) -> Tensor | float:
-    """What softmax and log_softmax subtract, so that e^x cannot overflow: a constant, as they do not depend on it."""
+    """What softmax and log_softmax subtract, so that e^x cannot overflow: a constant, as no result depends on it."""
     if not x.numel():
         return 0.0
     m = x.detach().amax(dim, keepdim=True)
@@ -171,7 +171,7 @@ def _largest(x: Tensor, dim: int) -> Tensor | float:
 
 def _along(name: str, function: type[Function], input: Tensor, dim: int | None, dtype: DTypeLike | None) -> Tensor:
     if dim is None:
-        raise TypeError(f"{name}: give the dimension, as dim=-1: an implicit one is easily the wrong one")
+        raise TypeError(f"{name}: give the dimension, such as dim=-1: a default would easily be the wrong one")
     input = only_floating(name, input if dtype is None else input.to(dtype))
     return in_float32(function.apply, input, dim=normalize_dim(dim, input.ndim))
 
@@ -183,7 +183,7 @@ def _on_rows(kernel: Callable[..., Any], dim: int, *arrays: Array) -> Array:
         return _on_rows(kernel, 0, *[a.reshape(1) for a in arrays]).reshape(())
     if dim != first.ndim - 1:
         y = _on_rows(kernel, first.ndim - 1, *[np.moveaxis(a, dim, -1) for a in arrays])
-        return contiguous(np.moveaxis(y, -1, dim))  # as PyTorch's, so that view() works on it
+        return contiguous(np.moveaxis(y, -1, dim))  # as in PyTorch, so that view() works on it
     shape = first.shape
     rows = first.size // shape[-1] if first.size else 0, shape[-1]
     return kernel(*[(a if a.flags.c_contiguous else a.copy()).reshape(rows) for a in arrays]).reshape(shape)

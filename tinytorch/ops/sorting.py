@@ -1,4 +1,4 @@
-"""Order: topk, sort, argsort. The elements are gathered, so that is where their gradients come from."""
+"""Order: topk, sort, argsort. The elements are gathered, and `gather` gives their gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ArgSort(Function):
-    """y = the places of the k smallest or, descending, largest elements of x along dim, in order"""
+    """y = the indices of the k smallest (if descending, largest) elements of x along dim, in order"""
 
     examples = (
         (lambda t, x: x.argsort(1), (3, 4)),
@@ -43,7 +43,7 @@ def _argsort(x: Array, descending: bool) -> Array:
 
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
-    """The k largest (or smallest) elements along dim, in order, and their indices; the first of equals comes first."""
+    """The k largest (or smallest) elements along dim, in order, and their indices. Equal elements keep their order."""
     dim = normalize_dim(dim, input.ndim)
     size = input.shape[dim] if input.ndim else 1
     if not 0 <= k <= size:
@@ -53,11 +53,11 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = False) -> ValuesIndices:
-    """The elements along dim in order, and the indices they came from. Equal ones keep their order, stable or not."""
+    """The elements along dim in order, and the indices they came from. Equal elements always keep their order."""
     size = input.shape[normalize_dim(dim, input.ndim)] if input.ndim else 1
     return topk(input, size, dim, largest=descending)
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
-    """The indices that sort along dim. Equal elements keep their order, stable or not."""
+    """The indices that sort along dim. Equal elements always keep their order."""
     return sort(input, dim, descending).indices

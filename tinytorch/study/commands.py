@@ -1,10 +1,13 @@
-"""The commands: `python -m tinytorch.study why | table | check | svg | dot SUBJECT`."""
+"""The commands: `python -m tinytorch.study SUBJECT` makes a page, `why | table | check | svg | dot SUBJECT` print."""
 
 from __future__ import annotations
 
 import os
 import sys
+import webbrowser
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +16,7 @@ import tyro
 from ..cli.errors import UserError
 from ..cli.options import parse
 from ..files import atomic_write
+from .page.pages import write_page, write_site
 from .subjects import Sizes, trace_of
 from .trace import Trace
 
@@ -28,6 +32,8 @@ class Settings:
     """length in time, or the number of rows"""
     D: int = 3
     """size of a head, or of a row"""
+    heads: int = 1
+    """of attention"""
     causal: bool = False
     """whether attention is"""
     seed: int = 0
@@ -35,9 +41,44 @@ class Settings:
     unfold: bool = True
     """whether fused operations run as the elementary ones that they stand for"""
 
+    @property
+    def sizes(self) -> Sizes:
+        """For the subject."""
+        return Sizes(self.T, self.D, self.causal, self.seed, self.unfold, self.heads)
+
     def trace(self) -> Trace:
         """The subject, traced and walked."""
-        return trace_of(self.subject, Sizes(self.T, self.D, self.causal, self.seed, self.unfold))
+        return trace_of(self.subject, self.sizes)
+
+
+@dataclass(frozen=True)
+class Page(Settings):
+    """Make a page to step through in a browser: one file that needs nothing else. "page" itself may be left out."""
+
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """the file to write, instead of SUBJECT.html here"""
+    open: bool = False
+    """show it in the browser"""
+
+    def run(self) -> int:
+        out = self.out or Path(f"{self.subject.replace(':', '.')}.html")
+        write_page(self.subject, self.sizes, out)
+        print(f"{out}: open it in a browser")
+        if self.open:
+            webbrowser.open(out.resolve().as_uri())
+        return 0
+
+
+@dataclass(frozen=True)
+class Site:
+    """Make the pages of all subjects, and an index.html that shows a path through them."""
+
+    folder: tyro.conf.Positional[Path]
+    """where to"""
+
+    def run(self) -> int:
+        print(f"{write_site(self.folder)[-1]}: open it in a browser")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -108,13 +149,9 @@ def _write(text: str, out: Path | None) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run one command; its exit code."""
-    commands: Any = (
-        Annotated[Why, tyro.conf.subcommand("why")]
-        | Annotated[Table, tyro.conf.subcommand("table")]
-        | Annotated[Check, tyro.conf.subcommand("check")]
-        | Annotated[Svg, tyro.conf.subcommand("svg")]
-        | Annotated[Dot, tyro.conf.subcommand("dot")]
-    )
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        arguments = ["page", *arguments]
+    commands: Any = reduce(or_, [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()])
     command = parse(commands, "python -m tinytorch.study", "Follow a gradient number by number.", arguments)
     sys.path.insert(0, os.getcwd())  # where a user's module is
     try:
@@ -122,3 +159,8 @@ def run(arguments: list[str]) -> int:
         return code
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(str(error)) from error
+
+
+COMMANDS: dict[str, Any] = {
+    "page": Page, "why": Why, "table": Table, "check": Check, "svg": Svg, "dot": Dot, "site": Site,
+}  # fmt: skip

@@ -5,8 +5,9 @@ T time, D size of a head, or of whatever there is one size of.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -30,16 +31,19 @@ class Sizes:
     causal: bool = False
     seed: int = 0
     unfold: bool = True
+    heads: int = 1
 
     def draw(self, *shape: int) -> Tensor:
         """Normally distributed numbers that want a gradient, with one decimal, none 0: as one would write them."""
-        drawn = np.round(torch.randn(*shape).array.astype(np.float64), 1)
-        return torch.tensor(np.where(drawn == 0, 0.1, drawn).astype(np.float32), requires_grad=True)
+        drawn = np.round(torch.randn(*shape, dtype=torch.float32).array.astype(np.float64), 1)
+        drawn = np.where(drawn == 0, 0.1, drawn)
+        return torch.tensor(drawn, dtype=torch.get_default_dtype(), requires_grad=True)
 
 
 def attention(sizes: Sizes) -> Trace:
-    """One head: y = softmax(q k^T / sqrt(D)) v, and the sum of its squares."""
-    q, k, v = [sizes.draw(sizes.T, sizes.D) for _ in range(3)]
+    """y = softmax(q k^T / sqrt(D)) v, and the sum of its squares: of one head as matrices, else with heads in front."""
+    heads = (sizes.heads,) if sizes.heads > 1 else ()
+    q, k, v = [sizes.draw(*heads, sizes.T, sizes.D) for _ in range(3)]
     hidden = torch.tensor(np.triu(np.ones((sizes.T, sizes.T), np.bool_), 1))
     with Trace(unfold=sizes.unfold) as t:
         scores = q @ k.mT / math.sqrt(sizes.D)
@@ -158,10 +162,23 @@ SUBJECTS: dict[str, Callable[[Sizes], Trace]] = {
 }
 
 
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """New Tensors have float64, as numbers that a page computes again have."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def trace_of(subject: str, sizes: Sizes) -> Trace:
     """The trace of a subject, or of "module:function", which is called without arguments and returns its loss."""
     if min(sizes.T, sizes.D) < 1:
         raise ValueError(f"T and D must be at least 1, got {sizes.T} and {sizes.D}")
+    if sizes.heads < 1 or (sizes.heads > 1 and subject != "attention"):
+        raise ValueError(f"heads must be at least 1, and is for the subject attention alone, got {sizes.heads}")
     torch.manual_seed(sizes.seed)
     if subject in SUBJECTS:
         return SUBJECTS[subject](sizes)

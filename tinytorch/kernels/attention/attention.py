@@ -2,12 +2,12 @@
 
     s_ij = scale sum_d q_id k_jd (+ mask),  p_i = softmax(s_i),  o_id = sum_j p_ij v_jd
 
-`forward.plain_attention` and `backward.plain_attention_backward` are these as plain loops.
+`forward.plain_attention` and `backward.plain_attention_backward` are this and its gradients as plain loops.
 
 The (T, S) matrix of scores is never stored. The forward walks over tiles of keys with a running
 maximum and sum (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax") and keeps
-two numbers a row, its largest score and the sum of exp(score - largest); the backward computes the
-probabilities of each tile again from them (Dao 2023, "FlashAttention-2", algorithms 1 and 2).
+two numbers for each row, its largest score and the sum of exp(score - largest). From these the backward
+recomputes the probabilities of each tile (Dao 2023, "FlashAttention-2", algorithms 1 and 2).
 
 B batch, H query heads, Hkv key heads (H is a multiple), T queries, S keys, D and Dv sizes of a head.
 """
@@ -45,19 +45,19 @@ def attention(
     dropout: float = 0.0,
     seed: int | Array = 0,
 ) -> tuple[Array, Array]:
-    """softmax(scale q k^T + mask) v, and what the backward needs of each row of scores.
+    """softmax(scale q k^T + mask) v, and what the backward needs to know about each row of scores.
 
-    q (B, H, T, D), k (B, Hkv, S, D), v (B, Hkv, S, Dv), float32 or float64, all alike. Query head h
+    q (B, H, T, D), k (B, Hkv, S, D), v (B, Hkv, S, Dv), all float32 or all float64. Query head h
     reads key head h // (H / Hkv). mask broadcasts to (B, H, T, S): boolean (True where a query may
     attend) or floating (added to the scores). causal lets query i see keys j <= i. scale is
     1 / sqrt(D) unless given. dropout is the probability of dropping a probability; the same seed
-    drops the same ones, whatever the number of threads. It may be an array of one int64 from 0 on, which is read when
+    drops the same ones, whatever the number of threads. It may be an array of one int64, at least 0, which is read when
     the kernel runs.
 
     Returns out (B, H, T, Dv), laid out in memory as (B, T, H, Dv), and stats (2, B, H, T): the
-    largest score, and the sum of exp(score - largest). Not the logarithm of the whole, as most do it: where all scores
-    have a large negative number added, it would drown in that. A row that may attend to nothing gives zeros, and -inf
-    and 0.
+    largest score, and the sum of exp(score - largest). Most implementations keep the logarithm of the whole instead,
+    but if a large negative number is added to all scores, that rounds the sum away. A row that may attend to nothing
+    gives zeros, and stats -inf and 0.
     """
     _check(q, k, v, dropout)
     B, H, T, _ = q.shape
@@ -90,8 +90,8 @@ def attention_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of q, k and v, given grad (B, H, T, Dv) and what `attention` took and returned.
 
-    dq (B, H, T, D) is laid out in memory as (B, T, H, D), dk and dv likewise; or, where q, k and v lie so, side by side
-    as (B, T, 3, H, D), as the gradient of the product of which they are the thirds.
+    dq (B, H, T, D) is laid out in memory as (B, T, H, D), dk and dv likewise. If q, k and v are the thirds of one array
+    (B, T, 3, H, D), the gradients are, too: together they are the gradient of that array.
     """
     _check(q, k, v, dropout)
     B, H, T, D = q.shape
@@ -122,7 +122,7 @@ def attention_backward(
 
 
 def _are_thirds(q: Array, k: Array, v: Array) -> bool:
-    """Whether they lie in one array (B, T, 3, H, D)."""
+    """Whether they are the thirds of one array (B, T, 3, H, D)."""
     if not (q.shape == k.shape == v.shape and q.strides == k.strides == v.strides):
         return False
     _, H, T, D = q.shape
@@ -161,7 +161,7 @@ def _check(q: Array, k: Array, v: Array, dropout: float) -> None:
 
 
 def _misfit(q: Array, k: Array, v: Array, dropout: float) -> Exception:
-    """What is wrong with them."""
+    """Return the error that says what is wrong with them."""
     shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
     if not (q.ndim == k.ndim == v.ndim == 4):
         return ValueError(f"q, k and v need four axes, (batch, heads, positions, size of a head); got {shapes}")
@@ -188,7 +188,7 @@ def _seed(seed: int | Array) -> Array:
 def _options(
     q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float | None, dropout: float, seed: Any
 ) -> tuple[Any, ...]:
-    """The arguments that both kernels end with."""
+    """The last arguments of each kernel."""
     _, H, T, D = q.shape
     S, Dv = v.shape[2:]
     shape = (H, k.shape[1], T, S, D, Dv)
@@ -199,7 +199,7 @@ def _options(
 
 
 def _masked(mask: Array, q: Array, S: int) -> tuple[int, Array, Array, tuple[int, int, int, int]]:
-    """The kind of a mask; what is allowed or what is added, in place of the other a constant; and its strides."""
+    """The kind of a mask, its booleans, its floats (a constant stands for those that it lacks), and its strides."""
     shape = (*q.shape[:3], S)
     if mask.dtype == np.bool_:
         allowed, steps = _flat_mask(mask, shape)
@@ -221,7 +221,7 @@ def _located(x: Array) -> tuple[Array, tuple[int, tuple[int, int, int]]]:
 
 
 def _flat_mask(mask: Array, shape: tuple[int, int, int, int]) -> tuple[Array, tuple[int, int, int, int]]:
-    """The elements of mask, and the strides that make them the given shape: 0 where it is broadcast."""
+    """The elements of mask, and the strides that give them this shape, 0 where it is broadcast."""
     flat = mask if mask.flags.carray else mask.copy()  # in C order, aligned and writable: one type for all kernels
     try:
         wide = np.broadcast_to(flat, shape)

@@ -1,11 +1,12 @@
-"""Scaled dot-product attention, backward: probabilities computed again, tile by tile.
+"""Scaled dot-product attention, backward: the probabilities are recomputed, tile by tile.
 
 It differentiates, with z_ij = 0 where dropout took j from i and 1 / (1 - dropout) elsewhere,
 
     s_ij = scale sum_d q_id k_jd (+ mask),  p_ij = exp(s_ij - top_i) / total_i,  o_id = sum_j p_ij z_ij v_jd
 
-(Dao 2023, FlashAttention-2, algorithm 2.) `plain_attention_backward` says in plain loops what is computed. Both its
-subtractions, of top and of delta, are addends of matrix products here.
+(Dao 2023, FlashAttention-2, algorithm 2.) `plain_attention_backward` is what it computes as plain loops. Here a task
+takes some tiles of keys past all queries that see them, so that no other task adds to their dk and dv. The two
+subtractions, of top and of delta, are addends of matrix products.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ PANELS = 4  # panels of queries that pass over the keys together
 def _score_gradients(
     s: Any, dp: Any, keys: int, minus_delta: Any, key0: int, query0: int, key: Any, threshold: int
 ) -> None:
-    """From s - top and (dP - delta) / total, both (keys, width), make P Z (but for its factor) in s and dS in dp."""
+    """Turn s - top, in s, into P Z without its factor, and (dP - delta) / total, in dp, into dS: (keys, width) each."""
     width = 2 * lanes(s)
     if threshold == 0:
         for e in range(keys * width):
@@ -68,7 +69,7 @@ def _pack_queries(
     D: int, Dv: int, scale: Any, factor: Any, q_rows: Any, q_panels: Any, grad_rows: Any, grad_panels: Any,
     minus_top: Any, minus_delta: Any,
 ) -> None:  # fmt: skip
-    """What the backward needs of a tile of queries; the buffers are described in _key_chunk.
+    """Pack what the backward needs of a tile of queries into buffers that are described in _key_chunks.
 
     scale and factor, 1 / (1 - dropout), have the dtype of the arrays.
     """
@@ -81,7 +82,7 @@ def _pack_queries(
         for r in range(seen):
             # A row that saw no key has top = -inf: its probabilities are exp(-inf), not exp(inf).
             less_top[r] = -top[i + r] if top[i + r] > -np.inf else top[i + r]
-            # Every gradient has the factor p, and p the factor 1 / total: it is taken in here, once a row.
+            # Every gradient has the factor p, and p the factor 1 / total, which is put in here, once for each row.
             less_delta[r] = 1 / total[i + r] if total[i + r] > 0 else total[i + r]
         for r in range(seen):
             g, o = advance(grad, (i + r) * grad_step), advance(out, (i + r) * out_step)
@@ -99,14 +100,14 @@ def _pack_queries(
 
 @inner
 def _most_keys(S: int, chunks: int) -> int:
-    """Keys of the largest chunk, in whole tiles."""
+    """The number of keys in the largest chunk, which is whole tiles."""
     return ((S + KEYS - 1) // KEYS + chunks - 1) // chunks * KEYS
 
 
 def plain_attention_backward(
     grad: Any, q: Any, k: Any, v: Any, out: Any, top: Any, total: Any, mask: Any, scale: float
 ) -> Any:
-    """What `backward` computes, in Python's numbers, from what `forward.plain_attention` takes and gives."""
+    """What `backward` computes, in plain Python, from what `forward.plain_attention` takes and returns."""
     (B, H, T, D), (kv_heads, S, Dv) = q.shape, v.shape[1:]
     dq, dk, dv = np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape)
     for b, h, i in np.ndindex(B, H, T):
@@ -135,9 +136,9 @@ def _key_chunks(
     shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
     seed: Any, threshold: int, kept: float,
 ) -> None:  # fmt: skip
-    """Tasks start .. stop of `backward`: what key tiles chunk, chunk + chunks, ... of one key head give.
+    """Run tasks start .. stop of `backward`; a task is the key tiles chunk, chunk + chunks, ... of one key head.
 
-    All query heads of the group are summed in one task, so that no other writes these rows of dk and dv.
+    All query heads of the group are summed in one task, so that no other task writes these rows of dk and dv.
     """
     H, kv_heads, T, S, D, Dv = shape
     group = H // kv_heads
@@ -160,7 +161,7 @@ def _key_chunks(
     minus_delta = advance(minus_top, step)  # (step)
     s = advance(minus_delta, step)  # (KEYS, width): scores, then probabilities, transposed
     ds = advance(s, KEYS * width)  # (KEYS, width): dP, then dS, transposed
-    none: Any = np.int64(0)  # the bare literals 0, 1 and FAR would each compile the functions they go to once more
+    none: Any = np.int64(0)  # each of the bare literals 0, 1 and FAR would compile the functions it goes to once more
     one: Any = np.int64(1)
     far: Any = np.int64(FAR)
     unit, scale_, factor = dtype(1), dtype(scale), dtype(1 / kept if kept > 0 else 0.0)

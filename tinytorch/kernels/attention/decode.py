@@ -1,9 +1,10 @@
 """Scaled dot-product attention, forward, for a few queries, as in generation with a cache of keys.
 
-It computes what `forward.plain_attention` says: o_i = sum_j p_ij v_j, p_i = softmax of scale q_i k_j over the keys j.
+    o_i = sum_j p_ij v_j,  p_i = softmax of scale q_i k_j (+ mask) over the keys j
 
-A panel of queries would be nearly empty. Here the vector lanes run along the head, and the keys and
-values are read where they are, once for up to ROWS heads of queries that share them: memory sets the pace.
+`forward.plain_attention` is this as plain loops. A panel of queries would be nearly empty. Here the vector
+lanes run along the head, and the keys and values are read where they are, once for up to ROWS query heads
+that share them: the time it takes is that of reading them from memory.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _queries(
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: Any, threshold: int, kept: float,
 ) -> None:  # fmt: skip
-    """Tasks start .. stop: up to ROWS of the heads that share a key head, at one position."""
+    """Run tasks start .. stop; a task is up to ROWS of the query heads that share a key head, at one position."""
     H, kv_heads, T, S, D, Dv = shape
     dtype = out.dtype.type
     like = pointer(out)
@@ -138,7 +139,7 @@ def _queries(
 @launched
 @serial
 def decode(out: Any, stats: Any, args: Any) -> None:
-    """What forward.forward does, for T <= FEW and without dropout."""
+    """Do the same as forward.forward, for T <= FEW and without dropout."""
     H, kv_heads, T, S, D, Dv = args[6]
     group = H // kv_heads
     tasks = out.shape[0] * kv_heads * ((group - 1) // ROWS + 1) * T

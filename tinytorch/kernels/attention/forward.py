@@ -3,9 +3,9 @@
     s_ij = scale sum_d q_id k_jd (+ mask),  p_ij = exp(s_ij - max_j s_ij) / sum_j exp(s_ij - max_j s_ij)
     o_id = sum_j p_ij v_jd
 
-`plain_attention` says it in plain loops. Here a task takes some panels of queries through the keys, KEYS at a time: the
-scores of a tile are computed, made into exponentials under the largest score so far, and multiplied by the values,
-while all of it is in the cache. What was summed under an older maximum is scaled down as a larger one is found.
+`plain_attention` is this as plain loops. Here a task takes some panels of queries past the keys, KEYS at a time. The
+scores of a tile are computed, turned into exp(score - largest so far), and multiplied by the values, while all of it is
+in the cache. Whenever a larger score is found, what was summed under the old maximum is scaled down.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _finish(
 
 
 def plain_attention(q: Any, k: Any, v: Any, mask: Any, scale: float) -> Any:
-    """What `forward` computes, in Python's numbers: out (B, H, T, Dv), and of each row its largest score and its sum.
+    """What `forward` computes, in plain Python: out (B, H, T, Dv), and the largest score and the sum of each row.
 
     q (B, H, T, D), k and v (B, Hkv, S, ...), mask (B, H, T, S): added to the scores, -inf where a query sees no key.
     """
@@ -136,7 +136,7 @@ def _query_tiles(
     v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
     mask_steps: Any, seed: Any, threshold: int, kept: float,
 ) -> None:  # fmt: skip
-    """Tasks start .. stop of `forward`; the last queries of a head first, as they see the most keys."""
+    """Run tasks start .. stop of `forward`. The last queries of a head come first, as they see the most keys."""
     H, kv_heads, T, S, D, Dv = shape
     like = pointer(out)
     width = 2 * lanes(like)
@@ -152,7 +152,7 @@ def _query_tiles(
     total = advance(top, step)  # (PANELS * width): sum_j p_ji
     shrink = advance(total, step)  # (width)
     work = advance(shrink, width)  # (2 * width)
-    none: Any = np.int64(0)  # the bare literals 0, 1 and FAR would each compile the functions they go to once more
+    none: Any = np.int64(0)  # each of the bare literals 0, 1 and FAR would compile the functions it goes to once more
     one: Any = np.int64(1)
     far: Any = np.int64(FAR)
     unit = out.dtype.type(1)

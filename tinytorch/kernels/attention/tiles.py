@@ -9,8 +9,8 @@ float32 and 16 in float64 with AVX-512, half of that with AVX2). Scores are kept
 product of attention one operand then has contiguous rows of vectors, while the other is read an
 element at a time, whatever its strides: only q and the gradient need a transposed copy.
 
-Everything is a typed pointer and strides in elements; names end in `_step` where they say how far
-apart rows are.
+Arguments are typed pointers, and strides in elements; a name that ends in `_step` says how far apart
+rows are.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def round_up(n: int, multiple: int) -> int:
 
 @inner
 def scratch(tasks: int, size: int, like: Any) -> Any:
-    """Uninitialised memory for the workers that share out some tasks, `size` elements of the type of `like` each.
+    """Uninitialised memory for the workers that share some tasks, with `size` elements of the type of `like` for each.
 
-    Whoever launches the workers makes it and hands it to them among their arguments, as an array; see own_scratch.
+    The function that launches the workers makes it and passes it to them as an array; see own_scratch.
     """
     line = _LINE // like.itemsize
     return np.empty((threads_in_use() if tasks > 1 else 1, round_up(size, line) + line), like.dtype)
@@ -63,9 +63,9 @@ def product(
 ) -> None:  # fmt: skip
     """c (rows, columns) = a (rows, depth) b (depth, columns) + addend where `add` is 1.
 
-    rows is a multiple of ROWS, columns of the width of a panel. Of row r of a, only the elements
-    r + skip .. r + reach matter, the others being zero: a block of rows leaves out what is outside
-    for all of them. Where a block has nothing to add, c is the addend already.
+    rows is a multiple of ROWS, columns of the width of a panel. In row r of a, only the elements
+    r + skip .. r + reach matter, as the others are zero: a block of rows leaves out what is outside
+    of that for all its rows. If that is everything, c must already be the addend.
     """
     width = 2 * lanes(c)
     for w in range(0, columns, width):
@@ -99,7 +99,7 @@ def copy_rows(
 def pack_rows(
     target: Any, target_step: int, padded_rows: int, source: Any, source_step: int, rows: int, columns: int, factor: Any
 ) -> None:  # fmt: skip
-    """target (padded_rows, target_step) = factor source (rows, columns), filled up with zeros."""
+    """target (padded_rows, target_step) = factor source (rows, columns), padded with zeros."""
     if columns < target_step or rows < padded_rows:
         fill(target, 0, padded_rows * target_step, 0.0)
     copy_rows(target, target_step, source, source_step, rows, columns, factor)
@@ -107,7 +107,7 @@ def pack_rows(
 
 @inner
 def pack_panel(target: Any, source: Any, source_step: int, rows: int, columns: int) -> None:
-    """target (columns, width) = source (rows, columns) transposed, filled up with zeros."""
+    """target (columns, width) = source (rows, columns) transposed, padded with zeros."""
     side = lanes(target)
     width = 2 * side
     if rows < width:
@@ -128,7 +128,7 @@ def hide(
 ) -> None:  # fmt: skip
     """Apply the masks to one panel of transposed scores (keys, width).
 
-    allowed (bool) or bias (float), by mask_kind, is read at the four mask_steps, any of which may be 0.
+    mask_kind says whether allowed (bool) or bias (float) is read. mask_steps are its four strides; any may be 0.
     """
     width = 2 * lanes(scores)
     if causal:
@@ -169,7 +169,7 @@ def _mix(x: Any) -> Any:
 
 @inner
 def key_hash(key: Any, j: int) -> Any:
-    """What all queries share of the hash of key position j."""
+    """The part of the hash of key position j that all queries share."""
     return np.uint32(_mix(np.uint32(np.uint32(j) ^ key[1])) ^ key[0])
 
 

@@ -26,10 +26,10 @@ from tinytorch.kernels.simd import (
     value,
 )
 
-DEPTH_BLOCK = 256  # of float64 three quarters: a tile's rows of A and a panel of B share the first-level cache
-ROW_BLOCK = 168 * ROWS  # of a task of more rows, as many parts as need be
+DEPTH_BLOCK = 256  # three quarters of it in float64; a tile's rows of A and a panel of B share the first-level cache
+ROW_BLOCK = 168 * ROWS  # a task with more rows than this takes them in several parts
 COLUMN_BLOCK = 384  # a multiple of every tile's width
-PAGE = 4096  # bytes: rows so far apart are pages of their own, and share one set of the first-level cache
+PAGE = 4096  # bytes; rows a multiple of this apart are on pages of their own, and share a set of the first-level cache
 DOT_ROWS = 4 if REGISTERS == 32 else 2
 DOT_SCRATCH = max(4 * DOT_ROWS, VECTOR_BYTES // 4)  # elements that dot_block needs for its results
 STRIP = REGISTERS // 2  # vectors of results in a product with one row
@@ -101,9 +101,9 @@ def sweep(
 ) -> None:  # fmt: skip
     """c = a @ b (+ addend) for one block.
 
-    Rows a_first .. a_last of a are read in place; if `keep_a`, the first of the tiles that need a row of whole
-    tiles packs it for the others. The rest of a is packed. So is b, unless `pack_b`: then each of its panels is
-    packed when it is used for the first time, if it is used again.
+    Rows a_first .. a_last of a are read in place; if `keep_a`, the first tile in a row of tiles of full height packs
+    its rows of a for the others. The rest of a is already packed. So is b, unless `pack_b`: then each of its panels
+    is packed when it is used for the first time, if it is used again.
     """
     vector = lanes(c)
     direct = c_col == 1 and (addend_col == 1 or add == 0)
@@ -144,7 +144,7 @@ def sweep(
 
 @inner
 def part(whole: int, parts: int, unit: int) -> int:
-    """The size of so many even parts of a whole, a multiple of `unit`."""
+    """The size of a part if a whole is cut into this many even parts, rounded up to a multiple of `unit`."""
     return ((whole - 1) // parts // unit + 1) * unit
 
 
@@ -152,10 +152,10 @@ def part(whole: int, parts: int, unit: int) -> int:
 def pack_rest(rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any) -> Any:
     """Pack the rows of a that tiles do not read in place.
 
-    Returns how many they do read there, the first ones, and whether the first tile to do so packs them for the
-    others. Where k is adjacent, tiles read along their rows, which the first-level cache holds, unless all of them
-    share one of its sets; where rows are adjacent, each k is another cache line, and a copy costs little. For the
-    tiles of many columns a packed copy always pays.
+    Returns how many rows, the first ones, tiles do read in place, and whether the first tile to do so packs them for
+    the others. If k is adjacent, tiles read along rows, which the first-level cache holds unless all of them share one
+    of its sets; if rows are adjacent, each k is on another cache line, and a copy costs little. With many columns a
+    packed copy always pays.
     """
     complete = rows if rows % ROW_STEP == 0 else rows // ROWS * ROWS
     apart = ROWS <= CACHE_WAYS or a_row * (VECTOR_BYTES // lanes(a)) % PAGE != 0
@@ -187,9 +187,9 @@ def block_product(
         depth_block = part(depth, (depth - 1) // most + 1, value(1))
     if rows > ROW_BLOCK:
         row_block = part(rows, (rows - 1) // ROW_BLOCK + 1, value(ROWS))
-    # Bound by memory: read far along each row of b before going on to the next.
+    # One row is bound by memory, and reads far along each row of b before going on to the next.
     done = cols // strip * strip if rows == 1 and b_col == 1 and c_col == 1 and (add == 0 or addend_col == 1) else 0
-    # Tiles would read a few columns of each row: where each is another page, whole rows are packed before.
+    # Tiles would read a few columns of each row of b: if each row is on another page, whole rows are packed first.
     pages = b_col == 1 and b_row * size >= PAGE and rows > 8 * ROWS
     for k in range(0, depth, depth_block):
         depth_now = min(depth_block, depth - k)
@@ -224,9 +224,9 @@ def dot_block(
     rows: int, cols: int, depth: int, a: Any, a_row: int, b: Any, b_col: int,
     c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
 ) -> None:  # fmt: skip
-    """c = a @ b (+ addend) for few rows, k adjacent in both: dot products, a column of b read once for all rows.
+    """c = a @ b (+ addend) for few rows, with k adjacent in both, as dot products: b is read once for all rows.
 
-    tile: scratch memory, of DOT_SCRATCH elements.
+    tile: scratch memory of DOT_SCRATCH elements.
     """
     vector = lanes(c)
     blocks = depth // vector

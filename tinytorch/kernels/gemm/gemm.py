@@ -5,20 +5,20 @@
 The structure is that of K. Goto and R. van de Geijn, "Anatomy of high-performance matrix
 multiplication", ACM TOMS 34 (2008). The result is cut into blocks, one task each. A task goes
 through k in blocks of at most DEPTH_BLOCK, and in each through its columns in blocks of at most
-COLUMN_BLOCK, so that such a block of B, packed, fits the second-level cache. `tile_product` forms
+COLUMN_BLOCK, so that a packed block of B fits the second-level cache. `tile_product` forms
 ROWS x (2 vectors) results at a time in registers: a tile's rows of A stay in the first level while
 the block of B passes.
 
-Packing was what a product lost most time with, so little of it is done apart. A whose k is adjacent
-is read in place; where its rows are, the first tile that reads them packs them. B with adjacent
-columns is packed by the first row of tiles, or before them where its rows are pages apart; with
-adjacent k its panels are transposed one by one, just before those tiles need them. Products with up
-to SKINNY rows (or columns, by transposing the problem), adjacent k in B and long sums are dot
-products.
+Packing would cost a product more time than anything else but the multiplications, so little of it is
+a step of its own. If k is adjacent in A, it is read in place; if rows are, the first tile that reads
+them packs them. If columns are adjacent in B, the first row of tiles packs it, or a step before them
+if its rows are pages apart; if k is, its panels are transposed one by one, just before those tiles
+need them. Products with up to SKINNY rows (or columns, by transposing the problem), adjacent k in B
+and long sums are dot products.
 
 Every element of the result is one sum in an order that depends on shapes and strides alone: bits do
-not depend on the number of threads. Zeros that fill up tiles never meet a number that is kept, so
-that infinities and NaN propagate as the definition has it.
+not depend on the number of threads. Zeros that pad tiles never meet a number that is kept, so
+infinities and NaN propagate as in the definition.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 Array = np.ndarray[Any, Any]
 
 SKINNY = 8
-DOT_DEPTH = 128  # of shorter dot products the most is adding up lanes: only a single row is worth them
+DOT_DEPTH = 128  # shorter dot products mostly add up lanes, which is worth it for a single row only
 TASK_WORK = 1 << 17  # multiplications that are worth a chunk of their own
 
 
 def plain_matmul(a: Any, b: Any, bias: Any = None) -> Any:
-    """What `matmul` computes: a (M, K) times b (K, N), plus bias (N,), as (M, N), in Python's numbers."""
+    """What `matmul` computes, in plain Python: a (M, K) times b (K, N), plus bias (N,), as (M, N)."""
     (M, K), N = a.shape, b.shape[1]
     c = np.zeros((M, N))
     for m in range(M):
@@ -62,14 +62,14 @@ def plain_matmul(a: Any, b: Any, bias: Any = None) -> Any:
 
 @inner
 def _tasks(start: int, stop: int, worker: int, a: Any, b: Any, c: Any, addend: Any, plan: Any, scratch: Any) -> None:
-    """Tasks start..stop of a product; a task is one block of one matrix of the batch."""
+    """Run tasks start..stop of a product; a task is one block of one matrix of the batch."""
     sizes, a_strides, b_strides, c_strides, addend_strides = plan
     rows, cols, depth, inner_batch, row_block, col_block, add, dots = sizes
     row_blocks = (rows - 1) // row_block + 1
     col_blocks = (cols - 1) // col_block + 1
     own = advance(scratch, worker * SCRATCH)
     for task in range(start, stop):
-        # Small products take no longer than a few divisions.
+        # Divisions are avoided where possible, as small products take no longer than a few of them.
         item, i, j = task, 0, 0
         if row_blocks * col_blocks > 1:
             item, block = task // (row_blocks * col_blocks), task % (row_blocks * col_blocks)
@@ -109,13 +109,13 @@ def _strides(array: Any) -> Any:
 
 @inner
 def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
-    """Rows and columns of a task's block, and how many tasks make a chunk that is worth handing out.
+    """Return the rows and columns of a task's block, and how many tasks make a chunk that is worth handing out.
 
-    Blocks side by side each pack A anew, blocks one above the other B: the smaller of the two is packed again.
+    Blocks side by side each pack A again, blocks one above the other each pack B again: the smaller one is chosen.
     """
     row_block, col_block = rows, cols
     work = rows * cols * depth
-    # A single row is done as fast as B is read: two threads read from two caches.
+    # A single row takes as long as reading B, and two threads read from two caches.
     task_work = TASK_WORK if rows > 1 else TASK_WORK // 8
     if threads > 1 and batch < 4 * threads and work * batch > 2 * task_work:
         by_rows = cols < 2 * rows
@@ -128,9 +128,9 @@ def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
 
 
 def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> bool:
-    """c = a @ b, + c if `accumulate`, + bias unless it is empty. All are 4-D, but bias (N,); no size is 0.
+    """c = a @ b, plus c if `accumulate`, plus bias unless it is empty. All are 4-D except bias (N,); no size is 0.
 
-    Returns False, with nothing done, where an array is not aligned.
+    Returns False, with nothing done, if an array is not aligned.
     """
     if not (_aligned(a) and _aligned(b) and _aligned(c) and _aligned(bias)):
         return False
@@ -146,7 +146,7 @@ def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> 
 
 
 def _planned(numbers: Any, scratch: Any) -> None:
-    """`_gemm` of arrays that are known: numbers holds shape, add, addresses and strides as `_Kernel.plan` has them."""
+    """`_gemm` of arrays known beforehand: numbers holds shape, add, addresses and strides as in `_Kernel.planned`."""
     shape = (numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
     a, a_strides = _located(numbers, 6, scratch)
     b, b_strides = _located(numbers, 11, scratch)
@@ -157,7 +157,7 @@ def _planned(numbers: Any, scratch: Any) -> None:
 
 @inner
 def _located(numbers: Any, at: int, like: Any) -> Any:
-    """The pointer and the strides of an array, of five numbers."""
+    """The pointer and the strides of an array, from five numbers."""
     strides = (numbers[at + 1], numbers[at + 2], numbers[at + 3], numbers[at + 4])
     return pointer_at(numbers[at], like), strides
 
@@ -167,7 +167,7 @@ def _multiply(
     shape: Any, a: Any, a_strides: Any, b: Any, b_strides: Any, c: Any, c_strides: Any,
     addend: Any, addend_strides: Any, add: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """c = a @ b, + addend if `add`: pointers and strides in elements, all of 4 dimensions; shape is c's, and depth."""
+    """c = a @ b, plus addend if `add`, all of 4 dimensions, with strides in elements. shape is that of c, and depth."""
     outer_batch, inner_batch, rows, cols, depth = shape
     # One b for the whole batch: the matrices of a are one tall matrix where they lie one after the other.
     if b_strides[1] == 0 and a_strides[1] == rows * a_strides[2] and c_strides[1] == rows * c_strides[2]:
@@ -221,7 +221,7 @@ class _Kernel:
         self._planned: Callable[..., None] | None = None
 
     def prepare(self) -> Callable[..., bool]:
-        with _preparing:  # a second thread must not take the scratch memory from a first one
+        with _preparing:  # a second thread must not replace the scratch memory that a first one uses
             if self.call is None:
                 self.call = self._compiled()
             return self.call
@@ -239,9 +239,10 @@ class _Kernel:
         return launched(taking_turns(call), bind=self.planned)
 
     def planned(self, a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> tuple[Any, Any, Any] | None:
-        """`call` with these arguments, whose memory stays, as a function of two addresses; what these refer to.
+        """Return `call` with these arguments, whose memory stays, as a function of two addresses; the addresses; and
+        the arrays behind them.
 
-        None where an array is not aligned. A call with arrays takes half a microsecond, one with addresses a tenth.
+        Returns None if an array is not aligned. A call with arrays takes 0.5 microseconds, one with addresses a tenth.
         """
         if not all(array.flags.aligned for array in (a, b, c, bias)):
             return None
@@ -269,9 +270,9 @@ if _backend not in _BACKENDS:
 
 
 def set_matmul_backend(name: str) -> None:
-    """Choose who multiplies matrices: "numba", the kernels of this file, or "blas", NumPy's library.
+    """Choose what multiplies matrices: "numba", the kernels in this file, or "blas", NumPy's library.
 
-    The environment variable TINYTORCH_MATMUL sets what a process starts with; "numba" if it is not set.
+    A process starts with the value of the environment variable TINYTORCH_MATMUL, or with "numba" if it is not set.
     """
     global _backend
     if name not in _BACKENDS:
@@ -322,7 +323,7 @@ def matmul(
 def _given(
     out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], accumulate: bool, bias: Array | None
 ) -> tuple[Array, Array | None]:
-    """The array that was given to write to, and the bias that is left to add."""
+    """Check `out`, and return it with the bias that is left to add."""
     if out is None:
         raise ValueError("matmul: accumulate=True needs out, the array to add to")
     if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
@@ -334,14 +335,14 @@ def _given(
 
 
 def _in_parts(a: Array, b: Array, out: Array, accumulate: bool, bias: Array | None) -> Array:
-    """Products of more than four dimensions, the last four at a time."""
+    """A product of more than four dimensions, computed for the last four at a time."""
     for index in np.ndindex(out.shape[:-4]):
         matmul(_item(a, index), _item(b, index), out[index], accumulate=accumulate, bias=bias)
     return out
 
 
 def _of_aligned_copies(a: Array, b: Array, out: Array, accumulate: bool, bias: Array | None) -> Array:
-    """The product of what the kernel has refused: fields of records or the like."""
+    """The product of arrays that the kernel has refused, such as fields of records."""
     if not out.flags.aligned:
         raise ValueError("matmul: out must be an aligned array")
     a, b = np.require(a, None, "A"), np.require(b, None, "A")

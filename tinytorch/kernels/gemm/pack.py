@@ -5,7 +5,7 @@ index k that is summed over). `width` items form a panel, stored k by k:
 
     target[panel, k, i] = source[(panel * width + i) * item_stride + k * depth_stride]
 
-The last panel is as wide as its items need, rounded up to `step`, and filled up with zeros. A
+The last panel is as wide as its items need, rounded up to `step`, and padded with zeros. A
 transposed matrix differs only in which stride is 1. The scalar loop at the end states the meaning;
 what comes before is the same in vectors. Most panels of adjacent items never come here: the tile that
 reads them first packs them (`tile_product`).
@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 8
 
 @inner
 def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, depth: int, target: Any) -> None:
-    """Panels of adjacent items: vectors are copied. A few rows at once, so that each is read far along."""
+    """Pack panels of adjacent items by copying vectors, a few rows at a time, so that each is read in long runs."""
     vector = lanes(target)
     for first in range(0, depth, ROWS_AT_ONCE):
         for p in range(panels):
@@ -36,7 +36,7 @@ def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, dept
 
 @inner
 def _pack_across(source: Any, item_stride: int, width: int, depth: int, target: Any) -> int:
-    """One panel of items that lie along k: squares are transposed. How far along k it came."""
+    """Pack one panel of items that lie along k by transposing squares. Returns how far along k it got."""
     vector = lanes(target)
     done: int = depth // vector * vector
     for k in range(0, done, vector):

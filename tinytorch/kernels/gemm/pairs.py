@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from tinytorch.kernels.simd import FEATURES, VECTOR_BYTES, _lanes, _load, _store
 
-types: Any = numba_types  # their annotations leave some types out
+types: Any = numba_types  # Numba's annotations leave some types out
 
 # Whether this processor has the instruction.
 PAIRS = VECTOR_BYTES == 64 and "avx512bf16" in FEATURES
@@ -44,7 +44,7 @@ def _multiply_add_pairs(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _rounded(builder: Any, vector: Any) -> Any:
-    """The bits of float32 rounded to bfloat16, to even where two are as near; NaN stays."""
+    """The bits of float32 numbers rounded to bfloat16, with ties to even; NaN stays NaN."""
     count = vector.type.count
     rounded = builder.fptrunc(vector, ir.VectorType(_BFloat(), count))
     return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), count))

@@ -3,8 +3,8 @@
     c[m, n] = sum over k of a[m, k] b[k, n]        m < ROWS, n < the lanes of two vectors; or fewer
 
 For each k, one element of each row of a, repeated in all lanes, is multiplied by the vectors of row k of b and added
-to the sums: as many multiply-adds as there are sums, for few loads. Written as LLVM IR, as Numba's own loops would
-keep the sums in memory.
+to the sums: as many multiply-adds as there are sums, for few loads. The tile is written as LLVM IR, as Numba's own
+loops would keep the sums in memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tinytorch.kernels.simd import (
     _store,
 )
 
-types: Any = numba_types  # their annotations leave some types out
+types: Any = numba_types  # Numba's annotations leave some types out
 
 
 def _fetch_ahead(builder: Any, place: Any) -> None:
@@ -77,7 +77,8 @@ def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: A
             masks = [
                 _first_lanes(builder, builder.sub(kept_columns, intp(v * vector.count)), vector.count) for v in columns
             ]
-            # Apart, as a load through a mask waits for the stores to its neighbours, even where it loads nothing.
+            # With an addend or without in separate loops, as a masked load waits for the stores to its neighbours, even
+            # where it loads nothing.
             with builder.if_else(adds) as (added, plain):
                 for branch, with_addend in ((added, True), (plain, False)):
                     with branch:
@@ -95,17 +96,17 @@ def tile_product(
 ) -> Any:  # fmt: skip
     """c[i, j] = sum over k < depth of a[i, k] * b[k, j], plus addend[i, j] where `add` is not 0.
 
-    i < rows, j < vectors * lanes (both constants), of which the first kept_rows and kept_columns are stored:
-    nothing else of c and addend is touched. The columns of b, c and addend are adjacent; the
+    i < rows, j < vectors * lanes, both constants. Only the first kept_rows and kept_columns are stored, and
+    nothing else in c and addend is touched. The columns of b, c and addend are adjacent; the
     rows * vectors accumulators stay in registers throughout. An addend that is c itself accumulates;
     one whose rows are 0 apart is a bias. The sum over k is taken in order.
 
-    a_copy and b_copy, where they are pointers and not None, receive what is read of a (whose a_row is 1 then) and
-    of b, packed as `pack` does it, and what lies beside it is fetched for the next tile: loads and stores
-    have time while the processor multiplies.
+    a_copy and b_copy, where they are pointers and not None, receive what is read of a (whose a_row is then 1) and
+    of b, packed as by `pack`, and what lies beside it is fetched for the next tile: there is time for loads and
+    stores while the processor multiplies.
 
-    a and b have the type of c; or, where c is float32, they may be words of two bfloat16 (uint32, see pairs), numbers
-    2 k and 2 k + 1 of the sum: `depth` counts words then.
+    a and b have the type of c; or, where c is float32, they may be words of two bfloat16 (uint32, see pairs). Word k
+    then holds numbers 2 k and 2 k + 1 of the sum, and `depth` counts words.
     """
     row_count, vector_count = _literal(rows), _literal(vectors)
     element, operand_element = _element(c), _element(a)
@@ -117,7 +118,7 @@ def tile_product(
         intp = context.get_value_type(types.intp)
         vector = ir.VectorType(context.get_value_type(element), lane_count)
         operand = ir.VectorType(context.get_value_type(operand_element), lane_count)
-        # Rows in groups of three, each behind one pointer: p, p + row, p + 2 * row are x86 addresses.
+        # Rows come in groups of three with one pointer each, as p, p + row and p + 2 * row are x86 addresses.
         a_firsts = [builder.gep(a, [builder.mul(a_row, intp(i))]) for i in range(0, row_count, 3)]
         entry = builder.block
         loop, end = builder.append_basic_block("tile.loop"), builder.append_basic_block("tile.end")

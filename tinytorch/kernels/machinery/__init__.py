@@ -1,1 +1,1 @@
-"""What stands behind `compiler.py` and `threads.py`. Writing a kernel takes none of it."""
+"""What stands behind `compiler.py` and `threads.py`. Nobody needs it to write a kernel."""

@@ -1,8 +1,8 @@
-"""Where compiled kernels are kept between processes, and how little is believed of what is found there.
+"""Where compiled kernels are kept between processes, and how little of what is found there is trusted.
 
-What Numba keeps is machine code and pickles: whoever writes them runs code in our name. So the folder must be this
-user's alone, and each file in it, too. A file must have the hash that it begins with, or one bad byte would end every
-start. What cannot be read is compiled again, what cannot be written is not kept, and one line says so.
+Numba keeps machine code and pickles: whoever writes them can run code as this user. So the folder must be this user's
+alone, and so must each file in it. A file must match the hash that it begins with, or one bad byte would break every
+start. What cannot be read is compiled again, what cannot be written is not kept, and one line in the log says so.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _log = logging.getLogger("tinytorch")  # goes to stderr where nobody has said ot
 
 @cache
 def cache_folder() -> Path | None:
-    """The folder of compiled kernels, named by a hash of every kernel's source; None where there cannot be one.
+    """The folder of compiled kernels, named by a hash of every kernel's source; None if there cannot be one.
 
     Numba recompiles a function when its own file changes, but not when a function that it calls in another file does.
-    A new folder for each state of the sources, and of the compiler, closes that gap. NUMBA_CACHE_DIR, where set, is the
-    parent; else the user's cache folder.
+    A new folder for each state of the sources, and of the compiler, closes that gap. Its parent is NUMBA_CACHE_DIR, if
+    that is set, or else the user's cache folder.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
     sources = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ def cache_folder() -> Path | None:
         is_new = not folder.exists()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_own(folder)
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows the user's home
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user's home is unknown
         advice = "set NUMBA_CACHE_DIR to a folder of yours"
         _say_once("not kept", f"compiled kernels are not kept, each process compiles its own: {error}; {advice}")
         return None
@@ -69,7 +69,7 @@ def cache_folder() -> Path | None:
 
 
 def kernel_cache(function: Callable[..., Any]) -> Any:
-    """What a dispatcher of Numba's takes for its cache."""
+    """Return a cache for one of Numba's dispatchers."""
     return NullCache() if cache_folder() is None else _KernelCache(function)
 
 
@@ -86,7 +86,7 @@ def _parent() -> Path:
 
 
 def _check_own(folder: Path) -> None:
-    """PermissionError unless nobody else may write to the folder."""
+    """Raise PermissionError if another user may read or write the folder."""
     if os.name != "posix":
         return  # the user's own folders are private there
     status = folder.lstat()
@@ -157,7 +157,7 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
         self._write(name, self._dump(data))
 
     def _read(self, name: str) -> bytes | None:
-        """What was written, by us; else None."""
+        """Return what was written to a file, or None unless this user wrote it and it is whole."""
         path = self._data_path(name)
         try:
             with open(path, "rb") as file:
@@ -201,8 +201,8 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        # The folder stands for the sources, so that a name says which function: Numba hashes what a closure holds, and
-        # a kernel in there is another one in each process.
+        # As the folder stands for the sources, a name identifies a function. Numba would also hash what a closure
+        # holds, and a kernel in there has another hash in each process.
         return sig, codegen.magic_tuple()
 
     def save_overload(self, sig: Any, data: Any) -> None:

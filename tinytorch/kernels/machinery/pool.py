@@ -1,9 +1,9 @@
 """Numba's pool of threads, which `threads.parallel_for` runs kernels on: how it is loaded, and what a fork does to it.
 
-Nothing runs at import: GNU's OpenMP, what Numba takes on Linux, starts its threads at the first kernel that is shared
-among them. A child that is forked has only the thread that forked. OpenMP would wait there for the others for ever,
-and Numba ends such a child rather. So before a fork the forking thread's pool is ended, which takes some microseconds;
-parent and child each start another when they need one.
+No thread starts at import: GNU's OpenMP, which Numba uses on Linux, starts its threads at the first kernel that runs on
+several. A forked child has only the thread that forked. OpenMP would wait there for the other threads for ever, so
+Numba ends such a child. Before a fork, the forking thread's pool is therefore ended, which takes some microseconds;
+parent and child each start a new one when they need it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 
 import numba
 
-# How often an idle thread of GNU's OpenMP looks for work before it sleeps: a fifth of a millisecond, or one where
-# processors wait longer between two looks. Its own setting, fifteen times as long, costs two thirds of the speed
-# beside two busy programs; to sleep at once costs a fifth where there are none.
+# How often an idle thread of GNU's OpenMP looks for work before it sleeps. This many looks take a fifth of a
+# millisecond, or a whole one on processors that pause longer between two looks. The default, fifteen times as many,
+# costs two thirds of the speed next to two busy programs; sleeping at once costs a fifth if there are none.
 _LOOKS = "20000"
 _SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # a user who has set one of them knows better
 _SOFT = 1  # omp_pause_soft in omp.h: end the threads, keep the settings
 
 _LIBRARIES = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
-_ended = False  # whether the pool of the thread that forks is gone
-_alone = False  # whether this process is a child that cannot have another
+_ended = False  # whether the pool of the forking thread has been ended
+_alone = False  # whether this process is a child that cannot start a pool of its own
 
 
 @contextmanager
 def _fewer_looks() -> Iterator[None]:
-    """The setting in the environment, where the library reads it when it is loaded, and only there."""
+    """Put the setting into the environment while the library is loaded, which reads it there."""
     if any(name in os.environ for name in _SETTINGS):
         yield
         return
@@ -50,7 +50,7 @@ def _load() -> Any:
 
 
 _library = _load()
-# What OpenMP offers from GCC 9 on. Both functions keep the interpreter's lock.
+# OpenMP has the first from GCC 9 on. Both functions keep the interpreter's lock.
 _end: Any = getattr(ctypes.PyDLL(_library.__file__), "omp_pause_resource_all", None)
 _register = ctypes.PYFUNCTYPE(None, ctypes.c_int)(_library.launch_threads)
 
@@ -66,7 +66,7 @@ def _before_fork() -> None:
 
 
 def _in_child() -> None:
-    """Tell Numba that this process may use the pool; with one thread, where the old pool could not be ended."""
+    """Tell Numba that this process may use the pool, with one thread if the old pool could not be ended."""
     global _alone
     if not _ended:
         _alone = True
@@ -74,5 +74,5 @@ def _in_child() -> None:
     _register(max_threads())
 
 
-if getattr(_library, "openmp_vendor", "") == "GNU":  # other pools see to forks themselves
+if getattr(_library, "openmp_vendor", "") == "GNU":  # other pools handle forks themselves
     os.register_at_fork(before=_before_fork, after_in_child=_in_child)

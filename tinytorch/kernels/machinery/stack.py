@@ -1,4 +1,4 @@
-"""A stack that is large enough to compile on: that of the main thread, or else of a thread made for the purpose."""
+"""A stack that is large enough to compile on: the main thread's, or that of a thread started for the purpose."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_BYTES = 16 << 20  # the compiler takes more than the 256 KB, or fewer, that some give their threads
+_BYTES = 16 << 20  # the compiler needs more than the 256 KB, or less, that threads have on some systems
 _setting = threading.Lock()
 
 
 def on_large_stack(function: F) -> F:
-    """The same function, which another thread runs while a thread that is not the main one waits for it."""
+    """Make a function run on a thread with a large stack if it is called on another thread than the main one."""
 
     @functools.wraps(function)
     def call(*args: Any, **params: Any) -> Any:

@@ -1,13 +1,14 @@
 """Loops in the processor's full vector width.
 
-For some processors with AVX-512 (from Skylake to Emerald Rapids) LLVM makes vectors of 256 bits of a loop, as the first
-of them lowered their clock for longer ones. Kernels of exponentials and the like then take up to a third longer. Each
-function may ask for another width: LLVM's attribute "prefer-vector-width". Numba has no option for it, so its last
+For some processors with AVX-512 (from Skylake to Emerald Rapids) LLVM gives loops vectors of 256 bits, as the first of
+them lowered their clock for longer ones. Kernels of exponentials and the like then take up to a third longer. A
+function can ask for another width by LLVM's attribute "prefer-vector-width". Numba has no option for it, so its last
 step, from its own intermediate code to LLVM's, is replaced by one that adds the attribute, and whose result calls its
-own copies of functions (`own_copies`); nothing else differs, and nobody else's functions do.
+own copies of functions (`own_copies`). Nothing else changes, and only functions compiled this way are affected.
 
-Nor has it one for C's `restrict`. Where a loop writes to several arrays LLVM must know that they do not overlap, and it
-checks that as the loop begins, but only for a few pairs: beyond, the loop stays scalar. A kernel may promise it.
+Numba has no option for C's `restrict` either. If a loop writes to several arrays, LLVM must know that they do not
+overlap. It checks that when the loop begins, but only for a few pairs: with more, the loop stays scalar. A kernel may
+promise it instead.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tinytorch.kernels.simd import VECTOR_BYTES
 class _WideLower(Lower):  # type: ignore[misc]
     def setup_function(self, fndesc: Any) -> None:
         super().setup_function(fndesc)
-        # Past llvmlite's own `add`, which takes only attributes without a value.
+        # llvmlite's own `add` is bypassed, as it takes only attributes without a value.
         set.add(self.function.attributes, f'"prefer-vector-width"="{VECTOR_BYTES * 8}"')
 
 
@@ -35,12 +36,12 @@ class _ApartLower(_WideLower):
     def setup_function(self, fndesc: Any) -> None:
         super().setup_function(fndesc)
         for argument in self.function.args:
-            if re.fullmatch(r"arg\..*\.4", argument.name):  # of an array's parts, which are numbered, its memory
+            if re.fullmatch(r"arg\..*\.4", argument.name):  # part 4 of an array is its memory
                 argument.add_attribute("noalias")
 
 
 def _compiler(name: str, lower: type[Lower]) -> type[CompilerBase]:
-    """Numba's compiler with another last step."""
+    """Numba's compiler with a different last step."""
 
     @register_pass(mutates_CFG=True, analysis_only=False)
     class Lowering(NativeLowering):  # type: ignore[misc]
@@ -48,7 +49,7 @@ def _compiler(name: str, lower: type[Lower]) -> type[CompilerBase]:
         lowering_class = lower
 
         def run_pass(self, state: Any) -> bool:
-            # As Numba does it, but for the class.
+            # This is Numba's code, except for the class.
             if state.library is None:
                 state.library = OwnCopies(state.targetctx.codegen(), state.func_id.func_qualname)
                 state.library.enable_object_caching()
@@ -65,6 +66,6 @@ def _compiler(name: str, lower: type[Lower]) -> type[CompilerBase]:
     return Compiler
 
 
-# For njit(pipeline_class=...): functions whose loops take the widest vectors, and those whose arrays lie apart, too.
+# For njit(pipeline_class=...): functions whose loops use the widest vectors, and functions whose arrays do not overlap.
 WideCompiler = _compiler("wide", _WideLower)
 ApartCompiler = _compiler("apart", _ApartLower)

@@ -1,1 +1,1 @@
-"""Products with weights that stay as they are stored: `stored` is what Python calls."""
+"""Products with weights that stay in the format in which they are stored: `stored` is what Python calls."""

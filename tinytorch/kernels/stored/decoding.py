@@ -11,8 +11,8 @@ pointer `codes` says how its numbers are stored:
     int8     scale = scales[g]                                      g = row * groups + (column >> shift)
     uint8    scale = offset + scales[g >> 8] * scale_codes[g]       in float64, rounded to float32
 
-Byte i of the 32 bytes of a block of NF4 holds the index of number i in its low half, that of number
-32 + i in its high half, so that a load of bytes gives two vectors of neighbours; rows are whole blocks.
+Byte i of the 32 bytes of a block of NF4 holds the index of number i in its low half, and that of number
+32 + i in its high half, so that a load of bytes gives two vectors of neighbours. Rows are whole blocks.
 
 Columns are decoded SEGMENT at a time. Numbers are float32 or float64, whatever the other operand is.
 """
@@ -29,7 +29,7 @@ from numba.extending import intrinsic
 
 from tinytorch.kernels.simd import FEATURES, VECTOR_BYTES, _add_up, _broadcast, _literal, _multiply_add, _store
 
-types: Any = numba_types  # their annotations leave some types out
+types: Any = numba_types  # Numba's annotations leave some types out
 
 SEGMENT = 64
 
@@ -72,8 +72,8 @@ class _Decoder:
         return [self._widened(self._look_up(vector)) for vector in indices]
 
     def prefetch(self, row: Any, number: Any) -> None:
-        """Begin to fetch a segment of a row. Left to themselves processors read ahead in pages, but rows are short:
-        with 2048 columns of NF4 products of one row took twice as long. Past the end of the weight nothing happens.
+        """Begin to fetch a segment of a row. Processors read ahead within a page, but rows are short: without this,
+        products of one row with 2048 columns of NF4 took twice as long. Past the end of the weight it does no harm.
         """
         builder, byte = self.builder, ir.IntType(8).as_pointer()
         width = SEGMENT // 2 if self.kind is types.uint8 else SEGMENT
@@ -81,7 +81,7 @@ class _Decoder:
         kind = ir.FunctionType(ir.VoidType(), [byte, _WORD, _WORD, _WORD])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         for offset in range(0, width * self.kind.bitwidth // 8, 64):
-            # To read (0), to be kept near (3), data (1).
+            # For reading (0), to be kept in all caches (3), as data (1).
             builder.call(function, [builder.gep(start, [self.intp(offset)]), _WORD(0), _WORD(3), _WORD(1)])
 
     def one(self, row: Any, column: Any) -> Any:
@@ -131,7 +131,7 @@ class _Decoder:
         return self.builder.fpext(vector, ir.VectorType(self.element, vector.type.count))
 
     def _convert(self, vector: Any) -> Any:
-        """Codes of bfloat16, float16 or int8 to numbers."""
+        """Convert codes of bfloat16, float16 or int8 to numbers."""
         builder, count = self.builder, vector.type.count
         if self.kind is types.int8:
             return builder.sitofp(builder.sext(vector, ir.VectorType(_WORD, count)), ir.VectorType(self.element, count))
@@ -143,8 +143,8 @@ class _Decoder:
         wide = builder.zext(vector, words)
         if self.kind is types.uint16:
             return self._widened(builder.bitcast(builder.shl(wide, constant(16)), floats))
-        # float16, without an instruction that not every processor has: the exponent's bits in place of float32's are
-        # 112 too few, which a product corrects, also for subnormal numbers; but those of infinities and NaN are all 1.
+        # float16, without the instruction for it, which not every processor has. Read as a float32's, the exponent is
+        # 112 too small, which a product corrects, even for subnormal numbers; in infinities and NaN all its bits are 1.
         sign = builder.shl(builder.and_(wide, constant(0x8000)), constant(16))
         magnitude = builder.shl(builder.and_(wide, constant(0x7FFF)), constant(13))
         scaled = builder.fmul(builder.bitcast(magnitude, floats), ir.Constant(floats, [2.0**112] * count))
@@ -160,7 +160,7 @@ class _Decoder:
         if count == 16:  # AVX-512: one instruction, which ignores the upper bits
             return self._permute("llvm.x86.avx512.permvar.sf.512", NF4_VALUES, indices)
         eight = ir.Constant(indices.type, [8] * count)
-        if count == 8 and _AVX2:  # this one reads three bits: both halves of the table, then a choice
+        if count == 8 and _AVX2:  # this one reads three bits: look up both halves, then choose
             low, high = (
                 self._permute("llvm.x86.avx2.permps", values, indices) for values in (NF4_VALUES[:8], NF4_VALUES[8:])
             )

@@ -1,8 +1,9 @@
 """Packing of stored weights, for products of numbers and for products of words, pairs of bfloat16.
 
-The two in a word are neighbours along k, the index that is summed over: number 2 k lies in its lower half,
-2 k + 1 in its upper. Where their count is odd, the last upper half is 0. Of words, a product has half
-the depth; otherwise it is packed, tiled and swept like any other.
+    word_k = bfloat16(w_2k), and above it bfloat16(w_{2k + 1})        k along the index that is summed over
+
+If there is an odd number of w, the last upper half is 0. A product of words has half the depth; otherwise it
+is packed, tiled and swept like any other. A strip of the weight at a time is decoded and then packed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _pack_numbers(
 def _pack_rounded(
     weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
 ) -> None:
-    """As words; what is not bfloat16 is rounded to it."""
+    """Pack words; numbers of other types are rounded to bfloat16."""
     vector = lanes(packed)
     words, odd = pointer_like(advance(strip, 2 * DEPTH), packed), advance(strip, SEGMENT)
     if transposed:
@@ -88,7 +89,7 @@ def _pack_rounded(
 def _pack_bfloat16(
     weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
 ) -> None:
-    """As words; neighbours in a row of bfloat16 are one already, two rows are interleaved."""
+    """Pack words of bfloat16: neighbours in a row already are a word, and two rows are interleaved."""
     codes, row, width, done = weight[0], weight[1], 2 * lanes(packed), 0
     if transposed and length % 2 == 0 and row % 2 == 0:
         start = advance(pointer_like(codes, packed), j * (row // 2) + k)
@@ -108,7 +109,7 @@ def _pack_bfloat16(
 
 @inner
 def words_along(source: Any, count: int, target: Any) -> None:
-    """Words of `count` numbers in a row; they are followed by memory that rounds up both to whole vectors."""
+    """target = the words of `count` adjacent numbers. Memory after both must round them up to whole vectors."""
     vector = lanes(target)
     for i in range(count, (count + 1) // 2 * 2):
         source[i] = 0
@@ -119,9 +120,9 @@ def words_along(source: Any, count: int, target: Any) -> None:
 def pack_weight(
     weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
 ) -> None:
-    """Pack columns j .. j + cols, rows k .. k + depth of W^T, if `transposed`, else of W, as gemm/pack.py does.
+    """Pack columns j .. j + cols, rows k .. k + depth of W^T, if `transposed`, or else of W, as gemm/pack.py does.
 
-    Where `packed` is a pointer to words, rows are words; the matrix has `length` rows of numbers.
+    If `packed` is a pointer to words, k and depth count words; the matrix has `length` rows of numbers.
     """
     raise NotImplementedError("for use in compiled code only")
 

@@ -1,17 +1,17 @@
-"""Products with a frozen weight that stays as it is stored: two, one or half a byte a number.
+"""Products with a frozen weight that stays as it is stored, with two bytes, one or half a byte per number.
 
     forward    y = x W^T + b    x (M, K), W (N, K), b (N,)
     backward   dx = g W         g (M, N)
 
-The structure is that of `gemm`: a block of W is decoded while it is packed, a strip of it at a time, in a
-buffer of the second-level cache; then everything is float32, or float64 where x is. Up to SKINNY rows of
-x, as in generating a token, are dot products that decode in registers: there the pace is that at which
-memory gives the stored bytes.
+The structure is that of `gemm`: a block of W is decoded while it is packed, a strip of it at a time, into a
+buffer in the second-level cache. From there on everything is float32, or float64 if x is. Products with up to
+SKINNY rows of x, as in generating a token, are dot products that decode in registers: they take as long as
+reading the stored bytes from memory.
 
-With the precision "medium" both operands are rounded to bfloat16, where the processor multiplies those in
-pairs: twice as many in an instruction, summed up in float32. `pack` says how they lie.
+With the precision "medium" both operands are rounded to bfloat16, if the processor multiplies those in pairs:
+twice as many in an instruction, summed in float32. `pack` describes their layout.
 
-As there, each element of the result is one sum in an order that depends on shapes alone.
+As in `gemm`, each element of the result is one sum in an order that depends on shapes alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tinytorch.kernels.threads import parallel_for, taking_turns, threads_in_use
 
 Array = npt.NDArray[Any]
 
-COLUMNS = 2 * COLUMN_BLOCK  # of a task at most: each packs x anew, and decodes better from longer stretches of a row
+COLUMNS = 2 * COLUMN_BLOCK  # in a task at most: each task packs x again, and long runs along a row decode faster
 DOT_COLUMNS = 4
 DOT_ROWS = 4 if REGISTERS == 32 else 2
 STRETCH = VECTOR_BYTES // 2  # numbers in a vector of words
@@ -57,7 +57,7 @@ def _blocks(
     start: int, stop: int, worker: int, x: Any, weight: Any, transposed: bool, c: Any, bias: Any,
     sizes: Any, memory: Any,
 ) -> None:  # fmt: skip
-    """Tasks start..stop; a task is one block of columns of the result c."""
+    """Run tasks start..stop; a task is one block of columns of the result c."""
     rows, cols, depth, length, x_row, block, biased = sizes
     tile = advance(memory, worker * SCRATCH)
     x_packed = pointer_like(advance(tile, _TILE), x)
@@ -87,7 +87,7 @@ def _blocks(
 def _dots(
     start: int, stop: int, worker: int, x: Any, weight: Any, c: Any, bias: Any, sizes: Any, memory: Any
 ) -> None:  # fmt: skip
-    """Tasks start..stop; a task is DOT_COLUMNS columns of the result c, for all its few rows."""
+    """Run tasks start..stop; a task is DOT_COLUMNS columns of the result c, for all its few rows."""
     rows, cols, depth, x_row, biased = sizes
     sums = advance(memory, worker * SCRATCH)
     segments = depth // SEGMENT
@@ -119,7 +119,7 @@ def _dots(
 
 @inner
 def _round_rows(start: int, stop: int, worker: int, x: Any, words: Any, memory: Any) -> None:
-    """Rows start..stop of x, rounded to bfloat16, as words."""
+    """Round rows start..stop of x to bfloat16, as words."""
     strip = advance(memory, worker * SCRATCH)
     length = x.shape[1]
     whole = length // STRETCH * STRETCH
@@ -161,7 +161,7 @@ def _product_in_pairs(
     x: Any, words: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any,
     c: Any, transposed: bool, scratch: int,
 ) -> None:  # fmt: skip
-    """The same with x, for which `words` is memory, and W rounded to bfloat16."""
+    """`_product` with x and W rounded to bfloat16; `words` is memory for the rounded x."""
     weight = _weight(codes, scale_codes, scales, offset, groups, shift)
     memory = pointer_at(scratch, pointer(c))
     length, row = x.shape[1], words.strides[0] // words.itemsize
@@ -171,7 +171,7 @@ def _product_in_pairs(
 
 @inner
 def _weight(codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int) -> Any:
-    """As `decoding` takes it."""
+    """The weight as the tuple that `decoding` describes."""
     row = codes.strides[0] // codes.itemsize
     return pointer(codes), row, pointer(scale_codes), pointer(scales), np.float32(offset), groups, shift
 
@@ -180,9 +180,9 @@ def _weight(codes: Any, scale_codes: Any, scales: Any, offset: float, groups: in
 def _in_blocks(
     x: Any, depth: int, length: int, x_row: int, weight: Any, transposed: bool, bias: Any, c: Any, memory: Any
 ) -> None:
-    """Rows of x are `depth` elements, or words, which stand for `length` numbers."""
+    """Compute c in blocks of columns. Rows of x are `depth` elements, or words, which hold `length` numbers."""
     rows, cols = c.shape
-    # Every task decodes its own columns, all of them once.
+    # Each task decodes its own columns, so all are decoded once.
     threads = min(threads_in_use(), rows * cols * depth // TASK_WORK + 1)
     blocks = (cols - 1) // (COLUMNS * threads) + 1
     block = min(COLUMNS, part(cols, blocks * threads, value(SEGMENT)))
@@ -194,7 +194,7 @@ def _in_blocks(
 class Stored(NamedTuple):
     """A frozen weight (N, K) as it is stored: see `decoding` for what the arrays hold.
 
-    Empty arrays stand for what a scheme has no need of.
+    An array that a scheme does not need is empty.
     """
 
     codes: Array  # (N, ...) uint16, int16, int8 or uint8, the columns adjacent
@@ -210,7 +210,7 @@ _VIEWS = {np.dtype(ml_dtypes.bfloat16): np.uint16, np.dtype(np.float16): np.int1
 
 
 def stored_floats(weight: Array) -> Stored:
-    """A bfloat16 or float16 array (N, K), which is copied, in its own dtype, only if its columns are not adjacent."""
+    """Return a bfloat16 or float16 array (N, K) as a Stored. It is copied only if its columns are not adjacent."""
     if weight.dtype not in _VIEWS:
         raise TypeError(f"stored_floats: expected bfloat16 or float16, got {weight.dtype}")
     if not weight.flags.aligned or weight.strides[1] != 2 or weight.strides[0] % 2:
@@ -251,10 +251,10 @@ _precision = "highest"
 def set_float32_matmul_precision(precision: str) -> None:
     """How exact products of float32 matrices must be: "highest", the default, "high" or "medium", as in PyTorch.
 
-    With "medium", products with frozen weights that are stored in two bytes a number or fewer round both operands to
-    bfloat16 and add up in float32, as PyTorch does with a model in bfloat16. That takes half the time where the
-    processor multiplies pairs of bfloat16 (AVX512_BF16: AMD since Zen 4, some of Intel's), and is not done elsewhere.
-    All other products, and all with "high", are computed in float32 throughout. ValueError for other names.
+    With "medium", products with frozen weights that are stored in at most two bytes per number round both operands to
+    bfloat16 and add up in float32, as PyTorch does with a model in bfloat16. This takes half the time on processors
+    that multiply pairs of bfloat16 (AVX512_BF16: AMD since Zen 4, some of Intel's), and is not done on others. All
+    other products, and all with "high", are computed in float32 throughout. Raises ValueError for other names.
     """
     global _precision
     if precision not in _PRECISIONS:
@@ -296,21 +296,21 @@ def _in_order(array: Array) -> Array:
 
 
 def _words_for(x: Array) -> Array:
-    """Memory for the rows of x as words: whole vectors, and not whole pages apart, so that tiles read them in place."""
+    """Memory for the rows of x as words: whole vectors, and not whole pages apart, so that tiles can read in place."""
     row = -(-x.shape[1] // STRETCH) * (STRETCH // 2)
     words: Array = empty((x.shape[0], row if row * 4 % PAGE else row + STRETCH // 2), np.uint32)
     return words
 
 
 def linear(x: Array, weight: Stored, bias: Array | None = None) -> Array:
-    """x W^T + b: x (M, K), b (N,), of one dtype, float32 or float64, any strides: (M, N) of that dtype."""
+    """x W^T + b for x (M, K) and b (N,) of one dtype, float32 or float64, with any strides: (M, N) of that dtype."""
     if x.ndim != 2 or x.shape[1] != weight.columns or (bias is not None and bias.shape != weight.codes.shape[:1]):
         raise ValueError(f"linear: x {x.shape} does not fit a stored weight {weight.codes.shape[0], weight.columns}")
     return _run(x, weight, bias, weight.codes.shape[0], True)
 
 
 def linear_backward(g: Array, weight: Stored) -> Array:
-    """The gradient (M, K) of x in `linear`, from that of its result, g (M, N)."""
+    """The gradient (M, K) of x in `linear`, given that of its result, g (M, N)."""
     if g.ndim != 2 or g.shape[1] != weight.codes.shape[0]:
         raise ValueError(f"linear_backward: g {g.shape} does not fit a stored weight of {weight.codes.shape[0]} rows")
     return _run(g, weight, None, weight.columns, False)
