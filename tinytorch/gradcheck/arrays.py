@@ -11,9 +11,11 @@ from ..dtypes import is_floating
 from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..repairs import explain
-from .check import gradcheck
+from .check import run
 from .differences import numeric_jacobian
+from .point import Point
 from .report import GradcheckError, GradcheckInputError
+from .tolerances import Tolerances
 
 
 def gradcheck_numpy(
@@ -92,14 +94,9 @@ def gradcheck_numpy(
         return f" A repair fits: {found[0]}." if found and found[0].kind != "shape" else ""
 
     inputs = [wrap(value.copy()).requires_grad_() if i in places else value for i, value in enumerate(given)]
-    return gradcheck(
-        lambda *args: OnArrays.apply(*[args[i] for i in places]),
-        tuple(inputs),
-        eps=eps,
-        atol=atol,
-        rtol=rtol,
-        raise_exception=raise_exception,
-        nondet_tol=nondet_tol,
-        check_undefined_grad=check_undefined_grad,
-        fast_mode=fast_mode,
-    )
+    tolerances = Tolerances(eps, atol, rtol, nondet_tol)
+
+    def point() -> Point:
+        return Point("gradcheck_numpy", lambda *args: OnArrays.apply(*[args[i] for i in places]), inputs, tolerances)
+
+    return run(point, raise_exception, check_undefined_grad, fast_mode)

@@ -112,7 +112,7 @@ def _bends(point: Point, below: Array, above: Array, slope: Array) -> bool:
     return bool((gap > point.tolerances.allowed(slope)).any())
 
 
-def _compare_all(point: Point, stacklevel: int) -> None:
+def _compare_all(point: Point) -> None:
     """Slow mode: every element of every Jacobian."""
     size = point.value.size
     jacobians = [np.zeros((size, x.numel())) for _, x, _ in point.wanted]
@@ -123,7 +123,7 @@ def _compare_all(point: Point, stacklevel: int) -> None:
         numeric, bent = _columns(point, wanted.x)
         comparison = _comparison(point, wanted, range(wanted.x.numel()), analytic, numeric)
         judge(comparison, point.tolerances)
-        note_kinks(comparison, bent, point.tolerances, stacklevel + 1)
+        note_kinks(comparison, bent, point.tolerances)
 
 
 def _compare_projections(point: Point, rng: np.random.Generator) -> None:
@@ -158,20 +158,18 @@ def _compare_projections(point: Point, rng: np.random.Generator) -> None:
         )
 
 
-def run(
-    make_point: Callable[[], Point], raise_exception: bool, check_undefined_grad: bool, fast_mode: bool, stacklevel: int
-) -> bool:
-    """Check the point; its warnings are at the line so many calls up."""
+def run(make_point: Callable[[], Point], raise_exception: bool, check_undefined_grad: bool, fast_mode: bool) -> bool:
+    """Check the point."""
     rng = np.random.default_rng(_SEED)
     try:
         with np.errstate(all="ignore"):
             point = make_point()
-            point.fit(stacklevel + 1)
+            point.fit()
             _check_consistency(point, rng, check_undefined_grad)
             if fast_mode:
                 _compare_projections(point, rng)
             else:
-                _compare_all(point, stacklevel + 1)
+                _compare_all(point)
     except GradcheckError as error:
         if raise_exception or isinstance(error, GradcheckInputError):
             raise
@@ -235,7 +233,7 @@ def gradcheck(
         return Point("gradcheck", func, inputs, tolerances, parameters=_parameters(func))
 
     with _buffers_kept(func):
-        return run(point, raise_exception, check_undefined_grad, fast_mode, stacklevel=2)
+        return run(point, raise_exception, check_undefined_grad, fast_mode)
 
 
 def gradgradcheck(
@@ -289,7 +287,7 @@ def gradgradcheck(
 
     tolerances, parameters = Tolerances(eps, atol, rtol, nondet_tol), _parameters(func)
     with _buffers_kept(func):
-        return run(point, raise_exception, check_undefined_grad, fast_mode, stacklevel=2)
+        return run(point, raise_exception, check_undefined_grad, fast_mode)
 
 
 def _cotangents(outputs: Sequence[Tensor], given: Any, strided: bool) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from ..engine.graph import leading, topological_order
 from ..engine.tensor import edge_of, wrap
 from ..ops.common import is_tensor
 from ..tensor import Tensor
+from ..warning import warn_user
 from .report import GradcheckError, GradcheckInputError, describe, index_of, index_text
 from .tolerances import Array, Tolerances, precision
 
@@ -159,7 +159,7 @@ class Point:
                         "Call .clone() on one of them"
                     )
 
-    def fit(self, stacklevel: int) -> None:
+    def fit(self) -> None:
         """Widen the tolerances where something is coarser than float64, and warn of that; refuse what is too coarse."""
         found = self._coarsest()
         if found is None:
@@ -174,12 +174,10 @@ class Point:
             )
         magnitude = float(np.abs(self.value[np.isfinite(self.value)]).max(initial=0))
         self.tolerances = fitted._replace(atol=max(fitted.atol, fitted.noise(magnitude)))
-        warnings.warn(
+        warn_user(
             f"{self.check}: {what}, which is not double precision. The check is a rough one, with "
             f"eps={self.tolerances.eps:g}, atol={self.tolerances.atol:.2g}, rtol={self.tolerances.rtol:g}: for a sharp "
-            f"one, {double}",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            f"one, {double}"
         )
 
     def _coarsest(self) -> tuple[Any, str] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 
+from ..warning import warn_user
 from .hints import hint
 from .tolerances import Array, KinkWarning, Tolerances
 
@@ -116,19 +116,18 @@ def judge(c: Comparison, tolerances: Tolerances) -> None:
     _fail_at_kink(c, row, column, float(below[row, column]), float(above[row, column]), tolerances)
 
 
-def note_kinks(c: Comparison, columns: Iterable[int], tolerances: Tolerances, stacklevel: int) -> None:
+def note_kinks(c: Comparison, columns: Iterable[int], tolerances: Tolerances) -> None:
     """Warn of the first of these columns that is at a kink, and whose derivative is the mean of both slopes."""
     for j in columns:
         below, above, bent, _ = _one_sided(c, j, tolerances)
         row = int(np.argmax(np.where(bent, np.abs(above - below), -1)))
         mean = (float(below[row]) + float(above[row])) / 2
         if bent[row]:
-            warnings.warn(
+            warn_user(
                 f"{c.check}: note: {c.place(j)} = {c.value(j):.6g} is at a kink or a tie: {c.row_name(row)} has the "
                 f"slopes {below[row]:.6g} below and {above[row]:.6g} above, and backward gives their mean, {mean:.6g}. "
                 "Differences cannot tell whether that is meant",
                 KinkWarning,
-                stacklevel=stacklevel + 1,
             )
             return
 
@@ -205,7 +204,7 @@ def _fail_at_kink(c: Comparison, row: int, column: int, below: float, above: flo
         what = "jumps"
     else:
         what = "has a kink"
-    subject = "the function" if c.check == "gradcheck" else "the gradient of the function"
+    subject = "the function" if c.check != "gradgradcheck" else "the gradient of the function"
     error = KinkError(
         f"{c.check}: {subject} {what}, so there is no derivative to compare with.\n"
         f"  where      {c.place(column)} = {c.value(column):.6g}, or within {eps:g} of it\n"
