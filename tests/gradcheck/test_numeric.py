@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinytorch as torch
-from tinytorch.autograd import GradcheckError, gradcheck
+from tinytorch.autograd import GradcheckError, KinkError, gradcheck
 from tinytorch.gradcheck import GradcheckInputError, gradcheck_numpy, numeric_gradient, numeric_jacobian
 
 RNG = np.random.default_rng(0)
@@ -98,6 +98,16 @@ def test_gradcheck_extrapolates_where_the_tolerances_ask_for_it(fast_mode: bool)
     with pytest.raises(GradcheckError, match="from differences, extrapolated"):
         gradcheck(Slightly.apply, x, atol=1e-11, rtol=1e-11, fast_mode=fast_mode)
     assert gradcheck(Slightly.apply, x, fast_mode=fast_mode)
+
+
+@pytest.mark.parametrize("fast_mode", [False, True], ids=["slow", "fast"])
+def test_a_kink_that_the_longer_steps_reach_is_no_mistake(fast_mode: bool) -> None:
+    for place in (0.0, 1e-5) if fast_mode else (0.0, 1e-5, 1e-4, -1.9e-4):
+        x = torch.tensor([place, 1.0], dtype=torch.float64).requires_grad_()
+        with pytest.raises(KinkError, match=r"has a kink(.|\n)*or within 0\.0002 of it"):
+            gradcheck(torch.relu, x, atol=1e-11, rtol=1e-11, fast_mode=fast_mode)
+    x = torch.tensor([0.001, -0.01, 1.0], dtype=torch.float64).requires_grad_()
+    assert gradcheck(torch.relu, x, atol=1e-11, rtol=1e-11)
 
 
 def test_fast_mode_takes_a_large_input_in_a_few_calls() -> None:

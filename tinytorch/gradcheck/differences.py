@@ -12,9 +12,9 @@ from ..engine.tensor import wrap
 from ..grad_mode import no_grad
 from ..ops.common import is_tensor
 from .report import GradcheckInputError
-from .tolerances import Array
+from .tolerances import SHORTEST, Array
 
-_STEPS = (2e-2, 2e-3, 2e-4)  # where an extrapolation begins: the first is right for functions that bend slowly
+_STEPS = (2e-2, 2e-3, SHORTEST)  # where an extrapolation begins: the first is right for functions that bend slowly
 _LEVELS = 4  # steps of an extrapolation, each half as long as the one before
 
 

@@ -207,7 +207,7 @@ def _fail_at_kink(c: Comparison, row: int, column: int, below: float, above: flo
     subject = "the function" if c.check != "gradgradcheck" else "the gradient of the function"
     error = KinkError(
         f"{c.check}: {subject} {what}, so there is no derivative to compare with.\n"
-        f"  where      {c.place(column)} = {c.value(column):.6g}, or within {eps:g} of it\n"
+        f"  where      {c.place(column)} = {c.value(column):.6g}, or within {tolerances.reach:g} of it\n"
         f"  slopes     of {c.row_name(row)}: {below:.6g} below, {above:.6g} above\n"
         f"  backward   {c.analytic[row, column] + 0.0:.6g}\n"
         "This says nothing against backward. Move the input away by more than "

@@ -15,6 +15,7 @@ DOUBLE = float(np.finfo(np.float64).eps)
 # By dtype: the precision, and the step, atol and rtol that suit it. The step balances rounding, precision/h, with
 # the series, h^2. In bfloat16 nothing would be left to tell.
 _COARSE = {float32: (2.0**-23, 5e-3, 1e-3, 1e-2), float16: (2.0**-10, 6e-2, 5e-2, 5e-2)}
+SHORTEST = 2e-4  # the last of the steps from which differences are extrapolated
 _CLOSE = 1e-8  # tolerances below this ask for more than central differences know
 
 
@@ -47,8 +48,15 @@ class Tolerances(NamedTuple):
         return not self.coarse and self.atol + self.rtol < _CLOSE
 
     @property
+    def reach(self) -> float:
+        """How far from the point a kink is seen by the differences, at the least."""
+        return SHORTEST if self.extrapolated else self.eps
+
+    @property
     def steps(self) -> tuple[float, float]:
         """The long and the short step of one-sided slopes."""
+        if self.extrapolated:
+            return 50 * self.reach, 5 * self.reach
         long, short = (20, 2) if self.coarse else (100, 10)
         return long * self.eps, short * self.eps
 
