@@ -54,7 +54,11 @@ def test_the_gradient_has_the_inputs_shape() -> None:
         numeric_gradient(np.exp, X)
 
 
-def test_float32_is_refused() -> None:
+def test_what_has_no_numeric_jacobian() -> None:
+    with pytest.raises(GradcheckInputError, match="none of the 1 inputs is a floating Tensor or array"):
+        numeric_gradient(sum, [1.0, 2.0])
+    with pytest.raises(GradcheckInputError, match="must return one Tensor or array, not tuple"):
+        numeric_jacobian(lambda x: (x, x), X)
     with pytest.raises(GradcheckInputError, match="input 0 is float32, too coarse"):
         numeric_jacobian(np.exp, X.astype(np.float32))
 
@@ -173,8 +177,15 @@ def test_a_gradient_of_another_shape_is_an_error_with_a_hint() -> None:
         gradcheck_numpy(lambda x, b: x + b, lambda x, b, g: (g, g), (X, b))
     with pytest.raises(GradcheckError, match="returns 1 gradients for 2 arrays"):
         gradcheck_numpy(lambda x, b: x + b, lambda x, b, g: g, (X, b))
-    with pytest.raises(GradcheckInputError, match="none of the 1 inputs is an array of floats"):
+    with pytest.raises(GradcheckError, match=r"must be the input's, \(3, 4\)\. A repair fits: .* to be expanded"):
+        gradcheck_numpy(lambda x: x.sum(0), lambda x, g: g, X)
+    with pytest.raises(GradcheckInputError, match="none of the 1 inputs is an array of floats: give them as NumPy"):
         gradcheck_numpy(lambda n: n, lambda n, g: g, 3)
+    with pytest.raises(GradcheckInputError, match="output 0 of f is bool"):
+        gradcheck_numpy(lambda x: x > 0, lambda x, g: g, X)
+    with pytest.raises(GradcheckError, match="the gradient of input 0 is complex128"):
+        gradcheck_numpy(lambda x: 2 * x, lambda x, g: 2 * g + 1j, X)
+    assert gradcheck_numpy(lambda x: 2 * x, lambda x, g: (2 * g).tolist(), X)
 
 
 def test_a_backward_that_writes_into_its_input_is_caught() -> None:

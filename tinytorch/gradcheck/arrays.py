@@ -42,7 +42,16 @@ def gradcheck_numpy(
     given = list(x) if isinstance(x, (tuple, list)) else [x]
     places = [i for i, value in enumerate(given) if isinstance(value, np.ndarray) and is_floating(value.dtype)]
     if not places:
-        raise GradcheckInputError(f"gradcheck_numpy: none of the {len(given)} inputs is an array of floats")
+        raise GradcheckInputError(
+            f"gradcheck_numpy: none of the {len(given)} inputs is an array of floats: give them as NumPy arrays"
+        )
+
+    ys = f(*given)
+    for k, y in enumerate(ys if isinstance(ys, (tuple, list)) else [ys]):
+        if not is_floating(np.asarray(y).dtype):
+            raise GradcheckInputError(
+                f"gradcheck_numpy: output {k} of f is {np.asarray(y).dtype}, without a derivative: f must return floats"
+            )
 
     def arguments(arrays: Any) -> list[Any]:
         """All arguments, those that are checked as given."""
@@ -54,12 +63,12 @@ def gradcheck_numpy(
         def forward(ctx: Any, *arrays: Any) -> Any:
             ctx.arrays = arrays
             ys = f(*arguments(arrays))
-            return tuple(np.array(y) for y in ys) if isinstance(ys, (tuple, list)) else np.array(ys)
+            return tuple([np.array(y) for y in ys]) if isinstance(ys, (tuple, list)) else np.array(ys)
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
             found = df(*arguments(ctx.arrays), *[np.array(g.array) for g in grads])
-            gradients = list(found) if isinstance(found, (tuple, list)) else [found]
+            gradients = list(found) if isinstance(found, tuple) else [found]
             if len(gradients) != len(places):
                 raise GradcheckError(
                     f"gradcheck_numpy: df returns {len(gradients)} gradients for {len(places)} arrays of floats"
@@ -70,7 +79,9 @@ def gradcheck_numpy(
             ])  # fmt: skip
 
     def _fitting(i: int, gradient: Any, array: Any, grads: Any) -> Any:
-        """The gradient, of the shape of its input."""
+        """The gradient, of the shape and dtype of its input."""
+        if gradient.dtype.kind not in "fiub" and not is_floating(gradient.dtype):
+            raise GradcheckError(f"gradcheck_numpy: the gradient of input {i} is {gradient.dtype}, not of real numbers")
         if gradient.shape == array.shape:
             return gradient.astype(array.dtype, copy=True)
         error = GradcheckError(
@@ -91,7 +102,7 @@ def gradcheck_numpy(
             return sum(float((np.asarray(y) * g.array).sum()) for y, g in pairs)
 
         found = explain(gradient.astype(np.float32), numeric_jacobian(projected, given[i]))
-        return f" A repair fits: {found[0]}." if found and found[0].kind != "shape" else ""
+        return f" A repair fits: {found[0]}." if found and not found[0].text.startswith("the shape is") else ""
 
     inputs = [wrap(value.copy()).requires_grad_() if i in places else value for i, value in enumerate(given)]
     tolerances = Tolerances(eps, atol, rtol, nondet_tol)

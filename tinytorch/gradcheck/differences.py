@@ -61,9 +61,11 @@ def numeric_jacobian(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6
     """
     given = list(inputs) if isinstance(inputs, tuple) else [inputs]
     found: list[Any] = []
+    if not any(_is_array(x) for x in given):
+        raise GradcheckInputError(f"numeric_jacobian: none of the {len(given)} inputs is a floating Tensor or array")
     with no_grad(), np.errstate(all="ignore"):
         for i, x in enumerate(given):
-            if not (is_tensor(x) or isinstance(x, np.ndarray)) or not is_floating(x.dtype):
+            if not _is_array(x):
                 found.append(None)
                 continue
             if x.dtype != np.float64:
@@ -72,6 +74,10 @@ def numeric_jacobian(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6
                 )
             found.append(_jacobian(func, given, i, eps, richardson))
     return tuple(found) if isinstance(inputs, tuple) else found[0]
+
+
+def _is_array(x: Any) -> bool:
+    return (is_tensor(x) or isinstance(x, np.ndarray)) and is_floating(x.dtype)
 
 
 def _jacobian(func: Callable[..., Any], given: list[Any], i: int, eps: float, richardson: bool) -> Any:
@@ -83,7 +89,10 @@ def _jacobian(func: Callable[..., Any], given: list[Any], i: int, eps: float, ri
         moved = here.copy(order="C")
         moved.reshape(-1)[j] += t
         args[i] = wrap(moved) if is_tensor(x) else moved
-        return np.array(values_of(func(*args)), np.float64)
+        y = values_of(func(*args))
+        if y is None or isinstance(y, (tuple, list)):
+            raise GradcheckInputError(f"numeric_jacobian: func must return one Tensor or array, not {type(y).__name__}")
+        return np.array(y, np.float64)
 
     def column(j: int) -> Array:
         if richardson:
