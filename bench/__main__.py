@@ -42,10 +42,10 @@ class Settings:
     against: str = "torch,numpy"
     """Libraries to compare with, separated by commas: torch, numpy, jax. Those not installed are left out."""
 
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    quick: bool = False
     """Small shapes and few turns: a first look, not a measurement."""
 
-    avx2: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    avx2: bool = False
     """Let all sides use AVX2 and nothing newer, like the processor on which the goals were set."""
 
     out: Path | None = None

@@ -18,7 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import tyro
@@ -47,7 +47,7 @@ class Settings:
     length: int = 128
     """Tokens in the batch of one sequence that a LoRA step trains on."""
 
-    steps: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    steps: bool = False
     """Time LoRA steps too, r 8 on q_proj and v_proj (ours alone)."""
 
     out: Path = Path("bench/results/llama.md")

@@ -75,7 +75,8 @@ def scaled(right: Array, candidates: Candidates) -> Iterator[Mistake]:
     """A constant factor that is missing, or there once too often."""
     for name, scale in candidates.scales.items():
         if scale not in (0, 1):
-            shown = f"the factor {name} = {scale:.4g}"
+            number = f"{scale:.4g}"
+            shown = f"the factor {name}" + (f" = {number}" if number != name else "")
             yield Mistake(2, "scale", f"{shown} is missing", right / scale)
             yield Mistake(3, "scale", f"{shown} is there once too often", right * scale)
             yield Mistake(5, "scale", f"it is divided by {name} = {scale:.4g} in place of multiplied", right / scale**2)

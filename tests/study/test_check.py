@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -150,3 +151,124 @@ def test_large_values_are_sampled() -> None:
     t.backward(loss)
     rows = {row.name: row for row in t.check(most=10).rows}
     assert rows["0.weight"].checked == 10 and "10 of 600" in t.check(most=10).text
+
+
+class WrongNan(torch.autograd.Function):
+    """y = x"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 1
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * torch.tensor([math.nan, 1.0])
+
+
+def test_a_gradient_of_nan_is_not_right() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with study.trace() as t:
+        loss = WrongNan.apply(x).sum()
+    t.backward(loss)
+    (row,) = t.check().failed
+    assert row.name == "x" and row.index == (0,) and math.isnan(row.gradient) and row.difference == pytest.approx(1)
+
+
+def test_where_the_loss_ends() -> None:
+    x = torch.tensor([0.0, 4.0], requires_grad=True)
+    with study.trace() as t:
+        loss = x.sqrt().sum()
+    t.backward(loss)
+    row = t.check().rows[0]
+    assert row.status == "kink" and row.note.startswith("at [0] the loss is not finite on one side")
+    with pytest.raises(ValueError, match="most must be at least 1, got 0"):
+        t.check(most=0)
+
+
+def test_what_a_hook_changes_a_little_is_no_mistake_of_backward() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with study.trace() as t:
+        y = x * 2
+        y.register_hook(lambda g: g * 1.005)
+        loss = (y * y).sum()
+    t.backward(loss)
+    assert {row.name: row.status for row in t.check().rows}["x"] == "cannot"
+
+
+def test_a_leaf_that_was_written_to_is_another_value() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with study.trace() as t:
+        w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+        first = (w + x).sum()
+        with torch.no_grad():
+            w.mul_(2)
+        loss = (w * x).square().sum()
+    t.backward(loss)
+    before, after = t["w"], t["w_2"]
+    assert before.grad is None and after.grad.tolist() == w.grad.tolist() == [12, 64]
+    assert t.check().ok and t.check().rows
+    t.backward(first + 0)
+    assert before.grad.tolist() == [1, 1] and after.grad is None
+
+
+def test_a_module_made_in_the_trace() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
+    with study.trace() as t:
+        norm = nn.BatchNorm1d(2)
+        loss = (norm(x) ** 3).sum()
+    t.backward(loss)
+    assert t.check().ok and t["norm.weight"].grad.tolist() == norm.weight.grad.tolist()
+
+
+def test_two_walks_in_the_block() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with study.trace() as t:
+        y = x * 2
+        a, b = y.sum(), y.square().sum()
+        a.backward(retain_graph=True)
+        b.backward()
+    assert t.check().ok and t["x"].grad.tolist() == [8, 16] and t["a"].grad is None
+    with study.trace() as t:
+        y = x * 2
+        a, b = y.sum(), y.square().sum()
+        torch.autograd.backward([a, b])
+    assert t.check().ok and t["x"].grad.tolist() == [10, 18] and t["a"].grad.item() == 1
+
+
+def test_rounding_where_terms_cancel_is_no_mistake() -> None:
+    x = torch.ones(3, requires_grad=True)
+    with study.trace() as t:
+        for _ in range(20):
+            x = (x * 2).softmax(-1)
+        loss = x.square().sum()
+    t.backward(loss)
+    assert t.check().ok
+    x = torch.ones(2, 3, requires_grad=True)
+    with study.trace() as t:
+        loss = F.layer_norm(x * 1.1, (3,)).sum() * 100
+    t.backward(loss)
+    assert t.check().ok
+
+
+def test_writes_that_are_not_counted() -> None:
+    """A step of gradient descent as in old tutorials, and NumPy's own."""
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    with study.trace() as t:
+        first = (w * w).sum()
+        first.backward()
+        w.data -= 0.1 * w.grad
+        w.grad = None
+        loss = (w**3).sum()
+    t.backward(loss)
+    assert t.check().ok and t["w_2"].grad.tolist() == w.grad.tolist() and t["w"].grad is None
+    assert t["w"].value.tolist() == [1, 2]
+    x, y = torch.ones(2), torch.ones(2, requires_grad=True)
+    with study.trace() as t:
+        z = x * y
+        x.numpy()[0] = 5
+        loss = (z + x * y).sum()
+    t.backward(loss)
+    assert t["y"].grad.tolist() == [10, 2]  # as in PyTorch: z's backward finds the 5, which is a mistake of the user's
+    assert [row.name for row in t.check().failed] == ["y"]
+    assert t.why("y[0]").total == 6 and "numbers that it needs were changed" in t.why("y[0]").note.replace("\n", " ")
+    assert t["x_2"].value.tolist() == [5, 1] and t["x"].value.tolist() == [1, 1]

@@ -80,3 +80,33 @@ def test_what_cannot_be_compared() -> None:
         y = torch.ones(2, requires_grad=True) * 2
     with pytest.raises(LookupError, match="y has no gradient in the trace"):
         study.compare(unwalked, {"dy": y})
+
+
+def test_a_factor_that_is_not_transposed() -> None:
+    """The mistakes of docs/by-hand.md: dL/ds in place of its transpose in dL/dk, p in place of its in dL/dv."""
+    t, _ = traced_head()
+    p, dy, q, v = (t[name].value.array if name != "y" else t[name].grad.array for name in ("p", "y", "q", "v"))
+    found = study.compare(
+        t,
+        {
+            "dk": t["matmul_1"].grad.array @ q,
+            "dv": p @ dy,
+            "dq": t["matmul_1"].grad.array.T @ t["k"].value.array,
+            "dp": dy @ v.T,
+        },
+    )
+    assert found["dk"].text.startswith("dk: dL/dmatmul_1 is taken for its transpose (")
+    assert found["dv"].text.startswith("dv: p is taken for its transpose (")
+    assert found["dq"].text.startswith("dq: dL/dmatmul_1 is taken for its transpose (")
+    assert found["dp"].ok
+
+
+def test_how_one_number_and_a_factor_without_a_name_are_said() -> None:
+    x = torch.tensor([3.25, 4.5], requires_grad=True)
+    with study.trace() as t:
+        loss = (x * 7).sum()
+    t.backward(loss)
+    assert str(study.compare(t, {"mul_1": [3.25, 4.5]})).startswith("mul_1: the factor 7 is missing (0 of 2 cells")
+    assert str(study.compare(t, {"loss": 3.0})) == "loss: no single mistake that is known explains it\n    3*"
+    with pytest.raises(TypeError, match="by its name or its Tensor, not by int"):
+        study.compare(t, {3: 1.0})  # type: ignore[dict-item]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tinytorch as torch
 from tinytorch import study
+from tinytorch.engine.mode import mode
+from tinytorch.engine.runner import EAGER
 from tinytorch.nn import functional as F
 
 
@@ -66,3 +70,29 @@ def test_bits_stay_and_only_the_first_is_told() -> None:
     with study.first_nonfinite() as found:
         assert run() == plain
     assert found.place is not None and found.place.operation.__name__ == "Log"
+
+
+def test_it_is_entered_once_at_a_time() -> None:
+    with study.first_nonfinite() as found:
+        with pytest.raises(RuntimeError, match="at work already"), found:
+            pass
+        torch.zeros(1).log()
+    assert found and mode.run is EAGER
+    assert str(found).splitlines()[1] == "  y = ln x"
+
+
+def test_an_operation_of_the_users_without_a_formula() -> None:
+    class Bad(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * math.nan
+
+    x = torch.ones(1, requires_grad=True)
+    with study.first_nonfinite() as found:
+        Bad.apply(x).sum().backward()
+    lines = str(found).splitlines()
+    assert lines[0] == "the backward of bad gave nan at [0], of finite numbers" and "test_nonfinite.py" in lines[1]

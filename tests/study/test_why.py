@@ -207,7 +207,7 @@ def test_depth() -> None:
         for inner in term.deeper.terms:
             assert inner.deeper is not None and inner.deeper.total == pytest.approx(inner.factors[0], abs=1e-6)
     assert found.text.count("| dy/da = 1/b") == 1  # each formula once
-    with pytest.raises(ValueError, match="depth must be at least 1"):
+    with pytest.raises(ValueError, match="depth must be from 1 to 20, got"):
         t.why("q[2,0]", depth=0)
 
 
@@ -312,3 +312,77 @@ def test_a_block_of_the_users() -> None:
         loss = F.cross_entropy(model(x), target)
     t.backward(loss)
     assert assert_explained(t, 1e-4) > 100
+
+
+def test_a_value_is_made_of_what_needs_no_gradient_too() -> None:
+    x, w = torch.tensor([[1.0, 2.0, 3.0]]), torch.ones(3, 2, requires_grad=True)
+    with study.trace() as t:
+        y = x @ w
+        z = x[0] * w[:, 0]
+    found = t.why("y[0,1]", forward=True)
+    assert [term.names for term in found.terms] == [(f"x[0,{i}]", f"w[{i},1]") for i in range(3)]
+    assert found.total == y.array[0, 1]
+    (term,) = t.why("z[2]", forward=True).terms
+    assert term.names == ("slice_1[2]", "w[2,0]") and term.product == z.array[2] == 3
+
+
+@pytest.mark.parametrize("what", ["x[0]", "x[0,1,0]", "x[0,2]", "x[:,0]", "x[0,:]", "x[a,0]", "x[0.5,0]", "x", "dx[]"])
+def test_what_is_no_one_element(what: str) -> None:
+    x = torch.ones(2, 2, requires_grad=True)
+    with study.trace() as t:
+        loss = x.sum()
+    t.backward(loss)
+    with pytest.raises(IndexError, match=r"names no one element of x, whose shape is \(2, 2\): as 'x\[1,1\]'"):
+        t.why(what)
+    with pytest.raises(IndexError, match=r"'loss\[0\]' names no one element of loss, whose shape is \(\): as 'loss'"):
+        t.why("loss[0]")
+    with pytest.raises(TypeError, match=r"by its name, as 'scores\[2,1\]', not by Tensor"):
+        t.why(x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="by its name or its Tensor, not by int"):
+        t[3]  # type: ignore[index]
+    with pytest.raises(LookupError, match=r"the trace holds no 'q'; it holds x, loss$"):
+        t.why("q[0]")
+
+
+class Nonlinear(torch.autograd.Function):
+    """y = x"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 1
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 0 + 1
+
+
+def test_it_says_where_the_terms_are_not_the_gradient() -> None:
+    x = torch.tensor([0.0, 2.0], requires_grad=True)
+    with study.trace() as t:
+        loss = (Nonlinear.apply(x) * 3).sum()
+    t.backward(loss)
+    assert t.why("x[0]").note.startswith("The gradient is not this sum: backward does not compute the derivative of")
+    with study.trace() as t:
+        loss = x.abs().sqrt().sum()
+    t.backward(loss)
+    assert t.why("x[0]").note.endswith("0 x infinity is nan.") and not t.why("x[1]").note
+
+
+def test_an_infinite_number_has_terms_of_its_own_alone() -> None:
+    x = torch.tensor([1.0, math.inf, 2.0], requires_grad=True)
+    with study.trace() as t:
+        loss = (x * x).sum()
+    t.backward(loss)
+    found = t.why("x[1]")
+    assert [term.product for term in found.terms] == [math.inf, math.inf] and found.total == math.inf and not found.note
+    assert t.why("x[2]").total == 4
+
+
+def test_a_depth_that_nobody_reads_is_refused() -> None:
+    x = torch.ones(2, requires_grad=True)
+    with study.trace() as t:
+        y = x * 2
+        loss = y.sum()
+    t.backward(loss)
+    with pytest.raises(ValueError, match="depth must be from 1 to 20, got 400"):
+        t.why("x[0]", depth=400)

@@ -13,6 +13,7 @@ from .compare import Comparison, compare
 from .derivations import derivation_of, formula_of
 from .explanation import Explanation
 from .nonfinite import first_nonfinite
+from .practice.task import exercise
 from .trace import Trace, TraceTooLarge, named
 
 trace = Trace
@@ -20,4 +21,5 @@ trace = Trace
 __all__ = [
     "trace", "Trace", "TraceTooLarge", "named", "Explanation", "Check",
     "compare", "Comparison", "first_nonfinite", "derivation_of", "formula_of",
+    "exercise",
 ]  # fmt: skip

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..engine.tensor import wrap
 from .local import alone, apply, widened
-from .steps import Array, Step, Value
+from .steps import PRECISION, Array, Step, Value
+from .why import of_gradient
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -84,12 +85,15 @@ class Check:
 
 def check(trace: Trace, most: int) -> Check:
     """Every gradient beside finite differences, of at most so many elements each."""
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}")
     roots = [value for value in trace.values if value.gradient is not None and value.gradient.given]
     if not roots:
         raise RuntimeError("no walk has brought gradients yet: t.backward(loss)")
     replay = _Replay(trace, roots)
     values = [v for v in trace.values if v.gradient is not None and v.gradient.total is not None]
-    return Check(tuple([_row(replay, value, most) for value in values]))
+    rows = [_row(replay, value, most) for value in reversed(values)]  # so that rounding is known where it comes from
+    return Check(tuple(reversed(rows)))
 
 
 class _Replay:
@@ -101,10 +105,24 @@ class _Replay:
         self.arrays = {value.number: widened(value.array) for value in trace.values}
         sizes = [v.array.dtype.itemsize for v in trace.values if v.gradient is not None]
         self.tolerance = TOLERANCE[min([8, *sizes])]
+        self.noise: dict[int, float] = {}  # by value: how far rounding alone has put its gradient off
+        self.precision = 8 * PRECISION[min([8, *sizes])]
         self.leading = {root.number for root in roots}
         for step in reversed(self.steps):
             if any(output.number in self.leading for output in step.outputs):
                 self.leading |= {x.number for x in step.inputs if x is not None and x.gradient is not None}
+
+    def rounding(self, value: Value, index: tuple[int, ...]) -> float:
+        """How far rounding may put a gradient off: by its terms, which may cancel, and by what it is made of."""
+        try:
+            found = of_gradient(value, index, 1)
+        except RuntimeError:  # there are too many
+            return 0.0
+        off = self.precision * sum(abs(term.product) for term in found.terms)
+        for section in found.sections:
+            noise = max(self.noise.get(output.number, 0.0) for output in section.step.outputs)
+            off += noise * sum(abs(term.factors[-1]) for term in section.terms)
+        return off
 
     def after(self, value: Value) -> list[Step]:
         """The steps that depend on a value and lead to the loss."""
@@ -143,9 +161,9 @@ def _row(replay: _Replay, value: Value, most: int) -> Row:
     size = value.array.size
     chosen = np.linspace(0, size - 1, min(most, size)).astype(int)
     places = [tuple(int(i) for i in np.unravel_index(k, value.shape)) if value.shape else () for k in chosen]
-    base, scale = replay.arrays[value.number], float(np.abs(analytic).max(initial=0))
+    base, scale = replay.arrays[value.number], float(np.abs(analytic[np.isfinite(analytic)]).max(initial=0))
     worst: tuple[float, tuple[int, ...], float, float] = (-1.0, (), 0.0, 0.0)
-    kinks: list[tuple[int, ...]] = []
+    kinks: dict[str, list[tuple[int, ...]]] = {}  # by what is the matter there
     try:
         here = replay.loss(value, base, steps)
         for index in places:
@@ -155,6 +173,9 @@ def _row(replay: _Replay, value: Value, most: int) -> Row:
                 moved = base.copy()
                 moved[index] += sign * h
                 there.append(replay.loss(value, moved, steps))
+            if np.isfinite(here) and not np.isfinite(there).all():
+                kinks.setdefault("the loss is not finite on one side: there is no derivative", []).append(index)
+                continue
             numeric = (there[0] - there[1]) / (2 * h) if h else 0.0
             off = abs(numeric - float(analytic[index]))
             off = np.inf if np.isnan(off) else off
@@ -162,7 +183,7 @@ def _row(replay: _Replay, value: Value, most: int) -> Row:
             if h and off > allowed and abs((there[0] - here) - (here - there[1])) > 0.1 * allowed * h + 1e-12:
                 slopes = (there[0] - here) / h, (here - there[1]) / h
                 if abs(slopes[0] - slopes[1]) > allowed:
-                    kinks.append(index)
+                    kinks.setdefault("the slopes on the two sides differ: there is no derivative", []).append(index)
                     continue
             if off / allowed > worst[0]:
                 worst = off / allowed, index, float(analytic[index]), numeric
@@ -170,10 +191,17 @@ def _row(replay: _Replay, value: Value, most: int) -> Row:
         return Row(value, value.name, "cannot", 0, (), 0.0, 0.0, f"in float64: {error}")
     if not np.isfinite(here):
         return Row(value, value.name, "cannot", 0, (), 0.0, 0.0, f"the loss is {here}")
+    if worst[0] > 1:
+        off, rounding = abs(worst[2] - worst[3]), replay.rounding(value, worst[1])
+        if off <= rounding:
+            replay.noise[value.number], worst = rounding, (1.0, *worst[1:])
     status = "wrong" if worst[0] > 1 else "kink" if kinks else "ok"
-    at = ", ".join(f"[{','.join(map(str, index))}]" for index in kinks[:3])
-    note = f"at {at} the slopes on the two sides differ: there is no derivative" if kinks else ""
-    return Row(value, value.name, status, len(places) - len(kinks), *worst[1:], note)
+    notes = []
+    for what, indices in kinks.items():
+        at = ", ".join(f"[{','.join(map(str, index))}]" for index in indices[:3])
+        notes.append(f"at {at} {what}")
+    checked = len(places) - sum(map(len, kinks.values()))
+    return Row(value, value.name, status, checked, *worst[1:], "; ".join(notes))
 
 
 def _reason(value: Value, steps: list[Step]) -> str:

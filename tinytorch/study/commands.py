@@ -1,4 +1,7 @@
-"""The commands: `python -m tinytorch.study SUBJECT` makes a page, `why | table | check | svg | dot SUBJECT` print."""
+"""The commands: `python -m tinytorch.study SUBJECT` makes a page, `why | table | check | svg | dot SUBJECT` print.
+
+`exercise` is in practice/commands.py.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from ..cli.errors import UserError
 from ..cli.options import parse
 from ..files import atomic_write
 from .page.pages import write_page, write_site
+from .practice.commands import Exercise
 from .subjects import Sizes, trace_of
 from .trace import Trace
 
@@ -163,4 +167,5 @@ def run(arguments: list[str]) -> int:
 
 COMMANDS: dict[str, Any] = {
     "page": Page, "why": Why, "table": Table, "check": Check, "svg": Svg, "dot": Dot, "site": Site,
+    "exercise": Exercise,
 }  # fmt: skip

@@ -12,7 +12,9 @@ import numpy as np
 from ..mistakes import Candidates
 from ..ops.arithmetic import Div, Mul
 from ..ops.elementwise import Where
+from ..ops.linalg import Matmul
 from ..ops.reduction import Mean
+from ..ops.shape import Transpose
 from ..ops.softmax import Softmax
 from ..repairs import Repair, Written, explain
 from .local import Again
@@ -47,7 +49,8 @@ class Answer:
         known = [str(repair) for repair in self.repairs] or ["no single mistake that is known explains it"]
         lines = [f"{self.name}: {' or: '.join(known)}"]
         if self.right is not None:
-            lines[0] += f" ({int(self.right.sum())} of {self.right.size} cells are right)"
+            if self.right.size > 1:
+                lines[0] += f" ({int(self.right.sum())} of {self.right.size} cells are right)"
             lines += self._cells()
         return "\n".join(lines)
 
@@ -164,7 +167,34 @@ def _candidates(value: Value) -> Candidates:
         if step.operation is Softmax:
             text = f"the sum in the derivative of softmax is left out: it is {output.name} x dL/d{output.name}"
             alternatives[text] = incoming * output.array
+    alternatives |= _products(value)
     return Candidates(_scales(value.trace), summands if len(summands) > 1 else {}, unsummed, mask, alternatives)
+
+
+def _products(value: Value) -> dict[str, Array]:
+    """The products of matrices that come of a wrong transpose: of the gradient that comes in, or of the other factor.
+
+    For y = a b they are dL/da = dL/dy b^T and dL/db = a^T dL/dy. Where a value is transposed first, so is its gradient.
+    """
+    if len(value.summands) != 1 or value.array.ndim != 2:
+        return {}
+    step, place = value.summands[0].step, value.summands[0].place
+    assert step is not None
+    if step.operation is Transpose:
+        return {text: array.T for text, array in _products(step.outputs[0]).items()}
+    other, incoming = (step.inputs[1 - place], step.incoming[0]) if step.operation is Matmul else (None, None)
+    if other is None or incoming is None or other.array.ndim != 2 or any(step.settings.values()):
+        return {}
+    found: dict[str, Array] = {}
+    output = f"dL/d{step.outputs[0].name}"
+    for turned, g in ((False, incoming), (True, incoming.T)):
+        for unturned, factor in ((False, other.array.T), (True, other.array)):
+            names = [name for name, wrong in ((output, turned), (other.name, unturned)) if wrong]
+            first, second = (g, factor) if place == 0 else (factor, g)
+            if names and first.shape[1] == second.shape[0] and first.shape[0] == value.shape[0]:
+                verb = "are each taken for their" if len(names) > 1 else "is taken for its"
+                found[f"{' and '.join(names)} {verb} transpose"] = first @ second
+    return {text: product for text, product in found.items() if product.shape == value.shape}
 
 
 def _sums_to(array: Array, expected: Array) -> bool:

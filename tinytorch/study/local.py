@@ -36,8 +36,11 @@ def alone(grad: bool) -> Iterator[None]:
 class Again:
     """The operation of a step once more, in float64 where it can be: its own forward, and its own backward."""
 
-    def __init__(self, step: Step, arrays: Sequence[Array | None] | None = None) -> None:
+    def __init__(
+        self, step: Step, arrays: Sequence[Array | None] | None = None, *, by_all: bool = False
+    ) -> None:
         self.step = step
+        self._by_all = by_all  # derivatives by each input, not by those alone that have a gradient
         given = [None if value is None else value.array for value in step.inputs] if arrays is None else arrays
         with alone(grad=True):
             try:
@@ -52,7 +55,8 @@ class Again:
                 self.inputs.append(None)
                 continue
             t = wrap(widened(array) if widen else array.copy())
-            if is_floating(t.dtype) and value is not None and (value.gradient is not None or not self.step.recorded):
+            by_it = self._by_all or not self.step.recorded
+            if is_floating(t.dtype) and value is not None and (by_it or value.gradient is not None):
                 t.requires_grad_()
             self.inputs.append(t)
         result = apply(self.step, self.inputs, widen)
@@ -75,9 +79,15 @@ class Again:
         found: dict[Entry, float] = {}
         for entry in self._dependents(place, index):
             row = self.row(entry)[place]
-            if row is not None and row[index] != 0:
+            if row is not None and row[index] != 0 and not (np.isnan(row[index]) and self._apart(entry, place, index)):
                 found[entry] = float(row[index])
         return found
+
+    def _apart(self, entry: Entry, place: int, index: tuple[int, ...]) -> bool:
+        """Whether an output has nothing to do with an input, where 0 x infinity gave nan: with numbers it gives 0."""
+        arrays = [None if t is None else _finite(t.array) for t in self.inputs]
+        row = Again(self.step, arrays).row(entry)[place]
+        return row is not None and bool(row[index] == 0)
 
     def _dependents(self, place: int, index: tuple[int, ...]) -> list[Entry]:
         """The elements of the outputs that may depend on one of an input: where there are few elements, all.
@@ -147,6 +157,11 @@ def apply(step: Step, inputs: Sequence[Any], widen: bool = True) -> Any:
 def widened(array: Array) -> Array:
     """A copy, in float64 if it holds floating-point numbers."""
     return array.astype(float64) if is_floating(array.dtype) else array.copy()
+
+
+def _finite(array: Array) -> Array:
+    """With 1 in place of infinity and nan."""
+    return np.where(np.isfinite(array), array, 1).astype(array.dtype) if is_floating(array.dtype) else array
 
 
 def _is_tensor(thing: Any) -> bool:

@@ -157,10 +157,12 @@ class Names:
 
     def note_path(self, value: Value, parameter: Any) -> None:
         """Name a parameter after its place in a module, of those that the calls which led here hold."""
+        if PATH in value.given:
+            return
         frame, _ = (None, False) if id(parameter) in self._paths else user_frame()
-        while frame is not None and frame is not self.home:
+        while frame is not None:
             self._look_for_modules(frame)
-            frame = frame.f_back
+            frame = None if frame is self.home else frame.f_back
         found = self._paths.get(id(parameter))
         for path in found[1] if found is not None else ():
             self.give(value, path, PATH)
@@ -173,6 +175,8 @@ class Names:
 
     def find(self, name: str) -> Value | None:
         """The value of this name; of the last part of its name, if no other's ends so."""
+        if not isinstance(name, str):
+            raise TypeError(f"what a trace holds is asked for by its name or its Tensor, not by {type(name).__name__}")
         _, values = self._names()
         name = shown(name)
         if name in values:
@@ -182,10 +186,13 @@ class Names:
 
     def missing(self, name: str) -> LookupError:
         """What to say where there is no value of this name."""
-        known = list(self._names()[1])
-        close = difflib.get_close_matches(name, known, 5, 0.5) or known[-8:]
-        return LookupError(f"the trace holds no {name!r}; it holds {', '.join(close)}, and more" if known else
-                           f"the trace holds no {name!r}: no operation has run in it")  # fmt: skip
+        known = self._names()[1]
+        if not known:
+            return LookupError(f"the trace holds no {name!r}: no operation has run in it")
+        theirs = dict.fromkeys([value.name for value in known.values() if value.given])
+        close = difflib.get_close_matches(name, known, 5, 0.5) or list(theirs or known)[:8]
+        more = ", and more" if len(close) < len({value.number for value in known.values()}) else ""
+        return LookupError(f"the trace holds no {name!r}; it holds {', '.join(close)}{more}")
 
     def _names(self) -> tuple[dict[int, str], dict[str, Value]]:
         now = self._changes + self.trace.count

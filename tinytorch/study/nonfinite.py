@@ -48,7 +48,8 @@ class Place:
         what = f"the backward of {title_of(self.operation)}" if self.backward else title_of(self.operation)
         more = f" and {self.count - 1} more" if self.count > 1 else ""
         at = f" at [{','.join(map(str, self.index))}]" if self.index else ""
-        lines = [f"{what} gave {self.number}{at}{more}, of finite numbers", f"  {formula_of(self.operation)}"]
+        formula = formula_of(self.operation)
+        lines = [f"{what} gave {self.number}{at}{more}, of finite numbers", *([f"  {formula}"] if formula else [])]
         if self.line is not None:
             lines.append(f"  {self.line}")
         lines += [f"  input {i}: {extremes}" for i, extremes in enumerate(self.inputs)]
@@ -74,6 +75,8 @@ class first_nonfinite:
         self._runner = _Watching(self)
 
     def __enter__(self) -> first_nonfinite:
+        if self._runner.at_work:
+            raise RuntimeError("this first_nonfinite is at work already: make another one")
         self._runner.__enter__()
         return self
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..engine.mode import mode
-from ..engine.runner import EAGER, Runner
+from ..engine.runner import Runner
+from ..engine.walk import walk
 from ..ops.broadcasting import SumToSize
 from ..ops.common import Create
 from ..ops.fused import FusedFunction
@@ -46,6 +48,7 @@ class Recording(Runner):
         self._open: Step | None = None  # the innermost step that is not over
         self._backward: bool | None = None  # inside of one: whether it is recorded; else None
         self._written: Any = None  # a write whose history is yet to be looked at
+        self._walk: Any = None  # what the last walk has on its way: each has its own
         self.tensors = Tensors(trace)
         self._steps: weakref.WeakKeyDictionary[Any, Step] = weakref.WeakKeyDictionary()
 
@@ -54,14 +57,6 @@ class Recording(Runner):
         super().__enter__()
         self.changes_operations = self.unfold
         return self
-
-    @property
-    def at_work(self) -> bool:
-        """Whether it is among the runners of this thread."""
-        runner = mode.run
-        while runner is not EAGER and runner is not self:
-            runner = runner.below
-        return runner is self
 
     def again(self) -> Runner:
         """For what a checkpoint computes again once the trace is over."""
@@ -211,7 +206,8 @@ class Recording(Runner):
                 continue
             below, number = edge
             leaf = getattr(below, "variable", None)
-            gradient = self.tensors.at_node(below)[number] if leaf is None else self.tensors.at_leaf(leaf)
+            source = None if step is None or place >= len(step.inputs) else step.inputs[place]
+            gradient = self.tensors.at_node(below)[number] if leaf is None else self.tensors.at_leaf(leaf, source)
             sent = self._fitted(result.array, *below.metadata[number])
             if sent is None:
                 continue
@@ -224,13 +220,20 @@ class Recording(Runner):
 
     def accumulate(self, leaf: Any, gradient: Any, own: bool) -> None:
         """Note a leaf's gradient, and have it added to what the leaf has."""
-        self._arrived(self.tensors.at_leaf(leaf), gradient.array)
+        versions = self.tensors.versions_of(leaf)
+        sent = [version for version in versions if version.summands and version.array is None]
+        if len(sent) < 2:  # else each has the sum of what was sent to it
+            self._arrived(sent[0] if sent else versions[-1], gradient.array)
         self.below.accumulate(leaf, gradient, own)
 
     def _arrived(self, gradient: Gradient, array: Array) -> None:
         if gradient.array is not None:  # a second walk begins here
             gradient.forget()
-        gradient.given = not gradient.summands
+        if not gradient.summands:
+            if self._backward is None and (going_on := _walk()) is not self._walk:
+                self._walk = going_on
+                self.trace.forget_gradients()
+            gradient.given = True
         alone = gradient.summands[0].array if len(gradient.summands) == 1 else None
         if alone is not None and alone.tobytes() == array.tobytes():
             gradient.array = alone
@@ -245,3 +248,11 @@ class Recording(Runner):
             except RuntimeError:
                 return None
         return self.trace.keep(array.astype(dtype, copy=False))
+
+
+def _walk() -> Any:
+    """What tells the walk that is going on from others."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code is not walk.__code__:
+        frame = frame.f_back
+    return None if frame is None else frame.f_locals["arrived"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..dtypes import is_floating
 from ..nn.parameter import Parameter
-from .steps import Gradient, Value
+from .steps import Array, Gradient, Value
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -23,12 +26,14 @@ class Tensors:
         self._tensors: dict[int, tuple[weakref.ref[Any], list[int], int, Value]] = {}
         self._memory: dict[tuple[Any, ...], tuple[list[int], int, Value]] = {}
         self._of_nodes: weakref.WeakKeyDictionary[Any, list[Gradient]] = weakref.WeakKeyDictionary()
-        self._of_leaves: dict[int, tuple[weakref.ref[Any], Gradient]] = {}
+        # By id of a leaf: itself, and where the gradient of each of its values arrives, of which the last is its own.
+        self._of_leaves: dict[int, tuple[weakref.ref[Any], list[Gradient]]] = {}
 
     def known(self, t: Any) -> Value | None:
         """The value of a Tensor that has been seen, as it is now."""
         reference, counter, version, value = self._tensors.get(id(t), _NOTHING)
-        return value if reference() is t and counter is t._counter and version == counter[0] else None
+        seen = reference() is t and counter is t._counter and version == counter[0]
+        return value if seen and (t._grad_fn is not None or _alike(t.array, value.array)) else None
 
     def value_of(self, t: Any) -> Value:
         """The value of a Tensor, which may be new."""
@@ -36,9 +41,12 @@ class Tensors:
         if value is not None:
             if value.gradient is None:  # it may have been asked for one since
                 value.gradient = self.gradient_of(t)
+            if isinstance(t, Parameter):  # whose module may not have been there when it was made
+                self.trace.names.note_path(value, t)
             return value
         found = self._memory.get(_place(t))
-        if found is not None and found[0] is t._counter and found[1] == t._counter[0]:
+        seen = found is not None and found[0] is t._counter and found[1] == t._counter[0]
+        if found is not None and seen and _alike(t.array, found[2].array):
             value, gradient = found[2], self.gradient_of(t)
             if gradient is value.gradient:
                 self._remember(t, value)
@@ -57,6 +65,10 @@ class Tensors:
 
     def bind(self, t: Any, value: Value) -> None:
         """From now on a Tensor has this value, and its gradient is the value's."""
+        if t._grad_fn is None and t._requires_grad and value.gradient not in self.versions_of(t):
+            last = self.at_leaf(t)
+            if any(other.gradient is last for other in self.trace.values):  # it has been written to
+                self.versions_of(t).append(Gradient())
         value.gradient = self.gradient_of(t)
         self._remember(t, value)
         self._memory[_place(t)] = t._counter, t._counter[0], value
@@ -79,11 +91,17 @@ class Tensors:
             found = self._of_nodes[node] = [Gradient() for _ in range(node.output_count)]
         return found
 
-    def at_leaf(self, leaf: Any) -> Gradient:
-        """Where that of a leaf arrives."""
+    def at_leaf(self, leaf: Any, value: Value | None = None) -> Gradient:
+        """Where that of a leaf arrives: of one of the values that it has had, or of the last."""
+        versions = self.versions_of(leaf)
+        gradient = None if value is None else value.gradient
+        return gradient if gradient is not None and gradient in versions else versions[-1]
+
+    def versions_of(self, leaf: Any) -> list[Gradient]:
+        """Where those of a leaf's values arrive: of one, and of one more for each write to it."""
         found = self._of_leaves.get(id(leaf))
         if found is None or found[0]() is not leaf:
-            found = self._of_leaves[id(leaf)] = weakref.ref(leaf), Gradient()
+            found = self._of_leaves[id(leaf)] = weakref.ref(leaf), [Gradient()]
         return found[1]
 
     def forget_gradients(self) -> None:
@@ -91,8 +109,14 @@ class Tensors:
         for gradients in self._of_nodes.values():
             for gradient in gradients:
                 gradient.forget()
-        for _, gradient in self._of_leaves.values():
-            gradient.forget()
+        for _, gradients in self._of_leaves.values():
+            for gradient in gradients:
+                gradient.forget()
+
+
+def _alike(array: Array, copy: Array) -> bool:
+    """Whether it holds what it held: writes through `.data` and NumPy are not counted."""
+    return array is copy or np.array_equal(array, copy, equal_nan=is_floating(array.dtype))
 
 
 def _place(t: Any) -> tuple[Any, ...]:

@@ -268,7 +268,9 @@ class Trace:
 
 
 def named(name: str, tensor: Tensor) -> Tensor:
-    """The Tensor itself; in the trace that is at work, if any, it has this name."""
+    """Return the Tensor itself, which has this name in the trace that is at work, if any."""
+    if not isinstance(tensor, EngineTensor):
+        raise TypeError(f"named({name!r}, ...) takes a Tensor, not {type(tensor).__name__}")
     runner = mode.run
     while runner is not EAGER:
         if isinstance(runner, Recording):

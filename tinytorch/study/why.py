@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 Index = tuple[int, ...]
+DEEPEST = 20
 
-_SPEC = re.compile(r"\s*(.+?)\s*(?:\[([-\d\s,]*)\])?\s*")
+_SPEC = re.compile(r"\s*(.*?)\s*(?:\[([^\[]*)\])?\s*", re.DOTALL)
+
+_NUMBER = re.compile(r"-?\d+")
 
 
 # ---------------------------------------------------------------------- what is asked
@@ -28,12 +32,12 @@ _SPEC = re.compile(r"\s*(.+?)\s*(?:\[([-\d\s,]*)\])?\s*")
 def why(trace: Trace, what: str, depth: int = 1, forward: bool = False) -> Explanation:
     """The explanation of one element: "scores[2,1]" or "dscores[2,1]" its gradient; with `forward` its value."""
     value, index = parse(trace, what)
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}")
+    if not 1 <= depth <= DEEPEST:
+        raise ValueError(f"depth must be from 1 to {DEEPEST}, got {depth}: each level multiplies the terms")
     if not forward:
         total = None if value.gradient is None else value.gradient.total
         if total is not None and not (value.gradient is not None and value.gradient.given):
-            return _of_gradient(value, index, depth)
+            return of_gradient(value, index, depth)
         if total is None and not trace.walked:
             raise RuntimeError(f"no walk has brought gradients yet: t.backward(loss), or why({what!r}, forward=True)")
         if total is None:
@@ -43,20 +47,26 @@ def why(trace: Trace, what: str, depth: int = 1, forward: bool = False) -> Expla
 
 def parse(trace: Trace, what: str) -> tuple[Value, Index]:
     """The value and the element that are meant. A "d" or "dL/d" before the name is left out."""
+    if not isinstance(what, str):
+        raise TypeError(f"one number is asked for by its name, as 'scores[2,1]', not by {type(what).__name__}")
     match = _SPEC.fullmatch(what)
-    name, inner = match.groups() if match is not None else (what, None)
+    assert match is not None
+    name, inner = match.groups()
     for prefix in ("", "dL/d", "d"):
         if name.startswith(prefix) and trace.names.find(name.removeprefix(prefix)) is not None:
             name = name.removeprefix(prefix)
             break
     value = trace.value_of(name)
-    index = tuple([int(part) for part in (inner or "").split(",") if part.strip()])
+    parts = [part.strip() for part in (inner or "").split(",") if part.strip()]
+    index = tuple([int(part) for part in parts if _NUMBER.fullmatch(part)])
     if inner is None and value.array.size == 1:
         index = (0,) * value.array.ndim
     inside = all(-size <= i < size for i, size in zip(index, value.shape, strict=False))
-    if len(index) != value.array.ndim or not inside:
-        example = f"{value.name}[{','.join(str(size - 1) for size in value.shape)}]"
-        raise IndexError(f"{what!r} names no one element of {value.name}, whose shape is {value.shape}: as {example!r}")
+    if len(index) != value.array.ndim or len(parts) > len(index) or not inside:
+        message = f"{what!r} names no one element of {value.name}, whose shape is {value.shape}"
+        if value.array.size:
+            message += f": as {element(value, tuple([size - 1 for size in value.shape]))!r}"
+        raise IndexError(message)
     return value, tuple([i % size for i, size in zip(index, value.shape, strict=True)])
 
 
@@ -70,7 +80,7 @@ def element(value: Value, index: Index) -> str:
 # ---------------------------------------------------------------------- gradients
 
 
-def _of_gradient(value: Value, index: Index, depth: int) -> Explanation:
+def of_gradient(value: Value, index: Index, depth: int) -> Explanation:
     gradient = value.gradient
     total = None if gradient is None else gradient.total
     if gradient is None or total is None:
@@ -89,7 +99,22 @@ def _of_gradient(value: Value, index: Index, depth: int) -> Explanation:
         found.note = "A hook has changed it: what arrived is not the sum of what was sent."
     elif found.terms and all(term.factors[0] == 0 and term.deeper is None for term in found.terms):
         found.note = "Each gradient that comes in is 0, and so is the sum."
+    elif not found.note and not _adds_up(found, total.dtype.itemsize):
+        reason = (
+            "backward does not compute the derivative of what ran, or numbers that it needs were changed in between"
+            if np.isfinite(found.number)
+            else "backward multiplies with zeros, too, and 0 x infinity is nan"
+        )
+        found.note = f"The gradient is not this sum: {reason}."
     return found
+
+
+def _adds_up(found: Explanation, bytes_of_a_number: int) -> bool:
+    """Whether the terms give the gradient, to the rounding of its dtype."""
+    size = math.fsum([abs(term.product) for term in found.terms])
+    allowed = {8: 1e-6, 4: 1e-2}.get(bytes_of_a_number, 0.2) * size
+    allowed = allowed if math.isfinite(allowed) else 0.0
+    return bool(np.isclose(found.total if found.sections else found.number, found.number, 0, allowed, equal_nan=True))
 
 
 def _through(value: Value, index: Index, step: Step, place: int, depth: int) -> Section:
@@ -107,7 +132,7 @@ def _through(value: Value, index: Index, step: Step, place: int, depth: int) -> 
         term.known_as = "" if factor is None or factor[0].kind == "constant" else element(*factor)
         passes = step.operation.view and not output.given  # a view that has no name: it goes on through that
         if depth > 1 or passes:
-            term.deeper = _of_gradient(output, at, depth if passes else depth - 1)
+            term.deeper = of_gradient(output, at, depth if passes else depth - 1)
         terms.append(term)
     section = Section(step, place, terms)
     if not terms:
@@ -184,7 +209,7 @@ def _from(value: Value, index: Index, step: Step, depth: int) -> Section:
     (Euler: a function with f(2x) = 2 f(x), or 4 f(x), is the sum of dy/dx_i x_i, or half of it.)
     """
     number = step.outputs.index(value)
-    again = Again(step)
+    again = Again(step, by_all=True)
     rows = again.row((number, index))
     entries = [
         (place, at, float(row[at]))
@@ -212,9 +237,9 @@ def _from(value: Value, index: Index, step: Step, depth: int) -> Section:
     if degree == 2 and len({place for place, _, _ in entries}) == 2:
         first = min(place for place, _, _ in entries)
         others = {at: slope for place, at, slope in entries if place == first}
-        second = next(value for place, value in enumerate(inputs) if place != first and rows[place] is not None)
         for at, slope in others.items():
-            section.terms.append(term(first, at, (_factor_name(second, slope, at, step), slope)))
+            factor = other_factor(step, first, at, index)
+            section.terms.append(term(first, at, ("" if factor is None else element(*factor), slope)))
     elif degree == 1:
         for place, at, slope in entries:
             section.terms.append(term(place, at, None if slope == 1 else ("", slope)))
@@ -236,14 +261,6 @@ def _degree(step: Step, number: int, index: Index, y: float) -> int:
         if np.isclose(z, y * 2**degree, rtol=1e-9, atol=0) and y != 0:
             return degree
     return 0
-
-
-def _factor_name(second: Value | None, slope: float, at: Index, step: Step) -> str:
-    """The element of the second factor that is this number, where only one is."""
-    if second is None:
-        return ""
-    places = np.argwhere(second.array.astype(np.float64) == slope)
-    return element(second, tuple(int(k) for k in places[0])) if len(places) == 1 else second.name
 
 
 def _made(value: Value) -> list[str]:

@@ -1,0 +1,67 @@
+"""Which exercises were passed, and after how many tries: a file of JSON, replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from ...cli.errors import UserError
+from ...cli.reading import read_object
+from ...files import atomic_write
+
+ANSWERS_AFTER = 3  # tries: then the library's own code is shown
+
+
+class Standing(NamedTuple):
+    """How an exercise stands."""
+
+    tries: int = 0  # that were wrong
+    passed: bool = False
+
+    @property
+    def may_see_the_solution(self) -> bool:
+        """Whether the library's own code gives nothing away any more."""
+        return self.passed or self.tries >= ANSWERS_AFTER
+
+
+class Progress:
+    """The standing of all exercises, kept in a file: in the user's folder of data unless another one is given."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            import platformdirs  # which only this needs
+
+            path = platformdirs.user_data_path("tinytorch") / "exercises.json"
+        self.path = path
+
+    def standings(self) -> dict[str, Standing]:
+        """Of the exercises that were tried."""
+        advice = "delete it, or name another file with --progress"
+        try:
+            kept = read_object(self.path, advice) if self.path.exists() else {}
+            return {name: _standing(entry) for name, entry in kept.items()}
+        except (TypeError, KeyError, AttributeError):
+            raise UserError(f"{self.path} is no file of progress; {advice}") from None
+
+    def record(self, name: str, passed: bool) -> Standing:
+        """Count a try. The standing with it; a warning where it cannot be kept."""
+        standings = self.standings()
+        before = standings.get(name, Standing())
+        standings[name] = Standing(before.tries + (not passed), before.passed or passed)
+        kept = {name: standing._asdict() for name, standing in standings.items()}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.path) as file:
+                file.write(json.dumps(kept, indent=1).encode())
+        except OSError as error:
+            warnings.warn(f"the progress is not kept: {self.path}: {error.strerror}", stacklevel=2)
+        return standings[name]
+
+
+def _standing(entry: dict[str, object]) -> Standing:
+    tries, passed = entry["tries"], entry["passed"]
+    if type(tries) is not int or type(passed) is not bool:
+        raise TypeError
+    return Standing(tries, passed)
