@@ -46,17 +46,17 @@ def gradcheck_numpy(
             f"gradcheck_numpy: none of the {len(given)} inputs is an array of floats: give them as NumPy arrays"
         )
 
-    ys = f(*given)
+    def arguments(arrays: Any) -> list[Any]:
+        """All arguments, those that are checked as given."""
+        moved = dict(zip(places, arrays, strict=True))
+        return [moved.get(i, value) for i, value in enumerate(given)]
+
+    ys = f(*arguments([given[i].copy() for i in places]))
     for k, y in enumerate(ys if isinstance(ys, (tuple, list)) else [ys]):
         if not is_floating(np.asarray(y).dtype):
             raise GradcheckInputError(
                 f"gradcheck_numpy: output {k} of f is {np.asarray(y).dtype}, without a derivative: f must return floats"
             )
-
-    def arguments(arrays: Any) -> list[Any]:
-        """All arguments, those that are checked as given."""
-        moved = dict(zip(places, arrays, strict=True))
-        return [moved.get(i, value) for i, value in enumerate(given)]
 
     class OnArrays(Function):
         @staticmethod
