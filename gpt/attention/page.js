@@ -21,7 +21,7 @@
     return element;
   }
 
-  const percent = (x) => `${(100 * x).toFixed(1)} %`;
+  const percent = (x) => `${(100 * x).toFixed(1)}%`;
   const mark = (s) => data.vocabulary[data.ids[s]][0];
   const spoken = (s) => data.vocabulary[data.ids[s]][1];
   const isLineFeed = (s) => spoken(s) === "line feed";
@@ -96,7 +96,7 @@
     rows[data.ids[t]].className = "now";
     for (const panel of panels) show(panel, t);
     const loss = data.losses[t];
-    const cost = loss === null ? "nothing before it tells it" : `loss ${loss.toFixed(3)} nats, expected with ${percent(Math.exp(-loss))}`;
+    const cost = loss === null ? "nothing before it foretells it" : `the model gave it ${percent(Math.exp(-loss))}, a loss of ${loss.toFixed(3)} nats`;
     byId("reading").textContent = `${spoken(t)}, character ${t + 1} of ${T}: ${cost}. Nearest: ${neighbors(data.ids[t])}.`;
   }
 

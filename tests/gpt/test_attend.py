@@ -286,7 +286,7 @@ def check_cells(window: Any, prompt: str, looks: Looks, t: int) -> None:
             else:
                 name, shown = title.rsplit(": ", 1)
                 assert name == f"{spoken(prompt[s])} ({s + 1})"
-                assert float(shown.removesuffix(" %")) == pytest.approx(100 * weights[s], abs=0.06)
+                assert float(shown.removesuffix("%")) == pytest.approx(100 * weights[s], abs=0.06)
 
 
 def test_the_page_shows_where_each_head_looks(window: Any, trained: Path, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_the_page_shows_where_each_head_looks(window: Any, trained: Path, tmp_pa
         check_cells(window, prompt, looks, t)
         reading = window.run("return document.getElementById('reading').textContent")
         assert reading.startswith(f"{spoken(prompt[t])}, character {t + 1} of {last + 1}: ")
-        assert (f"loss {looks.losses[t - 1]:.3f} nats" in reading) is (t > 0)
+        assert (f"a loss of {looks.losses[t - 1]:.3f} nats" in reading) is (t > 0)
         window.press(RIGHT)
     assert window.run(CHOSEN) == last
     window.press(LEFT)
@@ -327,7 +327,7 @@ def test_pointing_is_enough(window: Any, trained: Path, tmp_path: Path) -> None:
         assert window.run(CHOSEN) == t
     check_cells(window, "src=x onerror", looks_of(trained, "src=x onerror"), 1)
     caption = window.run("return document.querySelector('figcaption').textContent")
-    assert re.fullmatch(r"Head 1[sr] \(\d\) \d+\.\d %, [sr] \(\d\) \d+\.\d %", caption)
+    assert re.fullmatch(r"Head 1[sr] \(\d\) \d+\.\d%, [sr] \(\d\) \d+\.\d%", caption)
 
 
 def test_colours_follow_losses_and_weights(window: Any, trained: Path, tmp_path: Path) -> None:
