@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import numpy as np
+
 import tinytorch
 import tinytorch.nn as nn
 from gpt.config import GPTConfig
@@ -105,7 +107,8 @@ class CachedWriter(Writer):
         seen, self._cache.length = self._cache.length, ids.shape[1]
         if self._block_size < ids.shape[1]:
             return super().next_logits(ids)
-        return self._new_tokens(tinytorch.tensor(ids[:, seen:]), tinytorch.arange(seen, ids.shape[1]))
+        positions = tinytorch.from_numpy(np.arange(seen, ids.shape[1]))
+        return self._new_tokens(tinytorch.tensor(ids[:, seen:]), positions)
 
     def close(self) -> None:
         self._cache.length = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 import math
 
-from . import autograd, backends, cuda, nn, optim, profiler, quantization, safetensors, utils
+from . import autograd, backends, cuda, func, nn, optim, profiler, quantization, safetensors, testing, utils
 from .autograd import Function, grad, is_anomaly_enabled, unfold
 from .compiled.compile import compile
 from .creation import (

@@ -16,8 +16,8 @@ from tests.ops import checks
 from tests.study.test_trace import traced_head, vectors
 from tests.test_random_graphs_oracle import Graph
 from tinytorch import nn, study
-from tinytorch.gradcheck import _Point, _unit
-from tinytorch.gradcheck_report import Tolerances
+from tinytorch.gradcheck.point import Point, unit
+from tinytorch.gradcheck.tolerances import Tolerances
 from tinytorch.nn import functional as F
 from tinytorch.ops.arithmetic import Mul
 from tinytorch.ops.linalg import Matmul
@@ -85,12 +85,12 @@ def test_every_local_derivative_is_a_column_of_gradchecks_jacobian(cls: Any) -> 
                 return local.apply(step, inputs)
 
             leaves = tuple(torch.from_numpy(again.inputs[place].array.copy()).requires_grad_() for place in places)
-            point = _Point("study", call, leaves, Tolerances(1e-6, 0, 0, 0))
+            point = Point("study", call, leaves, Tolerances(1e-6, 0, 0, 0))
             starts = np.cumsum([0, *[y.numel() for y in point.outputs]])
             for place, leaf in zip(places, leaves, strict=True):
                 for index in some_places(leaf.shape):
                     flat = int(np.ravel_multi_index(index, leaf.shape)) if index else 0
-                    expected = point.slope(leaf, _unit(flat, leaf.numel()))
+                    expected = point.slope(leaf, unit(flat, leaf.numel()))
                     stated = np.zeros_like(expected)
                     for (number, at), slope in again.column(place, index).items():
                         output = point.outputs[point.numbers.index(number)]

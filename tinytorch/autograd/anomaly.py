@@ -17,6 +17,7 @@ from ..engine.mode import mode
 from ..engine.runner import EAGER, Runner
 from ..grad_mode import Switch
 from ..ops.fused import FusedFunction
+from ..warning import warn_user
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _HIDDEN = (_PACKAGE + "engine" + os.sep, __file__)  # the machinery that every operation passes through
@@ -90,15 +91,15 @@ def _where(node: Any) -> str:
 def _warn_of(node: Any) -> None:
     """Warn about an error in a backward, with the calls of its forward and of the backwards that led to it."""
     if not hasattr(node, "called_at"):
-        _warn(
+        warn_user(
             f"Error detected in {node.name()}. No forward pass information available. Enable detect anomaly during "
             "forward pass for more information."
         )
         return
-    _warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{_printed(node)}")
+    warn_user(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{_printed(node)}")
     above = node.induced_by
     while hasattr(above, "called_at"):
-        _warn(
+        warn_user(
             f"\n\nPrevious calculation was induced by {above.name()}. Traceback of forward call that induced the "
             f"previous calculation:\n{_printed(above)}"
         )
@@ -107,14 +108,6 @@ def _warn_of(node: Any) -> None:
 
 def _printed(node: Any) -> str:
     return "".join(traceback.format_list([traceback.FrameSummary(*place) for place in node.called_at]))
-
-
-def _warn(message: str) -> None:
-    """Warn at the user's line that called backward."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)
 
 
 def _found() -> tuple[Any, Any]:

@@ -41,11 +41,12 @@ def stream(
         with tinytorch.no_grad():
             logits = next_logits(ids, mask).numpy()
         drawn = sampling.choose(logits, ids, mask, generator, likeliest_first)
-        tokens = np.where(done, pad_token_id, drawn)
+        tokens = np.where(done, pad_token_id, drawn) if ends.size else drawn
         yield tokens
-        done |= np.isin(tokens, ends)
-        if done.all():
-            return
+        if ends.size:
+            done |= (tokens[:, None] == ends).any(axis=1)
+            if done.all():
+                return
         ids = np.concatenate([ids, tokens[:, None]], axis=1)
         if mask is not None:
             mask = np.concatenate([mask, np.ones_like(tokens[:, None])], axis=1)

@@ -40,7 +40,7 @@ def anything_compiled() -> bool:
     return folder is not None and next(Path(folder).rglob("*.nbc"), None) is not None
 
 
-def _compiled(function: F, pipeline_class: Any = WideCompiler, **options: Any) -> F:
+def _compiled(function: F, pipeline_class: Any = WideCompiler, **options) -> F:
     compile_it = numba.njit(error_model="numpy", fastmath=FASTMATH, pipeline_class=pipeline_class, **options)
     compiled: Any = compile_it(function)
     compiled._cache = kernel_cache(function)
@@ -68,7 +68,7 @@ def apart(function: F) -> F:
     return _compiled(function, ApartCompiler, **_INNER)
 
 
-def c_function(function: Callable[..., None], *pointers: Any) -> Callable[..., None]:
+def c_function(function: Callable[..., None], *pointers) -> Callable[..., None]:
     """Compile a kernel that takes a few pointers; Python calls it with addresses in a tenth of a microsecond.
 
     It holds the interpreter's lock, as all kernels do.

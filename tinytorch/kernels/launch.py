@@ -34,10 +34,10 @@ class Recorder(Protocol):
     def launch(self, function: Callable[..., Any], args: tuple[Any, ...], bind: Bind | None) -> Any:
         """Call function(*args), and return what it returns."""
 
-    def empty(self, shape: Any, dtype: Any) -> Any:
+    def empty(self, shape, dtype) -> Any:
         """Return a new array in C order."""
 
-    def empty_like(self, array: Any) -> Any:
+    def empty_like(self, array) -> Any:
         """Return a new array of the same shape, dtype and layout."""
 
 
@@ -68,7 +68,7 @@ def launched(function: Callable[..., Any], *, bind: Bind | None = None) -> Calla
     `bind`, where given, prepares a faster call with the same arguments, for a caller that repeats it.
     """
 
-    def enter(*args: Any) -> Any:
+    def enter(*args) -> Any:
         if _recorders and _here.recorder is not None:
             return _here.recorder.launch(function, args, bind)
         return function(*args)
@@ -106,7 +106,7 @@ def check_bounds(
 
 
 def refuse(
-    what: str, index: Any, place: int, size: int, of: str, error: type[Exception] = IndexError, ignored: Any = None
+    what: str, index, place: int, size: int, of: str, error: type[Exception] = IndexError, ignored: Any = None
 ) -> None:
     """Raise the error that says which element, by its place in the flattened index, is out of bounds."""
     places = ", ".join([str(i) for i in np.unravel_index(place, index.shape)])
@@ -116,7 +116,7 @@ def refuse(
     )
 
 
-def require_writable(array: Any, what: str) -> None:
+def require_writable(array, what: str) -> None:
     """Raise RuntimeError if an array must not be written to: mapped files and expanded arrays are read-only."""
     if not array.flags.writeable:
         raise RuntimeError(
@@ -136,7 +136,7 @@ _SMALL = 4096  # bytes: below this alignment makes no difference
 _BYTE = np.dtype(np.uint8)
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+def empty(shape: tuple[int, ...], dtype) -> Array:
     """A new array in C order, at a cache line if it is large."""
     if _recorders and _here.recorder is not None:
         recorded: Array = _here.recorder.empty(shape, dtype)
@@ -148,7 +148,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return made
 
 
-def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+def zeros(shape: tuple[int, ...], dtype) -> Array:
     """A new array of zeros in C order."""
     if _recorders and _here.recorder is not None:
         made: Array = _here.recorder.empty(shape, dtype)
@@ -176,12 +176,12 @@ def aligned(size: int, make: Any = np.empty) -> Any:
     return memory[start : start + size]
 
 
-def _to_alignment(memory: Any) -> int:
+def _to_alignment(memory) -> int:
     """The number of bytes before the first cache line. `memory.ctypes.data` would take five times as long as this."""
     return -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: Any, make: Any = np.empty) -> Any:
+def aligned_empty(shape: tuple[int, ...], dtype, make: Any = np.empty) -> Any:
     """Return np.empty(shape, dtype) that begins at a cache line, unless it is small."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
@@ -191,7 +191,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any, make: Any = np.empty) -> A
     return np.ndarray(shape, dtype, memory, _to_alignment(memory))
 
 
-def aligned_copy(array: Any, dtype: Any = None) -> Any:
+def aligned_copy(array, dtype: Any = None) -> Any:
     """Return array.astype(dtype), always as a copy, which begins at a cache line if it is large."""
     dtype = array.dtype if dtype is None else np.dtype(dtype)
     if type(array) is not np.ndarray or array.size * dtype.itemsize < LARGE:
@@ -201,7 +201,7 @@ def aligned_copy(array: Any, dtype: Any = None) -> Any:
     return copied
 
 
-def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+def aligned_zeros(shape: tuple[int, ...], dtype) -> Any:
     """Return np.zeros(shape, dtype) that begins at a cache line, unless it is small."""
     return aligned_empty(shape, dtype, np.zeros)
 

@@ -19,7 +19,6 @@ cache, and the rows are spread over the threads.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +139,7 @@ def _cross_entropy(
 
 
 @launched
-def _checked_cross_entropy(logits: Array, target: Index, ignore_index: int, *args: Any) -> None:
+def _checked_cross_entropy(logits: Array, target: Index, ignore_index: int, *args) -> None:
     bad = _cross_entropy(logits, target, ignore_index, *args)
     if bad >= 0:
         refuse("cross_entropy: target", target, bad, logits.shape[1], "classes", ignored=ignore_index)

@@ -48,27 +48,27 @@ _BITS = {types.float32: types.int32, types.float64: types.int64}
 _FLOATS = {bits: floating for floating, bits in _BITS.items()}
 
 
-def _bitcast(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _bitcast(context, builder, signature, args) -> Any:
     return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
 
 @intrinsic
-def float_to_bits(typingctx: Any, x: Any) -> Any:
+def float_to_bits(typingctx, x) -> Any:
     """The bits of a float32 as int32, of a float64 as int64."""
     return _BITS[x](x), _bitcast
 
 
 @intrinsic
-def bits_to_float(typingctx: Any, bits: Any) -> Any:
+def bits_to_float(typingctx, bits) -> Any:
     """The float32 whose bits an int32 holds, or the float64 of an int64."""
     return _FLOATS[bits](bits), _bitcast
 
 
 @intrinsic
-def maximum(typingctx: Any, a: Any, b: Any) -> Any:
+def maximum(typingctx, a, b) -> Any:
     """The larger of two floats, NaN if either is NaN. Unlike `max`, LLVM vectorises a loop over it."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context, builder, signature, args) -> Any:
         kind = args[0].type
         function = builder.module.declare_intrinsic("llvm.maximum", [kind], ir.FunctionType(kind, [kind, kind]))
         return builder.call(function, args)
@@ -77,14 +77,14 @@ def maximum(typingctx: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def _polynomial(typingctx: Any, coefficients: Any, x: Any) -> Any:
+def _polynomial(typingctx, coefficients, x) -> Any:
     """coefficients[0] + coefficients[1] x + ..., written out.
 
     Horner's rule is a chain in which each step waits for the one before. A long chain is split into two of half
     the length, for the even and the odd powers, which a processor runs side by side: p(x) = even(x^2) + x odd(x^2).
     """
 
-    def value(builder: Any, coefficients: list[Any], x: Any) -> Any:
+    def value(builder, coefficients: list[Any], x) -> Any:
         if len(coefficients) > _LONGEST_CHAIN:
             square = builder.fmul(x, x)
             even, odd = value(builder, coefficients[::2], square), value(builder, coefficients[1::2], square)
@@ -94,14 +94,14 @@ def _polynomial(typingctx: Any, coefficients: Any, x: Any) -> Any:
             y = builder.fadd(builder.fmul(y, x), coefficient)
         return y
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context, builder, signature, args) -> Any:
         return value(builder, cgutils.unpack_tuple(builder, args[0]), args[1])
 
     return x(coefficients, x), codegen
 
 
 @register_jitable(**_OPTIONS)
-def subtract(a: Any, b: Any) -> Any:
+def subtract(a, b) -> Any:
     """a - b as written. In a - b - c both must be calls of this, or "reassoc" turns them into a - (b + c)."""
     return a - b
 
@@ -197,16 +197,16 @@ def _make(constants: _Constants) -> SimpleNamespace:
     slope_coefficients = tuple(map(floating, constants.gelu_slope))
 
     @register_jitable(**_OPTIONS)
-    def power_of_two(n: Any) -> Any:
+    def power_of_two(n) -> Any:
         return bits_to_float(integer(float_to_bits(n) << mantissa))
 
     @register_jitable(**_OPTIONS)
-    def reduce(x: Any, n: Any) -> Any:
+    def reduce(x, n) -> Any:
         """x - n ln 2"""
         return (x - n * ln2_high) - n * ln2_low
 
     @register_jitable(**_OPTIONS)
-    def expm1(x: Any) -> Any:
+    def expm1(x) -> Any:
         """exp(x) - 1 for moderate x: 2^n (exp(r) - 1) + (2^n - 1)"""
         n = x * log2_e + shifter
         r = reduce(x, n - shifter)
@@ -214,21 +214,21 @@ def _make(constants: _Constants) -> SimpleNamespace:
         return power * ((r * r) * _polynomial(exp_coefficients, r) + r) + (power - one)
 
     @register_jitable(**_OPTIONS)
-    def magnitude(x: Any) -> Any:
+    def magnitude(x) -> Any:
         return bits_to_float(integer(float_to_bits(x) & other_bits))
 
     @register_jitable(**_OPTIONS)
-    def with_sign_of(x: Any, a: Any) -> Any:
+    def with_sign_of(x, a) -> Any:
         return bits_to_float(integer(float_to_bits(a) | (float_to_bits(x) & sign_bit)))
 
-    def tanh(x: Any) -> Any:
+    def tanh(x) -> Any:
         # tanh(a) = (exp(2a) - 1) / (exp(2a) + 1)
         a = magnitude(x)
         a = tanh_max if a > tanh_max else a
         e = expm1(two * a)
         return with_sign_of(x, e / (e + two))
 
-    def exp_of_negative(x: Any) -> Any:
+    def exp_of_negative(x) -> Any:
         # Written so that NaN passes through. Without denormals 2^n stays in range, and no product underflows, as it
         # would for each -inf in a mask: processors are slow at that.
         clamped = exp_normal_min if x < exp_normal_min else x
@@ -239,32 +239,32 @@ def _make(constants: _Constants) -> SimpleNamespace:
 
     exp_of_negative_jitted = register_jitable(**_OPTIONS)(exp_of_negative)
 
-    def sigmoid(x: Any) -> Any:
+    def sigmoid(x) -> Any:
         # e^x / (1 + e^x) where x < 0, so that nothing overflows
         e = exp_of_negative_jitted(-magnitude(x))
         return (e if x < zero else one) / (one + e)
 
     @register_jitable(**_OPTIONS)
-    def tail(a: Any) -> Any:
+    def tail(a) -> Any:
         """P(-a), 0 <= a <= tail_max"""
         log2 = _polynomial(log2_tail_coefficients, a)
         n = log2 + shifter
         r = (log2 - (n - shifter)) * ln2
         return ((r * r) * _polynomial(exp_coefficients, r) + r + one) * power_of_two(n)
 
-    def erf(x: Any) -> Any:
+    def erf(x) -> Any:
         a = magnitude(x)
         near = a * _polynomial(erf_coefficients, a * a)
         b = a * sqrt_two
         far = one if b > tail_max else one - two * tail(b)
         return with_sign_of(x, near if a < one else far)
 
-    def normal(x: Any) -> Any:
+    def normal(x) -> Any:
         a = magnitude(x)
         below = zero if a > tail_max else tail(a)
         return below if x < zero else one - below
 
-    def gelu_slope(x: Any) -> Any:
+    def gelu_slope(x) -> Any:
         a = magnitude(x)
         below = zero if a > tail_max else tail(a) * _polynomial(slope_coefficients, a)
         return below if x < zero else one - below
@@ -273,32 +273,32 @@ def _make(constants: _Constants) -> SimpleNamespace:
     return SimpleNamespace(**{function.__name__: function for function in functions})
 
 
-def exp_of_negative(x: Any) -> Any:
+def exp_of_negative(x) -> Any:
     """e^x for x <= 0, or above 0 by rounding alone, as after subtracting a maximum. Returns 0 instead of denormals."""
     raise NotImplementedError("for use in compiled code only: call np.exp")
 
 
-def tanh(x: Any) -> Any:
+def tanh(x) -> Any:
     """Hyperbolic tangent."""
     raise NotImplementedError("for use in compiled code only: call np.tanh")
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x) -> Any:
     """1 / (1 + e^-x), and 0 instead of denormals."""
     raise NotImplementedError("for use in compiled code only")
 
 
-def erf(x: Any) -> Any:
+def erf(x) -> Any:
     """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x."""
     raise NotImplementedError("for use in compiled code only: call tinytorch.kernels.activation.erf")
 
 
-def normal(x: Any) -> Any:
+def normal(x) -> Any:
     """P(x), the normal distribution function: half of 1 + erf(x / sqrt(2))."""
     raise NotImplementedError("for use in compiled code only")
 
 
-def gelu_slope(x: Any) -> Any:
+def gelu_slope(x) -> Any:
     """The derivative of x P(x), where P is the normal distribution function."""
     raise NotImplementedError("for use in compiled code only")
 
@@ -307,7 +307,7 @@ def _publish(stub: Scalar) -> None:
     implementations = {types.float32: getattr(_float32, stub.__name__), types.float64: getattr(_float64, stub.__name__)}
 
     @overload(stub, jit_options=_OPTIONS)
-    def choose(x: Any) -> Any:
+    def choose(x) -> Any:
         return implementations.get(x)
 
 

@@ -95,15 +95,15 @@ _latest: deque[tuple[list[ref[Array]], dict[str, Any]]] = deque(maxlen=4)
 
 
 @intrinsic
-def _pointer(typing_context: Any, address: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _pointer(typing_context, address) -> Any:
+    def codegen(context, builder, signature, args) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
 
     return types.voidptr(types.int64), codegen
 
 
 @serial
-def _piece(addresses: Addresses, offsets: Addresses, k: Any, start: int, stop: int, like: Array) -> Any:
+def _piece(addresses: Addresses, offsets: Addresses, k, start: int, stop: int, like: Array) -> Any:
     """Elements start to stop of the long vector, both within array k, as an array."""
     address = addresses[k] + (start - offsets[k]) * like.itemsize
     return carray(_pointer(address), (stop - start,), like.dtype)

@@ -52,105 +52,105 @@ MOST_ROWS = 2 * ROW_STEP
 _FLAGS = ("contract",)
 
 
-def _element(pointer_type: Any) -> Any:
+def _element(pointer_type) -> Any:
     if not isinstance(pointer_type, types.CPointer):
         raise TypingError(f"expected a typed pointer, got {pointer_type}")
     return pointer_type.dtype
 
 
-def _literal(number: Any) -> int:
+def _literal(number) -> int:
     if not isinstance(number, types.IntegerLiteral):
         raise TypingError(f"expected a constant, got {number}")
     return int(number.literal_value)
 
 
-def _lanes(element: Any) -> int:
+def _lanes(element) -> int:
     return int(VECTOR_BYTES // (element.bitwidth // 8))
 
 
 @intrinsic
-def pointer(typing_context: Any, array: Any) -> Any:
+def pointer(typing_context, array) -> Any:
     """A typed pointer to an array's first element."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         return context.make_array(signature.args[0])(context, builder, values[0]).data
 
     return types.CPointer(array.dtype)(array), codegen
 
 
 @intrinsic
-def pointer_at(typing_context: Any, address: Any, like: Any) -> Any:
+def pointer_at(typing_context, address, like) -> Any:
     """A pointer of the type of `like` to an address, which is an integer."""
     _element(like)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(like))
 
     return like(types.intp, like), codegen
 
 
 @intrinsic
-def pointer_like(typing_context: Any, start: Any, like: Any) -> Any:
+def pointer_like(typing_context, start, like) -> Any:
     """The same address as a pointer of the type of `like`."""
     _element(like)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         return builder.bitcast(values[0], context.get_value_type(like))
 
     return like(start, like), codegen
 
 
 @intrinsic
-def advance(typing_context: Any, start: Any, elements: Any) -> Any:
+def advance(typing_context, start, elements) -> Any:
     """start + elements, as in C."""
     _element(start)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         return builder.gep(values[0], [values[1]])
 
     return start(start, types.intp), codegen
 
 
 @intrinsic
-def value(typing_context: Any, number: Any) -> Any:
+def value(typing_context, number) -> Any:
     """Make a constant an ordinary number, as a function is compiled once more for each constant that it is given."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         return values[0]
 
     return types.intp(types.intp), codegen
 
 
 @intrinsic
-def lanes(typing_context: Any, start: Any) -> Any:
+def lanes(typing_context, start) -> Any:
     """How many of the pointer's elements fit in a vector register: a constant to the compiler."""
     count = _lanes(_element(start))
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         return context.get_constant(types.intp, count)
 
     return types.intp(start), codegen
 
 
-def _load(builder: Any, start: Any, vector: Any) -> Any:
+def _load(builder, start, vector) -> Any:
     """A vector of consecutive elements at any address."""
     value = builder.load(builder.bitcast(start, vector.as_pointer()))
     value.align = 4
     return value
 
 
-def _store(builder: Any, value: Any, start: Any) -> None:
+def _store(builder, value, start) -> None:
     builder.store(value, builder.bitcast(start, value.type.as_pointer())).align = 4
 
 
-def _first_lanes(builder: Any, count: Any, lane_count: int) -> Any:
+def _first_lanes(builder, count, lane_count: int) -> Any:
     """A mask of the lanes below `count`, which may be negative or larger than there are lanes."""
     kind = ir.VectorType(count.type, lane_count)
     numbers = ir.Constant(kind, list(range(lane_count)))
     return builder.icmp_signed("<", numbers, _broadcast(builder, count, kind))
 
 
-def _masked_load(builder: Any, start: Any, mask: Any, others: Any) -> Any:
+def _masked_load(builder, start, mask, others) -> Any:
     """Load the lanes of the mask, and take the rest from `others`. Memory outside of the mask is not touched."""
     vector, word = others.type, ir.IntType(32)
     kind = ir.FunctionType(vector, [vector.as_pointer(), word, mask.type, vector])
@@ -158,7 +158,7 @@ def _masked_load(builder: Any, start: Any, mask: Any, others: Any) -> Any:
     return builder.call(function, [builder.bitcast(start, vector.as_pointer()), word(4), mask, others])
 
 
-def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
+def _masked_store(builder, value, start, mask) -> None:
     """Store the lanes of the mask. Memory outside of the mask is not touched."""
     vector, word = value.type, ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), word, mask.type])
@@ -166,33 +166,33 @@ def _masked_store(builder: Any, value: Any, start: Any, mask: Any) -> None:
     builder.call(function, [value, builder.bitcast(start, vector.as_pointer()), word(4), mask])
 
 
-def _name(vector: Any) -> str:
+def _name(vector) -> str:
     """LLVM's name for a vector's type, such as v16f32."""
     element = vector.element
     name = f"i{element.width}" if isinstance(element, ir.IntType) else "f32" if element == ir.FloatType() else "f64"
     return f"v{vector.count}{name}"
 
 
-def _broadcast(builder: Any, scalar: Any, vector: Any) -> Any:
+def _broadcast(builder, scalar, vector) -> Any:
     single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
     return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def _multiply_add(builder, a, b, c) -> Any:
     return builder.fadd(builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
 
 
-def _count(number: Any, lane_count: int) -> int:
+def _count(number, lane_count: int) -> int:
     """The value of a constant, or the number of lanes if it is None."""
     return lane_count if isinstance(number, types.NoneType) else _literal(number)
 
 
 @intrinsic
-def copy(typing_context: Any, source: Any, target: Any) -> Any:
+def copy(typing_context, source, target) -> Any:
     """target[i] = source[i] for i < lanes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         element = _element(source)
         vector = ir.VectorType(context.get_value_type(element), _lanes(element))
         _store(builder, _load(builder, values[0], vector), values[1])
@@ -202,11 +202,11 @@ def copy(typing_context: Any, source: Any, target: Any) -> Any:
 
 
 @intrinsic
-def copy_some(typing_context: Any, count: Any, source: Any, target: Any) -> Any:
+def copy_some(typing_context, count, source, target) -> Any:
     """target[i] = source[i] for i < count, 0 for the other lanes; nothing is read past the count."""
     lane_count = _lanes(_element(source))
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         vector = ir.VectorType(context.get_value_type(_element(source)), lane_count)
         mask = _first_lanes(builder, values[0], lane_count)
         _store(builder, _masked_load(builder, values[1], mask, ir.Constant(vector, None)), values[2])
@@ -216,13 +216,13 @@ def copy_some(typing_context: Any, count: Any, source: Any, target: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def transpose(typing_context: Any, rows: Any, source: Any, source_row: Any, target: Any, target_row: Any) -> Any:
+def transpose(typing_context, rows, source, source_row, target, target_row) -> Any:
     """target[k, i] = source[i, k] for k < lanes, i < rows. rows is a constant, or None for the number of lanes."""
     element = _element(source)
     lane_count = _lanes(element)
     row_count = _count(rows, lane_count)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         _, source, source_row, target, target_row = values
         intp, word = context.get_value_type(types.intp), ir.IntType(32)
         vector = ir.VectorType(context.get_value_type(element), lane_count)
@@ -243,7 +243,7 @@ def transpose(typing_context: Any, rows: Any, source: Any, source_row: Any, targ
     return types.void(rows, source, types.intp, target, types.intp), codegen
 
 
-def _transpose_square(builder: Any, block: list[Any]) -> None:
+def _transpose_square(builder, block: list[Any]) -> None:
     """Transpose n vectors of n lanes in place: rows i and i + size swap quadrants, for size = n/2, n/4, ... 1."""
     count = len(block)
     size = count // 2
@@ -260,7 +260,7 @@ def _transpose_square(builder: Any, block: list[Any]) -> None:
 
 @intrinsic(prefer_literal=True)
 def dot_products(
-    typing_context: Any, rows: Any, columns: Any, blocks: Any, a: Any, a_row: Any, b: Any, b_col: Any, c: Any
+    typing_context, rows, columns, blocks, a, a_row, b, b_col, c
 ) -> Any:
     """c[i * columns + j] = sum over k < blocks * lanes of a[i, k] * b[k, j], k adjacent in a and in b.
 
@@ -271,7 +271,7 @@ def dot_products(
     lane_count = _lanes(element)
     column_count = _count(columns, lane_count)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         _, _, blocks, a, a_row, b, b_col, c = values
         intp = context.get_value_type(types.intp)
         vector = ir.VectorType(context.get_value_type(element), lane_count)
@@ -300,7 +300,7 @@ def dot_products(
     return types.void(rows, columns, integer, a, integer, b, integer, c), codegen
 
 
-def _add_up(builder: Any, values: list[Any], lane_count: int) -> list[Any]:
+def _add_up(builder, values: list[Any], lane_count: int) -> list[Any]:
     """Add up the elements of each of some vectors (a power of two of them). The sums are returned side by side, in one
     vector, or in several if there are more sums than lanes.
 
@@ -316,7 +316,7 @@ def _add_up(builder: Any, values: list[Any], lane_count: int) -> list[Any]:
     return values
 
 
-def _add_halves(builder: Any, pair: list[Any], parts: int, size: int) -> Any:
+def _add_halves(builder, pair: list[Any], parts: int, size: int) -> Any:
     """Add the lower half of each partial result to its upper half, for one value or two."""
     word = ir.IntType(32)
     lower = [part * size + i for part in range(parts * len(pair)) for i in range(size // 2)]

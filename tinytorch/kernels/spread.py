@@ -10,7 +10,6 @@ all elements of its first array, or all rows of its first array (N, C). Results 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from .compiler import apart, serial
 from .launch import launched
@@ -23,7 +22,7 @@ def over_elements(loop: Callable[..., None]) -> Callable[..., None]:
     """Make a kernel that runs `loop` over the elements of its first array."""
     body = apart(loop)
 
-    def launch(*args: Any) -> None:
+    def launch(*args) -> None:
         parallel_for(body, args[0].size, GRAIN, args)
 
     return _named(launch, loop)
@@ -33,7 +32,7 @@ def over_rows(loop: Callable[..., None]) -> Callable[..., None]:
     """Make a kernel that runs `loop` over the rows of its first array, (N, C)."""
     body = apart(loop)
 
-    def launch(*args: Any) -> None:
+    def launch(*args) -> None:
         parallel_for(body, args[0].shape[0], GRAIN // (args[0].shape[1] + 1) + 1, args)
 
     return _named(launch, loop)

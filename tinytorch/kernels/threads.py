@@ -70,7 +70,7 @@ def taking_turns(kernel: F) -> F:
         return kernel
 
     @functools.wraps(kernel)
-    def call(*args: Any) -> Any:
+    def call(*args) -> Any:
         with _turn:
             return kernel(*args)
 
@@ -82,28 +82,28 @@ if hasattr(os, "register_at_fork") and not has_interpreter_lock():  # no fork du
 
 
 @intrinsic
-def threads_in_use(typing_context: Any) -> Any:
+def threads_in_use(typing_context) -> Any:
     """get_num_threads() for use inside a kernel (Numba's own would keep the kernel out of the cache)."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         return builder.call(_pool_size(builder), [])
 
     return types.intp(), codegen
 
 
-def _pool_size(builder: Any) -> Any:
+def _pool_size(builder) -> Any:
     function_type = ir.FunctionType(ir.IntType(types.intp.bitwidth), [])
     return cgutils.get_or_insert_function(builder.module, function_type, "get_num_threads")
 
 
 @intrinsic
-def parallel_for(typing_context: Any, body: Any, count: Any, grain: Any, args: Any) -> Any:
+def parallel_for(typing_context, body, count, grain, args) -> Any:
     """Run body(start, stop, worker, *args) over range(count), on all threads; see the module's docstring."""
     if not isinstance(body, types.Dispatcher) or not isinstance(args, types.BaseTuple):
         raise TypingError("parallel_for(body, count, grain, args): body is a compiled kernel, args a tuple")
     body_args = (types.intp, types.intp, types.intp, *args.types)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         _, count_type, grain_type, _ = signature.args
         body.get_call_type(context.typing_context, body_args, {})
         compiled = body.dispatcher.get_compile_result(types.void(*body_args))
@@ -138,16 +138,16 @@ def parallel_for(typing_context: Any, body: Any, count: Any, grain: Any, args: A
     return types.void(body, count, grain, args), codegen
 
 
-def _part_size(builder: Any, count: Any, grain: Any, parts: Any) -> Any:
+def _part_size(builder, count, grain, parts) -> Any:
     """The number of chunks in each part but the last."""
 
-    def rounded_up(whole: Any, unit: Any) -> Any:
+    def rounded_up(whole, unit) -> Any:
         return builder.sdiv(builder.add(whole, builder.sub(unit, whole.type(1))), unit)
 
     return rounded_up(rounded_up(count, grain), parts)
 
 
-def _emit_worker(context: Any, module: Any, compiled: Any, body_args: Any, record_type: Any) -> Any:
+def _emit_worker(context, module, compiled, body_args, record_type) -> Any:
     """Build a function with the pool's signature that takes chunks from the record until none is left.
 
     void worker(char **args, intp *dimensions, intp *steps, void *record): args[0] is the worker's
@@ -206,7 +206,7 @@ def _emit_worker(context: Any, module: Any, compiled: Any, body_args: Any, recor
     return function
 
 
-def _emit_launch(builder: Any, worker: Any, record: Any, threads: Any, alone: Any) -> None:
+def _emit_launch(builder, worker, record, threads, alone) -> None:
     """Call the worker here, or once on each thread of the pool, and wait."""
     intp = threads.type
     byte_pointer = cgutils.voidptr_t

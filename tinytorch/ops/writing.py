@@ -100,7 +100,7 @@ def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -
     `whole` says that the value is independent. Otherwise it was computed from the old content, and its history becomes
     the Tensor's.
     """
-    node, number = value.grad_fn, value.output_nr
+    node = value.grad_fn
     if node is not None and not whole:
         _set_aside(node, tensor)
     with_grad, mode.grad = mode.grad, False
@@ -108,16 +108,20 @@ def write(tensor: Tensor, value: Tensor, recording: bool, whole: bool = False) -
         mode.run.apply(Write, (tensor, value), {})
     finally:
         mode.grad = with_grad
-    if not recording:
-        tensor._counter[0] += 1
-        return
+    if recording:
+        take_history(tensor, value, whole)
+    tensor._counter[0] += 1
+
+
+def take_history(tensor: Tensor, value: Tensor, whole: bool = False) -> None:
+    """Give a Tensor, or the base of a view, the history of a value that its memory has now."""
+    node, number = value.grad_fn, value.output_nr
     base = tensor if tensor._base is None else tensor._base
     if whole or base is not tensor:
         node, number = Overwrite(), 0
         node.chain, node.order = tensor._chain, order_of(base.array)
         node.needs_input_grad = [base._requires_grad, value._requires_grad]
         node.link((base, value), (base.array, value.array), (wrap(base.array),), {})
-    tensor._counter[0] += 1
     base.set_history(node, number)
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..mistakes import Candidates
 from ..ops.arithmetic import Div, Mul
 from ..ops.elementwise import Where
 from ..ops.linalg import Matmul
 from ..ops.reduction import Mean
 from ..ops.shape import Transpose
 from ..ops.softmax import Softmax
+from ..repairs import Repair, Written, explain
 from .local import Again
-from .mistakes import Candidates
-from .repairs import Repair, Written, explain
 from .steps import Array, Value, title_of
 
 if TYPE_CHECKING:

@@ -43,6 +43,6 @@ def test_qlora(tmp_path: Path, small_folder: Path, capsys: pytest.CaptureFixture
 
     assert (out / "qlora.png").read_bytes().startswith(b"\x89PNG")
     assert main(command) == 2
-    assert "out exists: --resume goes on" in capsys.readouterr().err
+    assert "out exists: continue with --resume" in capsys.readouterr().err
     assert main([*command, *settings, "--resume"]) == 0
     assert json.loads((out / "qlora.json").read_text()) == values

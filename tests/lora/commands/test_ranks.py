@@ -41,7 +41,7 @@ def test_ranks(
         assert main(command) == 130
     assert not (tmp_path / "out" / "all-weights").exists()
     assert main(command) == 2
-    assert "out exists: --resume goes on" in capsys.readouterr().err
+    assert "out exists: continue with --resume" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
     shown = capsys.readouterr().out
     assert "resuming at iteration 4" in shown

@@ -142,7 +142,7 @@ def dropout_mask(seed: int | Array, p: float, B: int, H: int, T: int, S: int) ->
 
 @launched
 @serial
-def _fill_dropout_mask(kept: Any, seed: Any, threshold: int) -> None:
+def _fill_dropout_mask(kept, seed, threshold: int) -> None:
     B, H, T, S = kept.shape
     for b in range(B):
         for h in range(H):
@@ -186,7 +186,7 @@ def _seed(seed: int | Array) -> Array:
 
 
 def _options(
-    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float | None, dropout: float, seed: Any
+    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float | None, dropout: float, seed
 ) -> tuple[Any, ...]:
     """The last arguments of each kernel."""
     _, H, T, D = q.shape

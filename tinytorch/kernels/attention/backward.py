@@ -44,7 +44,7 @@ PANELS = 4  # panels of queries that pass over the keys together
 
 @inner
 def _score_gradients(
-    s: Any, dp: Any, keys: int, minus_delta: Any, key0: int, query0: int, key: Any, threshold: int
+    s, dp, keys: int, minus_delta, key0: int, query0: int, key, threshold: int
 ) -> None:
     """Turn s - top, in s, into P Z without its factor, and (dP - delta) / total, in dp, into dS: (keys, width) each."""
     width = 2 * lanes(s)
@@ -65,9 +65,9 @@ def _score_gradients(
 
 @inner
 def _pack_queries(
-    queries: int, q: Any, q_step: int, grad: Any, grad_step: int, out: Any, out_step: int, top: Any, total: Any,
-    D: int, Dv: int, scale: Any, factor: Any, q_rows: Any, q_panels: Any, grad_rows: Any, grad_panels: Any,
-    minus_top: Any, minus_delta: Any,
+    queries: int, q, q_step: int, grad, grad_step: int, out, out_step: int, top, total,
+    D: int, Dv: int, scale, factor, q_rows, q_panels, grad_rows, grad_panels,
+    minus_top, minus_delta,
 ) -> None:  # fmt: skip
     """Pack what the backward needs of a tile of queries into buffers that are described in _key_chunks.
 
@@ -105,7 +105,7 @@ def _most_keys(S: int, chunks: int) -> int:
 
 
 def plain_attention_backward(
-    grad: Any, q: Any, k: Any, v: Any, out: Any, top: Any, total: Any, mask: Any, scale: float
+    grad, q, k, v, out, top, total, mask, scale: float
 ) -> Any:
     """What `backward` computes, in plain Python, from what `forward.plain_attention` takes and returns."""
     (B, H, T, D), (kv_heads, S, Dv) = q.shape, v.shape[1:]
@@ -129,12 +129,12 @@ def plain_attention_backward(
 
 @inner
 def _key_chunks(
-    start: int, stop: int, worker: int, memory: Any, chunks: int,
-    dq: int, dq_chunk: int, dq_steps: Any, dk: int, dk_steps: Any, dv: int, dv_steps: Any,
-    q: int, q_steps: Any, k: int, k_steps: Any, v: int, v_steps: Any,
-    grad: int, grad_steps: Any, out: int, out_steps: Any, stats: Any,
-    shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
-    seed: Any, threshold: int, kept: float,
+    start: int, stop: int, worker: int, memory, chunks: int,
+    dq: int, dq_chunk: int, dq_steps, dk: int, dk_steps, dv: int, dv_steps,
+    q: int, q_steps, k: int, k_steps, v: int, v_steps,
+    grad: int, grad_steps, out: int, out_steps, stats,
+    shape, scale: float, causal: bool, mask_kind: int, allowed, bias, mask_steps,
+    seed, threshold: int, kept: float,
 ) -> None:  # fmt: skip
     """Run tasks start .. stop of `backward`; a task is the key tiles chunk, chunk + chunks, ... of one key head.
 
@@ -228,7 +228,7 @@ def _key_chunks(
 
 @launched
 @serial
-def backward(like: Any, tasks: int, chunks: int, args: Any) -> None:
+def backward(like, tasks: int, chunks: int, args) -> None:
     """Fill dq (chunks, B, H, T, D), to be summed over chunks, dk (B, Hkv, S, D) and dv (B, Hkv, S, Dv).
 
     like: an array of their type. tasks: B * Hkv * chunks. args: the address of dq and its strides over chunk, and over

@@ -30,7 +30,7 @@ _GRAIN = 1 << 15  # multiplications that are worth a thread
 
 @inner
 def _softmax_row(
-    s: Any, keys: int, scale: Any, mask_kind: int, allowed: Any, bias: Any, at: int, step: int, top: Any, total: Any
+    s, keys: int, scale, mask_kind: int, allowed, bias, at: int, step: int, top, total
 ) -> Any:
     """Scale and mask a row of scores, and turn it into exp(s - top), as in `forward`. Returns the factor for
     what was summed under the old maximum."""
@@ -56,7 +56,7 @@ def _softmax_row(
 
 
 @inner
-def _scores(s: Any, q: Any, q_step: int, k: Any, k_step: int, rows: int, keys: int, D: int, dots: Any) -> None:
+def _scores(s, q, q_step: int, k, k_step: int, rows: int, keys: int, D: int, dots) -> None:
     """s_rj = sum_d q_rd k_jd"""
     vector = lanes(s)
     whole = keys // vector * vector if D % vector == 0 else 0
@@ -71,7 +71,7 @@ def _scores(s: Any, q: Any, q_step: int, k: Any, k_step: int, rows: int, keys: i
 
 
 @inner
-def _add_values(o: Any, o_step: int, p: Any, v: Any, v_step: int, rows: int, keys: int, Dv: int) -> None:
+def _add_values(o, o_step: int, p, v, v_step: int, rows: int, keys: int, Dv: int) -> None:
     """o_rd += sum_j p_rj v_jd. There are ROWS rows of o and of p, whatever `rows` says."""
     width = 2 * lanes(o)
     whole = Dv // width * width
@@ -87,9 +87,9 @@ def _add_values(o: Any, o_step: int, p: Any, v: Any, v_step: int, rows: int, key
 
 @inner
 def _queries(
-    start: int, stop: int, worker: int, memory: Any, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
-    v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
-    mask_steps: Any, seed: Any, threshold: int, kept: float,
+    start: int, stop: int, worker: int, memory, out, stats, q: int, q_steps, k: int, k_steps,
+    v: int, v_steps, shape, scale: float, causal: bool, mask_kind: int, allowed, bias,
+    mask_steps, seed, threshold: int, kept: float,
 ) -> None:  # fmt: skip
     """Run tasks start .. stop; a task is up to ROWS of the query heads that share a key head, at one position."""
     H, kv_heads, T, S, D, Dv = shape
@@ -138,7 +138,7 @@ def _queries(
 
 @launched
 @serial
-def decode(out: Any, stats: Any, args: Any) -> None:
+def decode(out, stats, args) -> None:
     """Do the same as forward.forward, for T <= FEW and without dropout."""
     H, kv_heads, T, S, D, Dv = args[6]
     group = H // kv_heads

@@ -41,7 +41,7 @@ PANELS = 8  # panels of queries that share a packed tile of keys
 
 
 @inner
-def _softmax_step(s: Any, rows: int, top: Any, total: Any, shrink: Any, work: Any) -> None:
+def _softmax_step(s, rows: int, top, total, shrink, work) -> None:
     """Turn a tile of scores s (rows, width) into exp(s - top), top being the running maximum.
 
     With m, l the maximum and the sum before this tile (Milakov and Gimelshein 2018, algorithm 3):
@@ -77,7 +77,7 @@ def _softmax_step(s: Any, rows: int, top: Any, total: Any, shrink: Any, work: An
 
 
 @inner
-def _scale_rows(o: Any, factors: Any, rows: int, step: int) -> None:
+def _scale_rows(o, factors, rows: int, step: int) -> None:
     """o[r, :] *= factors[r]. After some tiles most factors are 1."""
     for r in range(rows):
         factor = factors[r]
@@ -87,7 +87,7 @@ def _scale_rows(o: Any, factors: Any, rows: int, step: int) -> None:
 
 
 @inner
-def _drop(p: Any, keys: int, key0: int, query0: int, key: Any, threshold: int) -> None:
+def _drop(p, keys: int, key0: int, query0: int, key, threshold: int) -> None:
     """Set the dropped probabilities of one panel (keys, width) to zero."""
     width = 2 * lanes(p)
     for j in range(keys):
@@ -98,8 +98,8 @@ def _drop(p: Any, keys: int, key0: int, query0: int, key: Any, threshold: int) -
 
 @inner
 def _finish(
-    out: Any, out_step: int, tops: Any, totals: Any, queries: int, Dv: int, o: Any, wide: int, top: Any, total: Any,
-    kept: Any,
+    out, out_step: int, tops, totals, queries: int, Dv: int, o, wide: int, top, total,
+    kept,
 ) -> None:  # fmt: skip
     """out (queries, Dv) = o / (total kept), 0 for a row that saw no key; tops and totals are for the backward."""
     for r in range(queries):
@@ -110,7 +110,7 @@ def _finish(
         tops[r], totals[r] = top[r], total[r]
 
 
-def plain_attention(q: Any, k: Any, v: Any, mask: Any, scale: float) -> Any:
+def plain_attention(q, k, v, mask, scale: float) -> Any:
     """What `forward` computes, in plain Python: out (B, H, T, Dv), and the largest score and the sum of each row.
 
     q (B, H, T, D), k and v (B, Hkv, S, ...), mask (B, H, T, S): added to the scores, -inf where a query sees no key.
@@ -132,9 +132,9 @@ def plain_attention(q: Any, k: Any, v: Any, mask: Any, scale: float) -> Any:
 
 @inner
 def _query_tiles(
-    start: int, stop: int, worker: int, memory: Any, out: Any, stats: Any, q: int, q_steps: Any, k: int, k_steps: Any,
-    v: int, v_steps: Any, shape: Any, scale: float, causal: bool, mask_kind: int, allowed: Any, bias: Any,
-    mask_steps: Any, seed: Any, threshold: int, kept: float,
+    start: int, stop: int, worker: int, memory, out, stats, q: int, q_steps, k: int, k_steps,
+    v: int, v_steps, shape, scale: float, causal: bool, mask_kind: int, allowed, bias,
+    mask_steps, seed, threshold: int, kept: float,
 ) -> None:  # fmt: skip
     """Run tasks start .. stop of `forward`. The last queries of a head come first, as they see the most keys."""
     H, kv_heads, T, S, D, Dv = shape
@@ -204,7 +204,7 @@ def _query_tiles(
 
 @launched
 @serial
-def forward(out: Any, stats: Any, args: Any) -> None:
+def forward(out, stats, args) -> None:
     """Fill out (B, T, H, Dv) and stats (2, B, H, T): a task for each tile of queries of each head.
 
     args: the address of q and its strides over batch, head and position, in elements; those of k and v;

@@ -36,7 +36,7 @@ def round_up(n: int, multiple: int) -> int:
 
 
 @inner
-def scratch(tasks: int, size: int, like: Any) -> Any:
+def scratch(tasks: int, size: int, like) -> Any:
     """Uninitialised memory for the workers that share some tasks, with `size` elements of the type of `like` for each.
 
     The function that launches the workers makes it and passes it to them as an array; see own_scratch.
@@ -46,7 +46,7 @@ def scratch(tasks: int, size: int, like: Any) -> Any:
 
 
 @inner
-def own_scratch(memory: Any, worker: int) -> Any:
+def own_scratch(memory, worker: int) -> Any:
     """A pointer to a worker's part of scratch memory, from a cache line on, so that no vector straddles two.
 
     The memory must be an argument of the function that calls this. Compiled code drops an array of its own after the
@@ -58,7 +58,7 @@ def own_scratch(memory: Any, worker: int) -> Any:
 
 @inner
 def product(
-    c: Any, c_step: int, a: Any, a_row: int, a_column: int, b: Any, b_step: int, addend: Any, addend_step: int,
+    c, c_step: int, a, a_row: int, a_column: int, b, b_step: int, addend, addend_step: int,
     rows: int, columns: int, depth: int, add: int, skip: int, reach: int,
 ) -> None:  # fmt: skip
     """c (rows, columns) = a (rows, depth) b (depth, columns) + addend where `add` is 1.
@@ -80,14 +80,14 @@ def product(
 
 
 @inner
-def fill(target: Any, start: int, stop: int, value: float) -> None:
+def fill(target, start: int, stop: int, value: float) -> None:
     for e in range(start, stop):
         target[e] = value
 
 
 @inner
 def copy_rows(
-    target: Any, target_step: int, source: Any, source_step: int, rows: int, columns: int, factor: Any
+    target, target_step: int, source, source_step: int, rows: int, columns: int, factor
 ) -> None:
     """target (rows, columns) = factor source."""
     for r in range(rows):
@@ -97,7 +97,7 @@ def copy_rows(
 
 @inner
 def pack_rows(
-    target: Any, target_step: int, padded_rows: int, source: Any, source_step: int, rows: int, columns: int, factor: Any
+    target, target_step: int, padded_rows: int, source, source_step: int, rows: int, columns: int, factor
 ) -> None:  # fmt: skip
     """target (padded_rows, target_step) = factor source (rows, columns), padded with zeros."""
     if columns < target_step or rows < padded_rows:
@@ -106,7 +106,7 @@ def pack_rows(
 
 
 @inner
-def pack_panel(target: Any, source: Any, source_step: int, rows: int, columns: int) -> None:
+def pack_panel(target, source, source_step: int, rows: int, columns: int) -> None:
     """target (columns, width) = source (rows, columns) transposed, padded with zeros."""
     side = lanes(target)
     width = 2 * side
@@ -123,8 +123,8 @@ def pack_panel(target: Any, source: Any, source_step: int, rows: int, columns: i
 
 @inner
 def hide(
-    scores: Any, keys: int, queries: int, key0: int, query0: int, batch: int, head: int,
-    causal: bool, mask_kind: int, allowed: Any, bias: Any, mask_steps: Any,
+    scores, keys: int, queries: int, key0: int, query0: int, batch: int, head: int,
+    causal: bool, mask_kind: int, allowed, bias, mask_steps,
 ) -> None:  # fmt: skip
     """Apply the masks to one panel of transposed scores (keys, width).
 
@@ -158,7 +158,7 @@ def dropout_key(seed: int, batch: int, head: int) -> Any:
 
 
 @inner
-def _mix(x: Any) -> Any:
+def _mix(x) -> Any:
     """A permutation of 32 bits without a visible pattern (C. Wellons, "hash prospector", lowbias32)."""
     x = np.uint32(x ^ (x >> np.uint32(16)))
     x = np.uint32(x * np.uint32(0x7FEB352D))
@@ -168,13 +168,13 @@ def _mix(x: Any) -> Any:
 
 
 @inner
-def key_hash(key: Any, j: int) -> Any:
+def key_hash(key, j: int) -> Any:
     """The part of the hash of key position j that all queries share."""
     return np.uint32(_mix(np.uint32(np.uint32(j) ^ key[1])) ^ key[0])
 
 
 @inner
-def keeps(hashed_key: Any, i: int, threshold: int) -> bool:
+def keeps(hashed_key, i: int, threshold: int) -> bool:
     """Whether query i keeps its probability; threshold is the dropout probability times 2^24."""
     h = _mix(np.uint32(np.uint32(np.uint32(i) * np.uint32(0x9E3779B1)) ^ hashed_key))
     return bool(np.int32(h >> np.uint32(8)) >= np.int32(threshold))

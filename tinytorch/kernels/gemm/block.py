@@ -53,9 +53,9 @@ SCRATCH = _TILE + _PACKED_A + (COLUMN_BLOCK + 2 * (VECTOR_BYTES // 4)) * DEPTH_B
 
 @inner
 def _tile(
-    height: int, wide: bool, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int,
-    c: Any, c_row: int, addend: Any, addend_row: int, add: int, kept_rows: int, kept_cols: int,
-    copy_a: bool, a_packed: Any, copy_b: bool, b_packed: Any,
+    height: int, wide: bool, depth: int, a, a_row: int, a_col: int, b, b_row: int,
+    c, c_row: int, addend, addend_row: int, add: int, kept_rows: int, kept_cols: int,
+    copy_a: bool, a_packed, copy_b: bool, b_packed,
 ) -> None:  # fmt: skip
     """tile_product for one of the compiled shapes: ROWS, 2/3 or 1/3 of them, by two vectors or one.
 
@@ -95,9 +95,9 @@ def _tile(
 
 @inner
 def sweep(
-    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any, a_first: int, a_last: int,
-    keep_a: bool, b: Any, b_row: int, b_col: int, b_packed: Any, pack_b: bool,
-    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
+    rows: int, cols: int, depth: int, a, a_row: int, a_col: int, a_packed, a_first: int, a_last: int,
+    keep_a: bool, b, b_row: int, b_col: int, b_packed, pack_b: bool,
+    c, c_row: int, c_col: int, addend, addend_row: int, addend_col: int, add: int, tile,
 ) -> None:  # fmt: skip
     """c = a @ b (+ addend) for one block.
 
@@ -149,7 +149,7 @@ def part(whole: int, parts: int, unit: int) -> int:
 
 
 @inner
-def pack_rest(rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, a_packed: Any) -> Any:
+def pack_rest(rows: int, cols: int, depth: int, a, a_row: int, a_col: int, a_packed) -> Any:
     """Pack the rows of a that tiles do not read in place.
 
     Returns how many rows, the first ones, tiles do read in place, and whether the first tile to do so packs them for
@@ -174,8 +174,8 @@ def pack_rest(rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, 
 
 @inner
 def block_product(
-    rows: int, cols: int, depth: int, a: Any, a_row: int, a_col: int, b: Any, b_row: int, b_col: int,
-    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, scratch: Any,
+    rows: int, cols: int, depth: int, a, a_row: int, a_col: int, b, b_row: int, b_col: int,
+    c, c_row: int, c_col: int, addend, addend_row: int, addend_col: int, add: int, scratch,
 ) -> None:  # fmt: skip
     """c = a @ b (+ addend) for the rows and columns of one task."""
     strip, size = STRIP * lanes(c), VECTOR_BYTES // lanes(c)
@@ -221,8 +221,8 @@ def block_product(
 
 @inner
 def dot_block(
-    rows: int, cols: int, depth: int, a: Any, a_row: int, b: Any, b_col: int,
-    c: Any, c_row: int, c_col: int, addend: Any, addend_row: int, addend_col: int, add: int, tile: Any,
+    rows: int, cols: int, depth: int, a, a_row: int, b, b_col: int,
+    c, c_row: int, c_col: int, addend, addend_row: int, addend_col: int, add: int, tile,
 ) -> None:  # fmt: skip
     """c = a @ b (+ addend) for few rows, with k adjacent in both, as dot products: b is read once for all rows.
 

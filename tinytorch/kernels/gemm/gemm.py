@@ -47,7 +47,7 @@ DOT_DEPTH = 128  # shorter dot products mostly add up lanes, which is worth it f
 TASK_WORK = 1 << 17  # multiplications that are worth a chunk of their own
 
 
-def plain_matmul(a: Any, b: Any, bias: Any = None) -> Any:
+def plain_matmul(a, b, bias: Any = None) -> Any:
     """What `matmul` computes, in plain Python: a (M, K) times b (K, N), plus bias (N,), as (M, N)."""
     (M, K), N = a.shape, b.shape[1]
     c = np.zeros((M, N))
@@ -61,7 +61,7 @@ def plain_matmul(a: Any, b: Any, bias: Any = None) -> Any:
 
 
 @inner
-def _tasks(start: int, stop: int, worker: int, a: Any, b: Any, c: Any, addend: Any, plan: Any, scratch: Any) -> None:
+def _tasks(start: int, stop: int, worker: int, a, b, c, addend, plan, scratch) -> None:
     """Run tasks start..stop of a product; a task is one block of one matrix of the batch."""
     sizes, a_strides, b_strides, c_strides, addend_strides = plan
     rows, cols, depth, inner_batch, row_block, col_block, add, dots = sizes
@@ -98,7 +98,7 @@ def _tasks(start: int, stop: int, worker: int, a: Any, b: Any, c: Any, addend: A
 
 
 @inner
-def _strides(array: Any) -> Any:
+def _strides(array) -> Any:
     """Strides in elements; 0 along batch dimensions of size 1, which broadcast."""
     size = array.itemsize
     outer, inner, row, col = array.strides
@@ -127,7 +127,7 @@ def _plan(rows: int, cols: int, depth: int, batch: int, threads: int) -> Any:
     return row_block, col_block, max(1, task_work // (row_block * col_block * depth))
 
 
-def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> bool:
+def _gemm(a, b, c, bias, accumulate: bool, scratch: int) -> bool:
     """c = a @ b, plus c if `accumulate`, plus bias unless it is empty. All are 4-D except bias (N,); no size is 0.
 
     Returns False, with nothing done, if an array is not aligned.
@@ -145,7 +145,7 @@ def _gemm(a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> 
     return True
 
 
-def _planned(numbers: Any, scratch: Any) -> None:
+def _planned(numbers, scratch) -> None:
     """`_gemm` of arrays known beforehand: numbers holds shape, add, addresses and strides as in `_Kernel.planned`."""
     shape = (numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
     a, a_strides = _located(numbers, 6, scratch)
@@ -156,7 +156,7 @@ def _planned(numbers: Any, scratch: Any) -> None:
 
 
 @inner
-def _located(numbers: Any, at: int, like: Any) -> Any:
+def _located(numbers, at: int, like) -> Any:
     """The pointer and the strides of an array, from five numbers."""
     strides = (numbers[at + 1], numbers[at + 2], numbers[at + 3], numbers[at + 4])
     return pointer_at(numbers[at], like), strides
@@ -164,8 +164,8 @@ def _located(numbers: Any, at: int, like: Any) -> Any:
 
 @inner
 def _multiply(
-    shape: Any, a: Any, a_strides: Any, b: Any, b_strides: Any, c: Any, c_strides: Any,
-    addend: Any, addend_strides: Any, add: int, scratch: Any,
+    shape, a, a_strides, b, b_strides, c, c_strides,
+    addend, addend_strides, add: int, scratch,
 ) -> None:  # fmt: skip
     """c = a @ b, plus addend if `add`, all of 4 dimensions, with strides in elements. shape is that of c, and depth."""
     outer_batch, inner_batch, rows, cols, depth = shape
@@ -195,7 +195,7 @@ def _multiply(
 
 
 @inner
-def _aligned(array: Any) -> bool:
+def _aligned(array) -> bool:
     """Whether addresses and strides are multiples of the element's size, as those of a record's field may not be."""
     misfit = array.ctypes.data % array.itemsize
     for size, stride in zip(array.shape, array.strides):  # noqa: B905 (compiled code has no strict)
@@ -205,7 +205,7 @@ def _aligned(array: Any) -> bool:
 
 
 @inner
-def _swapped(strides: Any) -> Any:
+def _swapped(strides) -> Any:
     """The strides of the transposed matrices."""
     return strides[0], strides[1], strides[3], strides[2]
 
@@ -238,7 +238,7 @@ class _Kernel:
         self.address = (self.scratch.ctypes.data + 63) // 64 * 64
         return launched(taking_turns(call), bind=self.planned)
 
-    def planned(self, a: Any, b: Any, c: Any, bias: Any, accumulate: bool, scratch: int) -> tuple[Any, Any, Any] | None:
+    def planned(self, a, b, c, bias, accumulate: bool, scratch: int) -> tuple[Any, Any, Any] | None:
         """Return `call` with these arguments, whose memory stays, as a function of two addresses; the addresses; and
         the arrays behind them.
 
@@ -255,7 +255,7 @@ class _Kernel:
         return self._planned, (numbers.ctypes.data, scratch), (numbers, a, b, c, bias)
 
 
-def _location(array: Any) -> list[int]:
+def _location(array) -> list[int]:
     """An array's address and `_strides`."""
     strides = [stride // array.itemsize for stride in array.strides]
     return [array.ctypes.data, *[0 if array.shape[i] == 1 else strides[i] for i in (0, 1)], *strides[2:]]

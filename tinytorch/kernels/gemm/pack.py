@@ -13,8 +13,6 @@ reads them first packs them (`tile_product`).
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinytorch.kernels.compiler import inner
 from tinytorch.kernels.simd import ROWS, advance, copy, copy_some, lanes, transpose
 
@@ -22,7 +20,7 @@ ROWS_AT_ONCE = 8
 
 
 @inner
-def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, depth: int, target: Any) -> None:
+def _pack_adjacent(source, depth_stride: int, panels: int, width: int, depth: int, target) -> None:
     """Pack panels of adjacent items by copying vectors, a few rows at a time, so that each is read in long runs."""
     vector = lanes(target)
     for first in range(0, depth, ROWS_AT_ONCE):
@@ -35,7 +33,7 @@ def _pack_adjacent(source: Any, depth_stride: int, panels: int, width: int, dept
 
 
 @inner
-def _pack_across(source: Any, item_stride: int, width: int, depth: int, target: Any) -> int:
+def _pack_across(source, item_stride: int, width: int, depth: int, target) -> int:
     """Pack one panel of items that lie along k by transposing squares. Returns how far along k it got."""
     vector = lanes(target)
     done: int = depth // vector * vector
@@ -51,7 +49,7 @@ def _pack_across(source: Any, item_stride: int, width: int, depth: int, target: 
 
 @inner
 def pack(
-    source: Any, item_stride: int, depth_stride: int, count: int, depth: int, width: int, step: int, target: Any
+    source, item_stride: int, depth_stride: int, count: int, depth: int, width: int, step: int, target
 ) -> None:
     """Pack `count` items of `depth` elements from the pointer `source` to the pointer `target`."""
     vector = lanes(target)

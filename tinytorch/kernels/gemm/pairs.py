@@ -35,7 +35,7 @@ class _BFloat(ir.Type):  # type: ignore[misc]
         return hash(_BFloat)
 
 
-def _multiply_add_pairs(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def _multiply_add_pairs(builder, a, b, c) -> Any:
     """c, a vector of float32, plus both products of the words of a and b."""
     halves = ir.VectorType(_BFloat(), 2 * a.type.count)
     kind = ir.FunctionType(c.type, [c.type, halves, halves])
@@ -43,7 +43,7 @@ def _multiply_add_pairs(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(function, [c, builder.bitcast(a, halves), builder.bitcast(b, halves)])
 
 
-def _rounded(builder: Any, vector: Any) -> Any:
+def _rounded(builder, vector) -> Any:
     """The bits of float32 numbers rounded to bfloat16, with ties to even; NaN stays NaN."""
     count = vector.type.count
     rounded = builder.fptrunc(vector, ir.VectorType(_BFloat(), count))
@@ -51,10 +51,10 @@ def _rounded(builder: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def round_along(typing_context: Any, source: Any, target: Any) -> Any:
+def round_along(typing_context, source, target) -> Any:
     """Words of neighbours: target[i] = bfloat16(source[2 i]), and above it bfloat16(source[2 i + 1]), i < lanes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         vector = ir.VectorType(ir.FloatType(), _lanes(types.float32))
         both = [
             _rounded(builder, _load(builder, builder.gep(values[0], [context.get_constant(types.intp, at)]), vector))
@@ -69,10 +69,10 @@ def round_along(typing_context: Any, source: Any, target: Any) -> Any:
 
 
 @intrinsic
-def interleave(typing_context: Any, first: Any, second: Any, target: Any) -> Any:
+def interleave(typing_context, first, second, target) -> Any:
     """Words across two rows of bfloat16: target[i] = first[i], and above it second[i], i < 2 * lanes of words."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         lane_count = _lanes(types.uint32)
         halves, words = ir.VectorType(ir.IntType(16), 2 * lane_count), ir.VectorType(ir.IntType(32), lane_count)
         rows = [_load(builder, row, halves) for row in values[:2]]
@@ -87,10 +87,10 @@ def interleave(typing_context: Any, first: Any, second: Any, target: Any) -> Any
 
 
 @intrinsic
-def round_across(typing_context: Any, first: Any, second: Any, target: Any) -> Any:
+def round_across(typing_context, first, second, target) -> Any:
     """Words across two rows: target[i] = bfloat16(first[i]), and above it bfloat16(second[i]), i < lanes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         count = _lanes(types.float32)
         vector, words = ir.VectorType(ir.FloatType(), count), ir.VectorType(ir.IntType(32), count)
         low, high = (builder.zext(_rounded(builder, _load(builder, row, vector)), words) for row in values[:2])

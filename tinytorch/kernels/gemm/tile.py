@@ -33,7 +33,7 @@ from tinytorch.kernels.simd import (
 types: Any = numba_types  # Numba's annotations leave some types out
 
 
-def _fetch_ahead(builder: Any, place: Any) -> None:
+def _fetch_ahead(builder, place) -> None:
     """Ask for the cache line of an address, which need not be valid, to be read soon."""
     word = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word])
@@ -42,13 +42,13 @@ def _fetch_ahead(builder: Any, place: Any) -> None:
     builder.call(function, [builder.bitcast(place, cgutils.voidptr_t), read, all_levels, data])
 
 
-def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: Any, kept: Any) -> None:
+def _store_tile(builder, results: list[list[Any]], target, addition, kept) -> None:
     """Store rows of vectors, with an addend if there is one; through masks where not all of the tile is kept."""
     (c, c_row), (addend, addend_row, add), (kept_rows, kept_columns) = target, addition, kept
     intp, vector = add.type, results[0][0].type
     zero = ir.Constant(vector, None)
 
-    def place(start: Any, row_step: Any, i: int, v: int) -> Any:
+    def place(start, row_step, i: int, v: int) -> Any:
         return builder.gep(start, [builder.add(builder.mul(row_step, intp(i)), intp(v * vector.count))])
 
     def store(masks: list[Any] | None, with_addend: bool, i: int, v: int) -> None:
@@ -90,9 +90,9 @@ def _store_tile(builder: Any, results: list[list[Any]], target: Any, addition: A
 
 @intrinsic(prefer_literal=True)
 def tile_product(
-    typing_context: Any, rows: Any, vectors: Any, depth: Any, a: Any, a_row: Any, a_col: Any,
-    b: Any, b_row: Any, c: Any, c_row: Any, addend: Any, addend_row: Any, add: Any, kept_rows: Any, kept_columns: Any,
-    a_copy: Any, b_copy: Any,
+    typing_context, rows, vectors, depth, a, a_row, a_col,
+    b, b_row, c, c_row, addend, addend_row, add, kept_rows, kept_columns,
+    a_copy, b_copy,
 ) -> Any:  # fmt: skip
     """c[i, j] = sum over k < depth of a[i, k] * b[k, j], plus addend[i, j] where `add` is not 0.
 
@@ -113,7 +113,7 @@ def tile_product(
     lane_count = _lanes(element)
     multiply_add = _multiply_add_pairs if operand_element == types.uint32 else _multiply_add
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         _, _, depth, a, a_row, a_col, b, b_row, c, c_row, addend, addend_row, add, *kept, a_packed, b_packed = values
         intp = context.get_value_type(types.intp)
         vector = ir.VectorType(context.get_value_type(element), lane_count)
@@ -126,7 +126,7 @@ def tile_product(
         builder.position_at_end(loop)
         walks = []
 
-        def walk(first: Any, step: Any) -> Any:
+        def walk(first, step) -> Any:
             place = builder.phi(first.type)
             walks.append((place, first, step))
             return place

@@ -153,7 +153,7 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]
         content = self._read(name)
         return None if content is None else pickle.loads(content)
 
-    def _save_data(self, name: str, data: Any) -> None:
+    def _save_data(self, name: str, data) -> None:
         self._write(name, self._dump(data))
 
     def _read(self, name: str) -> bytes | None:
@@ -200,12 +200,12 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
         locator = self._impl.locator
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
 
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
+    def _index_key(self, sig, codegen) -> Any:
         # As the folder stands for the sources, a name identifies a function. Numba would also hash what a closure
         # holds, and a kernel in there has another hash in each process.
         return sig, codegen.magic_tuple()
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, sig, data) -> None:
         try:
             super().save_overload(sig, data)
         except OSError as error:

@@ -18,7 +18,7 @@ def on_large_stack(function: F) -> F:
     """Make a function run on a thread with a large stack if it is called on another thread than the main one."""
 
     @functools.wraps(function)
-    def call(*args: Any, **params: Any) -> Any:
+    def call(*args, **params) -> Any:
         if threading.current_thread() is threading.main_thread():
             return function(*args, **params)
         result: Future[Any] = Future()
@@ -33,7 +33,7 @@ def on_large_stack(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def _run(result: Future[Any], function: Callable[..., Any], args: Any, params: Any) -> None:
+def _run(result: Future[Any], function: Callable[..., Any], args, params) -> None:
     try:
         result.set_result(function(*args, **params))
     except BaseException as error:

@@ -26,14 +26,14 @@ from tinytorch.kernels.simd import VECTOR_BYTES
 
 
 class _WideLower(Lower):  # type: ignore[misc]
-    def setup_function(self, fndesc: Any) -> None:
+    def setup_function(self, fndesc) -> None:
         super().setup_function(fndesc)
         # llvmlite's own `add` is bypassed, as it takes only attributes without a value.
         set.add(self.function.attributes, f'"prefer-vector-width"="{VECTOR_BYTES * 8}"')
 
 
 class _ApartLower(_WideLower):
-    def setup_function(self, fndesc: Any) -> None:
+    def setup_function(self, fndesc) -> None:
         super().setup_function(fndesc)
         for argument in self.function.args:
             if re.fullmatch(r"arg\..*\.4", argument.name):  # part 4 of an array is its memory
@@ -48,7 +48,7 @@ def _compiler(name: str, lower: type[Lower]) -> type[CompilerBase]:
         _name = f"tinytorch_{name}"
         lowering_class = lower
 
-        def run_pass(self, state: Any) -> bool:
+        def run_pass(self, state) -> bool:
             # This is Numba's code, except for the class.
             if state.library is None:
                 state.library = OwnCopies(state.targetctx.codegen(), state.func_id.func_qualname)

@@ -48,7 +48,7 @@ _AVX2 = "avx2" in FEATURES
 class _Decoder:
     """The instructions that decode a weight to vectors of `element`, a float32 or float64."""
 
-    def __init__(self, context: Any, builder: Any, weight_type: Any, weight: Any, element: Any) -> None:
+    def __init__(self, context, builder, weight_type, weight, element) -> None:
         self.builder = builder
         self.kind = weight_type.types[0].dtype
         self.scaled = self.kind.bitwidth == 8
@@ -58,7 +58,7 @@ class _Decoder:
         fields = [builder.extract_value(weight, i) for i in range(len(weight_type.types))]
         self.codes, self.codes_row, self.scale_codes, self.scales, self.offset, self.groups, self.shift = fields
 
-    def segment(self, row: Any, number: Any) -> list[Any]:
+    def segment(self, row, number) -> list[Any]:
         """The 64 columns of a row from 64 * number on, in vectors, without their scale."""
         width = SEGMENT // 2 if self.kind is types.uint8 else SEGMENT
         start = self._code(row, self.builder.mul(number, self.intp(width)))
@@ -71,7 +71,7 @@ class _Decoder:
         indices = [*wide, *[self.builder.lshr(vector, four) for vector in wide]]
         return [self._widened(self._look_up(vector)) for vector in indices]
 
-    def prefetch(self, row: Any, number: Any) -> None:
+    def prefetch(self, row, number) -> None:
         """Begin to fetch a segment of a row. Processors read ahead within a page, but rows are short: without this,
         products of one row with 2048 columns of NF4 took twice as long. Past the end of the weight it does no harm.
         """
@@ -84,7 +84,7 @@ class _Decoder:
             # For reading (0), to be kept in all caches (3), as data (1).
             builder.call(function, [builder.gep(start, [self.intp(offset)]), _WORD(0), _WORD(3), _WORD(1)])
 
-    def one(self, row: Any, column: Any) -> Any:
+    def one(self, row, column) -> Any:
         """One element of the weight, in a vector of one, with its scale."""
         builder, intp = self.builder, self.intp
         if self.kind is types.uint8:
@@ -99,7 +99,7 @@ class _Decoder:
             vector = self._convert(self._load(self._code(row, column), 1))
         return builder.fmul(vector, self.scale(row, segment, 1)) if self.scaled else vector
 
-    def scale(self, row: Any, segment: Any, lanes: int) -> Any:
+    def scale(self, row, segment, lanes: int) -> Any:
         """The scale of a segment of a row, in all lanes."""
         builder, intp = self.builder, self.intp
         column = builder.mul(segment, intp(SEGMENT))
@@ -116,21 +116,21 @@ class _Decoder:
             number = builder.fpext(number, self.element)
         return _broadcast(builder, number, ir.VectorType(self.element, lanes))
 
-    def _code(self, row: Any, place: Any) -> Any:
+    def _code(self, row, place) -> Any:
         return self.builder.gep(self.codes, [self.builder.add(self.builder.mul(row, self.codes_row), place)])
 
-    def _load(self, start: Any, count: int) -> Any:
+    def _load(self, start, count: int) -> Any:
         vector = ir.VectorType(start.type.pointee, count)
         loaded = self.builder.load(self.builder.bitcast(start, vector.as_pointer()))
         loaded.align = start.type.pointee.width // 8
         return loaded
 
-    def _widened(self, vector: Any) -> Any:
+    def _widened(self, vector) -> Any:
         if self.element == _FLOAT:
             return vector
         return self.builder.fpext(vector, ir.VectorType(self.element, vector.type.count))
 
-    def _convert(self, vector: Any) -> Any:
+    def _convert(self, vector) -> Any:
         """Convert codes of bfloat16, float16 or int8 to numbers."""
         builder, count = self.builder, vector.type.count
         if self.kind is types.int8:
@@ -153,7 +153,7 @@ class _Decoder:
         bits = builder.select(special, builder.or_(finite, constant(0x7F800000)), finite)
         return self._widened(builder.bitcast(builder.or_(bits, sign), floats))
 
-    def _look_up(self, indices: Any) -> Any:
+    def _look_up(self, indices) -> Any:
         """NF4_VALUES[the lower four bits of each index], as float32."""
         builder, count = self.builder, indices.type.count
         floats = ir.VectorType(_FLOAT, count)
@@ -176,7 +176,7 @@ class _Decoder:
             result = builder.insert_element(result, value, _WORD(lane))
         return result
 
-    def _permute(self, name: str, values: tuple[float, ...], indices: Any) -> Any:
+    def _permute(self, name: str, values: tuple[float, ...], indices) -> Any:
         floats = ir.VectorType(_FLOAT, indices.type.count)
         function = cgutils.get_or_insert_function(
             self.builder.module, ir.FunctionType(floats, [floats, indices.type]), name
@@ -184,18 +184,18 @@ class _Decoder:
         return self.builder.call(function, [ir.Constant(floats, list(values)), indices])
 
 
-def _pointee(start: Any) -> Any:
+def _pointee(start) -> Any:
     if not isinstance(start, types.CPointer):
         raise TypingError(f"expected a typed pointer, got {start}")
     return start.dtype
 
 
 @intrinsic
-def decode_segment(typing_context: Any, weight: Any, row: Any, number: Any, target: Any) -> Any:
+def decode_segment(typing_context, weight, row, number, target) -> Any:
     """target[i] = weight[row, 64 * number + i] for i < 64."""
     element = _pointee(target)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         weight_value, row, number, target = values
         decoder = _Decoder(context, builder, weight, weight_value, element)
         vectors = decoder.segment(row, number)
@@ -210,11 +210,11 @@ def decode_segment(typing_context: Any, weight: Any, row: Any, number: Any, targ
 
 
 @intrinsic
-def decode_one(typing_context: Any, weight: Any, row: Any, column: Any, like: Any) -> Any:
+def decode_one(typing_context, weight, row, column, like) -> Any:
     """weight[row, column], of the type that the pointer `like` points to."""
     element = _pointee(like)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         decoder = _Decoder(context, builder, weight, values[0], element)
         return builder.extract_element(decoder.one(values[1], values[2]), _WORD(0))
 
@@ -223,7 +223,7 @@ def decode_one(typing_context: Any, weight: Any, row: Any, column: Any, like: An
 
 @intrinsic(prefer_literal=True)
 def decoded_dots(
-    typing_context: Any, rows: Any, columns: Any, segments: Any, x: Any, x_row: Any, weight: Any, first: Any, out: Any
+    typing_context, rows, columns, segments, x, x_row, weight, first, out
 ) -> Any:
     """out[i * columns + j] = sum over k < 64 * segments of x[i, k] * weight[first + j, k].
 
@@ -232,7 +232,7 @@ def decoded_dots(
     """
     row_count, column_count, element = _literal(rows), _literal(columns), _pointee(x)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def codegen(context, builder, signature, values) -> Any:
         _, _, segments, x, x_row, weight_value, first, out = values
         decoder = _Decoder(context, builder, weight, weight_value, element)
         intp, lanes = decoder.intp, decoder.lanes

@@ -9,7 +9,6 @@ is packed, tiled and swept like any other. A strip of the weight at a time is de
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from numba import types
 from numba.extending import overload
@@ -26,7 +25,7 @@ STRIP = DEPTH * SEGMENT + 2 * DEPTH  # elements of scratch memory that pack_weig
 
 
 @inner
-def _decode(weight: Any, row: int, start: int, count: int, target: Any) -> None:
+def _decode(weight, row: int, start: int, count: int, target) -> None:
     """target[i] = weight[row, start + i] for i < count; start is a multiple of SEGMENT."""
     whole = count // SEGMENT
     for number in range(whole):
@@ -37,7 +36,7 @@ def _decode(weight: Any, row: int, start: int, count: int, target: Any) -> None:
 
 @inner
 def _pack_numbers(
-    weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
+    weight, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip, packed
 ) -> None:
     vector = lanes(packed)
     if transposed:
@@ -56,7 +55,7 @@ def _pack_numbers(
 
 @inner
 def _pack_rounded(
-    weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
+    weight, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip, packed
 ) -> None:
     """Pack words; numbers of other types are rounded to bfloat16."""
     vector = lanes(packed)
@@ -87,7 +86,7 @@ def _pack_rounded(
 
 @inner
 def _pack_bfloat16(
-    weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
+    weight, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip, packed
 ) -> None:
     """Pack words of bfloat16: neighbours in a row already are a word, and two rows are interleaved."""
     codes, row, width, done = weight[0], weight[1], 2 * lanes(packed), 0
@@ -108,7 +107,7 @@ def _pack_bfloat16(
 
 
 @inner
-def words_along(source: Any, count: int, target: Any) -> None:
+def words_along(source, count: int, target) -> None:
     """target = the words of `count` adjacent numbers. Memory after both must round them up to whole vectors."""
     vector = lanes(target)
     for i in range(count, (count + 1) // 2 * 2):
@@ -118,7 +117,7 @@ def words_along(source: Any, count: int, target: Any) -> None:
 
 
 def pack_weight(
-    weight: Any, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip: Any, packed: Any
+    weight, transposed: bool, j: int, cols: int, k: int, depth: int, length: int, strip, packed
 ) -> None:
     """Pack columns j .. j + cols, rows k .. k + depth of W^T, if `transposed`, or else of W, as gemm/pack.py does.
 
@@ -129,14 +128,14 @@ def pack_weight(
 
 @overload(pack_weight, jit_options={"error_model": "numpy"})
 def _choose(
-    weight: Any, transposed: Any, j: Any, cols: Any, k: Any, depth: Any, length: Any, strip: Any, packed: Any
+    weight, transposed, j, cols, k, depth, length, strip, packed
 ) -> Callable[..., None]:
     pack_them = _pack_numbers
     if packed.dtype == types.uint32:
         pack_them = _pack_bfloat16 if weight.types[0].dtype == types.uint16 else _pack_rounded
 
     def implementation(
-        weight: Any, transposed: Any, j: Any, cols: Any, k: Any, depth: Any, length: Any, strip: Any, packed: Any
+        weight, transposed, j, cols, k, depth, length, strip, packed
     ) -> None:
         pack_them(weight, transposed, j, cols, k, depth, length, strip, packed)
 

@@ -54,8 +54,8 @@ SCRATCH = _TILE + _PACKED_X + _PACKED_W + STRIP
 
 @inner
 def _blocks(
-    start: int, stop: int, worker: int, x: Any, weight: Any, transposed: bool, c: Any, bias: Any,
-    sizes: Any, memory: Any,
+    start: int, stop: int, worker: int, x, weight, transposed: bool, c, bias,
+    sizes, memory,
 ) -> None:  # fmt: skip
     """Run tasks start..stop; a task is one block of columns of the result c."""
     rows, cols, depth, length, x_row, block, biased = sizes
@@ -85,7 +85,7 @@ def _blocks(
 
 @inner
 def _dots(
-    start: int, stop: int, worker: int, x: Any, weight: Any, c: Any, bias: Any, sizes: Any, memory: Any
+    start: int, stop: int, worker: int, x, weight, c, bias, sizes, memory
 ) -> None:  # fmt: skip
     """Run tasks start..stop; a task is DOT_COLUMNS columns of the result c, for all its few rows."""
     rows, cols, depth, x_row, biased = sizes
@@ -118,7 +118,7 @@ def _dots(
 
 
 @inner
-def _round_rows(start: int, stop: int, worker: int, x: Any, words: Any, memory: Any) -> None:
+def _round_rows(start: int, stop: int, worker: int, x, words, memory) -> None:
     """Round rows start..stop of x to bfloat16, as words."""
     strip = advance(memory, worker * SCRATCH)
     length = x.shape[1]
@@ -133,8 +133,8 @@ def _round_rows(start: int, stop: int, worker: int, x: Any, words: Any, memory: 
 
 
 def _dot_products(
-    x: Any, words: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any,
-    c: Any, transposed: bool, scratch: int,
+    x, words, codes, scale_codes, scales, offset: float, groups: int, shift: int, bias,
+    c, transposed: bool, scratch: int,
 ) -> None:  # fmt: skip
     """c = x @ W^T + bias for few rows. x and c have adjacent columns; no size is 0."""
     weight = _weight(codes, scale_codes, scales, offset, groups, shift)
@@ -147,8 +147,8 @@ def _dot_products(
 
 
 def _product(
-    x: Any, words: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any,
-    c: Any, transposed: bool, scratch: int,
+    x, words, codes, scale_codes, scales, offset: float, groups: int, shift: int, bias,
+    c, transposed: bool, scratch: int,
 ) -> None:  # fmt: skip
     """c = x @ W^T + bias if `transposed`, else x @ W. x and c have adjacent columns; no size is 0."""
     weight = _weight(codes, scale_codes, scales, offset, groups, shift)
@@ -158,8 +158,8 @@ def _product(
 
 
 def _product_in_pairs(
-    x: Any, words: Any, codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int, bias: Any,
-    c: Any, transposed: bool, scratch: int,
+    x, words, codes, scale_codes, scales, offset: float, groups: int, shift: int, bias,
+    c, transposed: bool, scratch: int,
 ) -> None:  # fmt: skip
     """`_product` with x and W rounded to bfloat16; `words` is memory for the rounded x."""
     weight = _weight(codes, scale_codes, scales, offset, groups, shift)
@@ -170,7 +170,7 @@ def _product_in_pairs(
 
 
 @inner
-def _weight(codes: Any, scale_codes: Any, scales: Any, offset: float, groups: int, shift: int) -> Any:
+def _weight(codes, scale_codes, scales, offset: float, groups: int, shift: int) -> Any:
     """The weight as the tuple that `decoding` describes."""
     row = codes.strides[0] // codes.itemsize
     return pointer(codes), row, pointer(scale_codes), pointer(scales), np.float32(offset), groups, shift
@@ -178,7 +178,7 @@ def _weight(codes: Any, scale_codes: Any, scales: Any, offset: float, groups: in
 
 @inner
 def _in_blocks(
-    x: Any, depth: int, length: int, x_row: int, weight: Any, transposed: bool, bias: Any, c: Any, memory: Any
+    x, depth: int, length: int, x_row: int, weight, transposed: bool, bias, c, memory
 ) -> None:
     """Compute c in blocks of columns. Rows of x are `depth` elements, or words, which hold `length` numbers."""
     rows, cols = c.shape
@@ -224,7 +224,7 @@ class _Kernel:
     def __init__(self, function: Callable[..., None], dtype: np.dtype[Any], codes: np.dtype[Any]) -> None:
         element = numba.from_dtype(dtype)
 
-        def array(kind: Any, dimensions: int) -> Any:
+        def array(kind, dimensions: int) -> Any:
             # Any layout converts to "A", and writable arrays to read-only ones: one version serves all.
             return types.Array(kind, dimensions, "A", readonly=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...cli.errors import UserError
 from ...cli.reading import reading
-from ..mistakes import Candidates, all_mistakes
+from ...mistakes import Candidates, all_mistakes
 from ..practice.exercise import Exercise, Problem, Question, gradients, sizes
 
 # What a file of exercises is written with, too.

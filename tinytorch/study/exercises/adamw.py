@@ -15,9 +15,9 @@ import numpy as np
 import tinytorch as torch
 
 from ...kernels.optim import adam_coefficients
+from ...mistakes import Array, Candidates
 from ...optim import AdamW
 from ...optim.adam import _update
-from ..mistakes import Array, Candidates
 from ..practice.exercise import Exercise, Question, sizes
 
 LR, BETA1, BETA2, EPS, DECAY = 0.1, 0.9, 0.999, 1e-3, 0.1

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...ops.arithmetic import Add
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...nn.functional import scaled_dot_product_attention
 from ...ops.attention import Attention
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 from .softmax import softmax
 

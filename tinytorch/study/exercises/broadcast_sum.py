@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...engine.walk import _fit
+from ...mistakes import Candidates
 from ...ops.arithmetic import Mul
 from ...ops.broadcasting import Expand
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 import tinytorch as torch
 
+from ...mistakes import Array, Candidates
 from ...ops.elementwise import Where
 from ...ops.softmax import Softmax
-from ..mistakes import Array, Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 from .softmax import softmax
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...nn.functional import cross_entropy
 from ...ops.loss import CrossEntropy
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 from .softmax import softmax
 

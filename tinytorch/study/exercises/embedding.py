@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...nn.functional import embedding
 from ...ops.embedding import Embedding, EmbeddingBackward
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

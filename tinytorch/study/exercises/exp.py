@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...ops.elementwise import Exp
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

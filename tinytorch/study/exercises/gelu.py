@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...nn.functional import gelu
 from ...ops.activation import Gelu
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

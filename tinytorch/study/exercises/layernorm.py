@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...nn.functional import layer_norm
 from ...ops.normalization import LayerNorm
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 EPS = 1e-5

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...ops.softmax import LogSoftmax, LogSoftmaxBackward
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 from .softmax import softmax
 

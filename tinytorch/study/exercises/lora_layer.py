@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...ops.low_rank import LowRankLinear, low_rank_linear
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

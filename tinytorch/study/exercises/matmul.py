@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Candidates
 from ...ops.linalg import Matmul
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...engine.walk import walk
+from ...mistakes import Candidates
 from ...ops.activation import Tanh
-from ..mistakes import Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

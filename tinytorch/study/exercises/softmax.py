@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...mistakes import Array, Candidates
 from ...ops.softmax import Softmax, SoftmaxBackward
-from ..mistakes import Array, Candidates
 from ..practice.exercise import Exercise, Question, gradients, sizes
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import tinytorch as torch
 
 from ...kernels.attention.forward import _softmax_step, plain_attention
-from ..mistakes import Candidates
+from ...mistakes import Candidates
 from ..practice.exercise import Exercise, Question, sizes
 
 

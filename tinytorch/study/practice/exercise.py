@@ -10,7 +10,7 @@ import numpy as np
 
 import tinytorch as torch
 
-from ..mistakes import NONE, Array, Candidates
+from ...mistakes import NONE, Array, Candidates
 
 SEEDS = (0, 1, 2)  # of the questions that an answer must be right for
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..mistakes import NONE, Array, Candidates
-from ..repairs import Repair, explain
+from ...mistakes import NONE, Array, Candidates
+from ...repairs import Repair, explain
 from .exercise import Exercise, Problem, Question
 from .student import called
 

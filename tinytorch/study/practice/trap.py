@@ -6,7 +6,7 @@ import numpy as np
 
 import tinytorch as torch
 
-from ..mistakes import Array
+from ...mistakes import Array
 
 X = ((0.2, 1.0, -0.4), (1.5, 0.3, 0.7))
 

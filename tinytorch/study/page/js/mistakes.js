@@ -1,4 +1,4 @@
-// What a number that somebody typed looks like, if it is wrong: the mistakes of tinytorch/study/mistakes.py, for a cell.
+// What a number that somebody typed looks like, if it is wrong: the mistakes of tinytorch/mistakes.py, for a cell.
 
 import { indexOf, placeOf } from "./arrays.js";
 import { sentBy } from "./evaluator.js";

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tinytorch.study.mistakes import Candidates
-from tinytorch.study.repairs import Repair, explain
+from tinytorch.mistakes import Candidates
+from tinytorch.repairs import Repair, explain
 
 Array = np.ndarray[Any, Any]
 RIGHT = np.array([[0.1234, -0.5678, 0.2468], [1.1357, 0.0864, -0.9753]])
