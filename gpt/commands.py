@@ -1,4 +1,4 @@
-"""The commands: `python -m gpt train | sample | stages | examples`."""
+"""The commands: `python -m gpt train | sample | attend | stages | examples`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from gpt.attend import AttendConfig, attend
 from gpt.config import TrainConfig
 from gpt.examples import ExamplesConfig, examples
 from gpt.presets import get_preset
@@ -31,21 +32,24 @@ def run(arguments: list[str]) -> int:
         return 0 if run_stages(config, run_console()) else INTERRUPTED
     if isinstance(config, SampleConfig):
         sample(config)
+    elif isinstance(config, AttendConfig):
+        attend(config)
     else:
         for line in examples(config):
             print(line)
     return 0
 
 
-def _parse(arguments: list[str]) -> TrainConfig | SampleConfig | StagesConfig | ExamplesConfig:
+def _parse(arguments: list[str]) -> TrainConfig | SampleConfig | AttendConfig | StagesConfig | ExamplesConfig:
     # Built at run time because the defaults of `train` depend on the arguments; a string annotation could not do that.
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", default=_train_defaults(arguments))]
         | Annotated[SampleConfig, tyro.conf.subcommand("sample")]
+        | Annotated[AttendConfig, tyro.conf.subcommand("attend")]
         | Annotated[StagesConfig, tyro.conf.subcommand("stages")]
         | Annotated[ExamplesConfig, tyro.conf.subcommand("examples")]
     )
-    config: TrainConfig | SampleConfig | StagesConfig | ExamplesConfig = parse(
+    config: TrainConfig | SampleConfig | AttendConfig | StagesConfig | ExamplesConfig = parse(
         commands, "python -m gpt", "A character-level GPT on tinytorch.", arguments
     )
     return config

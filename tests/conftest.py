@@ -1,15 +1,19 @@
-"""Settings of the whole suite: Hypothesis, Matplotlib without a screen, and the tests against other projects."""
+"""Settings of the whole suite: Hypothesis, Matplotlib without a screen, a browser, tests against other projects."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import os
+import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests.browser import Browser, Missing, opened
 from tinytorch.kernels.threads import set_num_threads
 
 ORACLES = ("torch", "expecttest", "transformers", "peft", "safetensors")
@@ -28,6 +32,31 @@ def interruptible() -> None:
     """A shell that starts the tests in the background, or nohup, has SIGINT ignored, which programs would inherit."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of pages; a skipped test where there is none."""
+    try:
+        with opened() as window:
+            yield window
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, which npm gets."""
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs npm, to get axe-core")
+    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "axe-core@4"]
+    got = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    source = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if got.returncode or not source.exists():
+        pytest.skip(f"npm cannot get axe-core: {got.stderr.strip()[-200:]}")
+    return source.read_text("utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -184,7 +184,7 @@ def test_unknown_arguments_exit_with_2(arguments: list[str], capsys: pytest.Capt
     assert exit_.value.code == 2
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["stages"], ["examples"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["attend"], ["stages"], ["examples"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as exit_:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.study.browser import opened
+from tests.browser import opened
 from tinytorch.study.page.pages import write_page
 from tinytorch.study.subjects import Sizes
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,15 +79,6 @@ def slide(browser: Any, slider: str, to: float) -> None:
     )  # fmt: skip
 
 
-def serious_faults(browser: Any) -> list[list[Any]]:
-    """What axe-core, which the page must hold, has against it."""
-    faults = browser.driver.execute_async_script(
-        "const done = arguments[0]; axe.run().then((r) => done(r.violations.map("
-        "(v) => [v.id, v.impact, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))])))"
-    )
-    return [fault for fault in faults if fault[1] in ("serious", "critical")]
-
-
 def put(browser: Any, field: str, text: str) -> str:
     """Type a number into a field of the panel, press enter; what it answers."""
     browser.run("const f = document.getElementById(arguments[0]); f.value = ''; f.focus()", field)
@@ -131,7 +120,7 @@ def test_nothing_is_wider_than_the_screen_and_axe_finds_no_fault(
         browser.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         assert browser.run("return document.documentElement.scrollWidth") <= width
         browser.run(axe)
-        assert serious_faults(browser) == []
+        assert browser.serious_faults() == []
 
 
 def test_axe_finds_no_fault_on_the_way(browser: Any, pages: Path, axe: str) -> None:
@@ -142,22 +131,7 @@ def test_axe_finds_no_fault_on_the_way(browser: Any, pages: Path, axe: str) -> N
         browser.run(axe)
         for place in range(int(browser.run("return document.getElementById('place').max")) + 1):
             slide(browser, "place", place)
-            assert serious_faults(browser) == []
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, which npm gets."""
-    folder = tmp_path_factory.mktemp("axe")
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("needs npm, to get axe-core")
-    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "axe-core@4"]
-    got = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    source = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if got.returncode or not source.exists():
-        pytest.skip(f"npm cannot get axe-core: {got.stderr.strip()[-200:]}")
-    return source.read_text("utf-8")
+            assert browser.serious_faults() == []
 
 
 def test_a_changed_number_changes_all_as_the_engine_does(browser: Any, pages: Path) -> None:
@@ -502,7 +476,7 @@ def test_the_index_is_a_page_too(browser: Any, pages: Path, axe: str) -> None:
     browser.open(pages / "index.html", width=360, dark=True)
     assert browser.run("return document.documentElement.scrollWidth") <= 360
     browser.run(axe)
-    assert serious_faults(browser) == []
+    assert browser.serious_faults() == []
 
 
 def test_a_number_of_a_large_step_is_taken_apart_too(browser: Any, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import tinytorch as torch
+from tinytorch.cli.pages import embedded
 from tinytorch.study import Trace
 from tinytorch.study.page.assembly import bundled
-from tinytorch.study.page.export import embedded, exported
+from tinytorch.study.page.export import exported
 from tinytorch.study.subjects import SUBJECTS, Sizes, in_float64, trace_of
 
 HTML = '<!doctype html><meta charset="utf-8"><title>test</title><script type="application/json" id="data">{}</script>{}'

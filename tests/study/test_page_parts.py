@@ -9,8 +9,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from tinytorch.cli.pages import embedded
 from tinytorch.study.page.assembly import Text, bundled, part
-from tinytorch.study.page.export import embedded, plain
+from tinytorch.study.page.export import plain
 from tinytorch.study.page.mathml import formulas, mathml
 from tinytorch.study.page.pages import PATH
 

@@ -5,7 +5,6 @@ A NaN and infinities, for which JSON has no words, are written as strings: "NaN"
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -200,9 +199,3 @@ def _number(x: float) -> Any:
         whole = x.is_integer() and abs(x) < 2**53 and (x != 0 or math.copysign(1, x) > 0)
         return int(x) if whole else x
     return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
-
-
-def embedded(data: Any) -> str:
-    """JSON that can stand inside a <script> element, whatever strings are in it."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -56,6 +56,14 @@ class Browser:
         asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         return [url for url in asked if not url.startswith("file:")]
 
+    def serious_faults(self) -> list[list[Any]]:
+        """What axe-core, which the page must hold, has against it."""
+        faults = self.driver.execute_async_script(
+            "const done = arguments[0]; axe.run().then((r) => done(r.violations.map("
+            "(v) => [v.id, v.impact, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))])))"
+        )
+        return [fault for fault in faults if fault[1] in ("serious", "critical")]
+
 
 class Missing(RuntimeError):
     """What a browser needs is not installed."""

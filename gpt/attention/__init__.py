@@ -1,0 +1,1 @@
+"""Pictures of where a trained model looks: `python -m gpt attend`."""
