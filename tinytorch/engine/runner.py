@@ -95,14 +95,6 @@ class Runner(Eager):
         """One that runs operations as this one did, after it has been left."""
         return type(self)()
 
-    @property
-    def at_work(self) -> bool:
-        """Whether it is among the runners of this thread."""
-        runner = mode.run
-        while runner is not EAGER and runner is not self:
-            runner = runner.below
-        return runner is self
-
     def __enter__(self) -> Any:
         mode.run.admit(self)
         self.below, mode.run = mode.run, self

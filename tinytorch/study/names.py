@@ -19,6 +19,7 @@ from ..engine.walk import walk
 from ..nn.module import Module
 from ..ops.shape import Transpose
 from .drawing import shown
+from .entered import is_entered
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -196,7 +197,7 @@ class Names:
 
     def _names(self) -> tuple[dict[int, str], dict[str, Value]]:
         now = self._changes + self.trace.count
-        if self._resolved[0] != now or self.trace.recording.at_work:
+        if self._resolved[0] != now or is_entered(self.trace.recording):
             names: dict[int, str] = {}
             values: dict[str, Value] = {}
             inputs = 0

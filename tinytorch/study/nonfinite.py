@@ -12,6 +12,7 @@ from ..dtypes import is_floating
 from ..engine.mode import mode
 from ..engine.runner import Runner
 from .derivations import formula_of
+from .entered import is_entered
 from .names import user_frame
 from .steps import Array, Line, title_of
 
@@ -75,7 +76,7 @@ class first_nonfinite:
         self._runner = _Watching(self)
 
     def __enter__(self) -> first_nonfinite:
-        if self._runner.at_work:
+        if is_entered(self._runner):
             raise RuntimeError("this first_nonfinite is at work already: make another one")
         self._runner.__enter__()
         return self

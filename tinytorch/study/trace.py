@@ -16,6 +16,7 @@ from ..engine.tensor import Tensor as EngineTensor
 from ..engine.tensor import wrap
 from ..nn.module import Module
 from .check import Check, check
+from .entered import is_entered
 from .explanation import Explanation
 from .names import GIVEN, HOME, Names, user_frame
 from .recording import Recording
@@ -60,7 +61,7 @@ class Trace:
         self._numbers = 0
 
     def __enter__(self) -> Trace:
-        if self.recording.at_work:
+        if is_entered(self.recording):
             raise RuntimeError("this trace is at work already: make another one")
         self.names.begin(sys._getframe(1))
         try:
@@ -221,7 +222,7 @@ class Trace:
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Recording, if it is not."""
-        if self.recording.at_work:
+        if is_entered(self.recording):
             yield
             return
         try:
