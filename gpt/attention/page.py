@@ -13,7 +13,7 @@ import numpy as np
 
 from gpt.attention.characters import mark, spoken
 from gpt.attention.weights import Array, Looks, Neighbor
-from tinytorch.cli.pages import embedded
+from tinytorch.cli.pages import embedded, styled
 
 
 def page(ids: list[int], vocabulary: str, looks: Looks, neighbors: list[list[Neighbor]], about: str) -> str:
@@ -28,7 +28,7 @@ def page(ids: list[int], vocabulary: str, looks: Looks, neighbors: list[list[Nei
         "weights": packed(looks.weights),
         "nearest": [[[other.id, other.cosine] for other in row] for row in neighbors],
     }
-    style, script = _part("page.css"), _part("page.js")
+    style, script = styled(_part("page.css")), _part("page.js")
     return string.Template(_part("page.html")).substitute(
         about=html.escape(about),
         style=style,

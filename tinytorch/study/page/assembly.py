@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from ...cli.pages import embedded
+from ...cli.pages import embedded, styled
 from .mathml import formulas
 
 _IMPORT = re.compile(r'^import\s[^;]*?from\s+"\./([\w-]+\.js)";\n', re.MULTILINE)
@@ -74,7 +74,7 @@ def assembled(
     return string.Template(part("page.html")).substitute(
         title=html.escape(title),
         about=html.escape(about),
-        style=part("page.css"),
+        style=styled(part("page.css")),
         script=bundled("main.js"),
         data=embedded(data),
         templates="\n".join(templates),

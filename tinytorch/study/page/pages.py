@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...cli.pages import styled
 from ...files import atomic_write
 from ..subjects import Sizes, in_float64, trace_of
 from ..trace import Trace
@@ -119,7 +120,7 @@ def write_site(folder: Path) -> list[Path]:
         write_page(subject, Sizes(causal=chapter.causal), folder / name)
         files.append(folder / name)
         items.append(f'<li><a href="{name}">{html.escape(chapter.title)}</a><br>{html.escape(chapter.about)}</li>')
-    text = string.Template(part("index.html")).substitute(style=part("page.css"), items="\n".join(items))
+    text = string.Template(part("index.html")).substitute(style=styled(part("page.css")), items="\n".join(items))
     with atomic_write(folder / "index.html") as file:
         file.write(text.encode())
     return [*files, folder / "index.html"]
