@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,9 @@ from lora.model.training_record import SEED, VAL_DATA, recall
 from lora.text.batches import Batches
 from lora.text.data import load_data, split
 from tinytorch.cli.errors import UserError
-from tinytorch.training.batches import IGNORED
+from tinytorch.training.metrics import perplexity_of
 from tinytorch.training.settings import TrainSettings, check
+from tinytorch.training.trainer import count_targets
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,14 @@ def evaluate(config: EvalConfig) -> int:
     total, count, tokens, started = 0.0, 0, 0, time.perf_counter()
     with tinytorch.no_grad():
         for inputs, targets in Batches(examples, config.batch_size, seed=0).one_epoch():
-            learned = int((targets.array != IGNORED).sum())
+            learned = count_targets((inputs, targets))
             total += model.loss_of(model.hidden_states(inputs), targets).item() * learned
             count += learned
             tokens += inputs.numel()
     loss, seconds = total / count, time.perf_counter() - started
-    perplexity = math.exp(loss) if loss < 700 else math.inf
     console.print(
         f"{len(examples)} examples of {config.data}, {count:,} tokens to predict: loss {loss:.4f} nats per token, "
-        f"perplexity {perplexity:.4g} ({tokens / seconds:,.0f} tokens/s)"
+        f"perplexity {perplexity_of(loss):.4g} ({tokens / seconds:,.0f} tokens/s)"
     )
     show_samples(model, tokenizer, config.data, records, console)
     return 0

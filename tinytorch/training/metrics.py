@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,3 +99,8 @@ def plot(metrics: Path, png: Path, title: str, unit: str) -> None:
     axes.legend(title=f"loss, in nats per {unit}")
     with atomic_write(png) as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def perplexity_of(loss: float) -> float:
+    """e to the power of a loss in nats per token; infinite where no float holds it."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from typing import Any
 
@@ -11,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..kernels.compiler import anything_compiled
 from .memory import peak_memory
-from .metrics import MetricsLog, Step, plot
+from .metrics import MetricsLog, Step, perplexity_of, plot
 from .run import Run
 
 
@@ -50,7 +49,7 @@ class Report:
         """Log and print the losses of an evaluation."""
         run = self._run
         self._log.write({"iter": run.iteration, "train_loss": train_loss, "val_loss": val_loss})
-        perplexity = f" (perplexity {_exp(val_loss):.4g})" if run.unit == "token" else ""
+        perplexity = f" (perplexity {perplexity_of(val_loss):.4g})" if run.unit == "token" else ""
         self._bar.console.print(
             f"iteration {run.iteration:>5}: training loss {train_loss:.4f}, validation loss {val_loss:.4f}"
             f"{perplexity}, {run.seconds:.0f} s",
@@ -78,10 +77,6 @@ class Report:
 
     def _say(self, message: str) -> None:
         self._console.print(message, soft_wrap=True, markup=False)
-
-
-def _exp(loss: float) -> float:
-    return math.exp(loss) if loss < 700 else math.inf
 
 
 def _progress(console: Console, name: str) -> Progress:
