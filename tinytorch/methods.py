@@ -21,6 +21,7 @@ from .ops import (
     elementwise,
     extremes,
     gathering,
+    histogram,
     indexing,
     joining,
     linalg,
@@ -77,6 +78,7 @@ class Methods:
 
     # elementwise
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
+    log2, log10 = elementwise.log2, elementwise.log10
     sqrt, rsqrt, sin, cos = elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos
     maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
     logaddexp, masked_fill = elementwise.logaddexp, elementwise.masked_fill
@@ -88,7 +90,7 @@ class Methods:
     sum, mean, prod, var, std = reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std
     max, min, amax, amin = extremes.max, extremes.min, extremes.amax, extremes.amin
     argmax, argmin, any, all = extremes.argmax, extremes.argmin, reduction.any, reduction.all
-    cumsum = reduction.cumsum
+    cumsum, histogram = reduction.cumsum, histogram.histogram
 
     # shape
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
