@@ -286,11 +286,23 @@ ERRORS = (
     (lambda t: t.bernoulli(t.tensor([1, 0])), RuntimeError, "not implemented for int64"),
     (lambda t: t.multinomial(t.tensor([-1.0, 2.0]), 1), RuntimeError, "element < 0"),
     (lambda t: t.multinomial(t.tensor([float("nan"), 2.0]), 1), RuntimeError, "nan"),
-    (lambda t: t.multinomial(t.tensor([0.0, 0.0]), 1), RuntimeError, "weights without replacement"),
+    (lambda t: t.multinomial(t.tensor([0.0, 0.0]), 1), RuntimeError, "sum of probabilities <= 0"),
     (lambda t: t.multinomial(t.tensor([0.0, 0.0]), 1, True), RuntimeError, "sum of probabilities <= 0"),
     (lambda t: t.multinomial(t.ones(3), 4), RuntimeError, "cannot draw 4 samples from 3 weights"),
     (lambda t: t.multinomial(t.ones(3), 0), RuntimeError, "cannot draw 0 samples"),
     (lambda t: t.multinomial(t.tensor([1, 2]), 1), RuntimeError, "got int64"),
+    (lambda t: t.rand(2.5), TypeError, "a shape must be integers or a tuple of integers, got float"),
+    (lambda t: t.zeros(None), TypeError, "got NoneType"),
+    (lambda t: t.rand(3, generator=5), TypeError, "generator must be a torch.Generator, not int"),
+    (lambda t: t.randn(3, generator=0), TypeError, "not int"),
+    (lambda t: t.randint(3, (2,), generator=5), TypeError, "not int"),
+    (lambda t: t.randperm(3, generator=5), TypeError, "not int"),
+    (lambda t: t.multinomial(t.ones(3), 1, generator=5), TypeError, "not int"),
+    (lambda t: t.bernoulli(t.ones(3), generator=5), TypeError, "not int"),
+    (lambda t: t.ones(3).normal_(generator=5), TypeError, "not int"),
+    (lambda t: t.Generator().manual_seed(1.5), RuntimeError, "manual_seed expected an integer, but got float"),
+    (lambda t: t.Generator().manual_seed("a"), RuntimeError, "but got str"),
+    (lambda t: t.Generator().manual_seed(True), RuntimeError, "but got bool"),
     (lambda t: t.multinomial(t.ones(1, 1, 2), 1), RuntimeError, "(1, 1, 2)"),
 )
 
@@ -346,6 +358,12 @@ def test_ranges_have_the_ends_that_they_should(dtype: str, data: Any) -> None:
     z = tinytorch.linspace(start, end, n, dtype=getattr(tinytorch, dtype)).double().numpy()
     assert len(z) == n and z[0] == np.asarray(first, dtype) and z[-1] == np.asarray(last, dtype)
     assert (np.diff(z) * (1 if last >= first else -1) >= 0).all()
+
+
+def test_a_shape_in_place_of_data_is_refused() -> None:
+    """PyTorch's `Tensor(2, 3)` is a matrix of whatever lies in memory; it must not be 2, which requires grad."""
+    with pytest.raises(TypeError, match="positional argument"):
+        tinytorch.Tensor(2, 3)  # type: ignore[misc]
 
 
 def test_tensor_copies_and_is_a_leaf() -> None:
