@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
+from sphinx.errors import ExtensionError
 
 from docs.generate.docstrings import as_rst
 
@@ -32,6 +34,7 @@ html_static_path = ["generate/site.css"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 html_show_search_summary = False  # which a browser cannot fetch from the disk
 
@@ -47,10 +50,12 @@ def _inline(translator: Any, node: Any) -> None:
 
 
 def _mathml(formula: str, display: str) -> str:
-    """MathML, which browsers show by themselves. ValueError where there is a word of TeX that is not known."""
-    found: str = convert(formula.replace("{aligned}", "{align*}"), display=display)
-    if "\\" in found or "&#x0005C;" in found:
-        raise ValueError(f"latex2mathml does not know a word of the formula {formula!r}")
+    """MathML, which browsers show by themselves. A word of TeX that latex2mathml does not know is an error."""
+    known = re.sub(r"\\arg(?![a-z])", r"\\operatorname{arg}", formula.replace("{aligned}", "{align*}"))
+    found: str = convert(known, display=display)
+    unknown = re.search(r"(\\|&#x0005C;)[A-Za-z]+", found)
+    if unknown:
+        raise ExtensionError(f"latex2mathml does not know {unknown[0]}, in the formula {formula}")
     return found
 
 

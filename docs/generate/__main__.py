@@ -98,8 +98,9 @@ def write_sources(folder: Path) -> None:
 
 def _contents() -> str:
     """The contents, with the notebooks that there are."""
-    found = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "docs").glob("notebooks/**/*.ipynb")]
-    notebooks = [str(path) for path in sorted(found, key=lambda path: (len(path.parts), path))]
+    found = [path for path in (ROOT / "docs").glob("notebooks/**/*") if path.suffix in (".ipynb", ".md")]
+    files = [path.relative_to(ROOT).with_suffix("") for path in found]
+    notebooks = [path.as_posix() for path in sorted(files, key=lambda path: (len(path.parts), path))]
     return string.Template(CONTENTS).substitute(notebooks="\n".join(["", *notebooks]))
 
 

@@ -116,4 +116,4 @@ def help_of(program: str, *command: str) -> str:
 
 
 def _literal(text: str) -> str:
-    return ".. code-block:: text\n\n" + textwrap.indent(text.rstrip(), "   ") + "\n"
+    return ".. code-block:: none\n\n" + textwrap.indent(text.rstrip(), "   ") + "\n"
