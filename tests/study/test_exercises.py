@@ -418,7 +418,10 @@ def test_a_cell_of_a_notebook(tmp_path: Path) -> None:
     assert "hint: the sign is wrong everywhere" in task.check(lambda x, g: -softmax(x, g)).text
     with pytest.raises(UserError, match="or after 1 more try"):
         task.solution()
-    assert task.check(softmax).ok and "class Softmax" in task.solution()
+    right = task.check(softmax)
+    assert right.ok and "class Softmax" in task.solution()
+    shown = re.search(r"own code: print\((.*)\)$", right.text)
+    assert shown is not None and eval(shown[1]) == task.solution()  # as a cell can be pasted, not a shell's command
     with pytest.raises(TypeError, match=r"check takes a function, backward\(x, g\), not ndarray"):
         task.check(np.zeros(3))  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):
