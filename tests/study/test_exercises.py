@@ -413,7 +413,8 @@ def test_a_cell_of_a_notebook(tmp_path: Path) -> None:
     assert repr(task).startswith("Softmax of each row\n\nForward: ") and repr(task).endswith("def backward(x, g): ...")
     report = task.check(lambda x, g: -softmax(x, g))
     assert not report.ok and repr(report).startswith("softmax: wrong, try 1\n")
-    assert report._repr_html_() == f"<pre>{report.text}</pre>"
+    html = report._repr_html_()
+    assert html.startswith("<pre style=") and "monospace" in html and html.endswith(f">{report.text}</pre>")
     assert "hint: look at the signs" in report.text
     assert "hint: the sign is wrong everywhere" in task.check(lambda x, g: -softmax(x, g)).text
     with pytest.raises(UserError, match="or after 1 more try"):

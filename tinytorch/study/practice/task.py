@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import os
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 from ...cli.errors import UserError
 from ..derivations import derivation_of, formula_of
 from ..exercises import find
+from ..notebook import preformatted
 from .exercise import Exercise, Problem
 from .judging import problems
 from .progress import ANSWERS_AFTER, Progress, Standing
@@ -31,7 +31,7 @@ class Report:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
+        return preformatted(self.text)
 
 
 class Task:
