@@ -95,14 +95,14 @@ def problems(path: Path) -> Iterator[str]:
 
 
 def run(path: Path, max_steps: int | None = None) -> dict[str, Any]:
-    """Run the code in a fresh namespace, which is returned; a line `max_steps = N` is given another number.
+    """Run the code in a fresh namespace, which is returned; a line `max_steps = N` is given a smaller number.
 
     Like Jupyter, it makes the text and the pictures that a cell's last expression is shown as.
     """
     names: dict[str, Any] = {"__name__": "__main__"}
     for number, source in cells(path):
         if max_steps is not None:
-            source = re.sub(r"^max_steps = .*$", f"max_steps = {max_steps}", source, flags=re.M)
+            source = re.sub(r"^(max_steps = )([\d_]+)", rf"\1min(\2, {max_steps})", source, flags=re.M)
         where = f"{path.name}, cell {number}"
         linecache.cache[where] = len(source), None, source.splitlines(keepends=True), where  # for inspect.getsource
         try:
