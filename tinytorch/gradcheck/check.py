@@ -228,7 +228,8 @@ def gradcheck(
 
     An element passes if |analytic - numeric| <= atol + rtol |numeric|. Also checked: outputs and
     gradients are reproducible (bit for bit, or within nondet_tol); a zero cotangent gives zero gradients, and the
-    negative one their negative; an unused output counts as a zero cotangent (check_undefined_grad); no input is changed in place.
+    negative one their negative; an unused output counts as a zero cotangent (check_undefined_grad); no input is
+    changed in place.
 
     With n elements in and m out, slow mode calls func 2n times and walks m times; fast mode does so twice
     and once, but may miss an error that is small compared with the whole.
