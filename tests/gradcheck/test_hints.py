@@ -16,6 +16,7 @@ from tinytorch.autograd import GradcheckError, gradcheck
 NONE = r"^Work this one element out by hand"
 TARGETS = torch.tensor([1, 0, 3])
 PLACES = torch.tensor([1, 0, 1])
+TABLE = torch.tensor(np.random.default_rng(9).standard_normal((3, 5)))
 
 
 def tensor(*shape: int, seed: int = 0) -> Any:
@@ -222,7 +223,7 @@ MISTAKES: dict[str, tuple[Any, Any, tuple[Any, ...], str]] = {
         lambda a, b: a @ b,
         lambda g, a, b: (a.T @ g, g @ b.T),
         (tensor(4, 4), tensor(4, 4, seed=1)),
-        r"^For a random gradient that comes in, a repair fits: it is the gradient of input 1: two are swapped",
+        r"^For a random gradient that comes in, a repair fits: it is the gradient of input 1: two are swapped, or one",
     ),
     "matmul own factor": (
         lambda a, b: a @ b,
@@ -444,7 +445,7 @@ MISTAKES: dict[str, tuple[Any, Any, tuple[Any, ...], str]] = {
         lambda a, b: a * b,
         lambda g, a, b: (g * a, g * b),
         (tensor(3, 4), tensor(3, 4, seed=1)),
-        r"times input 0, in the place of .* Or: .*it is the gradient of input 1: two are swapped",
+        r"times input 0, in the place of .* Or: .*it is the gradient of input 1: two are swapped, or one",
     ),
     "div sign": (
         lambda a, b: a / b,
@@ -588,7 +589,7 @@ MISTAKES: dict[str, tuple[Any, Any, tuple[Any, ...], str]] = {
         lambda a, b: torch.cat([a, b]),
         lambda g, a, b: (g[3:] * 1, g[:3] * 1),
         (tensor(3, 4), tensor(3, 4, seed=1)),
-        r"^For a random gradient that comes in, a repair fits: it is the gradient of input 1: two are swapped",
+        r"^For a random gradient that comes in, a repair fits: it is the gradient of input 1: two are swapped, or one",
     ),
     "causal no mask": (
         causal,
@@ -624,7 +625,7 @@ MISTAKES: dict[str, tuple[Any, Any, tuple[Any, ...], str]] = {
         attention,
         lambda g, *a: attention_backward(g, *a, swap=True),
         (tensor(3, 4), tensor(3, 4, seed=1), tensor(3, 4, seed=2)),
-        r"^For a random gradient that comes in, a repair fits: it is the gradient of input 1: two are swapped",
+        r"^For a random gradient that comes in, a repair fits: it is the gradient of input 1: two are swapped, or one",
     ),
     "attention ds not transposed": (
         attention,
@@ -685,6 +686,61 @@ MISTAKES: dict[str, tuple[Any, Any, tuple[Any, ...], str]] = {
         lambda g, x, w: (g, x.T @ (g * (1 - (x @ w).tanh() ** 2))),
         (tensor(4, 4), tensor(4, 4, seed=1)),
         r"each output depends on its own element alone, .* along dimension 1: a path or a sum is missing",
+    ),
+    "bmm b not transposed": (
+        lambda a, b: a @ b,
+        lambda g, a, b: (g @ b, a.transpose(1, 2) @ g),
+        (tensor(2, 3, 3), tensor(2, 3, 3, seed=1)),
+        r"^Its Jacobian is the transpose of the right one: a factor is not transposed",
+    ),
+    "norm of everything": (
+        lambda x: (x * x).sum().sqrt(),
+        lambda g, x: g * x,
+        (tensor(3, 5),),
+        r"a constant factor is wrong. It is output 0\.",
+    ),
+    "norm of rows": (
+        lambda x: (x * x).sum(-1).sqrt(),
+        lambda g, x: g[:, None] * x / (x * x).sum(-1, keepdim=True),
+        (tensor(3, 5),),
+        r"^Each of them lacks output 0 as a factor",
+    ),
+    "where, one mask twice": (
+        lambda a, b: torch.where(a.detach() > 0, a, b),
+        lambda g, a, b: (g * (a > 0), g * (a > 0)),
+        (tensor(3, 4), tensor(3, 4, seed=1)),
+        r"it is the gradient of input 0: two are swapped, or one is there twice",
+    ),
+    "a sum of squares beside a product": (
+        lambda x: (x**2).sum() + (x * TABLE).sum(),
+        lambda g, x: g * TABLE,
+        (tensor(3, 5),),
+        r"goes with the input, along dimension 1: a path .* such as one through a norm or a sum of squares",
+    ),
+    "relu of a product without its mask": (
+        lambda x, w: (x @ w).relu(),
+        lambda g, x, w: (g @ w.T, x.T @ g),
+        (tensor(3, 4), tensor(4, 5, seed=1)),
+        r"Is a mask missing",
+    ),
+    "repeat without its sum": (
+        lambda x: x.repeat(2, 1),
+        lambda g, x: g[:3] * 1,
+        (tensor(3, 4),),
+        r"Backward gives 0 .* overwritten",
+    ),
+    "batchnorm no variance": (
+        lambda x: (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt(),
+        lambda g, x: (g - g.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt(),
+        (tensor(6, 3),),
+        r"goes with the input less its mean, along dimension 0: the path through a variance",
+    ),
+    "sin for cos": (lambda x: x.sin(), lambda g, x: g * x.sin(), (tensor(3, 4),), r"times output 0, in the place of"),
+    "squared error without the target": (
+        lambda x: ((x - TABLE) ** 2).mean(),
+        lambda g, x: g * 2 * x / 15,
+        (tensor(3, 5),),
+        NONE,
     ),
 }
 

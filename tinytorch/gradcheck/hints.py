@@ -69,6 +69,11 @@ def _of_a_size(c: Comparison, factor: float) -> str:
                             (f"1/sqrt({size})", 1 / math.sqrt(max(size, 1)))):  # fmt: skip
             if size > 2 and abs(factor / value - 1) < 1e-3:
                 return f" It may be {text}, where {size} is {what}: try another shape to know."
+    inputs, outputs = c.values()
+    for name, array in (*inputs.items(), *outputs.items()):
+        for text, value in ((name, array), (f"1 / {name}", 1 / array)) if array.size == 1 and array.all() else ():
+            if abs(factor / value.item() - 1) < 1e-3:
+                return f" It is {text}."
     return ""
 
 
@@ -78,7 +83,9 @@ def _repaired(c: Comparison) -> list[str]:
         return []
     got, right = gradients(c)
     others = {
-        f"it is the gradient of {name}: two are swapped": (cotangent(c) @ jacobian).reshape(c.x.shape)
+        f"it is the gradient of {name}: two are swapped, or one is there twice": (cotangent(c) @ jacobian).reshape(
+            c.x.shape
+        )
         for name, jacobian in c.others().items()
         if np.isfinite(jacobian).all()
     }

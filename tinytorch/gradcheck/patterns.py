@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _NEAR = 1e-4  # of the largest number: how exactly a pattern must be met
 _AXES = 4  # of a Jacobian, up to which all orders of them are tried
+_TRANSPOSED = (
+    "Its Jacobian is the transpose of the right one: a factor is not transposed, or backward does what the forward "
+    "does in place of the reverse."
+)
 _LARGEST = 1_000_000  # elements of a Jacobian up to which patterns are looked for
 
 
@@ -73,7 +77,11 @@ def _dims(some: Array, shape: tuple[int, ...]) -> set[int]:
 def reordered(c: Comparison) -> Iterator[str]:
     """The right Jacobian with its dimensions in another order: factors that are transposed, or swapped."""
     shapes = c.shapes
-    if not _whole(c) or len(shapes) != 1 or not 2 <= len(shapes[0]) + c.x.ndim <= _AXES:
+    if not _whole(c) or len(shapes) != 1 or len(shapes[0]) + c.x.ndim < 2:
+        return
+    if len(shapes[0]) + c.x.ndim > _AXES:
+        if _same(c.analytic, c.numeric.T):
+            yield _TRANSPOSED
         return
     outer, axes = len(shapes[0]), (*shapes[0], *c.x.shape)
     analytic, numeric = c.analytic.reshape(axes), c.numeric.reshape(axes)
@@ -88,10 +96,7 @@ def reordered(c: Comparison) -> Iterator[str]:
             "a sum runs over another dimension."
         )
     elif (*last, *first) in fits:
-        yield (
-            "Its Jacobian is the transpose of the right one: a factor is not transposed, or backward does what the "
-            "forward does in place of the reverse."
-        )
+        yield _TRANSPOSED
     elif fits:
         yield (
             "Its Jacobian is the right one with the dimensions in another order: factors stand in the wrong order, or "
@@ -113,10 +118,12 @@ def multiplied(c: Comparison) -> list[str]:
     found = []
     ratio = np.divide(c.analytic, c.numeric, out=np.ones_like(c.numeric), where=some)
     for dim, size in enumerate(c.x.shape if _alike(c) else ()):
-        groups = np.moveaxis(np.where(some, ratio, np.nan).reshape(-1, *c.x.shape), dim + 1, 1)
-        groups = np.moveaxis(groups, 0, 1).reshape(size * len(ratio), -1)  # all that differ in this dimension alone
-        low, high = np.nanmin(groups, 0), np.nanmax(groups, 0)
-        if size > 2 and c.x.ndim > 1 and np.allclose(low, high, rtol=1e-3, atol=0):
+        low, high = (  # of all that differ in this dimension alone
+            reduce(np.where(some, ratio, nothing).reshape(-1, *c.x.shape), axis=(0, dim + 1))
+            for reduce, nothing in ((np.min, np.inf), (np.max, -np.inf))
+        )
+        any_there = low <= high
+        if size > 2 and c.x.ndim > 1 and np.allclose(low[any_there], high[any_there], rtol=1e-3, atol=0):
             found.append(
                 f"Each of them has a factor that is the same all along dimension {dim}: is something that the forward "
                 "computes over it, such as a norm, left out, or used once too often?"
@@ -209,8 +216,8 @@ def along(c: Comparison) -> Iterator[str]:
             )
         elif size > 3 and _explained(rows, [xs]):
             yield (
-                f"{start} goes with the input, along dimension {dim}: the path through a norm over it is missing, or "
-                "there once too often."
+                f"{start} goes with the input, along dimension {dim}: a path whose derivative is the input, such as "
+                "one through a norm or a sum of squares over it, is missing, or there once too often."
             )
         elif size > 4 and _explained(rows, [np.ones_like(xs), centred]):
             yield (
