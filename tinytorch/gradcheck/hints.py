@@ -58,22 +58,26 @@ def _zeros(analytic: Array, numeric: Array) -> list[str]:
 
 
 def _of_a_size(c: Comparison, factor: float) -> str:
-    """Where a factor may come from: a size of the input, as in a mean that is taken for a sum; or by chance."""
-    sizes = {f"the size of dimension {dim}": size for dim, size in enumerate(c.x.shape)}
-    sizes = {f"{what} of {c.name}": size for what, size in sizes.items()}
+    """Where a factor may come from: a size, as in a mean that is taken for a sum, or a number that goes in or out."""
+    sizes = {f"the size of dimension {dim} of {c.name}": size for dim, size in enumerate(c.x.shape)}
     sizes[f"the number of elements of {c.name}"] = c.x.numel()
     for shape in c.shapes[:1]:
         sizes.update({f"the size of dimension {dim} of the output": size for dim, size in enumerate(shape)})
+    found: dict[str, list[str]] = {}
     for what, size in sizes.items():
         for text, value in ((f"{size}", size), (f"1/{size}", 1 / max(size, 1)), (f"sqrt({size})", math.sqrt(size)),
                             (f"1/sqrt({size})", 1 / math.sqrt(max(size, 1)))):  # fmt: skip
             if size > 2 and abs(factor / value - 1) < 1e-3:
-                return f" It may be {text}, where {size} is {what}: try another shape to know."
+                found.setdefault(f"{text}, where {size} is", []).append(what)
+    if found:
+        places = "; or ".join([f"{text} {' or '.join(whats)}" for text, whats in found.items()])
+        return f" It may be {places}: try another shape to know."
     inputs, outputs = c.values()
     for name, array in (*inputs.items(), *outputs.items()):
-        for text, value in ((name, array), (f"1 / {name}", 1 / array)) if array.size == 1 and array.all() else ():
-            if abs(factor / value.item() - 1) < 1e-3:
-                return f" It is {text}."
+        if array.size == 1 and array.all():
+            for text, value in ((name, array.item()), (f"1 / {name}", 1 / array.item())):
+                if abs(factor / value - 1) < 1e-3:
+                    return f" It is {text}."
     return ""
 
 
