@@ -21,6 +21,7 @@ from .creation import (
     full,
     full_like,
     linspace,
+    logspace,
     ones,
     ones_like,
     tensor,
@@ -84,9 +85,24 @@ from .ops.comparison import (
     ne,
 )  # fmt: skip
 from .ops.einsum import einsum
-from .ops.elementwise import cos, exp, expm1, log, log1p, logaddexp, masked_fill, rsqrt, sin, sqrt, where
+from .ops.elementwise import (
+    cos,
+    exp,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    masked_fill,
+    rsqrt,
+    sin,
+    sqrt,
+    where,
+)  # fmt: skip
 from .ops.extremes import amax, amin, argmax, argmin, max, min
 from .ops.gathering import gather, scatter_add
+from .ops.histogram import histogram
 from .ops.indexing import index_put
 from .ops.joining import cat, flip, roll, stack, tril, triu, unbind
 from .ops.linalg import bmm, dot, matmul, mm, mv, outer

@@ -13,7 +13,7 @@ from tinytorch.autograd import gradcheck
 
 EDGES = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 30.0, -30.0, 800.0, -800.0, 1e-30, np.inf, -np.inf, np.nan])
 SMOOTH = np.random.default_rng(0).standard_normal((3, 4))
-ODD = {"sqrt", "rsqrt", "log", "reciprocal"}
+ODD = {"sqrt", "rsqrt", "log", "log2", "log10", "reciprocal"}
 
 UNARY: dict[str, Any] = {
     "neg": lambda t, x: -x,
@@ -21,6 +21,8 @@ UNARY: dict[str, Any] = {
     "exp": lambda t, x: x.exp(),
     "expm1": lambda t, x: t.expm1(x),
     "log": lambda t, x: t.log(x),
+    "log2": lambda t, x: t.log2(x),
+    "log10": lambda t, x: t.log10(x),
     "log1p": lambda t, x: t.log1p(x),
     "logaddexp": lambda t, x: t.logaddexp(x, t.zeros_like(x)),
     "logaddexp_infinities": lambda t, x: t.logaddexp(x, -x.abs()),

@@ -21,7 +21,8 @@ T __getitem__ __radd__ __rdiv__ __rmatmul__ __rmul__ __rpow__ __rsub__ abs add a
 bitwise_and bitwise_not bitwise_or bitwise_xor bmm bmm.triton_optimized broadcast_to cat
 ceil chunk clamp clone contiguous cos cumsum div.floor_rounding
 div.no_rounding_mode div.trunc_rounding dot einsum eq erf exp expand expand_as expm1 flatten flip floor floor_divide
-full_like gather ge gt index_select isfinite isinf isnan le log log1p log_softmax log_softmax.with_dtype logical_and
+full_like gather ge gt histogram index_select isfinite isinf isnan le log log10 log1p log2 log_softmax
+log_softmax.with_dtype logical_and
 logical_not logical_or logical_xor logaddexp logsumexp lt mT masked_fill masked_select matmul max.binary
 max.reduction_no_dim max.reduction_with_dim maximum mean meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary
 min.reduction_no_dim min.reduction_with_dim minimum mm movedim mul mv narrow ne neg nn.functional.batch_norm
