@@ -15,7 +15,7 @@ from ..exercises import find
 from ..notebook import preformatted
 from .exercise import Exercise, Problem
 from .judging import problems
-from .progress import ANSWERS_AFTER, Progress, Standing
+from .progress import ANSWERS_AFTER, Progress, Standing, fingerprint
 from .running import run_file
 from .student import call
 
@@ -55,18 +55,19 @@ class Task:
             raise TypeError(f"check takes a function, {self.exercise.signature}, not {type(function).__name__}")
         questions = self.exercise.questions()
         found = [call(function, question.arguments) for question in questions]
-        return self._report(problems(self.exercise, questions, found))
+        return self._report(problems(self.exercise, questions, found), _code_of(function))
 
     def check_file(self, path: Path) -> Report:
         """Run a student's file in a process of its own, and judge what its function returns."""
         questions = self.exercise.questions()
+        code = fingerprint(path.read_bytes().decode("utf-8", "replace"))
         run = run_file(self.exercise, questions, path)
         if run.unwritten:
             report = Report(False, f"{self.exercise.name}: nothing is written yet. {run.error}")
         elif run.error:
             report = Report(False, f"{self.exercise.name}: {run.error}")
         else:
-            report = self._report(problems(self.exercise, questions, run.returned))
+            report = self._report(problems(self.exercise, questions, run.returned), code)
         if run.printed:
             shown = "\n".join([f"    {line}" for line in run.printed.splitlines()])
             return Report(report.ok, f"printed:\n{shown}\n{report.text}")
@@ -82,18 +83,20 @@ class Task:
             raise UserError(f"the solution of {name} is shown when it is passed, or after {tries}")
         return "\n".join([source_of(part) for part in self.exercise.solution])
 
-    def _report(self, found: list[Problem]) -> Report:
+    def _report(self, found: list[Problem], code: str) -> Report:
         name = self.exercise.name
         solution = f"The library's own code: {self.shown_by}"
         if not found:
-            before = self.progress.record(name, passed=True).tries
+            before = self.progress.record(name, True, code)[0].tries
             how = "at the first try" if not before else f"after {before} wrong tr{'y' if before == 1 else 'ies'}"
             return Report(True, f"{name}: right, {how}.\n{solution}")
         hinted = [problem for problem in found if problem.nudge]
         if not hinted:
             return Report(False, "\n".join([f"{name}: {problem.fact}" for problem in found]))
-        tries = self.progress.record(name, passed=False).tries
-        lines = [f"{name}: wrong, try {tries}"]
+        standing, counts = self.progress.record(name, False, code)
+        tries = standing.tries
+        same = "" if counts else ", still: the code is the same as before, which is no new try"
+        lines = [f"{name}: wrong, try {tries}{same}"]
         for problem in found:
             lines.append(f"  {problem.fact}")
             lines.append(f"  hint: {problem.nudge if tries == 1 else problem.mistake}")
@@ -126,6 +129,14 @@ def exercise(
     settings = [f", {key}={os.fspath(path)!r}" for key, path in given.items() if path is not None]
     call = f"study.exercise({name!r}{''.join(settings)})"
     return Task(find(name, None if folder is None else Path(folder)), kept, call)
+
+
+def _code_of(function: Callable[..., Any]) -> str:
+    """The fingerprint of a function; nothing where its source is not known."""
+    try:
+        return fingerprint(inspect.getsource(function))
+    except (OSError, TypeError):
+        return ""
 
 
 def source_of(part: Any) -> str:
