@@ -113,6 +113,17 @@ def test_gradients_of_two_inputs_swapped() -> None:
     assert message.endswith("a repair fits: it is the gradient of input 1: two are swapped, or one is there twice.")
 
 
+@pytest.mark.parametrize(("off", "tolerance"), [(5e-4, 1e-6), (-1e-9, 1e-11)])
+def test_a_factor_next_to_one_is_told_by_its_distance(off: float, tolerance: float) -> None:
+    """Nor is it put down to rounding where the differences are extrapolated."""
+    wrong = function(torch.tanh, lambda g, x: g * (1 - x.tanh() ** 2) * (1 + off))
+    message = str(failure(wrong, tensor(5), atol=tolerance, rtol=tolerance))
+    assert f"Each of them is 1 {'-' if off < 0 else '+'} {abs(off):.3g} times what it should be" in message
+    wrong = function(torch.tanh, lambda g, x: g * (1 - x.tanh() ** 2) * (1 + off * x))
+    message = str(failure(wrong, tensor(5), atol=tolerance, rtol=tolerance))
+    assert "times what it should be" not in message
+
+
 def test_no_hint_where_no_repair_fits() -> None:
     message = str(failure(function(torch.sin, lambda g, x: g * torch.cos(x) ** 3), tensor(5)))
     assert message.endswith("Work this one element out by hand, at these inputs, forward and backward.")

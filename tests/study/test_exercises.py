@@ -499,12 +499,16 @@ def test_a_cell_of_a_notebook(tmp_path: Path) -> None:
     assert repr(task).startswith("Softmax of each row\n\nForward: ") and repr(task).endswith("def backward(x, g): ...")
     report = task.check(lambda x, g: -softmax(x, g))
     assert not report.ok and repr(report).startswith("softmax: wrong, try 1\n")
-    assert report._repr_html_() == f"<pre>{report.text}</pre>"
+    html = report._repr_html_()
+    assert html.startswith("<pre style=") and "monospace" in html and html.endswith(f">{report.text}</pre>")
     assert "hint: look at the signs" in report.text
     assert "hint: the sign is wrong everywhere" in task.check(lambda x, g: -softmax(x, g)).text
     with pytest.raises(UserError, match="or after 1 more try"):
         task.solution()
-    assert task.check(softmax).ok and "class Softmax" in task.solution()
+    right = task.check(softmax)
+    assert right.ok and "class Softmax" in task.solution()
+    shown = re.search(r"own code: print\((.*)\)$", right.text)
+    assert shown is not None and eval(shown[1]) == task.solution()  # as a cell can be pasted, not a shell's command
     with pytest.raises(TypeError, match=r"check takes a function, backward\(x, g\), not ndarray"):
         task.check(np.zeros(3))  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):

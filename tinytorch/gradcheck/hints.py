@@ -30,13 +30,14 @@ def hint(c: Comparison, wrong: Array, tolerances: Tolerances) -> str:
     if (np.abs(analytic - numeric) < noise).all():
         return f"But rounding of outputs this large explains {noise:.1g}: scale the function down, or raise atol."
     factors = analytic / np.where(numeric, numeric, np.nan)
-    if factors.size > 1 and abs(factors[0]) > 1e-6 and np.allclose(factors, factors[0], rtol=1e-3, atol=0):
-        if np.isclose(factors[0], -1, rtol=1e-3):
+    factor = float(factors[0])
+    # Of a factor next to 1, it is the distance from 1 that must be the same everywhere.
+    same = np.allclose(factors, factor, rtol=min(1e-3, 0.05 * abs(factor - 1)), atol=0)
+    if factors.size > 1 and abs(factor) > 1e-6 and same:
+        if np.isclose(factor, -1, rtol=1e-3):
             return "Each of them is the negative of what it should be: a sign is wrong."
-        factor = float(factors[0])
-        return (
-            f"Each of them is {factor:.4g} times what it should be: a constant factor is wrong.{_of_a_size(c, factor)}"
-        )
+        times = f"{factor:.4g}" if abs(factor - 1) > 0.01 else f"1 {'-' if factor < 1 else '+'} {abs(factor - 1):.3g}"
+        return f"Each of them is {times} times what it should be: a constant factor is wrong.{_of_a_size(c, factor)}"
     found = [*reordered(c), *multiplied(c), *_repaired(c)] if c.analytic.any() else []
     found = found or reach(c) or _zeros(analytic, numeric) or [*between(c), *along(c)]
     return " Or: ".join(found) or "Work this one element out by hand, at these inputs, forward and backward."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import os
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 from ...cli.errors import UserError
 from ..derivations import derivation_of, formula_of
 from ..exercises import find
+from ..notebook import preformatted
 from .exercise import Exercise, Problem
 from .judging import problems
 from .progress import ANSWERS_AFTER, Progress, Standing, fingerprint
@@ -31,14 +31,17 @@ class Report:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
+        return preformatted(self.text)
 
 
 class Task:
     """An exercise and how far the student is with it. Printed, it is what there is to do."""
 
-    def __init__(self, exercise: Exercise, progress: Progress) -> None:
+    def __init__(self, exercise: Exercise, progress: Progress, call: str = "") -> None:
         self.exercise, self.progress = exercise, progress
+        # How the student gets at the library's own code: where a call made the task, in Python too.
+        shown = f"python -m tinytorch.study exercise {exercise.name} --solution"
+        self.shown_by = f"print({call}.solution())" if call else shown
 
     def __repr__(self) -> str:
         return f"{self.exercise.title}\n\n{self.exercise.text}\n\ndef {self.exercise.signature}: ..."
@@ -82,7 +85,7 @@ class Task:
 
     def _report(self, found: list[Problem], code: str) -> Report:
         name = self.exercise.name
-        solution = f"The library's own code: python -m tinytorch.study exercise {name} --solution"
+        solution = f"The library's own code: {self.shown_by}"
         if not found:
             before = self.progress.record(name, True, code)[0].tries
             how = "at the first try" if not before else f"after {before} wrong tr{'y' if before == 1 else 'ies'}"
@@ -122,7 +125,10 @@ def exercise(
     one of `python -m tinytorch.study exercise`.
     """
     kept = Progress(None if progress is None else Path(progress))
-    return Task(find(name, None if folder is None else Path(folder)), kept)
+    given = {"folder": folder, "progress": progress}
+    settings = [f", {key}={os.fspath(path)!r}" for key, path in given.items() if path is not None]
+    call = f"study.exercise({name!r}{''.join(settings)})"
+    return Task(find(name, None if folder is None else Path(folder)), kept, call)
 
 
 def _code_of(function: Callable[..., Any]) -> str:
