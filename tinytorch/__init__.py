@@ -53,6 +53,7 @@ from .dtypes import (
     short,
     uint8,
 )  # fmt: skip
+from .func import vmap
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels.gemm.gemm import get_matmul_backend, set_matmul_backend
 from .kernels.launch import keep_freed_memory
