@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_LORA := runs/demo-lora
-STUDY := docs/site
+SITE := docs/site
 
-.PHONY: help demo demo-lora study notebooks test check-all clean
+.PHONY: help demo demo-lora study notebooks docs test check-all clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,9 +16,10 @@ help:
 	@echo "make demo-lora  teach a small Llama, with LoRA, to answer like a parrot: a minute or two"
 	@echo "make study      make the pages that step through a backward in the browser, and their index"
 	@echo "make notebooks  open the notebooks on backpropagation, docs/notebooks, in JupyterLab"
+	@echo "make docs       build the documentation site, with these pages and the notebooks, in $(SITE)"
 	@echo "make test       run the test suite"
 	@echo "make check-all  run everything that .ci/run does, then the slow tests: half an hour or more"
-	@echo "make clean      remove $(VENV) and the demos' output"
+	@echo "make clean      remove $(VENV) and the demos' output, and $(SITE)"
 	@echo "PYTHON=...      the interpreter to make $(VENV) with (default: $(PYTHON))"
 
 demo: $(VENV)/.installed-gpt
@@ -49,7 +50,11 @@ demo-lora: $(VENV)/.installed-lora
 	@echo "    $(BIN)/python -m lora --help"
 
 study: $(VENV)/.installed-study
-	$(BIN)/python -m tinytorch.study site $(STUDY)
+	$(BIN)/python -m tinytorch.study site $(SITE)/study
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m docs.generate $(SITE)
+	@echo "$(SITE)/index.html: open it in a browser"
 
 # JupyterLab's root is the whole project, so that the notebooks' links to other pages open too.
 notebooks: $(VENV)/.installed-notebooks
@@ -63,7 +68,7 @@ check-all:
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m slow --require-oracle
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(DEMO_LORA) $(STUDY)
+	rm -rf $(VENV) $(DEMO) $(DEMO_LORA) $(SITE)
 
 # One stamp for each extra: a second run installs nothing unless the metadata has changed.
 $(VENV)/.installed-%: $(BIN)/python setup.cfg pyproject.toml

@@ -1,0 +1,69 @@
+"""Sphinx's settings for the site: `python -m docs.generate` starts it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+from sphinx.errors import ExtensionError
+
+from docs.generate.docstrings import as_rst
+
+project = "tinytorch"
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
+root_doc = "index"
+exclude_patterns = ["tinytorch", "gpt", "lora"]
+nitpicky = True
+
+myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_heading_anchors = 4
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_ipywidgets_js: dict[str, Any] = {}  # which would come from another host
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # names and defaults, as PyTorch shows them; types are in the docstrings
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = "tinytorch"
+html_static_path = ["generate/site.css"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_show_sphinx = False
+html_show_copyright = False
+html_copy_source = False
+html_show_search_summary = False  # which a browser cannot fetch from the disk
+
+
+def _block(translator: Any, node: Any) -> None:
+    translator.body.append(f'<div class="math">{_mathml(node.astext(), "block")}</div>')
+    raise SkipNode
+
+
+def _inline(translator: Any, node: Any) -> None:
+    translator.body.append(_mathml(node.astext(), "inline"))
+    raise SkipNode
+
+
+def _mathml(formula: str, display: str) -> str:
+    """MathML, which browsers show by themselves. A word of TeX that latex2mathml does not know is an error."""
+    known = re.sub(r"\\arg(?![a-z])", r"\\operatorname{arg}", formula.replace("{aligned}", "{align*}"))
+    found: str = convert(known, display=display)
+    unknown = re.search(r"(\\|&#x0005C;)[A-Za-z]+", found)
+    if unknown:
+        raise ExtensionError(f"latex2mathml does not know {unknown[0]}, in the formula {formula}")
+    return found
+
+
+def _docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = as_rst("\n".join(lines)).splitlines()
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
+    app.connect("autodoc-process-docstring", _docstring)
