@@ -54,7 +54,6 @@ study: $(VENV)/.installed-study
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m docs.generate $(SITE)
-	@echo "$(SITE)/index.html: open it in a browser"
 
 # JupyterLab's root is the whole project, so that the notebooks' links to other pages open too.
 notebooks: $(VENV)/.installed-notebooks

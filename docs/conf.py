@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -22,6 +23,7 @@ myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # a11y_pygments, of furo, shows what is INFO
 nb_ipywidgets_js: dict[str, Any] = {}  # which would come from another host
 
 autodoc_member_order = "bysource"
