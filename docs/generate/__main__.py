@@ -6,9 +6,11 @@ import argparse
 import os
 import shutil
 import string
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from tinytorch.cli.command_line import exit_code
@@ -86,7 +88,10 @@ def write_sources(folder: Path) -> None:
     for name in ("tinytorch", "gpt", "lora"):  # for links to their files
         (folder / name).symlink_to(ROOT / name)
     for name in ("docs", "bench", "data"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        try:
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        except shutil.Error as error:  # of all files at once, as of a full disk
+            raise UserError(error.args[0][0][2]) from error
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     copied = ("*.md", "docs/**/*.md", "docs/**/*.ipynb", "bench/**/*.md", "data/*.md")
@@ -144,8 +149,7 @@ def build(out: Path) -> None:
 
     It is built beside that folder, and takes its place when it is whole.
     """
-    from sphinx.cmd.build import build_main
-
+    import_module("sphinx")  # or it is said that it is not installed
     refuse(out)
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -154,20 +158,45 @@ def build(out: Path) -> None:
         tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside,
     ):
         print("Building the site, and running the notebooks for it: some minutes", flush=True)
-        source, html, ipython = Path(folder) / "source", Path(beside) / "new", Path(folder) / "ipython"
+        source, html = Path(folder) / "source", Path(beside) / "new"
         source.mkdir()
         write_sources(source)
-        (ipython / "profile_default").mkdir(parents=True)
-        (ipython / "profile_default" / "ipython_kernel_config.py").write_text(KERNEL, "utf-8")
-        os.environ["IPYTHONDIR"] = str(ipython)
-        options = ["-q", "-W", "--keep-going", "-n", "-b", "html", "-c", str(ROOT / "docs"), "-d", f"{folder}/doctrees"]
-        if build_main([*options, str(source), str(html)]):
-            sys.exit(f"the site has not been built: see above. {out} is as it was")
+        said = run_sphinx(source, html, Path(folder))
+        if said is not None:
+            sys.exit(f"{said}\nthe site has not been built: see above. {out} is as it was")
         write_site(html / "study")
         wrong = faults(html)
         if wrong:
             sys.exit("\n".join(["the site has links that lead nowhere:", *wrong]))
         replace(out, html, Path(beside) / "old")
+
+
+def run_sphinx(source: Path, html: Path, folder: Path) -> str | None:
+    """Have Sphinx write the pages; what it says where it fails. The folder is for what is needed in the meantime.
+
+    In a process of its own: nbclient, which runs the notebooks in it, takes Ctrl-C for itself and fails at length.
+    """
+    profile = folder / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_kernel_config.py").write_text(KERNEL, "utf-8")
+    options = ["-q", "-W", "--keep-going", "-n", "-b", "html", "-c", str(ROOT / "docs"), "-d", str(folder / "doctrees")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sphinx", *options, str(source), str(html)],
+        cwd=ROOT,  # the settings import from it
+        env={**os.environ, "IPYTHONDIR": str(profile.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        said = process.communicate()[0]
+    except BaseException:  # Ctrl-C
+        process.terminate()
+        process.communicate()  # until it and its kernel have ended, and write no more
+        raise
+    return said.rstrip() if process.returncode else None
 
 
 def replace(out: Path, new: Path, old: Path) -> None:

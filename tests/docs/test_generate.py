@@ -15,7 +15,7 @@ import pytest
 
 import tinytorch as torch
 from docs.generate import derivations, links, operations, readme, reference
-from docs.generate.__main__ import LEFT_OUT, contents, refuse, replace
+from docs.generate.__main__ import LEFT_OUT, contents, refuse, replace, write_sources
 from docs.generate.docstrings import as_markdown, as_rst
 from tests.ops import checks
 from tinytorch.cli.errors import UserError
@@ -235,3 +235,10 @@ def test_the_contents_have_notebooks_but_not_what_jupyterlab_hides(tmp_path: Pat
     shutil.copy(folder / "1-from-a-scalar-to-a-tensor.ipynb", checkpoints)
     shutil.copytree(folder, tmp_path / "copy" / "docs" / "notebooks", ignore=shutil.ignore_patterns(*LEFT_OUT))
     assert contents(tmp_path / "copy") == before
+
+
+def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = [(f"docs/{name}.md", f"source/{name}.md", f"[Errno 28] No space left: {name}") for name in "ab"]
+    monkeypatch.setattr(shutil, "copytree", lambda *_, **__: (_ for _ in ()).throw(shutil.Error(failed)))
+    with pytest.raises(UserError, match=r"^\[Errno 28\] No space left: a$"):
+        write_sources(tmp_path)
