@@ -93,6 +93,15 @@ def test_allow_unused_may_be_said_out_loud() -> None:
     assert values(torch.autograd.grad(x * 2, x, allow_unused=False)[0]) == [2.0]
 
 
+def test_only_inputs_changes_nothing() -> None:
+    """Old programs, for the penalty of a Wasserstein GAN, pass it."""
+    x = leaf(1.0)
+    assert values(torch.autograd.grad(x * 2, x, only_inputs=True)[0]) == [2.0]
+    with pytest.warns(FutureWarning, match="only_inputs is ignored"):
+        assert values(torch.autograd.grad(x * 2, x, only_inputs=False)[0]) == [2.0]
+    assert x.grad is None
+
+
 def test_inputs_that_are_results_retain_their_gradient_and_it_counts_once() -> None:
     x = leaf(1.0, 2.0)
     y, z = x * 3, x * 5

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def _in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
+def in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
     """A method that writes a function's result into the tensor itself, and returns the tensor."""
 
     @functools.wraps(function)
@@ -179,37 +179,37 @@ class Methods:
 
     # ------------------------------------------------------------------ in place
 
-    add_ = _in_place(arithmetic.add)
-    sub_ = _in_place(arithmetic.sub)
-    mul_ = _in_place(arithmetic.mul)
-    div_ = _in_place(arithmetic.div)
-    pow_ = _in_place(arithmetic.pow)
-    neg_ = _in_place(arithmetic.neg)
-    abs_ = _in_place(arithmetic.abs)
-    exp_ = _in_place(elementwise.exp)
-    sqrt_ = _in_place(elementwise.sqrt)
-    log_ = _in_place(elementwise.log)
-    clamp_ = _in_place(bounds.clamp)
-    masked_fill_ = _in_place(elementwise.masked_fill)
-    relu_ = _in_place(activation.relu)
-    tanh_ = _in_place(activation.tanh)
-    sign_ = _in_place(rounding.sign)
-    floor_ = _in_place(rounding.floor)
-    ceil_ = _in_place(rounding.ceil)
-    trunc_ = _in_place(rounding.trunc)
-    round_ = _in_place(rounding.round)
-    remainder_ = _in_place(rounding.remainder)
-    floor_divide_ = _in_place(rounding.floor_divide)
-    sigmoid_ = _in_place(activation.sigmoid)
-    tril_ = _in_place(joining.tril)
-    triu_ = _in_place(joining.triu)
-    scatter_add_ = _in_place(gathering.scatter_add)
-    index_put_ = _in_place(indexing.index_put)
+    add_ = in_place(arithmetic.add)
+    sub_ = in_place(arithmetic.sub)
+    mul_ = in_place(arithmetic.mul)
+    div_ = in_place(arithmetic.div)
+    pow_ = in_place(arithmetic.pow)
+    neg_ = in_place(arithmetic.neg)
+    abs_ = in_place(arithmetic.abs)
+    exp_ = in_place(elementwise.exp)
+    sqrt_ = in_place(elementwise.sqrt)
+    log_ = in_place(elementwise.log)
+    clamp_ = in_place(bounds.clamp)
+    masked_fill_ = in_place(elementwise.masked_fill)
+    relu_ = in_place(activation.relu)
+    tanh_ = in_place(activation.tanh)
+    sign_ = in_place(rounding.sign)
+    floor_ = in_place(rounding.floor)
+    ceil_ = in_place(rounding.ceil)
+    trunc_ = in_place(rounding.trunc)
+    round_ = in_place(rounding.round)
+    remainder_ = in_place(rounding.remainder)
+    floor_divide_ = in_place(rounding.floor_divide)
+    sigmoid_ = in_place(activation.sigmoid)
+    tril_ = in_place(joining.tril)
+    triu_ = in_place(joining.triu)
+    scatter_add_ = in_place(gathering.scatter_add)
+    index_put_ = in_place(indexing.index_put)
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ipow__, __ifloordiv__, __imod__ = pow_, floor_divide_, remainder_
-    __iand__ = _in_place(bitwise_and)
-    __ior__ = _in_place(bitwise_or)
-    __ixor__ = _in_place(bitwise_xor)
+    __iand__ = in_place(bitwise_and)
+    __ior__ = in_place(bitwise_or)
+    __ixor__ = in_place(bitwise_xor)
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         value = _value(value, self.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -409,3 +410,15 @@ def test_dtypes_of_losses_and_norms_as_pytorch() -> None:
         ours, theirs = call(tinytorch, tinytorch.from_numpy(SCORES)), call(torch, torch.from_numpy(SCORES))
         assert f"torch.{ours.dtype}" == str(theirs.dtype)
         np.testing.assert_allclose(ours.double().numpy(), theirs.double().numpy(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss"])
+def test_broadcasting_a_target_warns(name: str) -> None:
+    """(N, 1) against (N,) would compare every row with every other."""
+    loss = getattr(functional, name)
+    x = tinytorch.tensor([[0.0], [1.0]])
+    with pytest.warns(UserWarning, match=rf"{name}: the target's shape \(2,\) is not the input's \(2, 1\)"):
+        assert loss(x, tinytorch.tensor([0.0, 1.0])).item() == 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert loss(x, tinytorch.tensor([[0.0], [1.0]])).item() == 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dtypes import promote_types
 from ..engine.function import Function
-from .common import Array, integers, normalize_dim, normalize_dims, sizes
+from .common import Array, Dims, integers, keyword_aliases, normalize_dim, normalize_dims, sizes
 from .shape import Split, unsqueeze
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Cat(Function):
 
     backward_shares = True
     examples = (
-        (lambda t, a, b: t.cat([a, b], dim=1), (3, 2), (3, 4)),
+        (lambda t, a, b: t.cat([a, b], axis=1), (3, 2), (3, 4)),
         (lambda t, a, b: t.stack((a, b, a), dim=-1), (3, 4), (3, 4)),
     )
     errors = (
@@ -48,8 +48,9 @@ class Cat(Function):
         return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
 
 
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0, **aliases: Dims) -> Tensor:
     """Concatenate tensors along a dimension; their other sizes must agree."""
+    dim, _ = keyword_aliases(dim, False, aliases)
     tensors = _same_dtype(tensors, "cat")
     if any(x.ndim == 0 for x in tensors):
         raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
@@ -58,8 +59,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return Cat.apply(*tensors, dim=normalize_dim(dim, tensors[0].ndim))
 
 
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def stack(tensors: Sequence[Tensor], dim: int = 0, **aliases: Dims) -> Tensor:
     """Stack tensors of equal shape along a new dimension."""
+    dim, _ = keyword_aliases(dim, False, aliases)
     tensors = _same_dtype(tensors, "stack")
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) > 1:

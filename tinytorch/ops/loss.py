@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,13 +174,16 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     _check_reduction(reduction)
     x, y = promote(input, target)
     only_floating("mse_loss", x)
+    _warn_of_shapes("mse_loss", x, y)
     return in_float32(lambda x, y: _reduced((x - y).square(), reduction), x, y)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|"""
     _check_reduction(reduction)
-    return in_float32(lambda x, y: _reduced((x - y).abs(), reduction), *promote(input, target))
+    x, y = promote(input, target)
+    _warn_of_shapes("l1_loss", x, y)
+    return in_float32(lambda x, y: _reduced((x - y).abs(), reduction), x, y)
 
 
 def binary_cross_entropy_with_logits(
@@ -237,6 +241,17 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 def _check_reduction(reduction: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{reduction!r} is not a valid value for reduction: 'mean', 'sum' or 'none'")
+
+
+def _warn_of_shapes(what: str, x: Tensor, y: Tensor) -> None:
+    """Broadcasting (N, 1) against (N,) pairs every row with every other: hardly ever what a loss is meant to do."""
+    if x.array.shape != y.array.shape:
+        warnings.warn(
+            f"{what}: the target's shape {y.array.shape} is not the input's {x.array.shape}: they are broadcast, which "
+            "is likely to be wrong. Give them one shape",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_weight(what: str, weight: Tensor, x: Tensor) -> None:
