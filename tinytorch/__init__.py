@@ -71,6 +71,7 @@ from .ops.comparison import (
     equal,
     ge,
     gt,
+    isclose,
     isfinite,
     isinf,
     isnan,
@@ -82,13 +83,17 @@ from .ops.comparison import (
     lt,
     ne,
 )  # fmt: skip
+from .ops.counting import bincount, bucketize, count_nonzero, searchsorted, unique
+from .ops.cumulative import cumprod
 from .ops.einsum import einsum
-from .ops.elementwise import cos, exp, expm1, log, log1p, logaddexp, masked_fill, rsqrt, sin, sqrt, where
+from .ops.elementwise import cos, exp, expm1, lerp, log, log1p, logaddexp, masked_fill, rsqrt, sin, sqrt, where
 from .ops.extremes import amax, amin, argmax, argmin, max, min
 from .ops.gathering import gather, scatter_add
 from .ops.indexing import index_put
-from .ops.joining import cat, flip, roll, stack, tril, triu, unbind
-from .ops.linalg import bmm, dot, matmul, mm, mv, outer
+from .ops.joining import cat, flip, hstack, roll, stack, tril, triu, unbind, vstack
+from .ops.linalg import addmm, bmm, dot, matmul, mm, mv, outer
+from .ops.norm import cosine_similarity, norm
+from .ops.placing import diag, index_add, index_fill, scatter, trace
 from .ops.reduction import all, any, cumsum, mean, prod, std, sum, var
 from .ops.repeating import meshgrid, repeat_interleave, tile
 from .ops.rounding import ceil, floor, floor_divide, remainder, round, sign, trunc

@@ -18,12 +18,16 @@ from .ops import (
     bounds,
     broadcasting,
     comparison,
+    counting,
+    cumulative,
     elementwise,
     extremes,
     gathering,
     indexing,
     joining,
     linalg,
+    norm,
+    placing,
     reduction,
     repeating,
     rounding,
@@ -79,7 +83,7 @@ class Methods:
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
     sqrt, rsqrt, sin, cos = elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos
     maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
-    logaddexp, masked_fill = elementwise.logaddexp, elementwise.masked_fill
+    logaddexp, masked_fill, lerp = elementwise.logaddexp, elementwise.masked_fill, elementwise.lerp
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
     logsumexp = softmax.logsumexp
     softmax, log_softmax = softmax.softmax, softmax.log_softmax
@@ -88,7 +92,8 @@ class Methods:
     sum, mean, prod, var, std = reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std
     max, min, amax, amin = extremes.max, extremes.min, extremes.amax, extremes.amin
     argmax, argmin, any, all = extremes.argmax, extremes.argmin, reduction.any, reduction.all
-    cumsum = reduction.cumsum
+    cumsum, cumprod, norm = reduction.cumsum, cumulative.cumprod, norm.norm
+    bincount, unique, count_nonzero = counting.bincount, counting.unique, counting.count_nonzero
 
     # shape
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
@@ -105,6 +110,8 @@ class Methods:
     # indexing
     gather, scatter_add, index_select = gathering.gather, gathering.scatter_add, selecting.index_select
     index_put, masked_select, take_along_dim = indexing.index_put, selecting.masked_select, selecting.take_along_dim
+    scatter, index_add, index_fill = placing.scatter, placing.index_add, placing.index_fill
+    diag, trace = placing.diag, placing.trace
     topk, sort, argsort = sorting.topk, sorting.sort, sorting.argsort
     nonzero, select, narrow = selecting.nonzero, selecting.select, selecting.narrow
     __getitem__ = indexing.getitem
@@ -114,6 +121,7 @@ class Methods:
 
     # linalg
     matmul, mm, bmm, mv, dot, outer = linalg.matmul, linalg.mm, linalg.bmm, linalg.mv, linalg.dot, linalg.outer
+    addmm = linalg.addmm
 
     # tests and comparisons, which have no gradient
     isnan, isinf, isfinite = comparison.isnan, comparison.isinf, comparison.isfinite
@@ -142,7 +150,7 @@ class Methods:
     def __pos__(self: Any) -> Any:
         return self
 
-    allclose, equal = comparison.allclose, comparison.equal
+    allclose, isclose, equal = comparison.allclose, comparison.isclose, comparison.equal
 
     # operators
     __add__, __radd__ = operator(arithmetic.add), operator(arithmetic.add, reflected=True)
@@ -204,6 +212,11 @@ class Methods:
     tril_ = in_place(joining.tril)
     triu_ = in_place(joining.triu)
     scatter_add_ = in_place(gathering.scatter_add)
+    scatter_ = in_place(placing.scatter)
+    index_add_ = in_place(placing.index_add)
+    index_fill_ = in_place(placing.index_fill)
+    lerp_ = in_place(elementwise.lerp)
+    cumprod_, cumsum_ = in_place(cumulative.cumprod), in_place(reduction.cumsum)
     index_put_ = in_place(indexing.index_put)
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ipow__, __ifloordiv__, __imod__ = pow_, floor_divide_, remainder_

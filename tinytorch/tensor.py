@@ -101,6 +101,8 @@ class Tensor(engine.Tensor, Conversions, Methods):
         """The number of elements."""
         return self.array.size
 
+    nelement, ndimension = numel, dim
+
     def element_size(self) -> builtins.int:
         """Bytes in an element."""
         return self.array.itemsize

@@ -21,6 +21,10 @@ LEFT_OUT = {
     "CrossEntropyLoss": {"size_average", "reduce"},  # deprecated, like those of the other losses
     "NLLLoss": {"size_average", "reduce"},
     "MSELoss": {"size_average", "reduce"},
+    "L1Loss": {"size_average", "reduce"},
+    "SmoothL1Loss": {"size_average", "reduce"},
+    "KLDivLoss": {"size_average", "reduce"},
+    "BCELoss": {"size_average", "reduce"},
     "BCEWithLogitsLoss": {"size_average", "reduce"},
 }
 

@@ -422,3 +422,13 @@ def test_broadcasting_a_target_warns(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert loss(x, tinytorch.tensor([[0.0], [1.0]])).item() == 0
+
+
+def test_binary_cross_entropy_at_the_ends() -> None:
+    """ln 0 counts as -100, and its gradient is large, not NaN, so that training can leave the wrong end."""
+    x = tinytorch.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    loss = functional.binary_cross_entropy(x, tinytorch.tensor([1.0, 0.0, 0.0, 1.0]), reduction="none")
+    loss.sum().backward()
+    assert loss.tolist() == [100, 100, 0, 0]
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), [-1e12, 1e12, 0, 0], rtol=1e-6)

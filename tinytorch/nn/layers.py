@@ -16,7 +16,7 @@ from . import init
 from .module import Module
 from .parameter import Parameter, new_parameter
 
-leaky_relu_, silu_ = in_place(F.leaky_relu), in_place(F.silu)
+leaky_relu_, silu_, elu_ = in_place(F.leaky_relu), in_place(F.silu), in_place(F.elu)
 
 
 class Identity(Module):
@@ -321,6 +321,28 @@ class LeakyReLU(Module):
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}{', inplace=True' * self.inplace}"
+
+
+class ELU(Module):
+    """x where it is positive, alpha * (exp(x) - 1) elsewhere; written into x itself if inplace."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return (elu_ if self.inplace else F.elu)(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}{', inplace=True' * self.inplace}"
+
+
+class LogSigmoid(Module):
+    """ln(1 / (1 + exp(-x)))."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.logsigmoid(input)
 
 
 class GELU(Module):

@@ -70,6 +70,17 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, **aliases: Dims) -> Tensor:
     return Cat.apply(*[unsqueeze(x, dim) for x in tensors], dim=dim)
 
 
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along dimension 1; vectors and 0-d tensors one after another."""
+    tensors = [x if x.ndim else x.reshape(1) for x in _same_dtype(tensors, "hstack")]
+    return cat(tensors, 0 if tensors[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along dimension 0; vectors and 0-d tensors as rows."""
+    return cat([x if x.ndim > 1 else x.reshape(1, -1) for x in _same_dtype(tensors, "vstack")])
+
+
 def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
     tensors = list(tensors)
     if not tensors:
