@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -799,3 +800,21 @@ def test_custom_function_finds_changes_of_what_it_saved() -> None:
     x.add_(1)
     with pytest.raises(RuntimeError, match=r"CubeBackward.*float64 \(2,\).*version 1, expected version 0"):
         y.sum().backward()
+
+
+def test_the_gradient_of_what_is_no_leaf_warns() -> None:
+    x = leaf(1.0)
+    y, kept = x * 2, x * 3
+    kept.retain_grad()
+    (y + kept).sum().backward()
+    with pytest.warns(UserWarning, match="retain_grad"):
+        assert y.grad is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert values(kept.grad) == [1.0] and values(x.grad) == [5.0] and x.detach().grad is None
+
+
+def test_nodes_have_a_class() -> None:
+    y = leaf(1.0) * 2
+    assert isinstance(y.grad_fn, torch.autograd.graph.Node)
+    assert isinstance(y.grad_fn.next_functions[0][0], torch.autograd.graph.Node)

@@ -20,7 +20,7 @@ from .ops.common import is_tensor
 from .ops.joining import stack
 from .tensor import Tensor
 
-__all__ = ["grad", "grad_and_value", "jacrev", "vjp"]
+__all__ = ["grad", "grad_and_value", "hessian", "jacrev", "vjp"]
 
 Argnums = int | tuple[int, ...]
 
@@ -147,6 +147,11 @@ def jacrev(
         return (result, aux[0]) if has_aux else result
 
     return jacobian
+
+
+def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """The function that computes the second derivatives of func: the Jacobian of its Jacobian."""
+    return jacrev(jacrev(func, argnums), argnums)
 
 
 class _Inside:

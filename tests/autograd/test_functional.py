@@ -56,6 +56,15 @@ def test_jacobian_and_hessian() -> None:
     assert output.tolist() == [1.0, 2.0] and product.tolist() == [22.0, 10.0]
 
 
+def test_a_vector_times_the_hessian() -> None:
+    F = tinytorch.autograd.functional
+    x, v = tinytorch.tensor([1.0, 2.0]), tinytorch.tensor([1.0, 10.0])
+    for product in (F.hvp, F.vhp):
+        value, found = product(lambda x: x[0] ** 2 * x[1], x, v)
+        assert value.item() == 2 and found.tolist() == [24.0, 2.0]
+    assert tinytorch.func.hessian(lambda x: x[0] ** 2 * x[1])(x).tolist() == [[4.0, 2.0], [2.0, 0.0]]
+
+
 def test_an_output_without_elements_has_a_jacobian_without_elements() -> None:
     empty = tinytorch.zeros(0, 4)
     assert tinytorch.autograd.functional.jacobian(tinytorch.sin, empty).shape == (0, 4, 0, 4)
@@ -111,7 +120,15 @@ CALLS: dict[str, Any] = {
     "jvp of a number": lambda t, F, x, w: F.jvp(lambda a: a.exp() * x, x[0, 0]),
     "jvp unused": lambda t, F, x, w: F.jvp(lambda x, w: x * 2, (x, w), (x, w)),
     "jvp recorded": lambda t, F, x, w: F.jvp(lambda x: x.exp(), x.requires_grad_(), x, create_graph=True),
+    "hvp": lambda t, F, x, w: F.hvp(lambda x, w: (x @ w).sin().sum(), (x, w), (x + 1, w * 2)),
+    "hvp of a linear": lambda t, F, x, w: F.hvp(lambda x: x.sum(), x, x),
+    "hvp recorded": lambda t, F, x, w: F.hvp(lambda x: x.exp().sum(), x.requires_grad_(), x, create_graph=True),
+    "vhp": lambda t, F, x, w: F.vhp(lambda x, w: (x @ w).sin().sum(), (x, w), (x + 1, w * 2)),
+    "vhp of a number": lambda t, F, x, w: F.vhp(lambda a: a.exp(), x[0, 0]),
+    "vhp recorded": lambda t, F, x, w: F.vhp(lambda x: x.exp().sum(), x.requires_grad_(), x, create_graph=True),
     # func
+    "hessian of func": lambda t, F, x, w: t.func.hessian(lambda x: (x @ w).sin().sum())(x),
+    "hessian of several": lambda t, F, x, w: t.func.hessian(lambda x, w: (x @ w).sin().sum(), argnums=(0, 1))(x, w),
     "grad": lambda t, F, x, w: t.func.grad(lambda x, w: (x @ w).sin().sum())(x, w),
     "grad of several": lambda t, F, x, w: t.func.grad(lambda x, w: (x @ w).sin().sum(), argnums=(1, 0))(x, w),
     "grad from the end": lambda t, F, x, w: t.func.grad(lambda x, w: (x @ w).sin().sum(), -1)(x, w),
@@ -167,6 +184,10 @@ ERRORS: dict[str, Any] = {
     "second input": lambda t, F, x: F.jacobian(lambda *x: x[0], (x, 3)),
     "output": lambda t, F, x: F.vjp(lambda x: 3, x),
     "outputs": lambda t, F, x: F.jvp(lambda x: (x, 3), x, x),
+    "vhp of outputs": lambda t, F, x: F.vhp(lambda x: x, x, x),
+    "hvp of a tuple": lambda t, F, x: F.hvp(lambda x: (x.sum(),), x, x),
+    "no v for hvp": lambda t, F, x: F.hvp(lambda x: x.sum(), x),
+    "shape of v for vhp": lambda t, F, x: F.vhp(lambda x: x.sum(), x, x[0]),
     "no v": lambda t, F, x: F.vjp(lambda x: x, x),
     "no v for jvp": lambda t, F, x: F.jvp(lambda x: x, x),
     "shape of v": lambda t, F, x: F.vjp(lambda x: x, x, x[0]),
@@ -231,7 +252,7 @@ def test_signatures_are_pytorchs() -> None:
 
     import torch
 
-    for module, names in (("autograd.functional", ("jacobian", "hessian", "vjp", "jvp")),
+    for module, names in (("autograd.functional", ("jacobian", "hessian", "hvp", "vhp", "vjp", "jvp")),
                           ("func", ("grad", "grad_and_value", "vjp", "jacrev"))):  # fmt: skip
         for name in names:
             ours, theirs = tinytorch, torch

@@ -409,7 +409,7 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "CumProd": (
         lambda x: running_product(x.T).T,
         running_product,
-        lambda x: running_product(np.where(x > 0.5, 0, x).T).T,
+        lambda x: running_product(np.where(x > 0, x, 0).T).T,
     ),
     "SearchSorted": (
         lambda a, v: (np.ravel(a) < np.asarray(v)[..., None]).sum(-1),
@@ -503,7 +503,7 @@ OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "ArgSort-1": lambda x: np.zeros((), np.int64),
     "CumProd-0": lambda x: x,
     "CumProd-1": lambda x: x,
-    "CumProd-2": lambda x: np.where(x > 0.5, 0, x),
+    "CumProd-2": lambda x: np.where(x > 0, x, 0),
     "CumSum-1": lambda x: x,
     "Cat-1": lambda a, b: np.array([a, b, a]),
     "Expand-0": lambda x: np.array([[[x] * 4] * 3] * 2),
@@ -538,7 +538,7 @@ OF_INTEGERS = {
 OF_BOOLS = {
     "same": "Add-0 Alias Amax Amin Cat Clone Embedding Expand Flip Gather Index IndexAssign Maximum Minimum Mul-0 Pad "
     "Permute Reshape Roll Scatter-0 ScatterAdd Sign Split Transpose Tril Triu Unfold-0 Unfold-1 Unfold-2 Where",
-    "int64": "CumProd CumSum Gather-1 Mul-1 Pow-0 Prod-0 Prod-1 Sum SumToSize",
+    "int64": "CumProd-0 CumProd-1 CumSum Gather-1 Mul-1 Pow-0 Prod-0 Prod-1 Sum SumToSize",
     "float32": "Clamp-0 Clamp-1 Cos Erf Exp Expm1 LogSumExp Pow-1 Pow-3 Prod-2 Sigmoid Sin Tanh Where-1",
     "float64": "To",
     "": "ScatterAdd-1",

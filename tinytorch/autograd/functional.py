@@ -16,7 +16,7 @@ from ..ops.common import is_tensor
 from ..ops.joining import stack
 from ..tensor import Tensor
 
-__all__ = ["hessian", "jacobian", "jvp", "vjp"]
+__all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
 Tensors = tuple[Tensor, ...]
 
@@ -155,30 +155,78 @@ def hessian(
     if outer_jacobian_strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
 
+    gradient = _gradient_of(func, "hessian", strict, [])
+    found = jacobian(gradient, xs, create_graph, strict, vectorize, outer_jacobian_strategy)
+    return found if several else found[0][0]
+
+
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
+    """func(*inputs), one number, and the product v^T H of a vector of the inputs' shapes with its Hessian H.
+
+    It takes one walk of the gradient's graph, where `hessian` takes one for each row. Arguments as in `vjp`.
+    """
+    return _times_hessian(vjp, "vhp", func, inputs, v, create_graph, strict)
+
+
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
+    """func(*inputs), and H v: the same numbers as `vhp`, which is faster, as H is symmetric. Arguments as in `jvp`."""
+    return _times_hessian(jvp, "hvp", func, inputs, v, create_graph, strict)
+
+
+def _times_hessian(
+    product: Callable[..., Any],
+    name: str,
+    func: Callable[..., Any],
+    inputs: Any,
+    v: Any,
+    create_graph: bool,
+    strict: bool,
+) -> tuple[Any, Any]:
+    several, xs = _as_tuple(inputs, "inputs", name)
+    values: list[Tensor] = []
+    vs = _vector(v, xs, several, create_graph, name)
+    if vs is None and (len(xs) != 1 or xs[0].numel() != 1):
+        raise RuntimeError(
+            "The vector v can only be None if the input to the user-provided function is a single Tensor with a single "
+            "element."
+        )
+    _, found = product(_gradient_of(func, name, strict, values), xs, vs, create_graph, strict)
+    return _given_out((values[0],), False, create_graph), found if several else found[0]
+
+
+def _gradient_of(
+    func: Callable[..., Any], name: str, strict: bool, values: list[Tensor]
+) -> Callable[..., Tensors]:
+    """The gradient of a func that returns one number, as a function; it appends what func returned to `values`."""
+
     def number(*args: Any) -> Any:
         result = func(*args)
-        of_tuple, outputs = _as_tuple(result, "outputs of the user-provided function", "hessian")
+        of_tuple, outputs = _as_tuple(result, "outputs of the user-provided function", name)
         _check_outputs(outputs, strict)
         if of_tuple:
-            raise RuntimeError("The function given to hessian should return a single Tensor")
+            raise RuntimeError(f"The function given to {name} should return a single Tensor")
         if result.numel() != 1:
-            raise RuntimeError("The Tensor returned by the function given to hessian should contain a single element")
+            raise RuntimeError(f"The Tensor returned by the function given to {name} should contain a single element")
+        values.append(result)
         return result.squeeze()
 
-    def gradient(*args: Any) -> Any:
-        found = jacobian(number, args, create_graph=True)
+    def gradient(*args: Any) -> Tensors:
+        found: Tensors = jacobian(number, args, create_graph=True)
         for i, row in enumerate(found if strict else ()):
             if not row.requires_grad:
                 raise RuntimeError(
-                    "While computing the hessian, found that the jacobian of the user-provided function with respect "
+                    f"While computing the {name}, found that the jacobian of the user-provided function with respect "
                     f"to input {i} is independent of the input. This is not allowed in strict mode. You should ensure "
                     "that your function is twice differentiable and that the jacobian depends on the inputs (this "
                     "would be violated by a linear function for example)."
                 )
         return found
 
-    found = jacobian(gradient, xs, create_graph, strict, vectorize, outer_jacobian_strategy)
-    return found if several else found[0][0]
+    return gradient
 
 
 def _check_forward_mode(create_graph: bool, strict: bool, vectorize: bool) -> None:
