@@ -104,6 +104,11 @@ FUNCTIONS: dict[str, tuple[Call, list[Any], Any]] = {
         np.array([-2, 2 / math.e - 2, 0, 1000]),
     ),
     "lerp": (lambda t, a, b: t.lerp(a, b, 0.25), [np.array([0.0, 4]), np.array([8.0, 0])], np.array([2.0, 3])),
+    "lerp, all the way": (
+        lambda t, a, b: t.stack([t.lerp(a, b, 1.0), t.lerp(a, b, t.tensor([0.0, 1]))]),
+        [np.array([1e20, 1e20], np.float32), np.array([1.0, 2], np.float32)],
+        np.array([[1.0, 2], [1e20, 2]], np.float32),
+    ),
     "isclose": (
         lambda t, a, b: t.isclose(a, b, equal_nan=True),
         [np.array([1.0, 1, np.nan, np.inf]), np.array([1 + 1e-6, 1.1, np.nan, np.inf])],

@@ -424,6 +424,15 @@ def test_broadcasting_a_target_warns(name: str) -> None:
         assert loss(x, tinytorch.tensor([[0.0], [1.0]])).item() == 0
 
 
+@pytest.mark.parametrize("name", ["smooth_l1_loss", "huber_loss"])
+def test_an_infinite_difference_has_the_gradient_of_the_line(name: str) -> None:
+    x = tinytorch.tensor([np.inf, -3.0, 0.5], requires_grad=True)
+    loss = getattr(functional, name)(x, tinytorch.zeros(3), reduction="none")
+    loss.sum().backward()
+    assert loss.tolist() == [np.inf, 2.5, 0.125]
+    assert x.grad is not None and x.grad.tolist() == [1, -1, 0.5]
+
+
 def test_binary_cross_entropy_at_the_ends() -> None:
     """ln 0 counts as -100, and its gradient is large, not NaN, so that training can leave the wrong end."""
     x = tinytorch.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)

@@ -319,7 +319,14 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         found = ", ".join(str(x.dtype) for x in (input, end, weight) if is_tensor(x))
         raise RuntimeError(f"lerp: input, end and a weight must have one dtype, got {found}")
     only_floating("lerp", input)
-    return in_float32(lambda a, b, w: a + w * (b - a), input, end, weight)
+    return in_float32(_lerp, input, end, weight)
+
+
+def _lerp(a: Tensor, b: Tensor, w: Any) -> Tensor:
+    """From the nearer end, so that weight 1 gives just that."""
+    if is_tensor(w):
+        return where(w.abs() < 0.5, a + w * (b - a), b - (b - a) * (1 - w))
+    return a + w * (b - a) if abs(w) < 0.5 else b - (b - a) * (1 - w)
 
 
 class To(Function):

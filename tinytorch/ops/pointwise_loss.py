@@ -8,7 +8,6 @@ import numpy as np
 
 from ..engine.function import Function
 from .common import Array, in_float32, only_floating, promote
-from .elementwise import where
 from .loss import check_reduction, reduced_losses, warn_of_shapes
 
 if TYPE_CHECKING:
@@ -97,8 +96,8 @@ def _of_differences(
         distance = (a - b).abs()
         if not bend:
             return reduced_losses(distance, reduction)
-        losses = where(distance < bend, 0.5 * distance * distance, bend * (distance - 0.5 * bend))
-        return reduced_losses(losses / scale, reduction)
+        near = distance.clamp(max=bend)  # the square is taken of this part alone, or an infinite d had gradient NaN
+        return reduced_losses((0.5 * near * near + bend * (distance - near)) / scale, reduction)
 
     return in_float32(loss, a, b)
 
