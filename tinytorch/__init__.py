@@ -59,7 +59,7 @@ from .kernels.stored.stored import get_float32_matmul_precision, set_float32_mat
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import erf, relu, sigmoid, tanh
 from .ops.arithmetic import abs, add, div, mul, neg, pow, reciprocal, square, sub
-from .ops.bounds import clamp, maximum, minimum
+from .ops.bounds import clamp, clamp_max, clamp_min, maximum, minimum
 from .ops.broadcasting import broadcast_to
 from .ops.comparison import (
     allclose,
@@ -86,7 +86,22 @@ from .ops.comparison import (
 from .ops.counting import bincount, bucketize, count_nonzero, searchsorted, unique
 from .ops.cumulative import cumprod
 from .ops.einsum import einsum
-from .ops.elementwise import cos, exp, expm1, lerp, log, log1p, logaddexp, masked_fill, rsqrt, sin, sqrt, where
+from .ops.elementwise import (
+    cos,
+    exp,
+    expm1,
+    lerp,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    masked_fill,
+    rsqrt,
+    sin,
+    sqrt,
+    where,
+)
 from .ops.extremes import amax, amin, argmax, argmin, max, min
 from .ops.gathering import gather, scatter_add
 from .ops.indexing import index_put

@@ -81,8 +81,10 @@ class Methods:
 
     # elementwise
     exp, expm1, log, log1p = elementwise.exp, elementwise.expm1, elementwise.log, elementwise.log1p
+    log2, log10 = elementwise.log2, elementwise.log10
     sqrt, rsqrt, sin, cos = elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos
     maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
+    clamp_min, clamp_max = bounds.clamp_min, bounds.clamp_max
     logaddexp, masked_fill, lerp = elementwise.logaddexp, elementwise.masked_fill, elementwise.lerp
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
     logsumexp = softmax.logsumexp
@@ -198,6 +200,7 @@ class Methods:
     sqrt_ = in_place(elementwise.sqrt)
     log_ = in_place(elementwise.log)
     clamp_ = in_place(bounds.clamp)
+    clamp_min_, clamp_max_ = in_place(bounds.clamp_min), in_place(bounds.clamp_max)
     masked_fill_ = in_place(elementwise.masked_fill)
     relu_ = in_place(activation.relu)
     tanh_ = in_place(activation.tanh)

@@ -252,6 +252,8 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "Exp": (lambda x: math.e**x,),
     "Expm1": (lambda x: math.e**x - 1,),
     "Log": (lambda x: np.log2(abs(x) + 0.5) / math.log2(math.e),),
+    "Log10": (lambda x: np.log(abs(x) + 0.5) / math.log(10),),
+    "Log2": (lambda x: np.log(abs(x) + 0.5) / math.log(2),),
     "Log1p": (lambda x: np.log(1 + abs(x)),),
     "LogAddExp": (lambda a, b: np.log(np.exp(a) + np.exp(b)),),
     "Maximum": (lambda a, b: np.where(a > b, a, b),),
@@ -530,8 +532,8 @@ OF_INTEGERS = {
     "Linear-0 Linear-1 Matmul Max Maximum Min Minimum Mul Neg Pad Permute Pow-0 Relu Reshape Roll Round-0 Scatter-0 "
     "ScatterAdd-0 Sign Split Sub-0 Transpose Tril Triu Trunc Unfold-0 Unfold-1 Unfold-2 Where",
     "int64": "CumProd CumSum Gather-1 Prod-0 Prod-1 Sum Unfold-3",
-    "float32": "Clamp Cos Div Erf Exp Expm1 Log Log1p LogSumExp Pow-1 Pow-2 Pow-3 Prod-2 Rsqrt Sigmoid Sin Sqrt Sub-1 "
-    "Tanh Where-1",
+    "float32": "Clamp Cos Div Erf Exp Expm1 Log Log1p Log10 Log2 LogSumExp Pow-1 Pow-2 Pow-3 Prod-2 Rsqrt Sigmoid Sin "
+    "Sqrt Sub-1 Tanh Where-1",
     "float64": "To",
     "": "ScatterAdd-1",
 }

@@ -22,6 +22,8 @@ UNARY: dict[str, Any] = {
     "expm1": lambda t, x: t.expm1(x),
     "log": lambda t, x: t.log(x),
     "log1p": lambda t, x: t.log1p(x),
+    "log2": lambda t, x: t.log2(x),
+    "log10": lambda t, x: t.log10(x),
     "logaddexp": lambda t, x: t.logaddexp(x, t.zeros_like(x)),
     "logaddexp_infinities": lambda t, x: t.logaddexp(x, -x.abs()),
     "sqrt": lambda t, x: t.sqrt(x),

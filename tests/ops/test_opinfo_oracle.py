@@ -18,11 +18,11 @@ pytestmark = [pytest.mark.oracle("torch", "expecttest"), pytest.mark.filterwarni
 # PyTorch's operations that lie in this project's field and are here, with their variants.
 SCOPE = """
 T __getitem__ __radd__ __rdiv__ __rmatmul__ __rmul__ __rpow__ __rsub__ abs add addmm all amax amin any argmax argmin
-argsort bincount bitwise_and bitwise_not bitwise_or bitwise_xor bmm bmm.triton_optimized broadcast_to
-bucketize cat ceil chunk clamp clone contiguous cos count_nonzero cumprod cumsum diag div.floor_rounding
+argsort bincount bitwise_and bitwise_not bitwise_or bitwise_xor bmm bmm.triton_optimized broadcast_to bucketize cat
+ceil chunk clamp clamp_max clamp_min clone contiguous cos count_nonzero cumprod cumsum diag div.floor_rounding
 div.no_rounding_mode div.trunc_rounding dot einsum eq erf exp expand expand_as expm1 flatten flip floor floor_divide
-full_like gather ge gt hstack index_add index_fill index_select isclose isfinite isinf isnan le lerp log log1p
-log_softmax log_softmax.with_dtype logaddexp logical_and logical_not logical_or logical_xor logsumexp lt mT
+full_like gather ge gt hstack index_add index_fill index_select isclose isfinite isinf isnan le lerp log log10 log1p
+log2 log_softmax log_softmax.with_dtype logaddexp logical_and logical_not logical_or logical_xor logsumexp lt mT
 masked_fill masked_select matmul max.binary max.reduction_no_dim max.reduction_with_dim maximum mean
 meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary min.reduction_no_dim min.reduction_with_dim minimum mm
 movedim mul mv narrow ne neg nn.functional.batch_norm nn.functional.binary_cross_entropy
@@ -60,6 +60,8 @@ OTHERWISE = {
     "pow": "takes two numbers, as add, sub, mul and div do in PyTorch too",
     "remainder": "takes two numbers, as add, sub, mul and div do in PyTorch too",
     "max.binary": "AttributeError for a number in place of the first tensor",
+    "clamp_max": "AttributeError for a number in place of the first tensor",
+    "clamp_min": "AttributeError for a number in place of the first tensor",
     "min.binary": "AttributeError for a number in place of the first tensor",
 }
 

@@ -6,6 +6,7 @@ it can be differentiated again. The walk sums over broadcast dimensions.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,50 @@ class Log(Function):
 def log(input: Tensor) -> Tensor:
     """Natural logarithm; -inf at 0, NaN below."""
     return Log.apply(floating(input))
+
+
+class Log2(Function):
+    """y = ln x / ln 2"""
+
+    examples = ((lambda t, x: t.log2(x.abs() + 0.5), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Log2, x: Array) -> Any:
+        ctx.save(x)
+        return np.log2(x)
+
+    # dy/dx = 1 / (x ln 2)
+    @staticmethod
+    def backward(ctx: Log2, g: Tensor) -> Any:
+        (x,) = ctx.saved
+        return g / (x * math.log(2))
+
+
+def log2(input: Tensor) -> Tensor:
+    """Logarithm to the base 2."""
+    return Log2.apply(floating(input))
+
+
+class Log10(Function):
+    """y = ln x / ln 10"""
+
+    examples = ((lambda t, x: t.log10(x.abs() + 0.5), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Log10, x: Array) -> Any:
+        ctx.save(x)
+        return np.log10(x)
+
+    # dy/dx = 1 / (x ln 10)
+    @staticmethod
+    def backward(ctx: Log10, g: Tensor) -> Any:
+        (x,) = ctx.saved
+        return g / (x * math.log(10))
+
+
+def log10(input: Tensor) -> Tensor:
+    """Logarithm to the base 10."""
+    return Log10.apply(floating(input))
 
 
 class Log1p(Function):
