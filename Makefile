@@ -8,13 +8,14 @@ DEMO := runs/demo
 DEMO_LORA := runs/demo-lora
 STUDY := docs/site
 
-.PHONY: help demo demo-lora study test check-all clean
+.PHONY: help demo demo-lora study notebooks test check-all clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       train a character-level GPT, plot its losses and print what it writes: two minutes"
 	@echo "make demo-lora  teach a small Llama, with LoRA, to answer like a parrot: a minute or two"
 	@echo "make study      make the pages that step through a backward in the browser, and their index"
+	@echo "make notebooks  open the notebooks on backpropagation, docs/notebooks, in JupyterLab"
 	@echo "make test       run the test suite"
 	@echo "make check-all  run everything that .ci/run does, then the slow tests: half an hour or more"
 	@echo "make clean      remove $(VENV) and the demos' output"
@@ -49,6 +50,10 @@ demo-lora: $(VENV)/.installed-lora
 
 study: $(VENV)/.installed-study
 	$(BIN)/python -m tinytorch.study site $(STUDY)
+
+# JupyterLab's root is the whole project, so that the notebooks' links to other pages open too.
+notebooks: $(VENV)/.installed-notebooks
+	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/docs/notebooks
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4

@@ -118,6 +118,19 @@ CALLS = (
     lambda t: t.linspace(t.tensor(0.1, dtype=t.float64), 1, 3, dtype=t.float64),
     lambda t: t.linspace(0, t.tensor(2), steps=3, dtype=t.float16),
     lambda t: t.linspace(start=0, end=1, steps=np.int64(3)),
+    lambda t: t.logspace(-3, 0, 4),
+    lambda t: t.logspace(0, 3, 7, 2),
+    lambda t: t.logspace(3, -1.5, 5, base=0.5, dtype=t.float64, requires_grad=True),
+    lambda t: t.logspace(0, 3, 1),
+    lambda t: t.logspace(0, 3, 0),
+    lambda t: t.logspace(-1, 3, 5, base=0),
+    lambda t: t.logspace(0, 3, 4, base=-2),
+    lambda t: t.logspace(0, 40, 3),
+    lambda t: t.logspace(t.tensor(0), t.tensor(2.0), steps=np.int64(3), dtype=t.float16),
+    lambda t: t.logspace(0.5, 3.9, 4, dtype=t.int32),
+    lambda t: t.logspace(0.1, 0.9, 4, dtype=t.int64),
+    lambda t: t.logspace(0, 18, 4, dtype=t.int64),
+    lambda t: t.logspace(0, 2, 3, dtype=t.uint8),
 )
 
 RANDOM = (
@@ -204,6 +217,12 @@ ERRORS = (
     (lambda t: t.linspace(0, 300, 3, dtype=t.uint8), RuntimeError, "value 300 cannot be converted to type uint8"),
     (lambda t: t.linspace(0, float("nan"), 3, dtype=t.int64), RuntimeError, "value nan cannot be converted"),
     (lambda t: t.linspace(t.tensor([0.0, 1.0]), 1, 3), RuntimeError, "without dimensions, got shape (2,)"),
+    (lambda t: t.logspace(0, 1, -1), RuntimeError, "must be non-negative, got -1"),
+    (lambda t: t.logspace(0, 1, 2.0), TypeError, "integer"),
+    (lambda t: t.logspace("0", 1, 2), TypeError, "logspace: expected a number, got str"),
+    (lambda t: t.logspace(0, 1, 3, dtype=t.bool), RuntimeError, "not implemented for bool"),
+    (lambda t: t.logspace(t.tensor([0.0, 1.0]), 1, 3), RuntimeError, "without dimensions, got shape (2,)"),
+    (lambda t: t.logspace(0, 3, 4, dtype=t.uint8), RuntimeError, "cannot be converted to type uint8", "wraps around"),
     (lambda t: t.tensor([[1, 2], [3]]), ValueError, "sequences of equal length"),
     (lambda t: t.tensor("a"), TypeError, "real numbers"),
     (lambda t: t.tensor(2**63), ValueError, "does not fit into int64"),
@@ -267,11 +286,23 @@ ERRORS = (
     (lambda t: t.bernoulli(t.tensor([1, 0])), RuntimeError, "not implemented for int64"),
     (lambda t: t.multinomial(t.tensor([-1.0, 2.0]), 1), RuntimeError, "element < 0"),
     (lambda t: t.multinomial(t.tensor([float("nan"), 2.0]), 1), RuntimeError, "nan"),
-    (lambda t: t.multinomial(t.tensor([0.0, 0.0]), 1), RuntimeError, "weights without replacement"),
+    (lambda t: t.multinomial(t.tensor([0.0, 0.0]), 1), RuntimeError, "sum of probabilities <= 0"),
     (lambda t: t.multinomial(t.tensor([0.0, 0.0]), 1, True), RuntimeError, "sum of probabilities <= 0"),
     (lambda t: t.multinomial(t.ones(3), 4), RuntimeError, "cannot draw 4 samples from 3 weights"),
     (lambda t: t.multinomial(t.ones(3), 0), RuntimeError, "cannot draw 0 samples"),
     (lambda t: t.multinomial(t.tensor([1, 2]), 1), RuntimeError, "got int64"),
+    (lambda t: t.rand(2.5), TypeError, "a shape must be integers or a tuple of integers, got float"),
+    (lambda t: t.zeros(None), TypeError, "got NoneType"),
+    (lambda t: t.rand(3, generator=5), TypeError, "generator must be a torch.Generator, not int"),
+    (lambda t: t.randn(3, generator=0), TypeError, "not int"),
+    (lambda t: t.randint(3, (2,), generator=5), TypeError, "not int"),
+    (lambda t: t.randperm(3, generator=5), TypeError, "not int"),
+    (lambda t: t.multinomial(t.ones(3), 1, generator=5), TypeError, "not int"),
+    (lambda t: t.bernoulli(t.ones(3), generator=5), TypeError, "not int"),
+    (lambda t: t.ones(3).normal_(generator=5), TypeError, "not int"),
+    (lambda t: t.Generator().manual_seed(1.5), RuntimeError, "manual_seed expected an integer, but got float"),
+    (lambda t: t.Generator().manual_seed("a"), RuntimeError, "but got str"),
+    (lambda t: t.Generator().manual_seed(True), RuntimeError, "but got bool"),
     (lambda t: t.multinomial(t.ones(1, 1, 2), 1), RuntimeError, "(1, 1, 2)"),
 )
 
@@ -305,6 +336,8 @@ def test_values_without_pytorch() -> None:
     assert t.linspace(5, -5, 3).tolist() == [5, 0, -5] and t.linspace(7, 8, 1).tolist() == [7]
     assert t.linspace(0.1, 0.7, 4, dtype=t.float64)[[0, -1]].tolist() == [0.1, 0.7]
     assert t.linspace(t.tensor(1), t.tensor(2), 3).tolist() == [1, 1.5, 2]
+    assert t.logspace(-1, 3, 5, 2).tolist() == [0.5, 1, 2, 4, 8]
+    assert t.logspace(0.9, 2.9, 3, dtype=t.int64).tolist() == [1, 10, 100]
     mean = t.full((3,), 1e6, dtype=t.float64)
     drawn = t.normal(mean, 1e-6)
     assert drawn.dtype == t.float64 and (drawn != mean).all() and ((drawn - mean).abs() < 1e-4).all()
@@ -325,6 +358,12 @@ def test_ranges_have_the_ends_that_they_should(dtype: str, data: Any) -> None:
     z = tinytorch.linspace(start, end, n, dtype=getattr(tinytorch, dtype)).double().numpy()
     assert len(z) == n and z[0] == np.asarray(first, dtype) and z[-1] == np.asarray(last, dtype)
     assert (np.diff(z) * (1 if last >= first else -1) >= 0).all()
+
+
+def test_a_shape_in_place_of_data_is_refused() -> None:
+    """PyTorch's `Tensor(2, 3)` is a matrix of whatever lies in memory; it must not be 2, which requires grad."""
+    with pytest.raises(TypeError, match="positional argument"):
+        tinytorch.Tensor(2, 3)  # type: ignore[misc]
 
 
 def test_tensor_copies_and_is_a_leaf() -> None:

@@ -32,7 +32,7 @@ def test_attributes() -> None:
     x = torch.zeros(2, 3, 4)
     assert x.shape == (2, 3, 4) == x.size() and x.size(-1) == 4 and x.shape.numel() == 24
     assert repr(x.shape) == "torch.Size([2, 3, 4])"
-    assert (x.ndim, x.dim(), x.numel()) == (3, 3, 24)
+    assert (x.ndim, x.dim(), x.numel(), x.nelement()) == (3, 3, 24, 24)
     assert x.stride() == (12, 4, 1) and x.mT.stride() == (12, 1, 4) and x.is_contiguous() and not x.mT.is_contiguous()
     assert (x.itemsize, x.element_size(), x.nbytes) == (4, 4, 96)
     assert x.is_floating_point() and not x.long().is_floating_point() and torch.is_tensor(x)

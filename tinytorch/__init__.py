@@ -21,6 +21,7 @@ from .creation import (
     full,
     full_like,
     linspace,
+    logspace,
     ones,
     ones_like,
     tensor,
@@ -52,6 +53,7 @@ from .dtypes import (
     short,
     uint8,
 )  # fmt: skip
+from .func import vmap
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels.gemm.gemm import get_matmul_backend, set_matmul_backend
 from .kernels.launch import keep_freed_memory
@@ -101,9 +103,10 @@ from .ops.elementwise import (
     sin,
     sqrt,
     where,
-)
+)  # fmt: skip
 from .ops.extremes import amax, amin, argmax, argmin, max, min
 from .ops.gathering import gather, scatter_add
+from .ops.histogram import histogram
 from .ops.indexing import index_put
 from .ops.joining import cat, flip, hstack, roll, stack, tril, triu, unbind, vstack
 from .ops.linalg import addmm, bmm, dot, matmul, mm, mv, outer

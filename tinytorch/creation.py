@@ -275,10 +275,39 @@ def linspace(
     start, end = _end("linspace", start), _end("linspace", end)
     if not is_floating(dtype):  # with fewer than two values, an end that is not among them need not fit
         start, end = (int(as_number(value, dtype)) if steps > n else 0 for n, value in enumerate((start, end)))
+    return finish(_evenly_spaced(start, end, steps), dtype, device, requires_grad)
+
+
+def _evenly_spaced(start: Any, end: Any, steps: int) -> Array:
     step, index = (end - start) / max(steps - 1, 1), np.arange(steps)
     from_start = (index < steps // 2) | (steps == 1)  # each half from its own end, so that both ends are exact
-    array = np.where(from_start, start + step * index, end - step * (steps - 1 - index))
-    return finish(array, dtype, device, requires_grad)
+    return np.where(from_start, start + step * index, end - step * (steps - 1 - index))
+
+
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: Any = 10.0,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`steps` powers of the base, whose exponents are evenly spaced from start to end, both included.
+
+    In an integer dtype the exponents start and end are truncated, and then each power is, which must fit.
+    """
+    dtype, steps = or_default(dtype), operator.index(steps)
+    no_bools("logspace", dtype)
+    if steps < 0:
+        raise RuntimeError(f"logspace: the number of steps must be non-negative, got {steps}")
+    start, end, base = (_end("logspace", value) for value in (start, end, base))
+    if not is_floating(dtype):
+        start, end = (int(as_number(value, dtypes.int64)) for value in (start, end))
+    with np.errstate(all="ignore"):
+        array = np.power(float(base), _evenly_spaced(start, end, steps))
+    return finish(_fitting(array, dtype), None, device, requires_grad)
 
 
 def eye(

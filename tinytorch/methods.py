@@ -23,6 +23,7 @@ from .ops import (
     elementwise,
     extremes,
     gathering,
+    histogram,
     indexing,
     joining,
     linalg,
@@ -40,7 +41,7 @@ from .ops import (
 )  # fmt: skip
 from .ops.common import Array, is_tensor, only_floating, operator, python_number
 from .ops.writing import aside, check_write, same_part, write
-from .random import Generator, default_generator
+from .random import Generator, generator_or_default
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -96,6 +97,7 @@ class Methods:
     argmax, argmin, any, all = extremes.argmax, extremes.argmin, reduction.any, reduction.all
     cumsum, cumprod, norm = reduction.cumsum, cumulative.cumprod, norm.norm
     bincount, unique, count_nonzero = counting.bincount, counting.unique, counting.count_nonzero
+    histogram = histogram.histogram
 
     # shape
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
@@ -269,7 +271,7 @@ class Methods:
         if not std >= 0:
             raise RuntimeError(f"normal_ expects std >= 0.0, but found std {std}")
         shape = self.shape  # a compiled function keeps the drawing function, which must not hold the tensor
-        drawn = (generator or default_generator).draw(lambda stream: stream.normal(mean, std, shape))
+        drawn = generator_or_default(generator).draw(lambda stream: stream.normal(mean, std, shape))
         return self._overwrite(drawn.astype(self.dtype))
 
     def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
@@ -277,7 +279,7 @@ class Methods:
         only_floating("uniform_", self)
         if not from_ <= to:
             raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={from_}, to={to}")
-        drawn = (generator or default_generator).uniform(self.array.shape, self.dtype)
+        drawn = generator_or_default(generator).uniform(self.array.shape, self.dtype)
         return self._overwrite((from_ + (to - from_) * drawn).astype(self.dtype, copy=False))
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
@@ -285,7 +287,7 @@ class Methods:
         if not 0 <= p <= 1:
             raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
         shape = self.shape
-        drawn = (generator or default_generator).draw(lambda stream: stream.random(shape))
+        drawn = generator_or_default(generator).draw(lambda stream: stream.random(shape))
         return self._overwrite((drawn < p).astype(self.dtype))
 
     def _overwrite(self: Any, array: Array) -> Any:

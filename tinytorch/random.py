@@ -29,7 +29,9 @@ class Generator:
 
     @untraced
     def manual_seed(self, seed: int) -> Generator:
-        """Start the stream of this seed; negative seeds wrap around at 2**64."""
+        """Start the stream of this seed; negative seeds wrap around at 2**64. RuntimeError unless it is an integer."""
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise RuntimeError(f"manual_seed expected an integer, but got {type(seed).__name__}")
         self._seed = int(seed)
         self.numpy_generator = np.random.Generator(np.random.PCG64(self._seed % 2**64))
         return self
@@ -87,9 +89,18 @@ class Generator:
 default_generator = Generator()
 
 
+def generator_or_default(generator: Generator | None) -> Generator:
+    """The generator that a call names, or else the default one; TypeError for anything else, such as a seed."""
+    if generator is None:
+        return default_generator
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a torch.Generator, not {type(generator).__name__}")
+    return generator
+
+
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator: the same seed gives the same numbers."""
-    return default_generator.manual_seed(seed)
+    """Seed the default generator: the same seed gives the same numbers. Any number is taken, and truncated."""
+    return default_generator.manual_seed(int(seed))
 
 
 def seed() -> int:

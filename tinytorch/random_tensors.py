@@ -13,12 +13,12 @@ from .creation import dtype_like, finish, no_bools, or_default, shape_of, size_o
 from .dtypes import DType, DTypeLike, as_dtype, as_number, is_floating
 from .engine.runner import untraced
 from .ops.common import elements_of, is_tensor
-from .random import Generator, default_generator
+from .random import Generator, generator_or_default
 from .tensor import Tensor
 
 
 def _draw(generator: Generator | None, function: Callable[[np.random.Generator], Any]) -> Any:
-    return (generator or default_generator).draw(function)
+    return generator_or_default(generator).draw(function)
 
 
 def _real(what: str, dtype: DTypeLike | None) -> DType:
@@ -38,7 +38,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform in [0, 1)."""
-    array = (generator or default_generator).uniform(shape_of(shape, size), _real("rand", dtype))
+    array = generator_or_default(generator).uniform(shape_of(shape, size), _real("rand", dtype))
     return finish(array, None, device, requires_grad)
 
 

@@ -44,7 +44,7 @@ class Tensor(engine.Tensor, Conversions, Methods):
 
     __array_priority__ = 1000  # so that array + tensor is a tensor
 
-    def __init__(self, data: Any, requires_grad: builtins.bool = False) -> None:
+    def __init__(self, data: Any, *, requires_grad: builtins.bool = False) -> None:
         if isinstance(data, engine.Tensor):
             data = mode.run.read(data, "array").view()
         elif not isinstance(data, (np.ndarray, np.generic)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import ml_dtypes
@@ -121,6 +122,30 @@ def bits(a: Any, b: Any, combine: Callable[[int, int], int]) -> Any:
         return found - 256 if found > 127 else found
 
     return np.vectorize(of_two, otypes=[np.int64])(np.trunc(a).astype(np.int64), np.trunc(b).astype(np.int64))
+
+
+def edges_between(low: Any, high: Any, bins: int) -> Any:
+    return np.array([low + (high - low) * b / bins for b in range(bins)] + [high])
+
+
+def edges_over(x: Any, bins: int) -> Any:
+    return edges_between(x.min(), x.max(), bins) if x.size else edges_between(0, 1, bins)
+
+
+def counted(x: Any, edges: Any, weight: Any = None) -> Any:
+    """The elements, or their weights, from each edge to below the next, and to the last edge itself."""
+    weight = np.ones_like(x) if weight is None else weight
+    bins = list(pairwise(edges))
+    y = np.zeros(len(bins))
+    for b, (low, high) in enumerate(bins):
+        for xi, wi in zip(x.flat, weight.flat, strict=True):
+            y[b] += wi * (low <= xi < high or (xi == high and b == len(bins) - 1))
+    return y
+
+
+def density_of(x: Any, edges: Any) -> Any:
+    hist = counted(x, edges)
+    return hist / hist.sum() / np.diff(edges)
 
 
 def scattered(rows: int, index: Any, x: Any) -> Any:
@@ -252,9 +277,9 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "Exp": (lambda x: math.e**x,),
     "Expm1": (lambda x: math.e**x - 1,),
     "Log": (lambda x: np.log2(abs(x) + 0.5) / math.log2(math.e),),
-    "Log10": (lambda x: np.log(abs(x) + 0.5) / math.log(10),),
-    "Log2": (lambda x: np.log(abs(x) + 0.5) / math.log(2),),
     "Log1p": (lambda x: np.log(1 + abs(x)),),
+    "Log2": (lambda x: np.log(abs(x) + 0.5) / math.log(2),),
+    "Log10": (lambda x: np.log(abs(x) + 0.5) / math.log(10),),
     "LogAddExp": (lambda a, b: np.log(np.exp(a) + np.exp(b)),),
     "Maximum": (lambda a, b: np.where(a > b, a, b),),
     "Minimum": (lambda a, b: np.where(a < b, a, b),),
@@ -296,6 +321,17 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "ArgSort": (
         lambda x: np.array([sorted(range(len(r)), key=list(r).__getitem__) for r in x], np.int64).reshape(x.shape),
         lambda x: np.array([sorted(range(len(x)), key=list(-c).__getitem__) for c in x.T], int).reshape(x.T.shape).T,
+    ),
+    "BinEdges": (
+        lambda x: edges_over(x, 5),
+        lambda x: np.array([-1, -0.5, 0, 0.5, 1]),
+        lambda x: np.array([-0.5, 0, 0.5] if x.size else [0, 0.5, 1]),
+    ),
+    "Histogram": (
+        lambda x: counted(x, edges_over(x, 5)),
+        lambda x: density_of(x, edges_over(x, 100)),
+        lambda x, w: counted(x, [-1, -1 / 3, 1 / 3, 1], w),
+        lambda x: density_of(x, np.array([-1, 0, 0.5])),
     ),
     "Embedding": (lambda w: np.stack([w[[0, 2]], w[[2, 1]]]),),
     "EmbeddingBackward": (lambda x: scattered(3, [0, 2, 1, 2, 1, 2], x) * [[1], [0], [1]],),
@@ -506,8 +542,11 @@ OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "CumProd-0": lambda x: x,
     "CumProd-1": lambda x: x,
     "CumProd-2": lambda x: np.where(x > 0, x, 0),
+    "BinEdges-0": lambda x: edges_between(x - 0.5, x + 0.5, 5),
     "CumSum-1": lambda x: x,
     "Cat-1": lambda a, b: np.array([a, b, a]),
+    "Histogram-0": lambda x: np.array([0.0, 0, 1, 0, 0]),
+    "Histogram-1": lambda x: density_of(x, edges_between(x - 0.5, x + 0.5, 100)),
     "Expand-0": lambda x: np.array([[[x] * 4] * 3] * 2),
     "LogSoftmax-0": lambda x: 0 * x,
     "LogSoftmax-1": lambda x: 0 * x,

@@ -13,7 +13,7 @@ from tinytorch.autograd import gradcheck
 
 EDGES = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 30.0, -30.0, 800.0, -800.0, 1e-30, np.inf, -np.inf, np.nan])
 SMOOTH = np.random.default_rng(0).standard_normal((3, 4))
-ODD = {"sqrt", "rsqrt", "log", "reciprocal"}
+ODD = {"sqrt", "rsqrt", "log", "log2", "log10", "reciprocal"}
 
 UNARY: dict[str, Any] = {
     "neg": lambda t, x: -x,

@@ -21,9 +21,9 @@ T __getitem__ __radd__ __rdiv__ __rmatmul__ __rmul__ __rpow__ __rsub__ abs add a
 argsort bincount bitwise_and bitwise_not bitwise_or bitwise_xor bmm bmm.triton_optimized broadcast_to bucketize cat
 ceil chunk clamp clamp_max clamp_min clone contiguous cos count_nonzero cumprod cumsum diag div.floor_rounding
 div.no_rounding_mode div.trunc_rounding dot einsum eq erf exp expand expand_as expm1 flatten flip floor floor_divide
-full_like gather ge gt hstack index_add index_fill index_select isclose isfinite isinf isnan le lerp log log10 log1p
-log2 log_softmax log_softmax.with_dtype logaddexp logical_and logical_not logical_or logical_xor logsumexp lt mT
-masked_fill masked_select matmul max.binary max.reduction_no_dim max.reduction_with_dim maximum mean
+full_like gather ge gt histogram hstack index_add index_fill index_select isclose isfinite isinf isnan le lerp log
+log10 log1p log2 log_softmax log_softmax.with_dtype logaddexp logical_and logical_not logical_or logical_xor logsumexp
+lt mT masked_fill masked_select matmul max.binary max.reduction_no_dim max.reduction_with_dim maximum mean
 meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary min.reduction_no_dim min.reduction_with_dim minimum mm
 movedim mul mv narrow ne neg nn.functional.batch_norm nn.functional.binary_cross_entropy
 nn.functional.binary_cross_entropy_with_logits nn.functional.cosine_similarity nn.functional.cross_entropy

@@ -49,7 +49,7 @@ def test_a_row_of_minus_infinity_gives_zeros() -> None:
     assert x.grad.tolist() == [[0, 0], [-0.25, 0.25]]
     # What needs a distribution notices.
     assert x.detach().log_softmax(-1)[0].tolist() == [-np.inf, -np.inf]
-    with pytest.raises(RuntimeError, match="weights"):
+    with pytest.raises(RuntimeError, match="sum of probabilities"):
         tinytorch.multinomial(y.detach(), 1)
 
 

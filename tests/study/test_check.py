@@ -39,7 +39,7 @@ def test_a_head() -> None:
     assert {row.name: row.status for row in found.rows} == dict.fromkeys(
         ["q", "k", "k.mT", "matmul_1", "scores", "masked", "p", "v", "y", "pow_1", "loss"], "ok"
     )
-    assert "ok     scores" in found.text and "11 ok" in found.text and "<pre>" in found._repr_html_()
+    assert "ok     scores" in found.text and "11 ok" in found.text and "monospace" in found._repr_html_()
 
 
 @pytest.mark.parametrize("unfold", [True, False])

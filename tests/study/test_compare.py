@@ -50,7 +50,7 @@ def test_each_mistake_is_named() -> None:
     assert "the factor 1/1.732 = 0.5774 is missing" in found["dk"].text
     one = found["dL/dscores"]
     assert "right except for [2, 1]" in one.text and one.right is not None and one.right.sum() == 15
-    assert "0.5*" in one.text and "<pre>" in found._repr_html_()
+    assert "0.5*" in one.text and "monospace" in found._repr_html_()
     assert "right except at the masked entries" in study.compare(t, {"dscores": unmasked}).text
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def fill(body: str, name: str = "softmax", before: str = "") -> None:
     Path(f"{name}.py").write_text(f"{before}\nimport numpy as np\n\ndef {signature}:{body}", "utf-8")
 
 
+def kept(path: Path = Path("progress.json")) -> Any:
+    """The progress, without what tells a code from another."""
+    entries = json.loads(path.read_text())
+    assert all(len(entry["last"]) == 16 for entry in entries.values())
+    return {name: {"tries": entry["tries"], "passed": entry["passed"]} for name, entry in entries.items()}
+
+
 def softmax(x: Any, g: Any) -> Any:
     p = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
     return p * (g - (g * p).sum(-1, keepdims=True))
@@ -83,9 +91,9 @@ def test_the_list_shows_the_order_the_progress_and_what_is_next(
     places = [shown.index(f" {name} ") for name in ORDER]
     assert places == sorted(places) and len(ORDER) == 20
     assert shown.endswith("0 of 20 passed. Next: python -m tinytorch.study exercise add\n")
-    kept = {"add": {"tries": 0, "passed": True}, "mul": {"tries": 2, "passed": True}}
-    kept["matmul"] = {"tries": 1, "passed": False}
-    Path("progress.json").write_text(json.dumps(kept))
+    before = {"add": {"tries": 0, "passed": True}, "mul": {"tries": 2, "passed": True}}
+    before["matmul"] = {"tries": 1, "passed": False}
+    Path("progress.json").write_text(json.dumps(before))
     exercise()
     shown = capsys.readouterr().out
     for name, so_far in (("add", "passed"), ("mul", "passed, 2 wrong tries"), ("matmul", "1 wrong try")):
@@ -136,13 +144,13 @@ def test_a_file_with_nothing_in_it_is_no_try(exercise: Exercise, capsys: pytest.
 def test_what_is_told_becomes_more_precise_and_the_answer_comes_last(
     exercise: Exercise, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill(WRONG)
     mistake, derivation = "the path through the denominators of the row is left out", "dL/dx_j = sum_i g_i y_i"
     told = []
     for number in (1, 2, 3):
         assert exercise("softmax", "--solution") == 2
         left = f"{4 - number} more tr{'ies' if number < 3 else 'y'}"
         assert capsys.readouterr().err.endswith(f" of softmax is shown when it is passed, or after {left}\n")
+        fill(WRONG.replace("p * g", f"{number} * p * g / {number}"))
         assert exercise("check", "softmax.py") == 1
         told.append(capsys.readouterr().out)
         assert told[-1].startswith(f"softmax: wrong, try {number}\n")
@@ -157,7 +165,46 @@ def test_what_is_told_becomes_more_precise_and_the_answer_comes_last(
     fill(RIGHT)
     assert exercise("check", "softmax.py") == 0
     assert capsys.readouterr().out.startswith("softmax: right, after 3 wrong tries.\n")
-    assert json.loads(Path("progress.json").read_text()) == {"softmax": {"tries": 3, "passed": True}}
+    assert kept() == {"softmax": {"tries": 3, "passed": True}}
+
+
+def test_the_same_code_once_more_is_no_new_try(exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(WRONG)
+    exercise("check", "softmax.py")
+    first = capsys.readouterr().out
+    for content in (WRONG, WRONG, WRONG.replace("p * g", "p*g  # of course"), "\n    # now" + WRONG):
+        fill(content)
+        assert exercise("check", "softmax.py") == 1
+        again = capsys.readouterr().out
+        assert again.startswith("softmax: wrong, try 1, still: the code is the same as before, which is no new try\n")
+        assert again.splitlines()[1:] == first.splitlines()[1:]
+    assert kept() == {"softmax": {"tries": 1, "passed": False}}
+    assert exercise("softmax", "--solution") == 2
+    fill(WRONG.replace("p * g", "g * p"))
+    exercise("check", "softmax.py")
+    assert capsys.readouterr().out.startswith("softmax: wrong, try 2\n")
+    fill(WRONG)  # the one before the last: another one
+    exercise("check", "softmax.py")
+    assert capsys.readouterr().out.startswith("softmax: wrong, try 3\n")
+
+
+def test_the_same_function_once_more_is_no_new_try(tmp_path: Path) -> None:
+    task = study.exercise("softmax", progress=tmp_path / "progress.json")
+
+    def backward(x: Any, g: Any) -> Any:
+        return g * softmax(x, g)
+
+    for _ in range(3):
+        assert task.check(backward).text.startswith("softmax: wrong, try 1")
+    unknown = eval("lambda x, g: g")
+    assert [task.check(unknown).text[:22] for _ in range(2)] == ["softmax: wrong, try 2\n", "softmax: wrong, try 3\n"]
+
+
+def test_progress_of_before_is_read(exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("progress.json").write_text('{"softmax": {"tries": 2, "passed": false}}')
+    fill(WRONG)
+    exercise("check", "softmax.py")
+    assert capsys.readouterr().out.startswith("softmax: wrong, try 3\n")
 
 
 def test_right_at_once_and_then_wrong_again_stays_passed(
@@ -169,7 +216,7 @@ def test_right_at_once_and_then_wrong_again_stays_passed(
     assert exercise("softmax", "--solution") == 0
     fill(WRONG)
     assert exercise("check", "softmax.py") == 1
-    assert json.loads(Path("progress.json").read_text()) == {"softmax": {"tries": 1, "passed": True}}
+    assert kept() == {"softmax": {"tries": 1, "passed": True}}
 
 
 def test_the_worst_element_is_the_worst_and_where_progress_cannot_be_kept_it_says_so(tmp_path: Path) -> None:
@@ -214,6 +261,33 @@ def test_watching_checks_at_each_save_until_it_is_right(
     shown = capsys.readouterr().out
     first, second = shown.index("softmax: wrong, try 1"), shown.index("softmax: right, after 1 wrong try.")
     assert len(checked) == 2 and first < second
+
+
+def test_watching_waits_for_a_file_that_is_gone_and_counts_what_is_saved_unchanged_once(
+    exercise: Exercise, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(WRONG)
+    told: list[str] = []
+
+    def act() -> None:
+        def wait_for(text: str) -> None:
+            while text not in "".join(told):
+                told.append(capsys.readouterr().out)
+                time.sleep(WAIT / 4)
+            told.append("|")
+
+        wait_for("softmax: wrong, try 1\n")
+        fill(WRONG)
+        wait_for("still: the code is the same")
+        Path("softmax.py").unlink()
+        wait_for("-- there is no file softmax.py any more: waiting for it; Ctrl-C ends")
+        fill(RIGHT)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    assert exercise("check", "softmax.py", "--watch") == 0
+    thread.join()
+    assert "softmax: right, after 1 wrong try." in "".join(told) + capsys.readouterr().out
 
 
 # ------------------------------------------------------------ what is no answer
@@ -367,7 +441,10 @@ def test_mistakes_are_one_line(exercise: Exercise, capsys: pytest.CaptureFixture
     for arguments, says in (
         (("nothing",), "there is no exercise 'nothing': take one of add, mul, "),
         (("check", "softmax.py"), "there is no file softmax.py"),
-        (("check", "other.py"), "there is no exercise 'other'"),
+        (("check", "other.py"), "other.py is checked as the exercise of its name, and there is no exercise 'other'"),
+        (("Softmax",), "there is no exercise 'Softmax': did you mean softmax? There are add, mul, "),
+        (("softmax.py",), "there is no exercise 'softmax.py': did you mean softmax? There are"),
+        (("layer_norm",), "did you mean layernorm?"),
         (("check",), "which file is to be checked?"),
         (("softmax", "gelu"), "expected nothing, NAME or check FILE, not 'softmax gelu'"),
         (("softmax", "--watch"), "--watch goes with check FILE"),
@@ -380,7 +457,17 @@ def test_mistakes_are_one_line(exercise: Exercise, capsys: pytest.CaptureFixture
     assert sorted(path.name for path in Path().iterdir()) == ["other.py"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"softmax": 3}', '{"softmax": {"tries": "3", "passed": true}}', "\0"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"softmax": 3}',
+        '{"softmax": {"tries": "3", "passed": true}}',
+        "\0",
+        '{"softmax": {"tries": 3, "passed": true, "last": 3}}',
+    ],
+)
 def test_a_damaged_file_of_progress_is_left_as_it_is(
     content: str, exercise: Exercise, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -399,8 +486,7 @@ def test_the_progress_is_kept_in_the_users_folder(
     platformdirs = pytest.importorskip("platformdirs")
     monkeypatch.setattr(platformdirs, "user_data_path", lambda name: tmp_path / name)
     assert study.exercise("softmax").check(softmax).ok
-    kept = json.loads((tmp_path / "tinytorch" / "exercises.json").read_text())
-    assert kept == {"softmax": {"tries": 0, "passed": True}}
+    assert kept(tmp_path / "tinytorch" / "exercises.json") == {"softmax": {"tries": 0, "passed": True}}
     assert main(["exercise"]) == 0
     assert "1 of 20 passed" in capsys.readouterr().out
 
@@ -413,12 +499,16 @@ def test_a_cell_of_a_notebook(tmp_path: Path) -> None:
     assert repr(task).startswith("Softmax of each row\n\nForward: ") and repr(task).endswith("def backward(x, g): ...")
     report = task.check(lambda x, g: -softmax(x, g))
     assert not report.ok and repr(report).startswith("softmax: wrong, try 1\n")
-    assert report._repr_html_() == f"<pre>{report.text}</pre>"
+    html = report._repr_html_()
+    assert html.startswith("<pre style=") and "monospace" in html and html.endswith(f">{report.text}</pre>")
     assert "hint: look at the signs" in report.text
     assert "hint: the sign is wrong everywhere" in task.check(lambda x, g: -softmax(x, g)).text
     with pytest.raises(UserError, match="or after 1 more try"):
         task.solution()
-    assert task.check(softmax).ok and "class Softmax" in task.solution()
+    right = task.check(softmax)
+    assert right.ok and "class Softmax" in task.solution()
+    shown = re.search(r"own code: print\((.*)\)$", right.text)
+    assert shown is not None and eval(shown[1]) == task.solution()  # as a cell can be pasted, not a shell's command
     with pytest.raises(TypeError, match=r"check takes a function, backward\(x, g\), not ndarray"):
         task.check(np.zeros(3))  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):
@@ -436,9 +526,9 @@ def test_the_exercise_of_the_page_is_one(exercise: Exercise, capsys: pytest.Capt
     assert re.search(r"21 +swish +Swish", capsys.readouterr().out)
     assert exercise("swish", "--folder", "mine") == 0
     assert "def backward(x, g):" in Path("swish.py").read_text()
-    Path("swish.py").write_text("import numpy as np\ndef backward(x, g):\n    return g / (1 + np.exp(-x))\n")
     capsys.readouterr()
-    for _ in range(2):
+    for wrong in ("g / (1 + np.exp(-x))", "1 / (1 + np.exp(-x)) * g"):
+        Path("swish.py").write_text(f"import numpy as np\ndef backward(x, g):\n    return {wrong}\n")
         assert exercise("check", "swish.py", "--folder", "mine") == 1
     assert "hint: the path through the sigmoid is left out" in capsys.readouterr().out
     right = "s = 1 / (1 + np.exp(-x))\n    return g * (s + x * s * (1 - s))"

@@ -52,6 +52,8 @@ MATMUL_WRONG = [
     (lambda a, b, g: (b @ g.T, a.T @ g), "it is transposed"),
     (lambda a, b, g: (b.T @ g, a.T @ g), "the factors stand in the wrong order"),
     (lambda a, b, g: (a.T @ g, g @ b.T), "it is db, in the place of da"),
+    (lambda a, b, g: (g.T @ b.T, a.T @ g), "g is transposed"),
+    (lambda a, b, g: (g @ b.T, a.T @ g.T), "g is transposed"),
     (lambda a, b, g: (np.ones_like(g) @ b.T, a.T @ g), "the gradient that comes in, g, is left out"),
 ]
 BROADCAST = lambda x, b, g: (g * b, (g * x).sum(0))
@@ -83,6 +85,12 @@ SOFTMAX_WRONG = [
     (lambda x, g: softmax(x) * (1 - softmax(x)) * g, "the diagonal alone"),
     (lambda x, g: -SOFTMAX(x, g), "the sign is wrong everywhere"),
     (lambda x, g: 0 * x, "it is 0 everywhere"),
+    (lambda x, g: softmax(x) * (g - (g * softmax(x)).sum()), "the sum is over everything, not over each row"),
+    (lambda x, g: softmax(x) * (g - (g * softmax(x)).mean(-1, keepdims=True)), "it is the mean over the row"),
+    (lambda x, g: back(x, g), "x stands where p should"),
+    (lambda x, g: softmax(x) * (g - (g * softmax(x) ** 2).sum(-1, keepdims=True)), "p in the sum is there twice"),
+    (lambda x, g: softmax(x) * back(softmax(x), g), "p in front is there twice"),
+    (lambda x, g: softmax(x) * (g + (g * softmax(x)).sum(-1, keepdims=True)), "has the wrong sign"),
 ]
 LOG_SOFTMAX = lambda x, g: g - softmax(x) * g.sum(-1, keepdims=True)
 LOG_SOFTMAX_WRONG = [
@@ -92,6 +100,8 @@ LOG_SOFTMAX_WRONG = [
     (SOFTMAX, "it is the backward of softmax"),
     (lambda x, g: g + softmax(x) * g.sum(-1, keepdims=True), "through the logarithm of the sum has the wrong sign"),
     (lambda x, g: g - softmax(x) * g.sum(0), "the sum is over the columns"),
+    (lambda x, g: g - g.sum(-1, keepdims=True), "p in front of the sum is left out"),
+    (lambda x, g: g - np.log(softmax(x)) * g.sum(-1, keepdims=True), "it is log p in front of the sum"),
 ]
 
 
@@ -109,6 +119,9 @@ CROSS_ENTROPY_WRONG = [
     (lambda x, t, g: -cross_entropy(x, t, g), "the sign is wrong everywhere"),
     (lambda x, t, g: cross_entropy(x, t, g) / x.shape[1], "the number of all elements, not of rows"),
     (lambda x, t, g: -g * np.eye(x.shape[1])[t] / len(x), "p is left out"),
+    (lambda x, t, g: g * (softmax(x) - 1) / len(x), "1 is subtracted everywhere"),
+    (lambda x, t, g: g * (np.log(softmax(x)) - np.eye(x.shape[1])[t]) / len(x), "it is log p, and should be p"),
+    (lambda x, t, g: cross_entropy(x, (t + 1) % x.shape[1], g), "the target is off by one"),
 ]
 
 erf = np.vectorize(math.erf)
@@ -151,6 +164,16 @@ def replaced(right: Callable[..., Any], **parts: Callable[..., Any]) -> Any:
     return answer
 
 
+def less_one(x: Any, axis: int, keepdims: bool) -> Any:
+    return x.sum(axis, keepdims=keepdims) / (x.shape[axis] - 1)
+
+
+def layernorm_dx_of_x(x: Any, w: Any, b: Any, g: Any) -> Any:
+    a = g * w
+    dz = a - a.mean(-1, keepdims=True) - x * (a * x).mean(-1, keepdims=True)
+    return dz / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
 LAYERNORM = layernorm
 LAYERNORM_WRONG = [
     (lambda *a: layernorm(*a, paths="zm"), "the path through the variance is left out"),
@@ -158,6 +181,9 @@ LAYERNORM_WRONG = [
     (lambda *a: layernorm(*a, paths="z"), "the paths through the mean and through the variance are left out"),
     (lambda *a: layernorm(*a, weight=False), "w is left out"),
     (lambda *a: layernorm(*a, mean=np.sum), "the means over the row are sums"),
+    (lambda *a: layernorm(*a, mean=less_one), "the sums are divided by C - 1"),
+    (replaced(layernorm, _0=lambda *a: layernorm_dx_of_x(*a)), "x stands where the normalised z should"),
+    (replaced(layernorm, _0=lambda *a: layernorm(*a)[0] / np.sqrt(a[0].var(-1, keepdims=True) + 1e-5)), "there twice"),
     (replaced(layernorm, _1=lambda x, w, b, g: (g * x).sum(0)), "the factor is x, not the normalised z"),
     (replaced(layernorm, _2=lambda x, w, b, g: g.mean(0)), "it is the mean over dimension 0"),
     (replaced(layernorm, _2=lambda x, w, b, g: g), "the sum over dimension 0 is missing"),
@@ -202,6 +228,7 @@ ATTENTION_WRONG = [
     (lambda *a: attention(*a, forward=False), "the scores are not scaled in the forward"),
     (lambda *a: attention(*a, inner=lambda p, g: p * g), "the sum in softmax's backward is left out"),
     (lambda *a: attention(*a, inner=lambda p, g: g), "softmax's backward is left out"),
+    (lambda *a: attention(*a, inner=lambda p, g: p * (g - (p * g).sum(0))), "is over the queries, not over the keys"),
     (replaced(attention, _1=lambda *a: attention(*a)[1].T.copy()), "it is transposed"),
     (replaced(attention, _0=lambda *a: -attention(*a)[0]), "the sign is wrong everywhere"),
 ]

@@ -25,7 +25,7 @@ def hostile_trace() -> Any:
     return t
 
 
-def test_the_table_has_a_row_for_each_value() -> None:
+def test_the_table_has_a_row_for_each_value(monkeypatch: pytest.MonkeyPatch) -> None:
     t, _ = traced_head()
     table = t.table()
     assert [row.name for row in table.rows] == [
@@ -41,6 +41,9 @@ def test_the_table_has_a_row_for_each_value() -> None:
         console.print(table)
     for text in (repr(table), captured.get()):
         assert "softmax" in text and "trace of 8 steps" in text
+    with monkeypatch.context() as patched:  # in a notebook, where rich would show the table while it is written
+        patched.setattr("rich.console._is_jupyter", lambda: True)
+        assert "softmax" in repr(table)
     html = t._repr_html_()
     assert html.count("<tr>") == 13 and ElementTree.fromstring(html).tag == "table"
 

@@ -289,7 +289,7 @@ def test_hostile_names_are_text() -> None:
         loss = y.sum()
     t.backward(loss)
     shown = t.why("x[0]")._repr_html_()
-    assert "<script>" not in shown and "&lt;script&gt;" in shown
+    assert "<script>" not in shown and "&lt;script&gt;" in shown and "monospace" in shown
     assert "\x1b" not in t.why("x[0]").text and "\\x1b[31m" in t.why("x[0]").text
     assert t["<script>alert(1)</script>\x1b[31m"] is t[y]
 

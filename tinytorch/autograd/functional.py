@@ -2,6 +2,7 @@
 
 Rows of a Jacobian J are walks with unit gradients. J^T v, the vjp, is one walk. J v, the jvp, is two: u -> J^T u is
 linear in u, so the derivative of that function, which a walk of the first walk's graph gives, is J (`jvp`).
+A Hessian H is the Jacobian of the gradient, so v^T H (`vhp`) is two walks, and H v (`hvp`) three.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from ..tensor import Tensor
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
 Tensors = tuple[Tensor, ...]
+
+_NO_VECTOR = (
+    "The vector v can only be None if the input to the user-provided function is a single Tensor with a single element."
+)
 
 
 def vjp(
@@ -58,10 +63,7 @@ def jvp(
         xs = _fresh(xs, create_graph, True)
         vs = _vector(v, xs, several, create_graph, "jvp")
         if vs is None and (len(xs) != 1 or xs[0].numel() != 1):
-            raise RuntimeError(
-                "The vector v can only be None if the input to the user-provided function is a single Tensor with a "
-                "single element."
-            )
+            raise RuntimeError(_NO_VECTOR)
         of_tuple, outputs = _as_tuple(func(*xs), "outputs of the user-provided function", "jvp")
         _check_outputs(outputs, strict)
         us = tuple(zeros_like(y, requires_grad=True) for y in outputs)  # J^T u is linear in u, so that any will do
@@ -85,6 +87,85 @@ def jvp(
                 )
         filled = _filled(products, outputs, strict, create_graph, "The output")
     return _given_out(outputs, of_tuple, create_graph), _given_out(filled, of_tuple, create_graph)
+
+
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
+    """func(*inputs), which is one number, and the product v^T H of a vector v of the inputs' shapes with its Hessian.
+
+    v may be left out if there is one input with one element. Otherwise like `vjp`.
+    """
+    several, xs, vs, y, gradient = _gradient(func, inputs, v, create_graph, strict, "vhp")
+    with set_grad_enabled(create_graph or is_grad_enabled()):
+        filled = _filled(_walk(gradient, xs, vs, create_graph), xs, strict, create_graph, "The jacobian")
+    return _given_out((y,), False, create_graph), _given_out(filled, several, create_graph)
+
+
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
+    """func(*inputs), which is one number, and the product H v of its Hessian with a vector v of the inputs' shapes.
+
+    H is symmetric where the second derivatives are continuous: then `vhp` gives the same, with a walk less, and this
+    one needs a third derivative of each operation.
+    """
+    several, xs, vs, y, gradient = _gradient(func, inputs, v, create_graph, strict, "hvp")
+    with enable_grad():
+        us = tuple(zeros_like(x, requires_grad=True) for x in xs)
+        pulled = _walk(gradient, xs, us, True)
+    with set_grad_enabled(create_graph or is_grad_enabled()):
+        products = _walk(pulled, us, vs, create_graph)
+        for i, found in enumerate(products if strict else ()):
+            if found is None:
+                raise RuntimeError(
+                    f"The hessian of the user-provided function is independent of entry {i} in the grad_jacobian. This "
+                    "is not allowed in strict mode as it prevents from using the double backward trick to replace "
+                    "forward mode AD."
+                )
+        filled = _filled(products, xs, strict, create_graph, "The jacobian")
+    return _given_out((y,), False, create_graph), _given_out(filled, several, create_graph)
+
+
+def _gradient(
+    func: Callable[..., Any], inputs: Any, v: Any, create_graph: bool, strict: bool, name: str
+) -> tuple[bool, Tensors, Tensors | None, Tensor, tuple[Any, ...]]:
+    """What both Hessian products begin with: the inputs, v, the number that func returns, and its gradient."""
+    with enable_grad():
+        several, xs = _as_tuple(inputs, "inputs", name)
+        xs = _fresh(xs, create_graph, True)
+        vs = _vector(v, xs, several, create_graph, name)
+        if vs is None and (len(xs) != 1 or xs[0].numel() != 1):
+            raise RuntimeError(_NO_VECTOR)
+        y = _number(func(*xs), strict, name)
+        gradient = _walk((y,), xs, None, True)
+        for i, found in enumerate(gradient if strict else ()):
+            if found is None:
+                _independent("The output", i)
+            _check_bent(found, i)
+    return several, xs, vs, y, gradient
+
+
+def _number(result: Any, strict: bool, name: str) -> Tensor:
+    """What a function returns that has a Hessian: one Tensor with one element."""
+    of_tuple, outputs = _as_tuple(result, "outputs of the user-provided function", name)
+    _check_outputs(outputs, strict)
+    if of_tuple:
+        raise RuntimeError(f"The function given to {name} should return a single Tensor")
+    if outputs[0].numel() != 1:
+        raise RuntimeError(f"The Tensor returned by the function given to {name} should contain a single element")
+    return outputs[0]
+
+
+def _check_bent(gradient: Tensor, i: int) -> None:
+    """For strict mode: the gradient itself must depend on the input."""
+    if not gradient.requires_grad:
+        raise RuntimeError(
+            "While computing the hessian, found that the jacobian of the user-provided function with respect to input "
+            f"{i} is independent of the input. This is not allowed in strict mode. You should ensure that your "
+            "function is twice differentiable and that the jacobian depends on the inputs (this would be violated by a "
+            "linear function for example)."
+        )
 
 
 def jacobian(
@@ -155,78 +236,17 @@ def hessian(
     if outer_jacobian_strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
 
-    gradient = _gradient_of(func, "hessian", strict, [])
-    found = jacobian(gradient, xs, create_graph, strict, vectorize, outer_jacobian_strategy)
-    return found if several else found[0][0]
-
-
-def vhp(
-    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Any, Any]:
-    """func(*inputs), one number, and the product v^T H of a vector of the inputs' shapes with its Hessian H.
-
-    It takes one walk of the gradient's graph, where `hessian` takes one for each row. Arguments as in `vjp`.
-    """
-    return _times_hessian(vjp, "vhp", func, inputs, v, create_graph, strict)
-
-
-def hvp(
-    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Any, Any]:
-    """func(*inputs), and H v: the same numbers as `vhp`, which is faster, as H is symmetric. Arguments as in `jvp`."""
-    return _times_hessian(jvp, "hvp", func, inputs, v, create_graph, strict)
-
-
-def _times_hessian(
-    product: Callable[..., Any],
-    name: str,
-    func: Callable[..., Any],
-    inputs: Any,
-    v: Any,
-    create_graph: bool,
-    strict: bool,
-) -> tuple[Any, Any]:
-    several, xs = _as_tuple(inputs, "inputs", name)
-    values: list[Tensor] = []
-    vs = _vector(v, xs, several, create_graph, name)
-    if vs is None and (len(xs) != 1 or xs[0].numel() != 1):
-        raise RuntimeError(
-            "The vector v can only be None if the input to the user-provided function is a single Tensor with a single "
-            "element."
-        )
-    _, found = product(_gradient_of(func, name, strict, values), xs, vs, create_graph, strict)
-    return _given_out((values[0],), False, create_graph), found if several else found[0]
-
-
-def _gradient_of(
-    func: Callable[..., Any], name: str, strict: bool, values: list[Tensor]
-) -> Callable[..., Tensors]:
-    """The gradient of a func that returns one number, as a function; it appends what func returned to `values`."""
-
     def number(*args: Any) -> Any:
-        result = func(*args)
-        of_tuple, outputs = _as_tuple(result, "outputs of the user-provided function", name)
-        _check_outputs(outputs, strict)
-        if of_tuple:
-            raise RuntimeError(f"The function given to {name} should return a single Tensor")
-        if result.numel() != 1:
-            raise RuntimeError(f"The Tensor returned by the function given to {name} should contain a single element")
-        values.append(result)
-        return result.squeeze()
+        return _number(func(*args), strict, "hessian").squeeze()
 
-    def gradient(*args: Any) -> Tensors:
-        found: Tensors = jacobian(number, args, create_graph=True)
+    def gradient(*args: Any) -> Any:
+        found = jacobian(number, args, create_graph=True)
         for i, row in enumerate(found if strict else ()):
-            if not row.requires_grad:
-                raise RuntimeError(
-                    f"While computing the {name}, found that the jacobian of the user-provided function with respect "
-                    f"to input {i} is independent of the input. This is not allowed in strict mode. You should ensure "
-                    "that your function is twice differentiable and that the jacobian depends on the inputs (this "
-                    "would be violated by a linear function for example)."
-                )
+            _check_bent(row, i)
         return found
 
-    return gradient
+    found = jacobian(gradient, xs, create_graph, strict, vectorize, outer_jacobian_strategy)
+    return found if several else found[0][0]
 
 
 def _check_forward_mode(create_graph: bool, strict: bool, vectorize: bool) -> None:
@@ -310,11 +330,12 @@ def _independent(what: str, i: int, when: str = "") -> NoReturn:
 
 def _filled(grads: tuple[Any, ...], like: Tensors, strict: bool, create_graph: bool, what: str) -> Tensors:
     """The gradients, with zeros for None; in strict mode an error for what does not depend on an input."""
+    derivative = "The hessian" if what == "The jacobian" else "The jacobian"
     for i, found in enumerate(grads if strict else ()):
         if found is None:
             _independent(what, i)
         if create_graph and not found.requires_grad:
-            _independent("The jacobian", i, " when create_graph=True")
+            _independent(derivative, i, " when create_graph=True")
     return tuple(zeros_like(t) if found is None else found for t, found in zip(like, grads, strict=True))
 
 

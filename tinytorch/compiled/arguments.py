@@ -228,7 +228,7 @@ class Mirror:
         self.check_order()
         whole: Array = self.outside.array
         start = array.ctypes.data - self.array.ctypes.data
-        view = Tensor(_laid_out_as(array, whole, start), leaf)
+        view = Tensor(_laid_out_as(array, whole, start), requires_grad=leaf)
         if shares_version:
             view._base = self.outside if self.outside._base is None else self.outside._base
             view._refused = "was returned by a compiled function"
@@ -317,7 +317,7 @@ class Results:
                 return lambda _: mirror.view(array, leaf, shares_version)
         if traced.root.memory is None:
             counter = tensor._counter
-            return lambda _: _with_version(Tensor(array.view(), leaf), counter)
+            return lambda _: _with_version(Tensor(array.view(), requires_grad=leaf), counter)
         return None
 
     def _copy(self, group: list[tuple[int, Tensor]]) -> None:
@@ -365,12 +365,12 @@ def _copied(array: Array, leaf: bool, blocks: list[Block]) -> Tensor:
     copied = array.copy("K")
     if not array.flags.writeable:
         copied.flags.writeable = False
-    return Tensor(copied, leaf)
+    return Tensor(copied, requires_grad=leaf)
 
 
 def _placed(array: Array, start: int, number: int, leaf: bool, blocks: list[Block]) -> Tensor:
     memory, counter = blocks[number]
-    result = Tensor(_laid_out_as(array, memory, start), leaf)
+    result = Tensor(_laid_out_as(array, memory, start), requires_grad=leaf)
     result._counter = counter
     return result
 

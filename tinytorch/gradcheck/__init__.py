@@ -15,7 +15,7 @@ At a kink (relu at 0) there is no J: the slopes below and above differ, and the 
 their mean. gradcheck distinguishes this from a wrong backward, and says so.
 
 `point.py` is f at x, `tolerances.py` what passes, `differences.py` numeric derivatives, `check.py` the comparison,
-`report.py` and `hints.py` what is said of it, `arrays.py` the same for functions of NumPy arrays.
+`report.py`, `hints.py` and `patterns.py` what is said of it, `arrays.py` the same for functions of NumPy arrays.
 """
 
 from .arrays import gradcheck_numpy

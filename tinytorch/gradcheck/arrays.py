@@ -102,7 +102,9 @@ def gradcheck_numpy(
             return sum(float((np.asarray(y) * g.array).sum()) for y, g in pairs)
 
         found = explain(gradient.astype(np.float32), numeric_jacobian(projected, given[i]))
-        return f" A repair fits: {found[0]}." if found and not found[0].text.startswith("the shape is") else ""
+        if not found or found[0].text.startswith("the shape is"):
+            return ""
+        return f" A repair fits: {'; or: '.join([repair.text for repair in found])}."
 
     inputs = [wrap(value.copy()).requires_grad_() if i in places else value for i, value in enumerate(given)]
     tolerances = Tolerances(eps, atol, rtol, nondet_tol)

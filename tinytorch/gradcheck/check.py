@@ -48,6 +48,13 @@ def _check_consistency(point: Point, rng: np.random.Generator, check_undefined_g
                 f"{np.nanmax(np.abs(grad)):.6g}: J^T c is linear in c. Does backward add something that it does not "
                 "multiply by the gradient of the output?"
             )
+    for (name, x, _), a, b in zip(point.wanted, first, point.vjp(point.split(-c)), strict=True):
+        if not np.allclose(a, -b, rtol=0, atol=max(nondet_tol, 1e-3 * np.nanmax(np.abs(a), initial=0)), equal_nan=True):
+            raise GradcheckError(
+                f"{check}: backward is not linear in the gradient that comes in: for the negative one, the gradient of "
+                f"{describe(name, x)} is not the negative. Is it compared with something (as in g > 0), squared, or "
+                "taken for the input?"
+            )
     for k, cotangent in enumerate(point.split(c) if check_undefined_grad and len(point.outputs) > 1 else []):
         zeros = point.split(np.zeros_like(c))
         alone = [None] * k + [cotangent] + [None] * (len(zeros) - k - 1)
@@ -90,6 +97,8 @@ def _comparison(
         float(np.abs(point.value[np.isfinite(point.value)]).max(initial=0)),
         any(y.requires_grad for y in point.outputs),
         others,
+        [tuple(y.shape) for y in point.outputs],
+        point.named_values,
     )
 
 
@@ -218,8 +227,9 @@ def gradcheck(
     passes, and a KinkWarning says so (in slow mode).
 
     An element passes if |analytic - numeric| <= atol + rtol |numeric|. Also checked: outputs and
-    gradients are reproducible (bit for bit, or within nondet_tol); a zero cotangent gives zero gradients; an
-    unused output counts as a zero cotangent (check_undefined_grad); no input is changed in place.
+    gradients are reproducible (bit for bit, or within nondet_tol); a zero cotangent gives zero gradients, and the
+    negative one their negative; an unused output counts as a zero cotangent (check_undefined_grad); no input is
+    changed in place.
 
     With n elements in and m out, slow mode calls func 2n times and walks m times; fast mode does so twice
     and once, but may miss an error that is small compared with the whole.

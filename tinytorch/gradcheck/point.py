@@ -76,6 +76,14 @@ class Point:
         n = len(self.inputs) if self.first is None else self.first
         return f"input {i}" if i < n else f"grad_output {i - n}"
 
+    def named_values(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The inputs and the outputs that are of floats, by their names."""
+        inputs = {self.name(i): x for i, x in enumerate(self.inputs) if is_tensor(x) and is_floating(x.dtype)}
+        inputs.update({name: x for name, x, number in self.wanted if number is None})
+        what = "output" if self.first is None else "grad_input"
+        outputs = {f"{what} {number}": y for number, y in zip(self.numbers, self.outputs, strict=True)}
+        return tuple({name: x.array.astype(np.float64) for name, x in of.items()} for of in (inputs, outputs))  # type: ignore[return-value]
+
     def _vector(self, results: list[Any]) -> Array:
         return np.concatenate([np.zeros(0), *[results[k].array.reshape(-1).astype(np.float64) for k in self.numbers]])
 

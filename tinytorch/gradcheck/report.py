@@ -59,6 +59,8 @@ class Comparison(NamedTuple):
     magnitude: float  # the outputs'
     recorded: bool  # whether an output requires grad
     others: Callable[[], Mapping[str, Array]]  # the numeric Jacobians of other inputs of the same shape, by name
+    shapes: list[tuple[int, ...]]  # the outputs'
+    values: Callable[[], tuple[Mapping[str, Array], Mapping[str, Array]]]  # of all inputs and outputs, by name
 
     def element(self, column: int) -> tuple[int, ...]:
         """Where x_j is in x."""

@@ -70,7 +70,7 @@ class Tolerances(NamedTuple):
 
     def noise(self, magnitude: float) -> float:
         """What rounding does to the differences of outputs that are as large as this."""
-        return 4 * self.precision * magnitude / self.eps
+        return 4 * self.precision * magnitude / self.reach
 
     def allowed(self, numeric: Array) -> Array:
         """The largest difference that passes."""

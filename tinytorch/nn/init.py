@@ -51,7 +51,7 @@ def trunc_normal_(
         raise ValueError(
             f"[a, b] = [{a}, {b}] holds only {inside:.2g} of N({mean}, {std}^2): choose a and b nearer to the mean"
         )
-    draw = (generator or random.default_generator).numpy_generator
+    draw = random.generator_or_default(generator).numpy_generator
     values = np.asarray(draw.normal(mean, std, tensor.shape))
     while (outside := (values < a) | (values > b)).any():
         values[outside] = draw.normal(mean, std, int(outside.sum()))
@@ -173,7 +173,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
         return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
-    draw = (generator or random.default_generator).numpy_generator
+    draw = random.generator_or_default(generator).numpy_generator
     q, r = np.linalg.qr(draw.standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
     with no_grad():

@@ -3,7 +3,7 @@
 A parameter, buffer or submodule is kept twice: as a plain instance attribute, so that
 `self.weight` costs what any attribute costs, and in the registry of its kind (`_parameters`,
 `_buffers`, `_modules`), which fixes the order in which they are listed. Only `_register`,
-`_replace` and `__delattr__` write to the registries, which keeps the two the same.
+`_replace`, `_put` and `__delattr__` write to the registries, which keeps the two the same.
 """
 
 from __future__ import annotations
@@ -94,6 +94,11 @@ class Module(Hooked):
                 own[registry][name] = own[name] = value
                 return
         super().__setattr__(name, value)
+
+    def _put(self, name: str, value: Tensor | None) -> None:
+        """Put any Tensor in the place of a parameter or buffer, for `functional_call`."""
+        registry = self._parameters if name in self._parameters else self._buffers
+        self.__dict__[name] = registry[name] = value  # type: ignore[assignment]
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)

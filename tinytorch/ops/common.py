@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -294,6 +294,8 @@ def keyword_aliases(dim: Dims, keepdim: bool, aliases: dict[str, Dims]) -> tuple
 def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as one sequence or as separate integers. Raises TypeError for non-integers."""
     if len(args) == 1 and not isinstance(args[0], (int, np.integer)) and not is_tensor(args[0]):
+        if not isinstance(args[0], Iterable):
+            raise TypeError(f"a shape must be integers or a tuple of integers, got {type(args[0]).__name__}")
         args = tuple(args[0])
     return tuple([index(size) for size in args])
 

@@ -88,50 +88,6 @@ def log(input: Tensor) -> Tensor:
     return Log.apply(floating(input))
 
 
-class Log2(Function):
-    """y = ln x / ln 2"""
-
-    examples = ((lambda t, x: t.log2(x.abs() + 0.5), (3, 4)),)
-
-    @staticmethod
-    def forward(ctx: Log2, x: Array) -> Any:
-        ctx.save(x)
-        return np.log2(x)
-
-    # dy/dx = 1 / (x ln 2)
-    @staticmethod
-    def backward(ctx: Log2, g: Tensor) -> Any:
-        (x,) = ctx.saved
-        return g / (x * math.log(2))
-
-
-def log2(input: Tensor) -> Tensor:
-    """Logarithm to the base 2."""
-    return Log2.apply(floating(input))
-
-
-class Log10(Function):
-    """y = ln x / ln 10"""
-
-    examples = ((lambda t, x: t.log10(x.abs() + 0.5), (3, 4)),)
-
-    @staticmethod
-    def forward(ctx: Log10, x: Array) -> Any:
-        ctx.save(x)
-        return np.log10(x)
-
-    # dy/dx = 1 / (x ln 10)
-    @staticmethod
-    def backward(ctx: Log10, g: Tensor) -> Any:
-        (x,) = ctx.saved
-        return g / (x * math.log(10))
-
-
-def log10(input: Tensor) -> Tensor:
-    """Logarithm to the base 10."""
-    return Log10.apply(floating(input))
-
-
 class Log1p(Function):
     """y = ln(1 + x)"""
 
@@ -152,6 +108,50 @@ class Log1p(Function):
 def log1p(input: Tensor) -> Tensor:
     """ln(1 + input), accurate for small inputs too."""
     return Log1p.apply(floating(input))
+
+
+class Log2(Function):
+    """y = log_2 x"""
+
+    examples = ((lambda t, x: t.log2(x.abs() + 0.5), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Log2, x: Array) -> Any:
+        ctx.save(x)
+        return np.log2(x)
+
+    # y = ln x / ln 2, so dy/dx = 1/(x ln 2)
+    @staticmethod
+    def backward(ctx: Log2, g: Tensor) -> Any:
+        (x,) = ctx.saved
+        return g / (x * math.log(2))
+
+
+def log2(input: Tensor) -> Tensor:
+    """Logarithm to base 2; -inf at 0, NaN below."""
+    return Log2.apply(floating(input))
+
+
+class Log10(Function):
+    """y = log_10 x"""
+
+    examples = ((lambda t, x: t.log10(x.abs() + 0.5), (3, 4)),)
+
+    @staticmethod
+    def forward(ctx: Log10, x: Array) -> Any:
+        ctx.save(x)
+        return np.log10(x)
+
+    # y = ln x / ln 10, so dy/dx = 1/(x ln 10)
+    @staticmethod
+    def backward(ctx: Log10, g: Tensor) -> Any:
+        (x,) = ctx.saved
+        return g / (x * math.log(10))
+
+
+def log10(input: Tensor) -> Tensor:
+    """Logarithm to base 10; -inf at 0, NaN below."""
+    return Log10.apply(floating(input))
 
 
 class LogAddExp(Function):

@@ -10,7 +10,7 @@ from ..dtypes import is_floating
 from ..engine.runner import untraced
 from ..engine.tensor import wrap
 from ..kernels.launch import launched
-from ..random import Generator, default_generator
+from ..random import Generator, generator_or_default
 from .common import Array, elements_of, only_floating
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability in the input, else 0, in the input's dtype."""
     p, shape = elements_of(only_floating("bernoulli", input)), input.shape
     _check_probabilities(p)
-    drawn = (generator or default_generator).draw(lambda stream: stream.random(shape))
+    drawn = generator_or_default(generator).draw(lambda stream: stream.random(shape))
     return wrap((drawn < p).astype(p.dtype))
 
 
@@ -44,17 +44,17 @@ def multinomial(
         raise RuntimeError(
             f"multinomial expects floating-point weights of 1 or 2 dimensions, got {input.dtype} {tuple(input.shape)}"
         )
-    draw = (generator or default_generator).draw
+    draw = generator_or_default(generator).draw
     weights = np.atleast_2d(input.array).astype(np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    total = weights.sum(axis=1, keepdims=True)
+    if (total <= 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
     if num_samples < 1 or (not replacement and num_samples > (weights > 0).sum(axis=1).min(initial=num_samples)):
         raise RuntimeError(
             f"multinomial: cannot draw {num_samples} samples from {weights.shape[1]} weights without replacement"
         )
-    total = weights.sum(axis=1, keepdims=True)
-    if (total <= 0).any():
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
     if replacement or num_samples == 1:
         # The first index where the running sum exceeds a uniform number, so a weight of 0 is never drawn.
         draws = draw(lambda stream: stream.random((len(weights), num_samples))) * total

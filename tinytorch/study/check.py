@@ -7,7 +7,6 @@ whose result is a copy. So this is the derivative of what backward differentiate
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from ..engine.tensor import wrap
 from .local import alone, apply, widened
+from .notebook import preformatted
 from .steps import PRECISION, Array, Step, Value
 from .why import of_gradient
 
@@ -80,7 +80,7 @@ class Check:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
+        return preformatted(self.text)
 
 
 def check(trace: Trace, most: int) -> Check:

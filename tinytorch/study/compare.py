@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from ..ops.shape import Transpose
 from ..ops.softmax import Softmax
 from ..repairs import Repair, Written, explain
 from .local import Again
+from .notebook import preformatted
 from .steps import Array, Value, title_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Comparison:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
+        return preformatted(self.text)
 
 
 def compare(trace: Trace, arrays: Mapping[str, Any]) -> Comparison:

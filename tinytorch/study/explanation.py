@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
+from .notebook import preformatted
 from .steps import Step
 
 WIDTH = 80
@@ -82,7 +82,7 @@ class Explanation:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
+        return preformatted(self.text)
 
 
 def equation(step: Step) -> str:

@@ -63,7 +63,9 @@ class TraceTable:
         except ModuleNotFoundError:
             raise ModuleNotFoundError("a table needs rich: pip install 'tinytorch[study]'", name="rich") from None
         text = io.StringIO()
-        Console(width=max(100, shutil.get_terminal_size().columns), color_system=None, file=text).print(self)
+        width = max(100, shutil.get_terminal_size().columns)
+        # In a notebook, rich would show the table at once in place of writing it.
+        Console(width=width, color_system=None, file=text, force_jupyter=False).print(self)
         return "\n".join([line.rstrip() for line in text.getvalue().rstrip().splitlines()])
 
     def _repr_html_(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import inspect
@@ -43,7 +44,9 @@ def find(name: str, folder: Path | None = None) -> Exercise:
     """The exercise of that name; UserError where there is none, or where a teacher's file is not one."""
     known = names(folder)
     if name not in known:
-        raise UserError(f"there is no exercise {name!r}: take one of {', '.join(known)}")
+        alike = difflib.get_close_matches(Path(name).stem.lower(), known, 1)
+        meant = f"did you mean {alike[0]}? There are" if alike else "take one of"
+        raise UserError(f"there is no exercise {name!r}: {meant} {', '.join(known)}")
     if name in ORDER:
         return _described(importlib.import_module(f"{__name__}.{name}"), name)
     assert folder is not None

@@ -28,12 +28,14 @@ def question(rng: np.random.Generator) -> Question:
     ds = p * (dp - (dp * p).sum(-1, keepdims=True))
     unsummed = "the sum in softmax's backward is left out"
     skipped = "softmax's backward is left out"
+    columns = "the sum in softmax's backward is over the queries, not over the keys"
+    by_columns = p * (dp - (dp * p).sum(0))
     scores = {
         "the scores are not scaled in the forward": softmax(q @ k.T),
         "the softmax is over the queries, not over the keys": softmax(q @ k.T * scale, 0),
     }
-    dq = {unsummed: p * dp @ k * scale, skipped: dp @ k * scale}
-    dk = {unsummed: (p * dp).T @ q * scale, skipped: dp.T @ q * scale}
+    dq = {unsummed: p * dp @ k * scale, skipped: dp @ k * scale, columns: by_columns @ k * scale}
+    dk = {unsummed: (p * dp).T @ q * scale, skipped: dp.T @ q * scale, columns: by_columns.T @ q * scale}
     dv = {"it is summed with the scores, not with the weights p": (q @ k.T * scale).T @ g}
     for name, other in scores.items():
         wrong = other * (dp - (dp * other).sum(-1, keepdims=True))

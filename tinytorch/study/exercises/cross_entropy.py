@@ -24,6 +24,9 @@ def question(rng: np.random.Generator) -> Question:
     other = {
         "the 1 at the target is not subtracted: it is p / N": g * p / rows,
         "p is left out: only the targets have a gradient here": -g * hot / rows,
+        "1 is subtracted everywhere, not at the target alone": g * (p - 1) / rows,
+        "it is log p, and should be p": g * (np.log(p) - hot) / rows,
+        "the target is off by one": g * (p - np.roll(hot, 1, -1)) / rows,
         "p is replaced by 1 at the target, not lessened by 1": g * np.where(hot == 1, -1, p) / rows,
         "only the targets' scores get a gradient": g * (p - hot) * hot / rows,
         "it is divided by the number of all elements, not of rows": g * (p - hot) / x.size,

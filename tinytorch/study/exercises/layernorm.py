@@ -33,10 +33,15 @@ def question(rng: np.random.Generator) -> Question:
     }
     unweighted = inverse * (g - g.mean(-1, keepdims=True) - z * (g * z).mean(-1, keepdims=True))
     summed = inverse * (a - a.sum(-1, keepdims=True) - z * (a * z).sum(-1, keepdims=True))
+    less = inverse * a + (paths["through the mean"] + paths["through the variance"]) * width / (width - 1)
     other = {
         "w is left out": unweighted,
         "the factor 1/sqrt(var + eps) is left out": sum(paths.values()) / inverse,
         "the means over the row are sums: 1/C is left out": summed,
+        "the sums are divided by C - 1, and the variance here is with C": less,
+        "x stands where the normalised z should": inverse
+        * (a - a.mean(-1, keepdims=True) - x * (a * x).mean(-1, keepdims=True)),
+        "the factor 1/sqrt(var + eps) is there twice": sum(paths.values()) * inverse,
         "the two means are over the columns": inverse * (a - a.mean(0) - z * (a * z).mean(0)),
     }
     known = {

@@ -21,6 +21,8 @@ def question(rng: np.random.Generator) -> Question:
     other = {
         "the sum over the row is left out, as if x_ij were in one denominator alone": g - p * g,
         "it is the backward of softmax": p * (g - (g * p).sum(-1, keepdims=True)),
+        "p in front of the sum is left out": g - total,
+        "it is log p in front of the sum, and should be p": g - np.log(p) * total,
         "the sum is over the columns": g - p * g.sum(0),
         "the sum is weighted by p: that is softmax's": g - p * (g * p).sum(-1, keepdims=True),
         "it is divided by p: the logarithm's derivative is by p, and softmax's still has to follow": g / p,

@@ -17,10 +17,14 @@ from ..practice.exercise import Exercise, Question, gradients, sizes
 def question(rng: np.random.Generator) -> Question:
     (size,) = sizes(rng, 1)
     a, b, g = rng.standard_normal((3, size, size))
-    order = "the factors stand in the wrong order"
+    order, turned = "the factors stand in the wrong order", "g is transposed, and should be as it came"
     known = {
-        "da": Candidates(alternatives={"b is not transposed": g @ b, order: b.T @ g, "it is a, not b": g @ a.T}),
-        "db": Candidates(alternatives={"a is not transposed": a @ g, order: g @ a.T, "it is b, not a": b.T @ g}),
+        "da": Candidates(
+            alternatives={"b is not transposed": g @ b, order: b.T @ g, "it is a, not b": g @ a.T, turned: g.T @ b.T}
+        ),
+        "db": Candidates(
+            alternatives={"a is not transposed": a @ g, order: g @ a.T, "it is b, not a": b.T @ g, turned: a.T @ g.T}
+        ),
     }
     return gradients(lambda a, b: a @ b, {"a": a, "b": b}, g, known)
 

@@ -28,6 +28,10 @@ def question(rng: np.random.Generator) -> Question:
         "the sum is over the columns": p * (g - (g * p).sum(0)),
         "the softmax is over the columns, not over the rows": q * (g - (g * q).sum(0)),
         "the sum is over everything, not over each row": p * (g - (g * p).sum()),
+        "it is the mean over the row, and should be the sum": p * (g - (g * p).mean(-1, keepdims=True)),
+        "x stands where p should": x * (g - (g * x).sum(-1, keepdims=True)),
+        "the factor p in the sum is there twice": p * (g - (g * p * p).sum(-1, keepdims=True)),
+        "the factor p in front is there twice": p * p * (g - inner),
         "the sum is of g alone, without the weights p": p * (g - g.sum(-1, keepdims=True)),
         "it is p (1 - p) g, the diagonal alone: x_ij goes into the others of its row, too": p * (1 - p) * g,
     }

@@ -17,6 +17,7 @@ from .task import Task
 from .trap import trap
 
 WAIT = 0.2  # seconds between two looks at a file that is watched
+MISSED = 5  # looks at which it was not there: then that is said
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Exercise:
             path = Path(self.what[1])
             if not path.is_file():
                 raise UserError(f"there is no file {path}")
+            if path.stem not in names(self.folder):
+                raise UserError(
+                    f"{path} is checked as the exercise of its name, and there is no exercise {path.stem!r}: give the "
+                    "file the name that it was written with"
+                )
             task = Task(find(path.stem, self.folder), progress)
             return _watch(task, path) if self.watch else _check(task, path)
         if not self.what:
@@ -107,15 +113,18 @@ def _check(task: Task, path: Path) -> int:
 
 def _watch(task: Task, path: Path) -> int:
     """Check at each save, until it is right."""
-    seen = None
+    seen, gone = None, 0
     while True:
         try:
             state = path.stat()
-        except OSError:  # an editor is about to put the new one in its place
-            state = None
-        if state is not None and (state.st_mtime_ns, state.st_size, state.st_ino) != seen:
-            seen = state.st_mtime_ns, state.st_size, state.st_ino
-            if _check(task, path) == 0:
-                return 0
-            print(f"-- waiting for {path} to be saved; Ctrl-C ends", flush=True)
+            now = state.st_mtime_ns, state.st_size, state.st_ino
+            if now != seen:
+                if _check(task, path) == 0:
+                    return 0
+                seen, gone = now, 0
+                print(f"-- waiting for {path} to be saved; Ctrl-C ends", flush=True)
+        except FileNotFoundError:  # an editor is about to put the new one in its place, or it is gone
+            seen, gone = None, gone + 1
+            if gone == MISSED:
+                print(f"-- there is no file {path} any more: waiting for it; Ctrl-C ends", flush=True)
         time.sleep(WAIT)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
+import textwrap
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +23,7 @@ class Standing(NamedTuple):
 
     tries: int = 0  # that were wrong
     passed: bool = False
+    last: str = ""  # the fingerprint of the code of the last one
 
     @property
     def may_see_the_solution(self) -> bool:
@@ -45,11 +50,15 @@ class Progress:
         except (TypeError, KeyError, AttributeError):
             raise UserError(f"{self.path} is no file of progress; {advice}") from None
 
-    def record(self, name: str, passed: bool) -> Standing:
-        """Count a try. The standing with it; a warning where it cannot be kept."""
+    def record(self, name: str, passed: bool, code: str) -> tuple[Standing, bool]:
+        """Count a try, if its code is another one than the last. The standing with it, and whether it counts.
+
+        A warning where it cannot be kept.
+        """
         standings = self.standings()
         before = standings.get(name, Standing())
-        standings[name] = Standing(before.tries + (not passed), before.passed or passed)
+        counts = not code or code != before.last
+        standings[name] = Standing(before.tries + (counts and not passed), before.passed or passed, code)
         kept = {name: standing._asdict() for name, standing in standings.items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +66,19 @@ class Progress:
                 file.write(json.dumps(kept, indent=1).encode())
         except OSError as error:
             warnings.warn(f"the progress is not kept: {self.path}: {error.strerror}", stacklevel=2)
-        return standings[name]
+        return standings[name], counts
+
+
+def fingerprint(source: str) -> str:
+    """The same for code that differs in comments and spaces alone."""
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an invalid escape; the student's own process says so
+        source = ast.dump(ast.parse(textwrap.dedent(source)))  # a lambda's line may be no statement by itself
+    return hashlib.sha256(source.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _standing(entry: dict[str, object]) -> Standing:
-    tries, passed = entry["tries"], entry["passed"]
-    if type(tries) is not int or type(passed) is not bool:
+    tries, passed, last = entry["tries"], entry["passed"], entry.get("last", "")
+    if type(tries) is not int or type(passed) is not bool or type(last) is not str:
         raise TypeError
-    return Standing(tries, passed)
+    return Standing(tries, passed, last)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import os
 from collections.abc import Callable
@@ -13,9 +12,10 @@ from typing import Any
 from ...cli.errors import UserError
 from ..derivations import derivation_of, formula_of
 from ..exercises import find
+from ..notebook import preformatted
 from .exercise import Exercise, Problem
 from .judging import problems
-from .progress import ANSWERS_AFTER, Progress, Standing
+from .progress import ANSWERS_AFTER, Progress, Standing, fingerprint
 from .running import run_file
 from .student import call
 
@@ -31,14 +31,17 @@ class Report:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
+        return preformatted(self.text)
 
 
 class Task:
     """An exercise and how far the student is with it. Printed, it is what there is to do."""
 
-    def __init__(self, exercise: Exercise, progress: Progress) -> None:
+    def __init__(self, exercise: Exercise, progress: Progress, call: str = "") -> None:
         self.exercise, self.progress = exercise, progress
+        # How the student gets at the library's own code: where a call made the task, in Python too.
+        shown = f"python -m tinytorch.study exercise {exercise.name} --solution"
+        self.shown_by = f"print({call}.solution())" if call else shown
 
     def __repr__(self) -> str:
         return f"{self.exercise.title}\n\n{self.exercise.text}\n\ndef {self.exercise.signature}: ..."
@@ -52,18 +55,19 @@ class Task:
             raise TypeError(f"check takes a function, {self.exercise.signature}, not {type(function).__name__}")
         questions = self.exercise.questions()
         found = [call(function, question.arguments) for question in questions]
-        return self._report(problems(self.exercise, questions, found))
+        return self._report(problems(self.exercise, questions, found), _code_of(function))
 
     def check_file(self, path: Path) -> Report:
         """Run a student's file in a process of its own, and judge what its function returns."""
         questions = self.exercise.questions()
+        code = fingerprint(path.read_bytes().decode("utf-8", "replace"))
         run = run_file(self.exercise, questions, path)
         if run.unwritten:
             report = Report(False, f"{self.exercise.name}: nothing is written yet. {run.error}")
         elif run.error:
             report = Report(False, f"{self.exercise.name}: {run.error}")
         else:
-            report = self._report(problems(self.exercise, questions, run.returned))
+            report = self._report(problems(self.exercise, questions, run.returned), code)
         if run.printed:
             shown = "\n".join([f"    {line}" for line in run.printed.splitlines()])
             return Report(report.ok, f"printed:\n{shown}\n{report.text}")
@@ -79,18 +83,20 @@ class Task:
             raise UserError(f"the solution of {name} is shown when it is passed, or after {tries}")
         return "\n".join([source_of(part) for part in self.exercise.solution])
 
-    def _report(self, found: list[Problem]) -> Report:
+    def _report(self, found: list[Problem], code: str) -> Report:
         name = self.exercise.name
-        solution = f"The library's own code: python -m tinytorch.study exercise {name} --solution"
+        solution = f"The library's own code: {self.shown_by}"
         if not found:
-            before = self.progress.record(name, passed=True).tries
+            before = self.progress.record(name, True, code)[0].tries
             how = "at the first try" if not before else f"after {before} wrong tr{'y' if before == 1 else 'ies'}"
             return Report(True, f"{name}: right, {how}.\n{solution}")
         hinted = [problem for problem in found if problem.nudge]
         if not hinted:
             return Report(False, "\n".join([f"{name}: {problem.fact}" for problem in found]))
-        tries = self.progress.record(name, passed=False).tries
-        lines = [f"{name}: wrong, try {tries}"]
+        standing, counts = self.progress.record(name, False, code)
+        tries = standing.tries
+        same = "" if counts else ", still: the code is the same as before, which is no new try"
+        lines = [f"{name}: wrong, try {tries}{same}"]
         for problem in found:
             lines.append(f"  {problem.fact}")
             lines.append(f"  hint: {problem.nudge if tries == 1 else problem.mistake}")
@@ -119,7 +125,18 @@ def exercise(
     one of `python -m tinytorch.study exercise`.
     """
     kept = Progress(None if progress is None else Path(progress))
-    return Task(find(name, None if folder is None else Path(folder)), kept)
+    given = {"folder": folder, "progress": progress}
+    settings = [f", {key}={os.fspath(path)!r}" for key, path in given.items() if path is not None]
+    call = f"study.exercise({name!r}{''.join(settings)})"
+    return Task(find(name, None if folder is None else Path(folder)), kept, call)
+
+
+def _code_of(function: Callable[..., Any]) -> str:
+    """The fingerprint of a function; nothing where its source is not known."""
+    try:
+        return fingerprint(inspect.getsource(function))
+    except (OSError, TypeError):
+        return ""
 
 
 def source_of(part: Any) -> str:

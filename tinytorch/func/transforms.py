@@ -1,26 +1,21 @@
-"""`torch.func`: transforms that make of a function another one, its gradient, its Jacobian, or J^T at a point.
-
-They can be nested: grad(grad(f)) is the second derivative. Arguments are Tensors, or tuples, lists and dicts of them,
-such as a model's parameters by name. A transform looks through a surrounding no_grad, but not through one inside f.
-"""
+"""The transforms of reverse mode: a function's gradient, its Jacobian row by row, and J^T at a point."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from .creation import zeros, zeros_like
-from .derivatives import grad as gradients
-from .dtypes import is_floating
-from .engine.graph import topological_order
-from .engine.tensor import edge_of
-from .grad_mode import enable_grad, is_grad_enabled
-from .ops.common import is_tensor
-from .ops.joining import stack
-from .tensor import Tensor
-
-__all__ = ["grad", "grad_and_value", "hessian", "jacrev", "vjp"]
+from ..creation import zeros, zeros_like
+from ..derivatives import grad as gradients
+from ..dtypes import is_floating
+from ..engine.graph import topological_order
+from ..engine.tensor import edge_of
+from ..grad_mode import enable_grad, is_grad_enabled
+from ..ops.common import is_tensor
+from ..ops.joining import stack
+from ..tensor import Tensor
+from .trees import leaves, rebuilt, structure
 
 Argnums = int | tuple[int, ...]
 
@@ -46,8 +41,8 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
     @functools.wraps(func)
     def both(*args: Any, **kwargs: Any) -> Any:
         with enable_grad():
-            inside = _Inside(args, argnums)
-            value, aux = _with_aux(func(*inside.args, **kwargs), has_aux, "grad_and_value(f)(*args)")
+            inside = Inside(args, argnums)
+            value, aux = with_aux(func(*inside.args, **kwargs), has_aux, "grad_and_value(f)(*args)")
             if not is_tensor(value):
                 raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(value)}")
             if value.ndim:
@@ -55,7 +50,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
                     "grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with "
                     f"{value.ndim} dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
                 )
-            found = _rebuilt(inside.wanted, iter(_walk([value], inside.leaves, None, True, True)))
+            found = rebuilt(inside.wanted, iter(_walk([value], inside.leaves, None, True, True)))
             found, value, aux = (inside.outside(tree) for tree in (found, value, aux))
         return found, ((value, aux) if has_aux else value)
 
@@ -73,18 +68,10 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
 
 def _vjp(func: Callable[..., Any], primals: tuple[Any, ...], argnums: Argnums | None, has_aux: bool) -> tuple[Any, ...]:
     with enable_grad():
-        inside = _Inside(primals, argnums)
-        outputs, aux = _with_aux(func(*inside.args), has_aux, "vjp(f, *primals)")
-        flat = list(_leaves(outputs))
-        if not flat or flat == [None]:
-            raise RuntimeError(
-                f"vjp(f, *primals): Expected f to be a function that has non-empty output (got output = {flat})"
-            )
+        inside = Inside(primals, argnums)
+        outputs, aux = with_aux(func(*inside.args), has_aux, "vjp(f, *primals)")
+        flat = checked(outputs, "vjp(f, *primals)")
         for y in flat:
-            if not is_tensor(y):
-                raise RuntimeError(
-                    f"vjp(f, *primals): expected f(*primals) to return only tensors, got unsupported type {type(y)}"
-                )
             if not is_floating(y.dtype):
                 raise RuntimeError(
                     "vjp(f, ...): All outputs of f must be floating-point or complex Tensors, got Tensor with dtype "
@@ -94,14 +81,14 @@ def _vjp(func: Callable[..., Any], primals: tuple[Any, ...], argnums: Argnums | 
 
     def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         """J^T times the cotangents; its graph is recorded where recording is on."""
-        if _structure(cotangents) != _structure(outputs):
+        if structure(cotangents) != structure(outputs):
             raise RuntimeError(
                 "Expected pytree structure of cotangents to be the same as pytree structure of outputs to the "
-                f"function. cotangents: {_structure(cotangents)}, primal output: {_structure(outputs)}"
+                f"function. cotangents: {structure(cotangents)}, primal output: {structure(outputs)}"
             )
         create = is_grad_enabled() if create_graph is None else create_graph
-        found = _walk(flat, inside.leaves, list(_leaves(cotangents)), retain_graph, create)
-        return inside.outside(_rebuilt(inside.wanted, iter(found)))
+        found = _walk(flat, inside.leaves, list(leaves(cotangents)), retain_graph, create)
+        return inside.outside(rebuilt(inside.wanted, iter(found)))
 
     return (results, vjp_fn, aux) if has_aux else (results, vjp_fn)
 
@@ -126,8 +113,8 @@ def jacrev(
     @functools.wraps(func)
     def jacobian(*args: Any) -> Any:
         outputs, vjp_fn, *aux = _vjp(func, args, argnums, has_aux)
-        wanted = _sliced(args, argnums)
-        flat, xs = list(_leaves(outputs)), list(_leaves(wanted))
+        wanted = sliced(args, argnums)
+        flat, xs = list(leaves(outputs)), list(leaves(wanted))
         found = []
         with enable_grad():
             for number, y in enumerate(flat):
@@ -135,35 +122,42 @@ def jacrev(
                 for j in range(y.numel()):
                     seeds = [zeros_like(other) for other in flat]
                     seeds[number].reshape(-1).array[j] = 1
-                    rows.append(list(_leaves(vjp_fn(_rebuilt(outputs, iter(seeds)), create_graph=True))))
+                    rows.append(list(leaves(vjp_fn(rebuilt(outputs, iter(seeds)), create_graph=True))))
                 of_inputs = [
                     stack([row[i] for row in rows]).reshape(*y.shape, *x.shape)
                     if rows
                     else zeros(*y.shape, *x.shape, dtype=x.dtype)
                     for i, x in enumerate(xs)
                 ]
-                found.append(_rebuilt(wanted, iter(of_inputs)))
-        result = _rebuilt(outputs, iter(found))
+                found.append(rebuilt(wanted, iter(of_inputs)))
+        result = rebuilt(outputs, iter(found))
         return (result, aux[0]) if has_aux else result
 
     return jacobian
 
 
-def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
-    """The function that computes the second derivatives of func: the Jacobian of its Jacobian."""
-    return jacrev(jacrev(func, argnums), argnums)
+class _Call:
+    """A call of a transform, which the leaves know that are there for it alone."""
+
+    over = False
 
 
-class _Inside:
+class Inside:
     """The arguments as a function sees them that is differentiated: new Tensors, which require grad."""
 
     def __init__(self, args: tuple[Any, ...], argnums: Argnums | None) -> None:
+        self._call = _Call()
         places = range(len(args)) if argnums is None else _places(argnums, len(args))
-        entered = {i: _rebuilt(args[i], (self._enter(x) for x in _leaves(args[i]))) for i in places}
+        entered = {i: rebuilt(args[i], (self._enter(x) for x in leaves(args[i]))) for i in places}
         self.args = tuple(entered.get(i, arg) for i, arg in enumerate(args))
-        self.wanted = self.args if argnums is None else _sliced(self.args, argnums)
-        self.leaves = list(_leaves(self.wanted))
-        self._own = {id(x) for x in self.leaves if x.is_leaf}
+        self.wanted = self.args if argnums is None else sliced(self.args, argnums)
+        self.leaves = list(leaves(self.wanted))
+        self.own([x for x in self.leaves if x.is_leaf])
+
+    def own(self, tensors: Iterable[Any]) -> None:
+        """Count leaves among those that are there for this call alone."""
+        for x in tensors:
+            x.transform = self._call
 
     @staticmethod
     def _enter(x: Any) -> Any:
@@ -172,28 +166,50 @@ class _Inside:
         return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
     def outside(self, tree: Any) -> Any:
-        """Results as the caller sees them: with a history only if it leads to something else that requires grad."""
-        return _rebuilt(tree, (self._leave(x) for x in _leaves(tree)))
+        """Results as the caller sees them: with a history only if it leads to something else that requires grad.
+
+        Leaves of other calls that are over, such as those of a jvp in this function, lead to nothing either.
+        """
+        self._call.over = True
+        return rebuilt(tree, (self._leave(x) for x in leaves(tree)))
 
     def _leave(self, x: Any) -> Any:
         if not is_tensor(x) or not x.requires_grad:
             return x
         order, uses = topological_order([edge_of(x)[0]])
         ends = [node.variable for node in (*order, *uses) if hasattr(node, "variable")]
-        return x.detach() if all(id(leaf) in self._own for leaf in ends) else x
+        return x.detach() if all(hasattr(leaf, "transform") and leaf.transform.over for leaf in ends) else x
+
+
+def pulled_back(
+    outputs: list[Any], inputs: list[Any], seeds: list[Any] | None, retain: bool, create: bool
+) -> list[Tensor | None]:
+    """The gradient of each input, None where no output depends on it."""
+    pairs = [(y, c) for y, c in zip(outputs, seeds or [None] * len(outputs), strict=True) if y.requires_grad]
+    if not pairs:
+        return [None] * len(inputs)
+    ys, cs = zip(*pairs, strict=True)
+    return list(gradients(ys, inputs, cs, retain_graph=retain, create_graph=create, allow_unused=True))
 
 
 def _walk(outputs: list[Any], inputs: list[Any], seeds: list[Any] | None, retain: bool, create: bool) -> list[Tensor]:
     """The gradient of each input, zeros where no output depends on it."""
-    pairs = [(y, c) for y, c in zip(outputs, seeds or [None] * len(outputs), strict=True) if y.requires_grad]
-    if not pairs:
-        return [zeros_like(x) for x in inputs]
-    ys, cs = zip(*pairs, strict=True)
-    found = gradients(ys, inputs, cs, retain_graph=retain, create_graph=create, allow_unused=True)
+    found = pulled_back(outputs, inputs, seeds, retain, create)
     return [zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
 
 
-def _with_aux(result: Any, has_aux: bool, name: str) -> tuple[Any, Any]:
+def checked(outputs: Any, name: str) -> list[Any]:
+    """What is in the outputs of a function: Tensors, and at least one."""
+    flat = list(leaves(outputs))
+    if not flat or flat == [None]:
+        raise RuntimeError(f"{name}: Expected f to be a function that has non-empty output (got output = {flat})")
+    for y in flat:
+        if not is_tensor(y):
+            raise RuntimeError(f"{name}: expected f(*primals) to return only tensors, got unsupported type {type(y)}")
+    return flat
+
+
+def with_aux(result: Any, has_aux: bool, name: str) -> tuple[Any, Any]:
     if not has_aux:
         return result, None
     if not (isinstance(result, tuple) and len(result) == 2):
@@ -219,30 +235,6 @@ def _places(argnums: Any, count: int) -> list[int]:
     return found
 
 
-def _sliced(args: tuple[Any, ...], argnums: Argnums) -> Any:
+def sliced(args: tuple[Any, ...], argnums: Argnums) -> Any:
     places = _places(argnums, len(args))
     return tuple(args[i] for i in places) if isinstance(argnums, tuple) else args[places[0]]
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    """What is in nested tuples, lists and dicts."""
-    if isinstance(tree, (tuple, list, dict)):
-        for part in tree.values() if isinstance(tree, dict) else tree:
-            yield from _leaves(part)
-    else:
-        yield tree
-
-
-def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
-    """The same nesting with other leaves."""
-    if isinstance(tree, dict):
-        return {key: _rebuilt(part, leaves) for key, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [_rebuilt(part, leaves) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return next(leaves)
-
-
-def _structure(tree: Any) -> Any:
-    """The nesting alone, with * for leaves."""
-    return _rebuilt(tree, iter(lambda: "*", None))
