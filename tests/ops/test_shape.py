@@ -45,6 +45,7 @@ CALLS: dict[str, Any] = {
     "split": lambda t, x: x.split(3, -1),
     "split_sizes": lambda t, x: t.split(x, [1, 0, 3], dim=2),
     "chunk": lambda t, x: x.chunk(3, 2),
+    "chunk_of_nothing": lambda t, x: x[:, :0].chunk(3, 1),
     "chunk_few": lambda t, x: t.chunk(x, 7, 1),
     "unbind": lambda t, x: x.unbind(1),
     "tril": lambda t, x: x.tril(-1),

@@ -331,12 +331,13 @@ def _adding_up(sizes: Sequence[int], total: int, dim: int) -> list[int]:
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` stretches of equal size; the last may be smaller."""
+    """At most `chunks` stretches of equal size; the last may be smaller. An empty dimension has exactly that many."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     if not input.ndim:
         raise RuntimeError("chunk expects a tensor of at least one dimension")
-    return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
+    total = input.shape[normalize_dim(dim, input.ndim)]
+    return split(input, -(-total // chunks) if total else [0] * chunks, dim)
 
 
 class Unsplit(Function):
