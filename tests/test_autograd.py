@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,15 @@ def test_unused_inputs() -> None:
 def test_allow_unused_may_be_said_out_loud() -> None:
     x = leaf(1.0)
     assert values(torch.autograd.grad(x * 2, x, allow_unused=False)[0]) == [2.0]
+
+
+def test_only_inputs_changes_nothing() -> None:
+    """Old programs, for the penalty of a Wasserstein GAN, pass it."""
+    x = leaf(1.0)
+    assert values(torch.autograd.grad(x * 2, x, only_inputs=True)[0]) == [2.0]
+    with pytest.warns(FutureWarning, match="only_inputs is ignored"):
+        assert values(torch.autograd.grad(x * 2, x, only_inputs=False)[0]) == [2.0]
+    assert x.grad is None
 
 
 def test_inputs_that_are_results_retain_their_gradient_and_it_counts_once() -> None:
@@ -790,3 +800,21 @@ def test_custom_function_finds_changes_of_what_it_saved() -> None:
     x.add_(1)
     with pytest.raises(RuntimeError, match=r"CubeBackward.*float64 \(2,\).*version 1, expected version 0"):
         y.sum().backward()
+
+
+def test_the_gradient_of_what_is_no_leaf_warns() -> None:
+    x = leaf(1.0)
+    y, kept = x * 2, x * 3
+    kept.retain_grad()
+    (y + kept).sum().backward()
+    with pytest.warns(UserWarning, match="retain_grad"):
+        assert y.grad is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert values(kept.grad) == [1.0] and values(x.grad) == [5.0] and x.detach().grad is None
+
+
+def test_nodes_have_a_class() -> None:
+    y = leaf(1.0) * 2
+    assert isinstance(y.grad_fn, torch.autograd.graph.Node)
+    assert isinstance(y.grad_fn.next_functions[0][0], torch.autograd.graph.Node)

@@ -61,7 +61,7 @@ from .kernels.stored.stored import get_float32_matmul_precision, set_float32_mat
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.activation import erf, relu, sigmoid, tanh
 from .ops.arithmetic import abs, add, div, mul, neg, pow, reciprocal, square, sub
-from .ops.bounds import clamp, maximum, minimum
+from .ops.bounds import clamp, clamp_max, clamp_min, maximum, minimum
 from .ops.broadcasting import broadcast_to
 from .ops.comparison import (
     allclose,
@@ -73,6 +73,7 @@ from .ops.comparison import (
     equal,
     ge,
     gt,
+    isclose,
     isfinite,
     isinf,
     isnan,
@@ -84,11 +85,14 @@ from .ops.comparison import (
     lt,
     ne,
 )  # fmt: skip
+from .ops.counting import bincount, bucketize, count_nonzero, searchsorted, unique
+from .ops.cumulative import cumprod
 from .ops.einsum import einsum
 from .ops.elementwise import (
     cos,
     exp,
     expm1,
+    lerp,
     log,
     log1p,
     log2,
@@ -104,8 +108,10 @@ from .ops.extremes import amax, amin, argmax, argmin, max, min
 from .ops.gathering import gather, scatter_add
 from .ops.histogram import histogram
 from .ops.indexing import index_put
-from .ops.joining import cat, flip, roll, stack, tril, triu, unbind
-from .ops.linalg import bmm, dot, matmul, mm, mv, outer
+from .ops.joining import cat, flip, hstack, roll, stack, tril, triu, unbind, vstack
+from .ops.linalg import addmm, bmm, dot, matmul, mm, mv, outer
+from .ops.norm import cosine_similarity, norm
+from .ops.placing import diag, index_add, index_fill, scatter, trace
 from .ops.reduction import all, any, cumsum, mean, prod, std, sum, var
 from .ops.repeating import meshgrid, repeat_interleave, tile
 from .ops.rounding import ceil, floor, floor_divide, remainder, round, sign, trunc

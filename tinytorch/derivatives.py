@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,14 +102,22 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """The derivatives of `outputs`, weighted by `grad_outputs`, with respect to each input. No `.grad` changes.
 
     create_graph records them, so that they can be differentiated again. An input that no output
-    depends on is an error, unless allow_unused (then None) or materialize_grads (then zeros).
+    depends on is an error, unless allow_unused (then None) or materialize_grads (then zeros). only_inputs, which old
+    programs pass, changes nothing; False warns.
     """
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs is ignored: grad never adds to the .grad of leaves. Call backward for that",
+            FutureWarning,
+            stacklevel=2,
+        )
     outs, wanted = as_list(outputs), as_list(inputs)
     roots = [edge_of(output) for output in outs]
     seeds = _seeds(outs, grad_outputs)

@@ -18,6 +18,8 @@ from .ops import (
     bounds,
     broadcasting,
     comparison,
+    counting,
+    cumulative,
     elementwise,
     extremes,
     gathering,
@@ -25,6 +27,8 @@ from .ops import (
     indexing,
     joining,
     linalg,
+    norm,
+    placing,
     reduction,
     repeating,
     rounding,
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def _in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
+def in_place(function: Callable[P, Any]) -> Callable[P, Tensor]:
     """A method that writes a function's result into the tensor itself, and returns the tensor."""
 
     @functools.wraps(function)
@@ -81,7 +85,8 @@ class Methods:
     log2, log10 = elementwise.log2, elementwise.log10
     sqrt, rsqrt, sin, cos = elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos
     maximum, minimum, clamp, clip = bounds.maximum, bounds.minimum, bounds.clamp, bounds.clamp
-    logaddexp, masked_fill = elementwise.logaddexp, elementwise.masked_fill
+    clamp_min, clamp_max = bounds.clamp_min, bounds.clamp_max
+    logaddexp, masked_fill, lerp = elementwise.logaddexp, elementwise.masked_fill, elementwise.lerp
     erf, tanh, sigmoid, relu = activation.erf, activation.tanh, activation.sigmoid, activation.relu
     logsumexp = softmax.logsumexp
     softmax, log_softmax = softmax.softmax, softmax.log_softmax
@@ -90,7 +95,9 @@ class Methods:
     sum, mean, prod, var, std = reduction.sum, reduction.mean, reduction.prod, reduction.var, reduction.std
     max, min, amax, amin = extremes.max, extremes.min, extremes.amax, extremes.amin
     argmax, argmin, any, all = extremes.argmax, extremes.argmin, reduction.any, reduction.all
-    cumsum, histogram = reduction.cumsum, histogram.histogram
+    cumsum, cumprod, norm = reduction.cumsum, cumulative.cumprod, norm.norm
+    bincount, unique, count_nonzero = counting.bincount, counting.unique, counting.count_nonzero
+    histogram = histogram.histogram
 
     # shape
     reshape, view, view_as, alias = shape.reshape, shape.view, shape.view_as, shape.alias
@@ -107,6 +114,8 @@ class Methods:
     # indexing
     gather, scatter_add, index_select = gathering.gather, gathering.scatter_add, selecting.index_select
     index_put, masked_select, take_along_dim = indexing.index_put, selecting.masked_select, selecting.take_along_dim
+    scatter, index_add, index_fill = placing.scatter, placing.index_add, placing.index_fill
+    diag, trace = placing.diag, placing.trace
     topk, sort, argsort = sorting.topk, sorting.sort, sorting.argsort
     nonzero, select, narrow = selecting.nonzero, selecting.select, selecting.narrow
     __getitem__ = indexing.getitem
@@ -116,6 +125,7 @@ class Methods:
 
     # linalg
     matmul, mm, bmm, mv, dot, outer = linalg.matmul, linalg.mm, linalg.bmm, linalg.mv, linalg.dot, linalg.outer
+    addmm = linalg.addmm
 
     # tests and comparisons, which have no gradient
     isnan, isinf, isfinite = comparison.isnan, comparison.isinf, comparison.isfinite
@@ -144,7 +154,7 @@ class Methods:
     def __pos__(self: Any) -> Any:
         return self
 
-    allclose, equal = comparison.allclose, comparison.equal
+    allclose, isclose, equal = comparison.allclose, comparison.isclose, comparison.equal
 
     # operators
     __add__, __radd__ = operator(arithmetic.add), operator(arithmetic.add, reflected=True)
@@ -181,37 +191,43 @@ class Methods:
 
     # ------------------------------------------------------------------ in place
 
-    add_ = _in_place(arithmetic.add)
-    sub_ = _in_place(arithmetic.sub)
-    mul_ = _in_place(arithmetic.mul)
-    div_ = _in_place(arithmetic.div)
-    pow_ = _in_place(arithmetic.pow)
-    neg_ = _in_place(arithmetic.neg)
-    abs_ = _in_place(arithmetic.abs)
-    exp_ = _in_place(elementwise.exp)
-    sqrt_ = _in_place(elementwise.sqrt)
-    log_ = _in_place(elementwise.log)
-    clamp_ = _in_place(bounds.clamp)
-    masked_fill_ = _in_place(elementwise.masked_fill)
-    relu_ = _in_place(activation.relu)
-    tanh_ = _in_place(activation.tanh)
-    sign_ = _in_place(rounding.sign)
-    floor_ = _in_place(rounding.floor)
-    ceil_ = _in_place(rounding.ceil)
-    trunc_ = _in_place(rounding.trunc)
-    round_ = _in_place(rounding.round)
-    remainder_ = _in_place(rounding.remainder)
-    floor_divide_ = _in_place(rounding.floor_divide)
-    sigmoid_ = _in_place(activation.sigmoid)
-    tril_ = _in_place(joining.tril)
-    triu_ = _in_place(joining.triu)
-    scatter_add_ = _in_place(gathering.scatter_add)
-    index_put_ = _in_place(indexing.index_put)
+    add_ = in_place(arithmetic.add)
+    sub_ = in_place(arithmetic.sub)
+    mul_ = in_place(arithmetic.mul)
+    div_ = in_place(arithmetic.div)
+    pow_ = in_place(arithmetic.pow)
+    neg_ = in_place(arithmetic.neg)
+    abs_ = in_place(arithmetic.abs)
+    exp_ = in_place(elementwise.exp)
+    sqrt_ = in_place(elementwise.sqrt)
+    log_ = in_place(elementwise.log)
+    clamp_ = in_place(bounds.clamp)
+    clamp_min_, clamp_max_ = in_place(bounds.clamp_min), in_place(bounds.clamp_max)
+    masked_fill_ = in_place(elementwise.masked_fill)
+    relu_ = in_place(activation.relu)
+    tanh_ = in_place(activation.tanh)
+    sign_ = in_place(rounding.sign)
+    floor_ = in_place(rounding.floor)
+    ceil_ = in_place(rounding.ceil)
+    trunc_ = in_place(rounding.trunc)
+    round_ = in_place(rounding.round)
+    remainder_ = in_place(rounding.remainder)
+    floor_divide_ = in_place(rounding.floor_divide)
+    sigmoid_ = in_place(activation.sigmoid)
+    tril_ = in_place(joining.tril)
+    triu_ = in_place(joining.triu)
+    scatter_add_ = in_place(gathering.scatter_add)
+    scatter_ = in_place(placing.scatter)
+    index_add_ = in_place(placing.index_add)
+    index_fill_ = in_place(placing.index_fill)
+    lerp_ = in_place(elementwise.lerp)
+    cumprod_, cumsum_ = in_place(cumulative.cumprod), in_place(reduction.cumsum)
+    index_put_ = in_place(indexing.index_put)
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ipow__, __ifloordiv__, __imod__ = pow_, floor_divide_, remainder_
-    __iand__ = _in_place(bitwise_and)
-    __ior__ = _in_place(bitwise_or)
-    __ixor__ = _in_place(bitwise_xor)
+    __iand__ = in_place(bitwise_and)
+    __ior__ = in_place(bitwise_or)
+    __ixor__ = in_place(bitwise_xor)
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         value = _value(value, self.dtype)

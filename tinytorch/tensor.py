@@ -101,7 +101,7 @@ class Tensor(engine.Tensor, Conversions, Methods):
         """The number of elements."""
         return self.array.size
 
-    nelement = numel
+    nelement, ndimension = numel, dim
 
     def element_size(self) -> builtins.int:
         """Bytes in an element."""

@@ -293,6 +293,36 @@ def test_what_is_wrong_is_named(call: Any, message: str) -> None:
         call(tinytorch)
 
 
+def test_saving_what_is_no_tensor_is_refused() -> None:
+    class Saves(tinytorch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x, 3)
+            return x * 3
+
+    with pytest.raises(TypeError, match="can only save Tensors, but argument 1 is int"):
+        Saves.apply(leaf(tinytorch, 1))
+
+
+def test_nothing_is_saved_before_forward_is_over() -> None:
+    seen = []
+
+    class Looks(tinytorch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x, None)
+            seen.append(ctx.saved_tensors)
+            return x * 3
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            seen.append([None if t is None else t.tolist() for t in ctx.saved_tensors])
+            return 3 * g
+
+    Looks.apply(leaf(tinytorch, 1)).backward()
+    assert seen == [(), [[1.0], None]]
+
+
 def test_arguments_by_name_alone_are_refused() -> None:
     class Named(tinytorch.autograd.Function):
         @staticmethod

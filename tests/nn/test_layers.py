@@ -91,6 +91,19 @@ def test_functional_and_modules_agree() -> None:
         np.testing.assert_array_equal(module(x).numpy(), function(x).numpy())
 
 
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.LeakyReLU, nn.SiLU])
+def test_an_activation_in_place(kind: Any) -> None:
+    """The same numbers and gradient, in the memory of the input."""
+    x = tinytorch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    expected = kind()(x)
+    hidden = x * 1
+    y = kind(inplace=True)(hidden)
+    assert y is hidden and y.tolist() == expected.tolist() and "inplace=True" in repr(kind(inplace=True))
+    (gradient,) = tinytorch.autograd.grad(expected.sum(), x)
+    y.sum().backward()
+    assert x.grad is not None and x.grad.tolist() == gradient.tolist()
+
+
 def test_batch_norm_averages_without_momentum() -> None:
     """momentum None: running statistics are the plain mean of those of all batches."""
     rng = np.random.default_rng(0)

@@ -18,12 +18,13 @@ MODULES = [name for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and
 # Arguments of PyTorch's that there are none of here.
 LEFT_OUT = {
     "Embedding": {"max_norm", "norm_type", "scale_grad_by_freq", "sparse", "_weight", "_freeze"},
-    "ReLU": {"inplace"},
-    "LeakyReLU": {"inplace"},
-    "SiLU": {"inplace"},
     "CrossEntropyLoss": {"size_average", "reduce"},  # deprecated, like those of the other losses
     "NLLLoss": {"size_average", "reduce"},
     "MSELoss": {"size_average", "reduce"},
+    "L1Loss": {"size_average", "reduce"},
+    "SmoothL1Loss": {"size_average", "reduce"},
+    "KLDivLoss": {"size_average", "reduce"},
+    "BCELoss": {"size_average", "reduce"},
     "BCEWithLogitsLoss": {"size_average", "reduce"},
 }
 

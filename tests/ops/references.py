@@ -219,6 +219,19 @@ def log_softmax_gradient(g: Any, x: Any) -> Any:
     return np.array(rows).reshape(x.shape)
 
 
+def running_product(rows: Any) -> Any:
+    y = np.zeros_like(rows)
+    for i in range(len(rows)):
+        y[i] = rows[i] * (y[i - 1] if i else 1)
+    return y
+
+
+def occurrences(x: Any) -> tuple[Any, Any, Any]:
+    values = sorted(set(np.rint(np.ravel(x)).tolist()))
+    places = np.array([values.index(v) for v in np.rint(np.ravel(x)).tolist()], np.int64).reshape(x.shape)
+    return np.array(values), places, np.array([int((places == i).sum()) for i in range(len(values))], np.int64)
+
+
 # For each operation, by name: what each of its examples computes, in order, on arrays in float64.
 REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     # activation
@@ -290,6 +303,7 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "BitwiseNot": (lambda x: -1 - np.trunc(x).astype(np.int64), lambda x: x <= 0),
     "BitwiseOr": (lambda a, b: bits(8 * a, 8 * b, max),),
     "BitwiseXor": (lambda a, b: bits(8 * a, 8 * b, lambda i, j: abs(i - j)),),
+    "IsClose": (lambda a, b: abs(a - b) <= 0.25 + 0.5 * abs(b),),
     "Equal": (lambda a, b: abs(np.rint(a) - np.rint(b)) < 0.5, lambda a: (a > 0.5) & (a < 1.5)),
     "Greater": (lambda a, b: np.signbit(b - a), lambda a: np.signbit(0.5 - a)),
     "GreaterEqual": (lambda a, b: np.rint(a) - np.rint(b) > -0.5, lambda a: a >= -0.5),
@@ -397,6 +411,9 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x: np.array([loss or 0 for loss in cross_entropy(x, [1, 0, 3], ignored=0)]),
         lambda x: np.asarray(sum(cross_entropy(x.transpose(0, 2, 1).reshape(4, 4), [1, 0, 3, 3]))),
     ),
+    "BinaryCrossEntropy": (
+        lambda x, y: (np.log(1 + np.exp(-x)) + np.exp(-y) * np.log(1 + np.exp(x))) / (1 + np.exp(-y)),
+    ),
     # low_rank
     "LowRankLinear": (
         lambda x, a, b, c: x @ (np.arange(20).reshape(5, 4)[:, : x.shape[-1]] / 8 - 1 + b @ a / 2).T + c,
@@ -426,6 +443,17 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "AnyTrue": (lambda x: np.array(x.max(initial=0) > 1), lambda x: x.max(1, initial=0, keepdims=True) > 0.5),
     "Amax": (lambda x: np.sort(x, 1)[:, -1], lambda x: np.sort(x, None)[-1]),
     "Amin": (lambda x: np.sort(x, None)[:1, None], lambda x: np.sort(x, None)[0]),
+    "BinCount": (lambda x: np.array([(x <= 0).sum(), (x > 0).sum(), 0]),),
+    "CumProd": (
+        lambda x: running_product(x.T).T,
+        running_product,
+        lambda x: running_product(np.where(x > 0, x, 0).T).T,
+    ),
+    "SearchSorted": (
+        lambda a, v: (np.ravel(a) < np.asarray(v)[..., None]).sum(-1),
+        lambda a, v: (np.ravel(a) <= np.asarray(v)[..., None]).sum(-1),
+    ),
+    "Unique": (occurrences,),
     "CumSum": (lambda x: running_sum(x.T).T, running_sum),
     "LogSumExp": (lambda x: np.log(np.exp(x).sum(1)), lambda x: np.log(np.exp(x).sum())[None, None]),
     "Max": (lambda x: np.sort(x, None)[-1],),
@@ -511,6 +539,9 @@ OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "AllTrue-1": lambda x: np.array(x < 0.5),
     "ArgMin-1": lambda x: np.array(0),
     "ArgSort-1": lambda x: np.zeros((), np.int64),
+    "CumProd-0": lambda x: x,
+    "CumProd-1": lambda x: x,
+    "CumProd-2": lambda x: np.where(x > 0, x, 0),
     "BinEdges-0": lambda x: edges_between(x - 0.5, x + 0.5, 5),
     "CumSum-1": lambda x: x,
     "Cat-1": lambda a, b: np.array([a, b, a]),
@@ -539,8 +570,8 @@ OF_INTEGERS = {
     "same": "Abs Add-0 Alias Amax Amin Cat Ceil Clamp-3 Clone Embedding Expand Flip Floor Gather Index IndexAssign "
     "Linear-0 Linear-1 Matmul Max Maximum Min Minimum Mul Neg Pad Permute Pow-0 Relu Reshape Roll Round-0 Scatter-0 "
     "ScatterAdd-0 Sign Split Sub-0 Transpose Tril Triu Trunc Unfold-0 Unfold-1 Unfold-2 Where",
-    "int64": "CumSum Gather-1 Prod-0 Prod-1 Sum Unfold-3",
-    "float32": "Clamp Cos Div Erf Exp Expm1 Log Log10 Log1p Log2 LogSumExp Pow-1 Pow-2 Pow-3 Prod-2 Rsqrt Sigmoid Sin "
+    "int64": "CumProd CumSum Gather-1 Prod-0 Prod-1 Sum Unfold-3",
+    "float32": "Clamp Cos Div Erf Exp Expm1 Log Log1p Log10 Log2 LogSumExp Pow-1 Pow-2 Pow-3 Prod-2 Rsqrt Sigmoid Sin "
     "Sqrt Sub-1 Tanh Where-1",
     "float64": "To",
     "": "ScatterAdd-1",
@@ -548,7 +579,7 @@ OF_INTEGERS = {
 OF_BOOLS = {
     "same": "Add-0 Alias Amax Amin Cat Clone Embedding Expand Flip Gather Index IndexAssign Maximum Minimum Mul-0 Pad "
     "Permute Reshape Roll Scatter-0 ScatterAdd Sign Split Transpose Tril Triu Unfold-0 Unfold-1 Unfold-2 Where",
-    "int64": "CumSum Gather-1 Mul-1 Pow-0 Prod-0 Prod-1 Sum SumToSize",
+    "int64": "CumProd-0 CumProd-1 CumSum Gather-1 Mul-1 Pow-0 Prod-0 Prod-1 Sum SumToSize",
     "float32": "Clamp-0 Clamp-1 Cos Erf Exp Expm1 LogSumExp Pow-1 Pow-3 Prod-2 Sigmoid Sin Tanh Where-1",
     "float64": "To",
     "": "ScatterAdd-1",

@@ -93,6 +93,116 @@ FUNCTIONS: dict[str, tuple[Call, list[Any], Any]] = {
         [A],
         np.where(A > 1, A, np.log(1 + np.exp(A))),
     ),
+    "logsigmoid of much": (
+        lambda t, a: t.nn.functional.logsigmoid(a),
+        [np.array([-1000.0, 0, 1000])],
+        np.array([-1000, -math.log(2), 0]),
+    ),
+    "elu": (
+        lambda t, a: t.nn.functional.elu(a, alpha=2.0),
+        [np.array([-1000.0, -1, 0, 1000])],
+        np.array([-2, 2 / math.e - 2, 0, 1000]),
+    ),
+    "lerp": (lambda t, a, b: t.lerp(a, b, 0.25), [np.array([0.0, 4]), np.array([8.0, 0])], np.array([2.0, 3])),
+    "lerp, all the way": (
+        lambda t, a, b: t.stack([t.lerp(a, b, 1.0), t.lerp(a, b, t.tensor([0.0, 1]))]),
+        [np.array([1e20, 1e20], np.float32), np.array([1.0, 2], np.float32)],
+        np.array([[1.0, 2], [1e20, 2]], np.float32),
+    ),
+    "isclose": (
+        lambda t, a, b: t.isclose(a, b, equal_nan=True),
+        [np.array([1.0, 1, np.nan, np.inf]), np.array([1 + 1e-6, 1.1, np.nan, np.inf])],
+        np.array([True, False, True, True]),
+    ),
+    "addmm": (
+        lambda t, x: t.addmm(t.tensor(np.nan, dtype=t.float64), x, x.mT, beta=0, alpha=2),
+        [np.array([[1.0, 2], [0, 1]])],
+        np.array([[10.0, 4], [4, 2]]),
+    ),
+    "diag and trace": (
+        lambda t, m: t.cat([t.diag(m, 1), t.diag(m), m[:, :2].trace().reshape(1), t.diag(m[0], -1).reshape(-1)]),
+        [M],
+        np.array([M[0, 1], M[1, 2], M[0, 0], M[1, 1], M[0, 0] + M[1, 1], *np.diag(M[0], -1).ravel()]),
+    ),
+    "hstack and vstack": (
+        lambda t, a: t.vstack([t.hstack([a, a]), t.hstack([a[:1], a, a[:1]])]),
+        [np.array([1.0, 2])],
+        np.array([[1.0, 2, 1, 2], [1, 1, 2, 1]]),
+    ),
+    "norms": (
+        lambda t, a: t.stack([a.norm(), a.norm(1), a.norm(3), a.norm(math.inf), a.norm(-math.inf), a.norm(0)]),
+        [np.array([0.0, 3, -4])],
+        np.array([5, 7, 91 ** (1 / 3), 4, 0, 2]),
+    ),
+    "norms along": (lambda t, x: x.norm(dim=1, keepdim=True), [np.array([[3.0, 4], [0, 0]])], np.array([[5.0], [0]])),
+    "normalize": (
+        lambda t, x: t.nn.functional.normalize(x),
+        [np.array([[3.0, 4], [0, 0]])],
+        np.array([[0.6, 0.8], [0, 0]]),
+    ),
+    "cosine_similarity": (
+        lambda t, x, y: t.cosine_similarity(x, y),
+        [np.array([[3.0, 4], [0, 0], [1, 0]]), np.array([[4.0, 3]])],
+        np.array([0.96, 0, 0.8]),
+    ),
+    "scatter": (
+        lambda t, m: m.scatter(1, t.tensor([[2], [0]]), m[:, 1:]),
+        [np.array([[1, 2, 3], [4, 5, 6]])],
+        np.array([[1, 2, 2], [5, 5, 6]]),
+    ),
+    "scatter a number": (
+        lambda t, m: m.scatter_(1, t.tensor([[2, 0], [1, 1]]), 9),
+        [np.array([[1, 2, 3], [4, 5, 6]])],
+        np.array([[9, 2, 9], [4, 9, 6]]),
+    ),
+    "index_add": (
+        lambda t, x: x.index_add(0, t.tensor([1, 1]), x, alpha=2),
+        [np.array([[1.0, 2], [3, 4]])],
+        np.array([[1.0, 2], [3 + 2 + 6, 4 + 4 + 8]]),
+    ),
+    "index_fill": (
+        lambda t, m: m.index_fill_(1, t.tensor([0, 2, 0]), 7),
+        [np.array([[1, 2, 3], [4, 5, 6]])],
+        np.array([[7, 2, 7], [7, 5, 7]]),
+    ),
+    "bincount": (
+        lambda t, n: t.bincount(n, t.tensor([0.5, 1, 2, 4])),
+        [np.array([3, 0, 3, 1])],
+        np.array([1, 4, 0, 2.5], np.float32),
+    ),
+    "unique": (lambda t, n: t.stack(n.unique(return_counts=True)), [np.array([3, 1, 3])], np.array([[1, 3], [1, 2]])),
+    "searchsorted": (
+        lambda t, a: t.stack([t.searchsorted(a, a), t.searchsorted(a, a, right=True), t.bucketize(a + 0.5, a)]),
+        [np.array([1.0, 3, 3, 5])],
+        np.array([[0, 1, 1, 3], [1, 3, 3, 4], [1, 3, 3, 4]]),
+    ),
+    "searchsorted of rows": (
+        lambda t, m: t.searchsorted(m, t.tensor([[2], [6]])),
+        [np.array([[1, 2, 3], [4, 5, 6]])],
+        np.array([[1], [2]]),
+    ),
+    "count_nonzero": (lambda t, m: m.count_nonzero(0), [np.array([[1, 0, 3], [4, 0, 0]])], np.array([2, 0, 1])),
+    "cumprod with zeros": (lambda t, m: m.cumprod(0), [np.array([2, 3, 0, 4])], np.array([2, 6, 0, 0])),
+    "binary_cross_entropy": (
+        lambda t, a, b: t.nn.functional.binary_cross_entropy(a, b, reduction="none"),
+        [np.array([0.0, 1, 0.25]), np.array([1.0, 1, 0.5])],
+        np.array([100, 0, -(math.log(0.25) + math.log(0.75)) / 2]),
+    ),
+    "smooth_l1_loss": (
+        lambda t, a: t.nn.functional.smooth_l1_loss(a, 0 * a, reduction="none", beta=2.0),
+        [np.array([-1.0, 0, 3])],
+        np.array([0.25, 0, 2]),
+    ),
+    "huber_loss": (
+        lambda t, a: t.nn.functional.huber_loss(a, 0 * a, "none", delta=2.0),
+        [np.array([-1.0, 0, 3])],
+        np.array([0.5, 0, 4]),
+    ),
+    "kl_div": (
+        lambda t, p, q: t.nn.functional.kl_div(p.log(), q, reduction="batchmean"),
+        [np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([[0.0, 1], [0.25, 0.75]])],
+        np.array(math.log(2) / 2),
+    ),
     "relu of integers": (lambda t, n: t.relu(n), [N], np.array([7, 0, 3, 0])),
     # reductions
     "sum into float64": (lambda t, x: x.sum(1, dtype=t.float64), [X.astype(np.float32)], X[:, 0] + X[:, 1] + X[:, 2]),

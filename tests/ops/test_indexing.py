@@ -326,3 +326,44 @@ def test_meshgrid_has_gradients() -> None:
         assert x.shape == y.shape == shape
         (x * y * y).sum().backward()
         assert a.grad.tolist() == [50, 50] and b.grad.tolist() == [18, 24, 30]
+
+
+@pytest.mark.parametrize("call", [
+    lambda x, v: x.scatter(1, tinytorch.tensor([[0, 3], [1, 2], [2, 0]]), v[:, :3]),
+    lambda x, v: x.index_add(1, tinytorch.tensor([0, 2, 0, 1]), v, alpha=-2),
+    lambda x, v: x.index_fill(0, tinytorch.tensor([2, 0, 2]), v[0, 0]),
+    lambda x, v: tinytorch.diag(x, 1) @ tinytorch.diag(v[0, :3], -1)[:3, :3],
+])  # fmt: skip
+def test_gradients_of_writing_at_places(call: Any) -> None:
+    x, v = (tinytorch.tensor(array, requires_grad=True) for array in (X[:, :, 0], X[:, :, 1]))
+    assert gradcheck(call, (x, v)) and gradgradcheck(call, (x, v))
+
+
+@pytest.mark.parametrize("call", [
+    lambda x, i: x.scatter(1, i, 0.5) + x.scatter(1, i, 2 * x),
+    lambda x, i: x.index_add(1, i[0], x, alpha=2) + x.index_fill(1, i[1], 3.0) + x.norm(dim=1, keepdim=True),
+])  # fmt: skip
+def test_writing_at_places_compiled(call: Any) -> None:
+    """The index of each call is used, not that of the first."""
+    compiled = tinytorch.compile(call)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x = tinytorch.tensor(rng.standard_normal((3, 4)))
+        i = tinytorch.tensor(np.stack([rng.permutation(4) for _ in range(3)]))
+        np.testing.assert_array_equal(compiled(x, i).numpy(), call(x, i).numpy())
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda x: x.scatter(0, tinytorch.tensor([-1]), 1.0), RuntimeError, r"scatter: index\[0\] is -1, which is out"),
+    (lambda x: x.scatter(0, tinytorch.tensor([0]), x.half()), RuntimeError, "src float16"),
+    (lambda x: x.scatter(0, tinytorch.tensor([[0]]), 1.0), RuntimeError, "index has 2 dimensions, input 1"),
+    (lambda x: x.index_add(0, tinytorch.tensor([3]), x[:1]), IndexError, r"index_add: index\[0\] is 3"),
+    (lambda x: x.index_add(0, tinytorch.tensor([0]), x), RuntimeError, r"a source of shape \(1,\), got \(3,\)"),
+    (lambda x: x.index_fill(0, tinytorch.tensor([[0]]), 1.0), IndexError, "supposed to be a vector"),
+    (lambda x: x.index_fill(0, tinytorch.tensor([0]), x), RuntimeError, "expected a 0-d value"),
+    (lambda x: tinytorch.diag(x[0]), RuntimeError, "a vector or a matrix"),
+    (lambda x: tinytorch.trace(x), RuntimeError, "expected a matrix"),
+])  # fmt: skip
+def test_writing_at_places_says_what_is_wrong(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(tinytorch.ones(3))

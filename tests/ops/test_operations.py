@@ -34,11 +34,15 @@ REFUSED_HERE = {
 }
 
 # Compiled functions call these as they are, so that their second derivatives cannot be traced.
-LOOKS_AT_VALUES = {"Prod", "QuantizedProduct", "OneHot-1"}
+LOOKS_AT_VALUES = {
+    "BinaryCrossEntropy", "BinCount-0", "CumProd", "OneHot-1", "Prod", "QuantizedProduct", "SearchSorted-0",
+    "SearchSorted-1", "Unique-0",
+}  # fmt: skip
 
 # What reads more than one element, but has no long sums.
 NEVER_LONG = {
     "Cat": "an input given twice gets the sum of two gradients, which the walk adds",
+    "CumProd": "products of thousands are 0 or infinite",
     "Prod": "a product of thousands is 0 or infinite: see test_reduction",
     "Rope": "turns pairs",
 }

@@ -17,24 +17,27 @@ pytestmark = [pytest.mark.oracle("torch", "expecttest"), pytest.mark.filterwarni
 
 # PyTorch's operations that lie in this project's field and are here, with their variants.
 SCOPE = """
-T __getitem__ __radd__ __rdiv__ __rmatmul__ __rmul__ __rpow__ __rsub__ abs add all amax amin any argmax argmin argsort
-bitwise_and bitwise_not bitwise_or bitwise_xor bmm bmm.triton_optimized broadcast_to cat
-ceil chunk clamp clone contiguous cos cumsum div.floor_rounding
+T __getitem__ __radd__ __rdiv__ __rmatmul__ __rmul__ __rpow__ __rsub__ abs add addmm all amax amin any argmax argmin
+argsort bincount bitwise_and bitwise_not bitwise_or bitwise_xor bmm bmm.triton_optimized broadcast_to bucketize cat
+ceil chunk clamp clamp_max clamp_min clone contiguous cos count_nonzero cumprod cumsum diag div.floor_rounding
 div.no_rounding_mode div.trunc_rounding dot einsum eq erf exp expand expand_as expm1 flatten flip floor floor_divide
-full_like gather ge gt histogram index_select isfinite isinf isnan le log log10 log1p log2 log_softmax
-log_softmax.with_dtype logical_and
-logical_not logical_or logical_xor logaddexp logsumexp lt mT masked_fill masked_select matmul max.binary
-max.reduction_no_dim max.reduction_with_dim maximum mean meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary
-min.reduction_no_dim min.reduction_with_dim minimum mm movedim mul mv narrow ne neg nn.functional.batch_norm
-nn.functional.binary_cross_entropy_with_logits nn.functional.cross_entropy nn.functional.embedding nn.functional.gelu
-nn.functional.l1_loss nn.functional.layer_norm nn.functional.leaky_relu nn.functional.linear nn.functional.mse_loss
-nn.functional.nll_loss nn.functional.pad.circular nn.functional.pad.constant nn.functional.pad.reflect
-nn.functional.pad.replicate nn.functional.pad.replicate_negative nn.functional.relu nn.functional.rms_norm
-nn.functional.scaled_dot_product_attention nn.functional.silu nn.functional.softplus nonzero ones_like outer permute pow
-prod reciprocal remainder repeat repeat_interleave reshape roll round round.decimals_0 round.decimals_3
-round.decimals_neg_3 rsqrt scatter_add select sigmoid sign sin softmax softmax.with_dtype sort split split.list_args
-sqrt square squeeze squeeze.multiple stack std std.unbiased sub sum t take_along_dim tanh tile topk transpose tril triu
-true_divide trunc unbind unflatten unfold unsqueeze var var.unbiased view where zeros_like
+full_like gather ge gt histogram hstack index_add index_fill index_select isclose isfinite isinf isnan le lerp log
+log10 log1p log2 log_softmax log_softmax.with_dtype logaddexp logical_and logical_not logical_or logical_xor logsumexp
+lt mT masked_fill masked_select matmul max.binary max.reduction_no_dim max.reduction_with_dim maximum mean
+meshgrid.list_of_tensors meshgrid.variadic_tensors min.binary min.reduction_no_dim min.reduction_with_dim minimum mm
+movedim mul mv narrow ne neg nn.functional.batch_norm nn.functional.binary_cross_entropy
+nn.functional.binary_cross_entropy_with_logits nn.functional.cosine_similarity nn.functional.cross_entropy
+nn.functional.elu nn.functional.embedding nn.functional.gelu nn.functional.huber_loss nn.functional.kl_div
+nn.functional.l1_loss nn.functional.layer_norm nn.functional.leaky_relu nn.functional.linear nn.functional.logsigmoid
+nn.functional.mse_loss nn.functional.nll_loss nn.functional.normalize nn.functional.pad.circular
+nn.functional.pad.constant nn.functional.pad.reflect nn.functional.pad.replicate nn.functional.pad.replicate_negative
+nn.functional.relu nn.functional.rms_norm nn.functional.scaled_dot_product_attention nn.functional.silu
+nn.functional.smooth_l1_loss nn.functional.softplus nonzero norm norm.fro norm.inf ones_like outer permute pow prod
+reciprocal remainder repeat repeat_interleave reshape roll round round.decimals_0 round.decimals_3
+round.decimals_neg_3 rsqrt scatter scatter_add searchsorted select sigmoid sign sin softmax softmax.with_dtype sort
+split split.list_args sqrt square squeeze squeeze.multiple stack std std.unbiased sub sum t take_along_dim tanh tile
+topk trace transpose tril triu true_divide trunc unbind unflatten unfold unique unsqueeze var var.unbiased view vstack
+where zeros_like
 """.split()  # noqa: SIM905
 
 DTYPES = ["float64", "float16", "bfloat16", "int64", "bool"]
@@ -42,6 +45,9 @@ DTYPES = ["float64", "float16", "bfloat16", "int64", "bool"]
 # Samples that we refuse, or do not compare, by variant and what tells them: the reason.
 REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "nn.functional.batch_norm": (lambda s: s.input.ndim < 2, "a vector has no channels; PyTorch takes one of nothing"),
+    "norm": (lambda s: 0 in s.args or s.kwargs.get("ord") == 0, "how many are not 0 has no gradient; zeros there"),
+    "scatter": (lambda s: "reduce" in s.kwargs, "deprecated for scatter_reduce"),
+    "unique": (lambda s: s.kwargs.get("dim") is not None, "slices cannot be compared"),
     "nn.functional.scaled_dot_product_attention": (lambda s: s.kwargs.get("dropout_p", 0) > 0, "draws other numbers"),
 }
 # Outputs that are places: any of several equal elements is right, so what stands there is compared, and gradients are
@@ -54,6 +60,8 @@ OTHERWISE = {
     "pow": "takes two numbers, as add, sub, mul and div do in PyTorch too",
     "remainder": "takes two numbers, as add, sub, mul and div do in PyTorch too",
     "max.binary": "AttributeError for a number in place of the first tensor",
+    "clamp_max": "AttributeError for a number in place of the first tensor",
+    "clamp_min": "AttributeError for a number in place of the first tensor",
     "min.binary": "AttributeError for a number in place of the first tensor",
 }
 

@@ -240,3 +240,23 @@ def test_where_nothing_is_reduced_nothing_is_missing() -> None:
 def test_unknown_keywords_are_refused() -> None:
     with pytest.raises(TypeError, match="keepdimz"):
         tinytorch.ones(2).sum(0, keepdimz=True)
+
+
+def test_gradients_of_norms_at_0_are_0() -> None:
+    for p in (1, 2, 3, 0.5, np.inf, "fro"):
+        x = tinytorch.zeros(3, requires_grad=True)
+        x.norm(p).backward()
+        assert x.grad is not None and x.grad.tolist() == [0, 0, 0], p
+    x = tinytorch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    x.norm(dim=1).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+
+
+def test_gradients_of_running_products_with_zeros() -> None:
+    """Of 2, 3, 0, 4, and of the gradients once more."""
+    x = tinytorch.tensor([2.0, 3.0, 0.0, 4.0], dtype=tinytorch.float64, requires_grad=True)
+    x.cumprod(0).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [1 + 3, 2, 6 + 6 * 4, 0]
+    assert tinytorch.autograd.gradcheck(lambda x: x.cumprod(0), x)
+    assert tinytorch.autograd.gradgradcheck(lambda x: x.cumprod(0), x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_a_row_of_minus_infinity_gives_zeros() -> None:
     assert x.grad.tolist() == [[0, 0], [-0.25, 0.25]]
     # What needs a distribution notices.
     assert x.detach().log_softmax(-1)[0].tolist() == [-np.inf, -np.inf]
-    with pytest.raises(RuntimeError, match="weights"):
+    with pytest.raises(RuntimeError, match="sum of probabilities"):
         tinytorch.multinomial(y.detach(), 1)
 
 
@@ -409,3 +410,34 @@ def test_dtypes_of_losses_and_norms_as_pytorch() -> None:
         ours, theirs = call(tinytorch, tinytorch.from_numpy(SCORES)), call(torch, torch.from_numpy(SCORES))
         assert f"torch.{ours.dtype}" == str(theirs.dtype)
         np.testing.assert_allclose(ours.double().numpy(), theirs.double().numpy(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss"])
+def test_broadcasting_a_target_warns(name: str) -> None:
+    """(N, 1) against (N,) would compare every row with every other."""
+    loss = getattr(functional, name)
+    x = tinytorch.tensor([[0.0], [1.0]])
+    with pytest.warns(UserWarning, match=rf"{name}: the target's shape \(2,\) is not the input's \(2, 1\)"):
+        assert loss(x, tinytorch.tensor([0.0, 1.0])).item() == 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert loss(x, tinytorch.tensor([[0.0], [1.0]])).item() == 0
+
+
+@pytest.mark.parametrize("name", ["smooth_l1_loss", "huber_loss"])
+def test_an_infinite_difference_has_the_gradient_of_the_line(name: str) -> None:
+    x = tinytorch.tensor([np.inf, -3.0, 0.5], requires_grad=True)
+    loss = getattr(functional, name)(x, tinytorch.zeros(3), reduction="none")
+    loss.sum().backward()
+    assert loss.tolist() == [np.inf, 2.5, 0.125]
+    assert x.grad is not None and x.grad.tolist() == [1, -1, 0.5]
+
+
+def test_binary_cross_entropy_at_the_ends() -> None:
+    """ln 0 counts as -100, and its gradient is large, not NaN, so that training can leave the wrong end."""
+    x = tinytorch.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    loss = functional.binary_cross_entropy(x, tinytorch.tensor([1.0, 0.0, 0.0, 1.0]), reduction="none")
+    loss.sum().backward()
+    assert loss.tolist() == [100, 100, 0, 0]
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), [-1e12, 1e12, 0, 0], rtol=1e-6)

@@ -32,6 +32,9 @@ class Decay:
 KINDS: dict[str, Callable[..., Any]] = {
     "cosine": lambda module, o, **more: module.CosineAnnealingLR(o, 7, **more),
     "cosine_floor": lambda module, o, **more: module.CosineAnnealingLR(o, T_max=4, eta_min=0.01, **more),
+    "steps": lambda module, o, **more: module.StepLR(o, 3, **more),
+    "milestones": lambda module, o, **more: module.MultiStepLR(o, [2, 3, 3, 6], gamma=0.5, **more),
+    "exponential": lambda module, o, **more: module.ExponentialLR(o, 0.9, **more),
     "lambda": lambda module, o, **more: module.LambdaLR(o, lambda step: 1 / (1 + step), **more),
     "lambdas": lambda module, o, **more: module.LambdaLR(o, [Decay(0.9), lambda step: 1 + step], **more),
 }

@@ -170,7 +170,13 @@ class Function(function.Function):
         return results
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Keep Tensors for backward."""
+        """Keep Tensors for backward. TypeError for anything else but None: keep that as an attribute."""
+        for number, t in enumerate(tensors):
+            if t is not None and not is_tensor(t):
+                raise TypeError(
+                    f"save_for_backward can only save Tensors, but argument {number} is {type(t).__name__}: keep it as "
+                    "an attribute of ctx"
+                )
         self._versions = {id(t.array): t._counter for t in tensors if t is not None}
         self.save(*[None if t is None else t.array for t in tensors])
 
@@ -184,7 +190,9 @@ class Function(function.Function):
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What `save_for_backward` kept; a saved leaf is returned itself."""
+        """What `save_for_backward` kept, empty until forward is over; a saved leaf is returned itself."""
+        if not self.edges:
+            return ()
         return tuple([self.as_tensor(record) for record in self.saved_records()])
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:

@@ -5,6 +5,7 @@ The public Tensor (tinytorch/tensor.py) adds the operations as methods. It is re
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,14 @@ class Tensor:
 
     @property
     def grad(self) -> Self | None:
-        """The gradient collected so far, or None."""
+        """The gradient collected so far, or None, of which there is a warning where no gradient is ever kept."""
+        if self._grad is None and self._grad_fn is not None and not self._retains_grad:
+            warnings.warn(
+                "The .grad of a Tensor that is not a leaf is None: backward() keeps gradients of leaves alone. Call "
+                "retain_grad() on it before backward(), if you want its gradient",
+                UserWarning,
+                stacklevel=2,
+            )
         return mode.run.read(self, "_grad")
 
     @grad.setter

@@ -3,6 +3,7 @@
 from . import functional, init, utils
 from .container import ModuleDict, ModuleList, Sequential
 from .layers import (
+    ELU,
     GELU,
     BatchNorm1d,
     Dropout,
@@ -12,6 +13,7 @@ from .layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    LogSigmoid,
     LogSoftmax,
     ReLU,
     RMSNorm,
@@ -21,7 +23,17 @@ from .layers import (
     Softplus,
     Tanh,
 )
-from .loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
+from .loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from .module import Module
 from .parameter import Parameter
 
@@ -31,9 +43,10 @@ __all__ = [
     # layers
     "Linear", "Embedding", "Identity", "Flatten", "Dropout", "LayerNorm", "RMSNorm", "BatchNorm1d",
     # activations
-    "ReLU", "LeakyReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "Softplus", "Softmax", "LogSoftmax",
+    "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "LogSigmoid", "Tanh", "Softplus", "Softmax", "LogSoftmax",
     # losses
-    "CrossEntropyLoss", "NLLLoss", "MSELoss", "BCEWithLogitsLoss",
+    "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "KLDivLoss", "BCELoss",
+    "BCEWithLogitsLoss",
     # modules
     "functional", "init", "utils",
 ]  # fmt: skip

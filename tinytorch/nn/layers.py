@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DTypeLike
+from ..methods import in_place
 from ..tensor import Tensor
 from . import functional as F
 from . import init
 from .module import Module
 from .parameter import Parameter, new_parameter
+
+leaky_relu_, silu_, elu_ = in_place(F.leaky_relu), in_place(F.silu), in_place(F.elu)
 
 
 class Identity(Module):
@@ -292,24 +295,54 @@ class BatchNorm1d(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0), written into x itself if inplace."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input)
+        return input.relu_() if self.inplace else F.relu(input)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
 
 class LeakyReLU(Module):
-    """x where it is positive, negative_slope * x elsewhere."""
+    """x where it is positive, negative_slope * x elsewhere; written into x itself if inplace."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
         self.negative_slope = negative_slope
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.leaky_relu(input, self.negative_slope)
+        return (leaky_relu_ if self.inplace else F.leaky_relu)(input, self.negative_slope)
 
     def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
+        return f"negative_slope={self.negative_slope}{', inplace=True' * self.inplace}"
+
+
+class ELU(Module):
+    """x where it is positive, alpha * (exp(x) - 1) elsewhere; written into x itself if inplace."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return (elu_ if self.inplace else F.elu)(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}{', inplace=True' * self.inplace}"
+
+
+class LogSigmoid(Module):
+    """ln(1 / (1 + exp(-x)))."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.logsigmoid(input)
 
 
 class GELU(Module):
@@ -327,10 +360,17 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """x * sigmoid(x)."""
+    """x * sigmoid(x), written into x itself if inplace."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.silu(input)
+        return (silu_ if self.inplace else F.silu)(input)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
 
 class Sigmoid(Module):

@@ -12,7 +12,7 @@ from ..dtypes import float32, float64, is_floating
 from ..engine.function import Function
 from ..kernels import activation as kernels
 from ..random import default_generator
-from .common import Array, contiguous, create, floating, only_floating
+from .common import Array, contiguous, create, floating, in_float32, only_floating
 from .elementwise import where
 from .fused import FusedFunction
 
@@ -210,6 +210,17 @@ class Softplus(Function):
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """ln(1 + exp(beta * input)) / beta, a smooth relu; linear above the threshold, as in PyTorch."""
     return Softplus.apply(only_floating("softplus", input), beta=beta, threshold=threshold)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """ln(1 / (1 + exp(-input))), which does not overflow."""
+    return -softplus(-only_floating("logsigmoid", input), threshold=math.inf)
+
+
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """input where it is positive, else alpha * (exp(input) - 1)."""
+    x = only_floating("elu", input)
+    return in_float32(lambda x: where(x > 0, x, alpha * x.clamp(max=0).expm1()), x)
 
 
 class Gelu(FusedFunction):

@@ -159,7 +159,9 @@ def _four(x: Tensor) -> Tensor:
     """Reshape to (B, H, T, D), whatever the number of dimensions before (T, D)."""
     if x.ndim == 4:
         return x
-    return x.reshape((1,) * (4 - x.ndim) + tuple(x.shape)) if x.ndim < 4 else x.reshape(-1, *x.shape[-3:])
+    if x.ndim < 4:
+        return x.reshape((1,) * (4 - x.ndim) + tuple(x.shape))
+    return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])  # computed, since -1 would be ambiguous if T is 0
 
 
 def _aligned(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -116,6 +116,16 @@ class Clamp(Function):
         return dx, dlow, dhigh
 
 
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """input, but at least min: clamp with this bound alone."""
+    return clamp(input, min)
+
+
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """input, but at most max: clamp with this bound alone."""
+    return clamp(input, None, max)
+
+
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """input held between min and max, each a number, a Tensor (broadcast) or None. On a bound the gradient is 1."""
     if min is None and max is None:

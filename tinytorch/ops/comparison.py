@@ -10,7 +10,7 @@ from ..dtypes import is_floating
 from ..engine.function import Function
 from ..engine.mode import mode
 from ..engine.tensor import wrap
-from .common import Array, Operand, as_array, elements_of, is_tensor, promote
+from .common import Array, Operand, as_array, elements_of, is_tensor, promote, widened
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -316,6 +316,17 @@ def _bitwise(function: type[Function], what: str, input: Operand, other: Operand
 # ---------------------------------------------------------------------- of whole tensors
 
 
+class IsClose(Function):
+    """y = [|a - b| <= atol + rtol |b|]"""
+
+    examples = ((lambda t, a, b: t.isclose(a, b, rtol=0.5, atol=0.25), (3, 4), (4,)),)
+    errors = ((lambda t, a: t.isclose(a, a.half()), (3,), RuntimeError, "dtypes must agree"),)
+
+    @staticmethod
+    def forward(ctx: IsClose, a: Array, b: Array, rtol: float, atol: float, equal_nan: bool) -> Any:
+        return np.isclose(widened(a), widened(b), rtol, atol, equal_nan)
+
+
 def allclose(
     input: Tensor,
     other: Tensor,
@@ -325,6 +336,19 @@ def allclose(
 ) -> bool:
     """Whether |input - other| <= atol + rtol |other| in every element."""
     return bool(np.allclose(elements_of(input), elements_of(other), rtol, atol, equal_nan))
+
+
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
+    """Whether |input - other| <= atol + rtol |other|, element by element."""
+    if not (is_tensor(input) and is_tensor(other)):
+        raise TypeError(f"isclose: expected two Tensors, got {type(input).__name__} and {type(other).__name__}")
+    if rtol < 0 or atol < 0:
+        raise RuntimeError(f"isclose: rtol and atol must not be negative, got {rtol} and {atol}")
+    if input.dtype != other.dtype:
+        raise RuntimeError(f"isclose: the dtypes must agree, got {input.dtype} and {other.dtype}")
+    return IsClose.apply(input.detach(), other.detach(), rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
 def equal(input: Tensor, other: Tensor) -> bool:

@@ -15,7 +15,7 @@ from ..dtypes import DType, as_number
 from ..engine.function import Function
 from ..engine.tensor import wrap
 from ..kernels.launch import aligned_copy
-from .common import Array, as_input, floating, is_tensor, only_floating, promote, python_number
+from .common import Array, as_input, floating, in_float32, is_tensor, only_floating, promote, python_number
 from .selecting import nonzero
 
 if TYPE_CHECKING:
@@ -356,6 +356,22 @@ def cast(what: str, value: Any, dtype: DType) -> Tensor:
             raise TypeError(f"{what}: expected a number or a Tensor, got {type(value).__name__}")
         value = python_number(value)
     return wrap(as_number(value, dtype))
+
+
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight * (end - input), weight a number or a Tensor."""
+    if input.dtype != end.dtype or (is_tensor(weight) and weight.dtype != input.dtype):
+        found = ", ".join(str(x.dtype) for x in (input, end, weight) if is_tensor(x))
+        raise RuntimeError(f"lerp: input, end and a weight must have one dtype, got {found}")
+    only_floating("lerp", input)
+    return in_float32(_lerp, input, end, weight)
+
+
+def _lerp(a: Tensor, b: Tensor, w: Any) -> Tensor:
+    """From the nearer end, so that weight 1 gives just that."""
+    if is_tensor(w):
+        return where(w.abs() < 0.5, a + w * (b - a), b - (b - a) * (1 - w))
+    return a + w * (b - a) if abs(w) < 0.5 else b - (b - a) * (1 - w)
 
 
 class To(Function):

@@ -71,7 +71,7 @@ def gather(input: Tensor, dim: int, index: Tensor | Array) -> Tensor:
     index = as_input(index, input)
     if not index.array.size:  # of whatever shape
         return Index.apply(input.reshape(-1), index.to(int64), layout=(ARRAY,))
-    _check("gather", index, input, dim)
+    check_index("gather", index, input, dim)
     picked = Gather.apply(with_dims(input), with_dims(index), dim=dim)
     return picked if index.ndim else picked.reshape(())
 
@@ -133,7 +133,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor | Array, src: Tensor) -> 
     index = as_input(index, input)
     if not index.array.size:
         return input.clone()
-    _check("scatter_add", index, input, dim, src)
+    check_index("scatter_add", index, input, dim, src)
     added = ScatterAdd.apply(with_dims(input), with_dims(index), with_dims(src), dim=dim)
     return added if input.ndim else added.reshape(())
 
@@ -146,7 +146,7 @@ def _grid(index: Array, dim: int) -> tuple[Array, ...]:
     return tuple(grid)
 
 
-def _check(what: str, index: Tensor, input: Tensor, dim: int, src: Tensor | None = None) -> None:
+def check_index(what: str, index: Tensor, input: Tensor, dim: int, src: Tensor | None = None) -> None:
     """PyTorch's checks of the dtype and the shape of an index."""
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"{what}: expected an integer index, got {index.dtype}")

@@ -211,6 +211,8 @@ class IndexAssign(Function):
         (lambda t, x, v: _assigned(t, x, slice(2), v), (3,), (3,), RuntimeError, "(3,)"),
         (lambda t, x, v: _assigned(t, x, slice(None, None, -1), v), (3,), (3,), ValueError, "greater than zero"),
         (lambda t, x, v: _assigned(t, x, [[0, 1], [1, 0]], v), (3, 4), (), IndexError, "is ambiguous", "a tuple there"),
+        (lambda t, x: _assigned(t, x.long(), t.tensor([0, 2]), t.ones(2)), (3,), RuntimeError, "values are float32"),
+        (lambda t, x: _assigned(t, x > 0, [True, False, True], t.arange(2)), (3,), RuntimeError, "values are int64"),
         (lambda t, x, v: x.index_put((0,), v), (3,), (), TypeError, "must be a tuple of Tensors"),
         (lambda t, x, v: x.index_put((), v), (3,), (), RuntimeError, "at least one index"),
         (lambda t, x, v: x.index_put((t.tensor([3]),), v), (3,), (), IndexError, "index 3 is out of bounds"),
@@ -247,6 +249,7 @@ def assigned(input: Tensor, index: Any, value: Any) -> Tensor:
     """A copy of input in which value, cast and broadcast, replaces input[index]."""
     value = _without_leading_ones(value if is_tensor(value) else wrap(np.asarray(value, input.dtype)))
     first, layout, arrays = subscripts(index, input)
+    _check_kind(value, input, arrays)
     if first is None:
         return IndexAssign.apply(input, value, *arrays, layout=layout)
     part = IndexAssign.apply(_read(input, *first), value, *arrays, layout=layout)
@@ -291,6 +294,7 @@ def write(target: Tensor, index: Any, value: Any) -> None:
     """target[index] = value, in place and unrecorded, with PyTorch's meaning of the index."""
     value = _without_leading_ones(value if is_tensor(value) else wrap(np.asarray(value)))
     first, layout, arrays = subscripts(index, target)
+    _check_kind(value, target, arrays)
     if first is None:
         Put.apply(target, value, *arrays, layout=layout)
         return
@@ -298,6 +302,17 @@ def write(target: Tensor, index: Any, value: Any) -> None:
     Put.apply(part, value, *arrays, layout=layout)
     if first[1]:  # an integer that only a compiled function's call knows: what was read with it is a copy
         Put.apply(target, part, *first[1], layout=first[0])
+
+
+def _check_kind(value: Tensor, target: Tensor, arrays: Arrays) -> None:
+    """RuntimeError if elements would be truncated, as from float32 to int64.
+
+    PyTorch allows this for slices alone, and refuses any other dtype at index arrays.
+    """
+    if arrays and value.array.ndim and not np.can_cast(value.array.dtype, target.array.dtype, "same_kind"):
+        raise RuntimeError(
+            f"writing at index arrays into {target.dtype}: the values are {value.dtype}. Convert them with .to()"
+        )
 
 
 def _without_leading_ones(value: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dtypes import promote_types
 from ..engine.function import Function
-from .common import Array, integers, normalize_dim, normalize_dims, sizes
+from .common import Array, Dims, integers, keyword_aliases, normalize_dim, normalize_dims, sizes
 from .shape import Split, unsqueeze
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Cat(Function):
 
     backward_shares = True
     examples = (
-        (lambda t, a, b: t.cat([a, b], dim=1), (3, 2), (3, 4)),
+        (lambda t, a, b: t.cat([a, b], axis=1), (3, 2), (3, 4)),
         (lambda t, a, b: t.stack((a, b, a), dim=-1), (3, 4), (3, 4)),
     )
     errors = (
@@ -48,8 +48,9 @@ class Cat(Function):
         return Split.apply(g, sizes=ctx.sizes, dim=ctx.dim)
 
 
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0, **aliases: Dims) -> Tensor:
     """Concatenate tensors along a dimension; their other sizes must agree."""
+    dim, _ = keyword_aliases(dim, False, aliases)
     tensors = _same_dtype(tensors, "cat")
     if any(x.ndim == 0 for x in tensors):
         raise RuntimeError("zero-dimensional tensors cannot be concatenated: use stack")
@@ -58,14 +59,26 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return Cat.apply(*tensors, dim=normalize_dim(dim, tensors[0].ndim))
 
 
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def stack(tensors: Sequence[Tensor], dim: int = 0, **aliases: Dims) -> Tensor:
     """Stack tensors of equal shape along a new dimension."""
+    dim, _ = keyword_aliases(dim, False, aliases)
     tensors = _same_dtype(tensors, "stack")
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) > 1:
         raise RuntimeError(f"stack expects each tensor to be equal size, but got {sorted(shapes)}")
     dim = normalize_dim(dim, tensors[0].ndim + 1)
     return Cat.apply(*[unsqueeze(x, dim) for x in tensors], dim=dim)
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along dimension 1; vectors and 0-d tensors one after another."""
+    tensors = [x if x.ndim else x.reshape(1) for x in _same_dtype(tensors, "hstack")]
+    return cat(tensors, 0 if tensors[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along dimension 0; vectors and 0-d tensors as rows."""
+    return cat([x if x.ndim > 1 else x.reshape(1, -1) for x in _same_dtype(tensors, "vstack")])
 
 
 def _same_dtype(tensors: Sequence[Tensor], what: str) -> list[Tensor]:

@@ -226,6 +226,20 @@ def _frozen(t: Any, x: Any, b: Any, dtype: Any) -> Any:
     return t.nn.functional.linear(x, w if mixed else w.to(x.dtype), b)
 
 
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * input + alpha * (mat1 @ mat2), input broadcast; with beta 0, input counts as 0 even where it is NaN."""
+    product = mm(mat1, mat2)
+    if input.dtype != product.dtype:
+        raise RuntimeError(f"addmm: input is {input.dtype}, the product {product.dtype}: convert it with .to()")
+    if not is_floating(input.dtype) and not (isinstance(beta, int) and isinstance(alpha, int)):
+        raise RuntimeError(f"addmm: beta and alpha must be integers for {input.dtype}, got {beta} and {alpha}")
+    input = input.expand(product.shape)
+    scaled = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return scaled
+    return scaled + (input if beta == 1 else input * beta)
+
+
 # Products on arrays, with a weight in any form.
 
 

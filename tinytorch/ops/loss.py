@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def cross_entropy(
     none. weight (C,) weights rows by their class. Raises RuntimeError if dtypes or the weight do not fit, ValueError
     if shapes do not, IndexError for a target that is not a class.
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
     if input.array.dtype not in FLOATS:
@@ -132,7 +133,7 @@ def _weighted_cross_entropy(
     if smoothing:
         smooth = -(logp * weight).sum(1) * (smoothing / x.shape[1])
         losses = losses + smooth.masked_fill(target == ignore_index, 0.0)
-    return losses.sum() / row_weights.sum() if reduction == "mean" else _reduced(losses, reduction)
+    return losses.sum() / row_weights.sum() if reduction == "mean" else reduced_losses(losses, reduction)
 
 
 def nll_loss(
@@ -142,7 +143,7 @@ def nll_loss(
 
     target and errors are as in cross_entropy, for class indices.
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     only_floating("nll_loss", input)
     if weight is not None:
         _check_weight("nll_loss", weight, input)
@@ -151,7 +152,7 @@ def nll_loss(
 
     def loss(x: Tensor, weight: Tensor | None) -> Tensor:
         losses, row_weights = _nll(x, index, weight, ignore_index)
-        return losses.sum() / row_weights.sum() if reduction == "mean" else _reduced(losses, reduction)
+        return losses.sum() / row_weights.sum() if reduction == "mean" else reduced_losses(losses, reduction)
 
     y = in_float32(loss, x, weight)
     return whole(y.reshape(_places(input))) if reduction == "none" else y
@@ -170,16 +171,19 @@ def _nll(x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) ->
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input - target)^2, of floating-point numbers."""
-    _check_reduction(reduction)
+    check_reduction(reduction)
     x, y = promote(input, target)
     only_floating("mse_loss", x)
-    return in_float32(lambda x, y: _reduced((x - y).square(), reduction), x, y)
+    warn_of_shapes("mse_loss", x, y)
+    return in_float32(lambda x, y: reduced_losses((x - y).square(), reduction), x, y)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|"""
-    _check_reduction(reduction)
-    return in_float32(lambda x, y: _reduced((x - y).abs(), reduction), *promote(input, target))
+    check_reduction(reduction)
+    x, y = promote(input, target)
+    warn_of_shapes("l1_loss", x, y)
+    return in_float32(lambda x, y: reduced_losses((x - y).abs(), reduction), x, y)
 
 
 def binary_cross_entropy_with_logits(
@@ -193,7 +197,7 @@ def binary_cross_entropy_with_logits(
 
     As ln s(x) = -softplus(-x) and ln(1 - s(x)) = -softplus(x), nothing overflows.
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     only_floating("binary_cross_entropy_with_logits", input)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})")
@@ -203,7 +207,7 @@ def binary_cross_entropy_with_logits(
         if pos_weight is not None:
             positive = positive * pos_weight
         losses = positive + (1 - t) * softplus(x, threshold=np.inf)
-        return _reduced(losses if weight is None else losses * weight, reduction)
+        return reduced_losses(losses if weight is None else losses * weight, reduction)
 
     return in_float32(loss, *promote(input, target), weight, pos_weight)
 
@@ -228,15 +232,26 @@ def _places(x: Tensor) -> tuple[int, ...]:
     return x.array.shape[:1] + x.array.shape[2:] if x.array.ndim > 1 else ()
 
 
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
+def reduced_losses(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
-def _check_reduction(reduction: str) -> None:
+def check_reduction(reduction: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{reduction!r} is not a valid value for reduction: 'mean', 'sum' or 'none'")
+
+
+def warn_of_shapes(what: str, x: Tensor, y: Tensor) -> None:
+    """Broadcasting (N, 1) against (N,) pairs every row with every other: hardly ever what a loss is meant to do."""
+    if x.array.shape != y.array.shape:
+        warnings.warn(
+            f"{what}: the target's shape {y.array.shape} is not the input's {x.array.shape}: they are broadcast, which "
+            "is likely to be wrong. Give them one shape",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_weight(what: str, weight: Tensor, x: Tensor) -> None:

@@ -54,7 +54,7 @@ class Reshape(Function):
         (lambda t, x: x.T.view(12), (3, 4), RuntimeError, "Use reshape, which copies where it must"),
         (lambda t, x: x.flatten(1, 0), (3, 4), RuntimeError, "start_dim cannot come after end_dim"),
         (lambda t, x: x.flatten(0, 2), (3, 4), IndexError, "Dimension out of range"),
-        (lambda t, x: x.unflatten(1, (3, 2)), (3, 4), RuntimeError, "(3, 4)"),
+        (lambda t, x: x.unflatten(1, (3, 2)), (3, 4), RuntimeError, "(3, 2) don't multiply up to 4"),
         (lambda t, x: x.squeeze(2), (3, 4), IndexError, "Dimension out of range"),
         (lambda t, x: x.squeeze((0, 0)), (3, 4), RuntimeError, "names a dimension twice"),
         (lambda t, x: x.unsqueeze(3), (3, 4), IndexError, "Dimension out of range"),
@@ -135,7 +135,11 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """The same elements with one dimension split into several, of these sizes."""
     dim = normalize_dim(dim, input.ndim)
-    return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
+    size = math.prod(input.array.shape[dim : dim + 1])
+    parts = _wanted(tuple(sizes), size)  # of this dimension alone: others may be empty
+    if not parts or min(parts) < 0 or math.prod(parts) != size:
+        raise RuntimeError(f"unflatten: sizes {tuple(sizes)} don't multiply up to {size}, the size of dimension {dim}")
+    return reshape(input, (*input.shape[:dim], *parts, *input.shape[dim + 1 :]))
 
 
 def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
@@ -331,12 +335,13 @@ def _adding_up(sizes: Sequence[int], total: int, dim: int) -> list[int]:
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` stretches of equal size; the last may be smaller."""
+    """At most `chunks` stretches of equal size; the last may be smaller. An empty dimension has exactly that many."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     if not input.ndim:
         raise RuntimeError("chunk expects a tensor of at least one dimension")
-    return split(input, max(-(-input.shape[normalize_dim(dim, input.ndim)] // chunks), 1), dim)
+    total = input.shape[normalize_dim(dim, input.ndim)]
+    return split(input, -(-total // chunks) if total else [0] * chunks, dim)
 
 
 class Unsplit(Function):

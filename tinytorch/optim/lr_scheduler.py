@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -191,6 +192,58 @@ class CosineAnnealingLR(LRScheduler):
     def _get_closed_form_lr(self) -> list[Rate]:
         factor = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
         return [self.eta_min + (base - self.eta_min) * factor for base in self.base_lrs]
+
+
+class StepLR(LRScheduler):
+    """The present rate times gamma after every step_size steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+        self.step_size = step_size
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[Rate]:
+        self._warn_unless_within_step()
+        falls = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
+        return [rate * self.gamma if falls else rate for rate in self._present()]
+
+    def _get_closed_form_lr(self) -> list[Rate]:
+        return [base * self.gamma ** (self.last_epoch // self.step_size) for base in self.base_lrs]
+
+
+class MultiStepLR(LRScheduler):
+    """The present rate times gamma at each of the milestones, twice at one that is given twice."""
+
+    def __init__(
+        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.milestones = Counter(milestones)
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[Rate]:
+        self._warn_unless_within_step()
+        factor = self.gamma ** self.milestones[self.last_epoch]
+        return [rate * factor if factor != 1 else rate for rate in self._present()]
+
+    def _get_closed_form_lr(self) -> list[Rate]:
+        passed = sum(times for step, times in self.milestones.items() if step <= self.last_epoch)
+        return [base * self.gamma**passed for base in self.base_lrs]
+
+
+class ExponentialLR(LRScheduler):
+    """The present rate times gamma after every step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[Rate]:
+        self._warn_unless_within_step()
+        return [rate if self._is_initial else rate * self.gamma for rate in self._present()]
+
+    def _get_closed_form_lr(self) -> list[Rate]:
+        return [base * self.gamma**self.last_epoch for base in self.base_lrs]
 
 
 def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, lr: Rate, min_lr: float) -> Rate:
