@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from docutils.nodes import SkipNode
+from latex2mathml.commands import MATRICES
 from latex2mathml.converter import convert
 from sphinx.util.logging import getLogger
 
@@ -65,6 +66,9 @@ def _mathml(node: Any, display: str) -> str:
         wrong = f"latex2mathml does not know {unknown[0].replace('&#x0005C;', chr(92))}" if unknown else ""
     except Exception as error:  # a class for each mistake, with nothing in common and nothing to say
         wrong = f"latex2mathml: {type(error).__name__} {error}".rstrip()
+    strange = [name for name in re.findall(r"\\begin\{(.*?)\}", known) if f"\\{name}" not in MATRICES]
+    if strange:  # latex2mathml leaves it out, and keeps what is in it
+        wrong = f"latex2mathml does not know \\begin{{{strange[0]}}}"
     if braces.count("{") != braces.count("}"):  # of which latex2mathml makes something
         wrong = "as many { as } are needed"
     if wrong:

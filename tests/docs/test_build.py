@@ -39,6 +39,8 @@ def source_of(folder: Path, page: str = "", code: str = "") -> Path:
         (r"$a_i \bogus b$", r"index.md:4: WARNING: latex2mathml does not know \bogus, in the formula a_i \bogus b"),
         ("$$\nx^\n$$", "WARNING: latex2mathml: MissingSuperScriptOrSubscriptError, in the formula x^"),
         (r"$\frac{1$", r"index.md:4: WARNING: as many { as } are needed, in the formula \frac{1"),
+        (r"$\begin{aligning} x \end{aligning}$", r"index.md:4: WARNING: latex2mathml does not know \begin{aligning}"),
+        (r"$\begin{aligned} x &= y \\ z &= \begin{cases} x \\ y \end{cases} \end{aligned}$", None),
         (r"$\{ x_i \mid i \}, \arg \frac{1}{2}$", None),
     ],
 )
