@@ -235,6 +235,7 @@ def occurrences(x: Any) -> tuple[Any, Any, Any]:
 # For each operation, by name: what each of its examples computes, in order, on arrays in float64.
 REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     # activation
+    "Elu": (lambda x: np.where(x > 0, x, (np.exp(x) - 1) / 2),),
     "Erf": (erf,),
     "Gelu": (
         lambda x: x * (1 + erf(x / math.sqrt(2))) / 2,
