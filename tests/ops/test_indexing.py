@@ -359,6 +359,8 @@ def test_writing_at_places_compiled(call: Any) -> None:
     (lambda x: x.scatter(0, tinytorch.tensor([[0]]), 1.0), RuntimeError, "index has 2 dimensions, input 1"),
     (lambda x: x.index_add(0, tinytorch.tensor([3]), x[:1]), IndexError, r"index_add: index\[0\] is 3"),
     (lambda x: x.index_add(0, tinytorch.tensor([0]), x), RuntimeError, r"a source of shape \(1,\), got \(3,\)"),
+    (lambda x: x.long().index_add(0, tinytorch.tensor([0]), x[:1].long(), alpha=0.5), RuntimeError, "floating point"),
+    (lambda x: x.index_fill(0, tinytorch.tensor([3]), 1.0), IndexError, "index 3 is out of bounds"),
     (lambda x: x.index_fill(0, tinytorch.tensor([[0]]), 1.0), IndexError, "supposed to be a vector"),
     (lambda x: x.index_fill(0, tinytorch.tensor([0]), x), RuntimeError, "expected a 0-d value"),
     (lambda x: tinytorch.diag(x[0]), RuntimeError, "a vector or a matrix"),
