@@ -415,6 +415,10 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "BinaryCrossEntropy": (
         lambda x, y: (np.log(1 + np.exp(-x)) + np.exp(-y) * np.log(1 + np.exp(x))) / (1 + np.exp(-y)),
     ),
+    "Huber": (
+        lambda x, y: np.where(abs(x - y) < 0.5, (x - y) ** 2 / 2, abs(x - y) / 2 - 1 / 8),
+        lambda x, y: np.where(abs(x - y) < 0.5, (x - y) ** 2, abs(x - y) - 1 / 4),
+    ),
     # low_rank
     "LowRankLinear": (
         lambda x, a, b, c: x @ (np.arange(20).reshape(5, 4)[:, : x.shape[-1]] / 8 - 1 + b @ a / 2).T + c,

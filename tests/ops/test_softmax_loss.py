@@ -438,6 +438,13 @@ def test_an_infinite_difference_has_the_gradient_of_the_line(name: str) -> None:
     assert x.grad is not None and x.grad.tolist() == [1, -1, 0.5]
 
 
+def test_huber_without_a_bend_is_half_the_square() -> None:
+    x = tinytorch.tensor([-3.0, 0.5], requires_grad=True)
+    loss = functional.huber_loss(x, tinytorch.zeros(2), reduction="none", delta=np.inf)
+    loss.sum().backward()
+    assert loss.tolist() == [4.5, 0.125] and x.grad is not None and x.grad.tolist() == [-3, 0.5]
+
+
 def test_binary_cross_entropy_at_the_ends() -> None:
     """ln 0 counts as -100, and its gradient is large, not NaN, so that training can leave the wrong end."""
     x = tinytorch.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
