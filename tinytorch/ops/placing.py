@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def scatter(input: Tensor, dim: int, index: Tensor | Array, src: Any = None, *, value: Any = None) -> Tensor:
     """A copy of input with src[i][j], or one number, at the place [index[i][j]][j] for dim 0, and likewise for any dim.
 
-    Where an index names a place twice, one of the two elements of src is written there.
+    Where an index names a place twice, one of the two elements of src is written there, and, as in PyTorch, both get
+    its gradient.
     """
     dim = normalize_dim(dim, input.ndim)
     index = as_input(index, input)
