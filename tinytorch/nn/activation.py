@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from ..methods import in_place
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
-
-leaky_relu_, silu_, elu_ = in_place(F.leaky_relu), in_place(F.silu), in_place(F.elu)
 
 
 class ReLU(Module):
@@ -18,7 +15,7 @@ class ReLU(Module):
         self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.relu_() if self.inplace else F.relu(input)
+        return F.relu(input, self.inplace)
 
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
@@ -33,7 +30,7 @@ class LeakyReLU(Module):
         self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return (leaky_relu_ if self.inplace else F.leaky_relu)(input, self.negative_slope)
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}{', inplace=True' * self.inplace}"
@@ -48,7 +45,7 @@ class ELU(Module):
         self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return (elu_ if self.inplace else F.elu)(input, self.alpha)
+        return F.elu(input, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}{', inplace=True' * self.inplace}"
@@ -83,7 +80,7 @@ class SiLU(Module):
         self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return (silu_ if self.inplace else F.silu)(input)
+        return F.silu(input, self.inplace)
 
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
