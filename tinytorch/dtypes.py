@@ -61,7 +61,8 @@ def is_floating(dtype: DType) -> builtins.bool:
     return dtype in FLOATS
 
 
-def _category(dtype: DType) -> builtins.int:
+def category_of(dtype: DType) -> builtins.int:
+    """0 for bool, 1 for integers, 2 for floating point: what is higher decides the dtype of a result."""
     return 2 if dtype in FLOATS else 1 if dtype.kind in "iu" else 0
 
 
@@ -70,8 +71,8 @@ def promote_types(type1: DTypeLike, type2: DTypeLike) -> DType:
     a, b = as_dtype(type1), as_dtype(type2)
     if a == b:
         return a
-    if _category(a) != _category(b):
-        return a if _category(a) > _category(b) else b
+    if category_of(a) != category_of(b):
+        return a if category_of(a) > category_of(b) else b
     if {a, b} == {float16, bfloat16}:
         return float32
     return a if b == bfloat16 and a.itemsize > 2 else b if a == bfloat16 else np.promote_types(a, b)
@@ -92,13 +93,13 @@ def result_type(tensor: Any, other: Any) -> DType:
     if a == b or (tensor.ndim == 0) == (other.ndim == 0):
         return promote_types(a, b)
     strong, weak = (a, b) if other.ndim == 0 else (b, a)
-    chosen: DType = strong if _category(strong) >= _category(weak) else weak
+    chosen: DType = strong if category_of(strong) >= category_of(weak) else weak
     return chosen
 
 
 def _with_number(dtype: DType, number: Any) -> DType:
     category = 0 if isinstance(number, builtins.bool) else 1 if isinstance(number, builtins.int) else 2
-    if _category(dtype) >= category:
+    if category_of(dtype) >= category:
         return dtype
     return _default if category == 2 else int64
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 import numpy as np
 
-from .dtypes import DType, as_number, is_floating
+from .dtypes import DType, as_number, category_of, is_floating
 from .engine.mode import mode
 from .engine.tensor import wrap
 from .kernels.launch import require_writable
@@ -303,9 +303,9 @@ class Methods:
                 f"an in-place operation cannot change shape {tuple(self.shape)} to the broadcast "
                 f"shape {tuple(result.shape)}"
             )
-        if not np.can_cast(result.array.dtype, self.array.dtype, "same_kind"):
-            raise RuntimeError(f"result type {result.dtype} can't be cast to the desired output type {self.dtype}")
-        if recording and result.array.dtype != self.array.dtype:
+        if result.array.dtype != self.array.dtype:
+            if category_of(result.array.dtype) > category_of(self.array.dtype):
+                raise RuntimeError(f"result type {result.dtype} can't be cast to the desired output type {self.dtype}")
             result = result.to(self.array.dtype)
         write(self, result, recording, whole)
         return self

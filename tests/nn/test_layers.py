@@ -91,7 +91,7 @@ def test_functional_and_modules_agree() -> None:
         np.testing.assert_array_equal(module(x).numpy(), function(x).numpy())
 
 
-@pytest.mark.parametrize("kind", [nn.ReLU, nn.LeakyReLU, nn.SiLU])
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.ELU])
 def test_an_activation_in_place(kind: Any) -> None:
     """The same numbers and gradient, in the memory of the input."""
     x = tinytorch.tensor([-1.0, 0.5, 2.0], requires_grad=True)

@@ -235,6 +235,7 @@ def occurrences(x: Any) -> tuple[Any, Any, Any]:
 # For each operation, by name: what each of its examples computes, in order, on arrays in float64.
 REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     # activation
+    "Elu": (lambda x: np.where(x > 0, x, (np.exp(x) - 1) / 2),),
     "Erf": (erf,),
     "Gelu": (
         lambda x: x * (1 + erf(x / math.sqrt(2))) / 2,
@@ -413,6 +414,10 @@ REFERENCES: dict[str, tuple[Callable[..., Any], ...]] = {
     ),
     "BinaryCrossEntropy": (
         lambda x, y: (np.log(1 + np.exp(-x)) + np.exp(-y) * np.log(1 + np.exp(x))) / (1 + np.exp(-y)),
+    ),
+    "Huber": (
+        lambda x, y: np.where(abs(x - y) < 0.5, (x - y) ** 2 / 2, abs(x - y) / 2 - 1 / 8),
+        lambda x, y: np.where(abs(x - y) < 0.5, (x - y) ** 2, abs(x - y) - 1 / 4),
     ),
     # low_rank
     "LowRankLinear": (

@@ -165,12 +165,32 @@ FUNCTIONS: dict[str, tuple[Call, list[Any], Any]] = {
         [np.array([[1, 2, 3], [4, 5, 6]])],
         np.array([[7, 2, 7], [7, 5, 7]]),
     ),
+    "index_fill from the end": (
+        lambda t, n: n.index_fill(0, t.tensor([-1, 0]), 7),
+        [np.array([1, 2, 3])],
+        np.array([7, 2, 7]),
+    ),
     "bincount": (
         lambda t, n: t.bincount(n, t.tensor([0.5, 1, 2, 4])),
         [np.array([3, 0, 3, 1])],
         np.array([1, 4, 0, 2.5], np.float32),
     ),
     "unique": (lambda t, n: t.stack(n.unique(return_counts=True)), [np.array([3, 1, 3])], np.array([[1, 3], [1, 2]])),
+    "unique, with NaN, of bfloat16": (
+        lambda t, a: a.to(t.bfloat16).unique().double(),
+        [np.array([np.nan, 1.0, np.nan, -np.inf, 1.0])],
+        np.array([-np.inf, 1, np.nan, np.nan]),
+    ),
+    "sort and topk, with NaN, of bfloat16": (
+        lambda t, a: t.stack([a.to(t.bfloat16).sort().values, a.to(t.bfloat16).topk(4).values]).double(),
+        [np.array([3, np.nan, 1, -np.inf])],
+        np.array([[-np.inf, 1, 3, np.nan], [np.nan, 3, 1, -np.inf]]),
+    ),
+    "searchsorted, with NaN, of bfloat16": (
+        lambda t, a, v: t.searchsorted(a.to(t.bfloat16), v.to(t.bfloat16)),
+        [np.array([1.0, 3, 5]), np.array([np.nan, 4])],
+        np.array([3, 2]),
+    ),
     "searchsorted": (
         lambda t, a: t.stack([t.searchsorted(a, a), t.searchsorted(a, a, right=True), t.bucketize(a + 0.5, a)]),
         [np.array([1.0, 3, 3, 5])],

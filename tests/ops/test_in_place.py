@@ -55,6 +55,15 @@ CALLS: dict[str, Any] = {
     "fill_": lambda t, y: y.fill_(2.0),
     "copy_": lambda t, y: y.copy_(t.ones(4)),
     "scatter_add_": lambda t, y: y.scatter_add_(0, t.tensor([[0, 0, 1, 2]]), t.ones(1, 4, dtype=y.dtype)),
+    "scatter_": lambda t, y: y.scatter_(0, t.tensor([[0, 2, 1, 0]]), y[:1] * 3),
+    "index_add_": lambda t, y: y.index_add_(1, t.tensor([0, 3, 0, 1]), y.exp(), alpha=2),
+    "index_fill_": lambda t, y: y.index_fill_(0, t.tensor([-1, 1]), 3.0),
+    "lerp_": lambda t, y: y.lerp_(y.exp(), 0.7),
+    "lerp_tensor": lambda t, y: y.lerp_(y.exp(), y.sigmoid()),
+    "cumsum_": lambda t, y: y.cumsum_(1),
+    "cumprod_": lambda t, y: y.cumprod_(0),
+    "clamp_min_": lambda t, y: y.clamp_min_(0.1),
+    "clamp_max_": lambda t, y: y.clamp_max_(0.1),
     "setitem": lambda t, y: y.__setitem__((slice(1),), 5.0),
     "setitem_mask": lambda t, y: y.__setitem__(y > 0, 5.0),
     "setitem_self": lambda t, y: y.__setitem__(0, y[1] * 2),
@@ -89,6 +98,18 @@ def test_operators_write_into_the_same_memory(operator: str) -> None:
     assert names["y"] is alias and y.array is array
     np.testing.assert_allclose(y.numpy(), names["e"])
     assert y._version == 1
+
+
+def test_integers_are_written_into_integers_of_any_size() -> None:
+    """Also from signed into unsigned, as in PyTorch: only what is of a higher kind is refused."""
+    n = tinytorch.tensor([1, 2, 3], dtype=tinytorch.uint8)
+    n += tinytorch.tensor([1, 1, 1])
+    assert n.cumsum_(0).tolist() == [2, 5, 9] and n.dtype == tinytorch.uint8
+    for value in (tinytorch.ones(3), tinytorch.ones(3, dtype=tinytorch.bfloat16)):
+        with pytest.raises(RuntimeError, match="can't be cast to the desired output type uint8"):
+            n.add_(value)
+    with pytest.raises(RuntimeError, match="result type int64 can't be cast to the desired output type bool"):
+        (n > 0).add_(tinytorch.tensor([1, 1, 1]))
 
 
 def test_a_saved_input_that_changed_is_noticed() -> None:

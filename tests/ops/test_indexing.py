@@ -353,12 +353,21 @@ def test_writing_at_places_compiled(call: Any) -> None:
         np.testing.assert_array_equal(compiled(x, i).numpy(), call(x, i).numpy())
 
 
+def test_both_elements_scattered_to_one_place_get_its_gradient() -> None:
+    src = tinytorch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = tinytorch.zeros(2).scatter(0, tinytorch.tensor([0, 0, 1]), src)
+    (y * tinytorch.tensor([10.0, 20.0])).sum().backward()
+    assert y[0].item() in (1, 2) and src.grad is not None and src.grad.tolist() == [10, 10, 20]
+
+
 @pytest.mark.parametrize(("call", "error", "message"), [
     (lambda x: x.scatter(0, tinytorch.tensor([-1]), 1.0), RuntimeError, r"scatter: index\[0\] is -1, which is out"),
     (lambda x: x.scatter(0, tinytorch.tensor([0]), x.half()), RuntimeError, "src float16"),
     (lambda x: x.scatter(0, tinytorch.tensor([[0]]), 1.0), RuntimeError, "index has 2 dimensions, input 1"),
     (lambda x: x.index_add(0, tinytorch.tensor([3]), x[:1]), IndexError, r"index_add: index\[0\] is 3"),
     (lambda x: x.index_add(0, tinytorch.tensor([0]), x), RuntimeError, r"a source of shape \(1,\), got \(3,\)"),
+    (lambda x: x.long().index_add(0, tinytorch.tensor([0]), x[:1].long(), alpha=0.5), RuntimeError, "floating point"),
+    (lambda x: x.index_fill(0, tinytorch.tensor([3]), 1.0), IndexError, "index 3 is out of bounds"),
     (lambda x: x.index_fill(0, tinytorch.tensor([[0]]), 1.0), IndexError, "supposed to be a vector"),
     (lambda x: x.index_fill(0, tinytorch.tensor([0]), x), RuntimeError, "expected a 0-d value"),
     (lambda x: tinytorch.diag(x[0]), RuntimeError, "a vector or a matrix"),

@@ -260,3 +260,15 @@ def test_gradients_of_running_products_with_zeros() -> None:
     assert x.grad is not None and x.grad.tolist() == [1 + 3, 2, 6 + 6 * 4, 0]
     assert tinytorch.autograd.gradcheck(lambda x: x.cumprod(0), x)
     assert tinytorch.autograd.gradgradcheck(lambda x: x.cumprod(0), x)
+
+
+def test_gradients_of_long_products_with_zeros() -> None:
+    """They take memory for some copies of the input, not for n^2 products."""
+    x = tinytorch.ones(50_000, dtype=tinytorch.float64)
+    x[1] = 0
+    x.requires_grad_()
+    x.cumprod(0).sum().backward()
+    assert x.grad is not None and x.grad[:3].tolist() == [1, 49_999, 0] and not x.grad[3:].any()
+    x.grad = None
+    x.prod().backward()
+    assert x.grad[1] == 1 and x.grad.count_nonzero() == 1

@@ -12,6 +12,7 @@ import pytest
 
 import tinytorch
 from tests.ops.checks import assert_same_error, compare_with_torch
+from tinytorch import nn
 from tinytorch.autograd import gradcheck, gradgradcheck
 from tinytorch.nn import functional
 from tinytorch.ops.softmax import LogSoftmax, Softmax
@@ -412,13 +413,17 @@ def test_dtypes_of_losses_and_norms_as_pytorch() -> None:
         np.testing.assert_allclose(ours.double().numpy(), theirs.double().numpy(), rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("name", ["mse_loss", "l1_loss"])
-def test_broadcasting_a_target_warns(name: str) -> None:
-    """(N, 1) against (N,) would compare every row with every other."""
+@pytest.mark.parametrize(("name", "module"), [
+    ("mse_loss", nn.MSELoss), ("l1_loss", nn.L1Loss), ("smooth_l1_loss", nn.SmoothL1Loss), ("huber_loss", nn.HuberLoss),
+])  # fmt: skip
+def test_broadcasting_a_target_warns(name: str, module: Any) -> None:
+    """(N, 1) against (N,) would compare every row with every other. The warning is at the line of the call."""
     loss = getattr(functional, name)
     x = tinytorch.tensor([[0.0], [1.0]])
-    with pytest.warns(UserWarning, match=rf"{name}: the target's shape \(2,\) is not the input's \(2, 1\)"):
-        assert loss(x, tinytorch.tensor([0.0, 1.0])).item() == 0.5
+    for call in (loss, module()):
+        with pytest.warns(UserWarning, match=rf"{name}: the target's shape \(2,\) is not the input's") as caught:
+            assert call(x, tinytorch.tensor([0.0, 1.0])).item() == loss(x, tinytorch.ones(2, 1)).item()
+        assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert loss(x, tinytorch.tensor([[0.0], [1.0]])).item() == 0
@@ -431,6 +436,13 @@ def test_an_infinite_difference_has_the_gradient_of_the_line(name: str) -> None:
     loss.sum().backward()
     assert loss.tolist() == [np.inf, 2.5, 0.125]
     assert x.grad is not None and x.grad.tolist() == [1, -1, 0.5]
+
+
+def test_huber_without_a_bend_is_half_the_square() -> None:
+    x = tinytorch.tensor([-3.0, 0.5], requires_grad=True)
+    loss = functional.huber_loss(x, tinytorch.zeros(2), reduction="none", delta=np.inf)
+    loss.sum().backward()
+    assert loss.tolist() == [4.5, 0.125] and x.grad is not None and x.grad.tolist() == [-3, 0.5]
 
 
 def test_binary_cross_entropy_at_the_ends() -> None:

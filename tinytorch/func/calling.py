@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +66,8 @@ def _merged(dicts: Any) -> dict[str, Any]:
         )
     if not all(isinstance(one, dict) for one in dicts):
         raise ValueError("Expected all elements of parameter_and_buffer_dicts to be dictionaries")
-    names = [name for one in dicts for name in one]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    times = Counter(name for one in dicts for name in one)
+    twice = sorted(name for name, n in times.items() if n > 1)
     if twice:
         raise ValueError(f"{twice} appeared in multiple dictionaries; behavior of functional call is ambiguous")
     return {name: tensor for one in dicts for name, tensor in one.items()}

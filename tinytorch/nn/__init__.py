@@ -1,27 +1,29 @@
 """Layers, losses and containers, with PyTorch's names and defaults."""
 
 from . import functional, init, utils
-from .container import ModuleDict, ModuleList, Sequential
-from .layers import (
+from .activation import (
     ELU,
     GELU,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from .container import ModuleDict, ModuleList, Sequential
+from .layers import (
     BatchNorm1d,
     Dropout,
     Embedding,
     Flatten,
     Identity,
     LayerNorm,
-    LeakyReLU,
     Linear,
-    LogSigmoid,
-    LogSoftmax,
-    ReLU,
     RMSNorm,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
 )
 from .loss import (
     BCELoss,

@@ -217,10 +217,29 @@ def logsigmoid(input: Tensor) -> Tensor:
     return -softplus(-only_floating("logsigmoid", input), threshold=math.inf)
 
 
+class Elu(Function):
+    """y = x where x > 0, else a (e^x - 1)"""
+
+    examples = ((lambda t, x: t.nn.functional.elu(x, 0.5), (3, 4)),)
+    errors = ((lambda t, x: t.nn.functional.elu(x.long()), (3,), RuntimeError, "not implemented for int64"),)
+    alpha: float
+
+    @staticmethod
+    def forward(ctx: Elu, x: Array, alpha: float) -> Any:
+        ctx.alpha = alpha
+        ctx.save(x)
+        return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))  # what is not chosen must not overflow
+
+    # dy/dx = 1 where x > 0, else a e^x
+    @staticmethod
+    def backward(ctx: Elu, g: Tensor) -> Any:
+        (x,) = ctx.saved
+        return g * (ctx.alpha * x.clamp(max=0).exp()).masked_fill(x > 0, 1.0)
+
+
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """input where it is positive, else alpha * (exp(input) - 1)."""
-    x = only_floating("elu", input)
-    return in_float32(lambda x: where(x > 0, x, alpha * x.clamp(max=0).expm1()), x)
+    return in_float32(Elu.apply, only_floating("elu", input), alpha=alpha)
 
 
 class Gelu(FusedFunction):

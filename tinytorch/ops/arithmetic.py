@@ -45,7 +45,7 @@ class Add(Function):
 def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, broadcast."""
     a, b = promote(input, other)
-    return Add.apply(a, b if alpha == 1 else _times(b, alpha))
+    return Add.apply(a, b if alpha == 1 else times(b, alpha))
 
 
 class Sub(Function):
@@ -81,14 +81,14 @@ def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
             "Subtraction, the `-` operator, with a bool tensor is not supported: use logical_not() or logical_xor() "
             "for truth values, .long() or .float() for numbers"
         )
-    return Sub.apply(a, b if alpha == 1 else _times(b, alpha))
+    return Sub.apply(a, b if alpha == 1 else times(b, alpha))
 
 
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool) or (hasattr(value, "dtype") and value.dtype.kind == "b")
 
 
-def _times(other: Tensor, alpha: float) -> Tensor:
+def times(other: Tensor, alpha: float) -> Tensor:
     """alpha * other, in the dtype of other."""
     if isinstance(alpha, float) and not is_floating(other.dtype):
         raise RuntimeError(f"For integral input tensors, alpha must not be a floating point number, got {alpha}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import float32, float64, int32, int64
 from ..engine.function import Function
-from .common import Array, Dims, is_tensor, promote
+from .common import Array, Dims, is_tensor, promote, widened
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -55,8 +55,9 @@ class Unique(Function):
 
     @staticmethod
     def forward(ctx: Unique, x: Array) -> Any:
+        x, dtype = widened(x), x.dtype  # NumPy's order of bfloat16 goes wrong at NaN
         values, inverse, counts = np.unique(x, return_inverse=True, return_counts=True, equal_nan=False)
-        return values, inverse.reshape(x.shape).astype(int64), counts.astype(int64)
+        return values.astype(dtype), inverse.reshape(x.shape).astype(int64), counts.astype(int64)
 
 
 def unique(
@@ -86,6 +87,7 @@ class SearchSorted(Function):
     @staticmethod
     def forward(ctx: SearchSorted, a: Array, v: Array, right: bool) -> Any:
         side: Any = "right" if right else "left"
+        a, v = widened(a), widened(v)
         if a.ndim == 1:
             return np.asarray(np.searchsorted(a, v, side), int64)
         places = np.empty(v.shape, int64)

@@ -9,6 +9,7 @@ import numpy as np
 from ..dtypes import DTypeLike, int64
 from ..engine.function import Function
 from .common import Array, Dims, elements_of, in_float32, keyword_aliases, normalize_dim
+from .joining import stack
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -33,8 +34,8 @@ class CumProd(Function):
         ctx.save(x, y)
         return y
 
-    # dy_i/dx_j = prod_{k <= i, k != j} x_k for i >= j, which is y_i / x_j only where no x is 0. With zeros, all the
-    # products are formed anew for each j, from copies of x in which the j-th element is replaced by 1.
+    # dy_i/dx_j = prod_{k <= i, k != j} x_k for i >= j, which is y_i / x_j only where no x is 0. Otherwise
+    # dL/dx_j = y_(j-1) s_j, where s_j = sum_{i >= j} g_i prod_{j < k <= i} x_k = g_j + x_(j+1) s_(j+1).
     @staticmethod
     def backward(ctx: CumProd, g: Tensor) -> Any:
         x, y = ctx.saved
@@ -43,12 +44,12 @@ class CumProd(Function):
             return g.clone()
         if (elements_of(x) != 0).all():
             return (g * y).flip(dim).cumsum(dim).flip(dim) / x
-        n = x.shape[dim]
-        own = np.eye(n, dtype=np.bool_).reshape(n, n, *(1,) * (x.ndim - dim - 1))  # (j, k, ...)
-        earlier = np.tri(n, k=-1, dtype=np.bool_).reshape(own.shape)
-        rows = x.unsqueeze(dim).expand(*x.shape[:dim], n, *x.shape[dim:])
-        products = rows.masked_fill(own, 1.0).cumprod(dim + 1).masked_fill(earlier, 0.0)
-        return (g.unsqueeze(dim) * products).sum(dim + 1)
+        xs, gs, ys = x.unbind(dim), g.unbind(dim), y.unbind(dim)
+        sums = [gs[-1]]
+        for incoming, later in zip(gs[-2::-1], xs[:0:-1], strict=True):
+            sums.append(incoming + later * sums[-1])
+        first, *others = sums[::-1]
+        return stack([first, *[before * s for before, s in zip(ys[:-1], others, strict=True)]], dim)
 
 
 def cumprod(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None, **aliases: Dims) -> Tensor:

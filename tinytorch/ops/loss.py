@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from ..dtypes import FLOATS, int64
 from ..kernels import loss as kernels
 from ..kernels.launch import check_bounds
+from ..warning import warn_user
 from .activation import softplus
 from .common import Array, as_input, contiguous, elements_of, in_float32, is_tensor, only_floating, promote, whole
 from .fused import FusedFunction
@@ -246,11 +246,9 @@ def check_reduction(reduction: str) -> None:
 def warn_of_shapes(what: str, x: Tensor, y: Tensor) -> None:
     """Broadcasting (N, 1) against (N,) pairs every row with every other: hardly ever what a loss is meant to do."""
     if x.array.shape != y.array.shape:
-        warnings.warn(
+        warn_user(
             f"{what}: the target's shape {y.array.shape} is not the input's {x.array.shape}: they are broadcast, which "
-            "is likely to be wrong. Give them one shape",
-            UserWarning,
-            stacklevel=3,
+            "is likely to be wrong. Give them one shape"
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..engine.tensor import wrap
 from ..kernels.launch import check_bounds
+from .arithmetic import times
 from .common import Array, as_input, elements_of, is_tensor, normalize_dim
 from .elementwise import cast, masked_fill
 from .gathering import check_index, with_dims
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def scatter(input: Tensor, dim: int, index: Tensor | Array, src: Any = None, *, value: Any = None) -> Tensor:
     """A copy of input with src[i][j], or one number, at the place [index[i][j]][j] for dim 0, and likewise for any dim.
 
-    Where an index names a place twice, one of the two elements of src is written there.
+    Where an index names a place twice, one of the two elements of src is written there, and, as in PyTorch, both get
+    its gradient.
     """
     dim = normalize_dim(dim, input.ndim)
     index = as_input(index, input)
@@ -55,14 +57,15 @@ def index_add(input: Tensor, dim: int, index: Tensor | Array, source: Tensor, *,
     expected = (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :])
     if tuple(source.shape) != expected:
         raise RuntimeError(f"index_add: expected a source of shape {expected}, got {tuple(source.shape)}")
+    check_bounds("index_add: index", elements_of(index), x.shape[dim], "slices")
     layout = (slice(None),) * dim + (ARRAY,)
-    scaled = source if alpha == 1 else source * alpha
+    scaled = source if alpha == 1 else times(source, alpha)
     added = x + Scatter.apply(scaled, index, layout=layout, shape=tuple(x.shape))
     return added if input.ndim else added.reshape(())
 
 
 def index_fill(input: Tensor, dim: int, index: Tensor | Array, value: Any) -> Tensor:
-    """A copy of input with a number, or a 0-d Tensor, in the slices of dim at an index (a vector)."""
+    """A copy of input with a number, or a 0-d Tensor, in the slices of dim at an index (a vector); -1 is the last."""
     dim, index = _slices("index_fill", input, dim, index)
     if is_tensor(value) and value.ndim:
         raise RuntimeError(f"index_fill: expected a 0-d value, got shape {tuple(value.shape)}")
@@ -103,6 +106,4 @@ def _slices(what: str, input: Tensor, dim: int, index: Any) -> tuple[int, Tensor
         raise RuntimeError(f"{what}: expected an index of int32 or int64, got {index.dtype}")
     if index.ndim > 1:
         raise IndexError(f"{what}: index is supposed to be a vector, got shape {tuple(index.shape)}")
-    index = with_dims(index)
-    check_bounds(f"{what}: index", elements_of(index), with_dims(input).shape[dim], "slices")
-    return dim, index
+    return dim, with_dims(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,37 +70,58 @@ def binary_cross_entropy(
     return in_float32(loss, input, target, weight)
 
 
+class Huber(Function):
+    """y = c (d - c / 2), c the nearest to d between -b and b: d^2 / 2 near 0, lines of slope b beyond"""
+
+    examples = (
+        (lambda t, x, y: t.nn.functional.huber_loss(x, y, reduction="none", delta=0.5), (3, 4), (3, 4)),
+        (lambda t, x, y: t.nn.functional.smooth_l1_loss(x, y, reduction="none", beta=0.5), (3, 4), (3, 4)),
+    )
+    errors = (
+        (lambda t, x: t.nn.functional.huber_loss(x, x, delta=0.0), (3,), RuntimeError, "non-positive"),
+        (lambda t, x: t.nn.functional.smooth_l1_loss(x, x, beta=-1.0), (3,), RuntimeError, "negative"),
+        (lambda t, x: t.nn.functional.huber_loss(x, x, reduction="max"), (3,), ValueError, "'max'"),
+    )
+    bend: float
+
+    @staticmethod
+    def forward(ctx: Huber, d: Array, bend: float) -> Any:
+        ctx.bend = bend
+        ctx.save(d)
+        c = np.clip(d, -bend, bend)
+        return c * (d - c / 2)
+
+    # dy/dd = d where c = d, as y = d^2 / 2; else c, which does not change with d. Both are c.
+    @staticmethod
+    def backward(ctx: Huber, g: Tensor) -> Any:
+        (d,) = ctx.saved
+        return g * d.clamp(-ctx.bend, ctx.bend)
+
+
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) for differences d below beta, |d| - beta / 2 for larger ones."""
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    return _of_differences("smooth_l1_loss", input, target, reduction, beta, beta)
+    return _of_differences(
+        "smooth_l1_loss", input, target, reduction, lambda d: Huber.apply(d, bend=beta) / beta if beta else d.abs()
+    )
 
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """d^2 / 2 for differences d below delta, delta (|d| - delta / 2) for larger ones."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return _of_differences("huber_loss", input, target, reduction, delta, 1.0)
+    return _of_differences("huber_loss", input, target, reduction, lambda d: Huber.apply(d, bend=delta))
 
 
 def _of_differences(
-    what: str, input: Tensor, target: Tensor, reduction: str, bend: float, scale: float
+    what: str, input: Tensor, target: Tensor, reduction: str, loss: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """(d^2 / 2 below the bend, a line from there) / scale."""
     check_reduction(reduction)
     a, b = promote(input, target)
     only_floating(what, a)
     warn_of_shapes(what, a, b)
-
-    def loss(a: Tensor, b: Tensor) -> Tensor:
-        distance = (a - b).abs()
-        if not bend:
-            return reduced_losses(distance, reduction)
-        near = distance.clamp(max=bend)  # the square is taken of this part alone, or an infinite d had gradient NaN
-        return reduced_losses((0.5 * near * near + bend * (distance - near)) / scale, reduction)
-
-    return in_float32(loss, a, b)
+    return in_float32(lambda a, b: reduced_losses(loss(a - b), reduction), a, b)
 
 
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:

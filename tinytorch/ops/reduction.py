@@ -13,6 +13,7 @@ import numpy as np
 
 from ..dtypes import DTypeLike, float32, float64, int64, is_floating, uint8
 from ..engine.function import Function
+from ..engine.tensor import wrap
 from .broadcasting import Expand
 from .common import (
     Array,
@@ -28,6 +29,7 @@ from .common import (
     total,
     widened,
 )
+from .joining import cat
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -130,8 +132,8 @@ class Prod(Function):
         ctx.save(x, as_array(y))
         return ctx._saved[1]
 
-    # dy/dx_i = prod_{j != i} x_j, which is y / x_i only where no x is 0. With zeros each of the n
-    # products is formed by itself, from copies of x in which the i-th element is replaced by 1.
+    # dy/dx_i = prod_{j != i} x_j, which is y / x_i only where no x is 0. With zeros it is the product of
+    # what stands before x_i and of what stands after it: of two running products, each moved on by one place.
     @staticmethod
     def backward(ctx: Prod, g: Tensor) -> Any:
         x, y = ctx.saved
@@ -140,9 +142,10 @@ class Prod(Function):
         if (elements_of(x) != 0).all():
             return spread(g * y, ctx) / x
         (dim,) = ctx.dims
-        rows = x.unsqueeze(dim).expand(*x.shape[:dim], x.shape[dim], *x.shape[dim:])  # (..., i, j, ...)
-        own = np.eye(x.shape[dim], dtype=np.bool_).reshape(x.shape[dim], x.shape[dim], *(1,) * (x.ndim - dim - 1))
-        return spread(g, ctx) * rows.masked_fill(own, 1.0).prod(dim + 1)
+        one, others = wrap(np.ones((*x.shape[:dim], 1, *x.shape[dim + 1 :]), x.dtype)), x.shape[dim] - 1
+        before = cat([one, x.narrow(dim, 0, others)], dim).cumprod(dim)
+        after = cat([one, x.narrow(dim, 1, others).flip(dim)], dim).cumprod(dim).flip(dim)
+        return spread(g, ctx) * before * after
 
 
 def prod(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.function import Function
-from .common import Array, normalize_dim
+from .common import Array, normalize_dim, widened
 from .extremes import ValuesIndices
 from .gathering import gather
 
@@ -35,7 +35,8 @@ class ArgSort(Function):
 
 
 def _argsort(x: Array, descending: bool) -> Array:
-    """Stable order along the last axis; NaN counts as the largest."""
+    """Stable order along the last axis; NaN counts as the largest, which NumPy does not know of bfloat16."""
+    x = widened(x)
     if not descending:
         return np.argsort(x, axis=-1, kind="stable")
     last = x.shape[-1] - 1
