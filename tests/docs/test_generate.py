@@ -136,6 +136,9 @@ def test_the_reference_has_what_is_public() -> None:
     assert ".. autofunction:: tinytorch.softmax\n" in pages["tinytorch.rst"]
     assert ".. autoclass:: tinytorch.nn.LayerNorm\n" in pages["tinytorch.nn.rst"]
     assert "usage: python -m gpt sample" in pages["gpt-help.rst"]
+    node = pages["tinytorch.autograd.graph.rst"]  # a class that is exported under another name alone
+    assert ".. py:class:: tinytorch.autograd.graph.Node\n\n   A node of the graph" in node and "Hooked" not in node
+    assert "   .. automethod:: tinytorch.autograd.graph.Node.register_hook\n" in node
     text = "\n".join(pages.values())
     assert "numpy" not in {name.partition(".")[0] for name in text.split() if name.startswith("numpy.")}
     for name in reference.MODULES:
