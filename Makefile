@@ -1,9 +1,10 @@
-# `make demo`, `make demo-lora` and `make test` need Python 3.10 or later and pip's package index, nothing else.
+# All of these need Python 3.10 or later and pip's package index, nothing else.
 # Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LAB ?=
 DEMO := runs/demo
 DEMO_LORA := runs/demo-lora
 SITE := docs/site
@@ -14,13 +15,14 @@ SITE := docs/site
 help:
 	@echo "make demo       train a character-level GPT, plot its losses and print what it writes: two minutes"
 	@echo "make demo-lora  teach a small Llama, with LoRA, to answer like a parrot: a minute or two"
-	@echo "make study      make the pages that step through a backward in the browser, and their index"
-	@echo "make notebooks  open the notebooks on backpropagation, docs/notebooks, in JupyterLab"
-	@echo "make docs       build the documentation site, with these pages and the notebooks, in $(SITE)"
+	@echo "make study      make the pages that step through a backward in the browser, and name the exercises"
+	@echo "make notebooks  open the notebooks on backpropagation and makemore, docs/notebooks, in JupyterLab"
+	@echo "make docs       build the documentation site, with these pages and the notebooks, in $(SITE): some minutes"
 	@echo "make test       run the test suite"
 	@echo "make check-all  run everything that .ci/run does, then the slow tests: half an hour or more"
 	@echo "make clean      remove $(VENV) and the demos' output, and $(SITE)"
 	@echo "PYTHON=...      the interpreter to make $(VENV) with (default: $(PYTHON))"
+	@echo "LAB=...         options for JupyterLab, such as --allow-root or --no-browser"
 
 demo: $(VENV)/.installed-gpt
 	rm -rf $(DEMO)
@@ -36,8 +38,12 @@ demo: $(VENV)/.installed-gpt
 	@echo "    $(BIN)/python -m gpt train --resume --out $(DEMO) --max-iters 6000"
 	@echo "  train a model of another text, Shakespeare's plays (a download of 1 MB):"
 	@echo "    $(BIN)/python -m gpt train --preset demo --data shakespeare --out runs/plays"
+	@echo "  see where each of its heads looks, in a page for the browser:"
+	@echo "    $(BIN)/python -m gpt attend --out $(DEMO) --prompt 'The class '"
 	@echo "  see how a table of character pairs becomes a GPT, in stages:"
 	@echo "    $(BIN)/python -m gpt stages --max-iters 500"
+	@echo "  find out how it learns: step through a backward, do the exercises, open the notebooks:"
+	@echo "    make study; make notebooks"
 
 demo-lora: $(VENV)/.installed-lora
 	rm -rf $(DEMO_LORA)
@@ -51,14 +57,22 @@ demo-lora: $(VENV)/.installed-lora
 
 study: $(VENV)/.installed-study
 	$(BIN)/python -m tinytorch.study site $(SITE)/study
+	@echo "What to do next:"
+	@echo
+	@echo "  write a backward yourself; this lists twenty exercises, and docs/exercises.md tells of them:"
+	@echo "    $(BIN)/python -m tinytorch.study exercise"
+	@echo "  take one number of a gradient apart:"
+	@echo "    $(BIN)/python -m tinytorch.study why attention 'dq[1,0]'"
+	@echo "  derive whole backwards, in notebooks:"
+	@echo "    make notebooks"
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m docs.generate $(SITE)
-	@echo "$(SITE)/index.html: open it in a browser"
 
 # JupyterLab's root is the whole project, so that the notebooks' links to other pages open too.
 notebooks: $(VENV)/.installed-notebooks
-	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/docs/notebooks
+	@case "$$(id -u) $(LAB)" in *--allow-root*) ;; "0 "*) echo "error: JupyterLab runs as root only if told to: make notebooks LAB=--allow-root" >&2; exit 2;; esac
+	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/docs/notebooks $(LAB)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
@@ -72,6 +86,7 @@ clean:
 
 # One stamp for each extra: a second run installs nothing unless the metadata has changed.
 $(VENV)/.installed-%: $(BIN)/python setup.cfg pyproject.toml
+	@echo "Installing what this needs into $(VENV): a minute or so"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
 from docutils.nodes import SkipNode
+from latex2mathml.commands import MATRICES
 from latex2mathml.converter import convert
-from sphinx.errors import ExtensionError
+from sphinx.util.logging import getLogger
 
 from docs.generate.docstrings import as_rst
+
+logger = getLogger(__name__)
 
 project = "tinytorch"
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
@@ -20,8 +24,9 @@ nitpicky = True
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 300
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # a11y_pygments, of furo, shows what is INFO
 nb_ipywidgets_js: dict[str, Any] = {}  # which would come from another host
 
 autodoc_member_order = "bysource"
@@ -40,22 +45,34 @@ html_show_search_summary = False  # which a browser cannot fetch from the disk
 
 
 def _block(translator: Any, node: Any) -> None:
-    translator.body.append(f'<div class="math">{_mathml(node.astext(), "block")}</div>')
+    translator.body.append(f'<div class="math">{_mathml(node, "block")}</div>')
     raise SkipNode
 
 
 def _inline(translator: Any, node: Any) -> None:
-    translator.body.append(_mathml(node.astext(), "inline"))
+    translator.body.append(_mathml(node, "inline"))
     raise SkipNode
 
 
-def _mathml(formula: str, display: str) -> str:
-    """MathML, which browsers show by themselves. A word of TeX that latex2mathml does not know is an error."""
+def _mathml(node: Any, display: str) -> str:
+    """MathML, which browsers show by themselves; a warning, which fails the build, where it cannot be made."""
+    formula: str = node.astext()
     known = re.sub(r"\\arg(?![a-z])", r"\\operatorname{arg}", formula.replace("{aligned}", "{align*}"))
-    found: str = convert(known, display=display)
-    unknown = re.search(r"(\\|&#x0005C;)[A-Za-z]+", found)
-    if unknown:
-        raise ExtensionError(f"latex2mathml does not know {unknown[0]}, in the formula {formula}")
+    braces = re.sub(r"\\.", "", formula)
+    found: str = ""
+    try:
+        found = convert(known, display=display)
+        unknown = re.search(r"(\\|&#x0005C;)[A-Za-z]+", found)
+        wrong = f"latex2mathml does not know {unknown[0].replace('&#x0005C;', chr(92))}" if unknown else ""
+    except Exception as error:  # a class for each mistake, with nothing in common and nothing to say
+        wrong = f"latex2mathml: {type(error).__name__} {error}".rstrip()
+    strange = [name for name in re.findall(r"\\begin\{(.*?)\}", known) if f"\\{name}" not in MATRICES]
+    if strange:  # latex2mathml leaves it out, and keeps what is in it
+        wrong = f"latex2mathml does not know \\begin{{{strange[0]}}}"
+    if braces.count("{") != braces.count("}"):  # of which latex2mathml makes something
+        wrong = "as many { as } are needed"
+    if wrong:
+        logger.warning("%s, in the formula %s", wrong, formula, location=node)
     return found
 
 

@@ -75,6 +75,12 @@ def _module(name: str, seen: dict[Any, str]) -> str:
             value = getattr(module, exported)
             if not inspect.isclass(value):
                 lines += [f".. autofunction:: {name}.{exported}", ""]
+            elif value not in seen and value.__name__ not in names:  # autodoc would refer to a name that has no page
+                methods = [key for key, method in vars(value).items() if inspect.isfunction(method) and key[0] != "_"]
+                about = textwrap.indent(as_rst(value.__doc__ or ""), "   ")
+                lines += [f".. py:class:: {name}.{exported}", "", about, ""]
+                lines += [f"   .. automethod:: {name}.{exported}.{key}" for key in methods] + [""]
+                seen[value] = f"{name}.{exported}"
             elif value in seen or value.__name__ != exported:
                 lines += [f"``{exported}`` is :py:class:`{seen.get(value, f'{name}.{value.__name__}')}`.", ""]
             else:

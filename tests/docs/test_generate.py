@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,10 @@ import pytest
 
 import tinytorch as torch
 from docs.generate import derivations, links, operations, readme, reference
+from docs.generate.__main__ import LEFT_OUT, contents, refuse, replace, write_sources
 from docs.generate.docstrings import as_markdown, as_rst
 from tests.ops import checks
+from tinytorch.cli.errors import UserError
 from tinytorch.engine.function import Function
 from tinytorch.ops.softmax import Softmax, SoftmaxBackward
 
@@ -131,6 +136,9 @@ def test_the_reference_has_what_is_public() -> None:
     assert ".. autofunction:: tinytorch.softmax\n" in pages["tinytorch.rst"]
     assert ".. autoclass:: tinytorch.nn.LayerNorm\n" in pages["tinytorch.nn.rst"]
     assert "usage: python -m gpt sample" in pages["gpt-help.rst"]
+    node = pages["tinytorch.autograd.graph.rst"]  # a class that is exported under another name alone
+    assert ".. py:class:: tinytorch.autograd.graph.Node\n\n   A node of the graph" in node and "Hooked" not in node
+    assert "   .. automethod:: tinytorch.autograd.graph.Node.register_hook\n" in node
     text = "\n".join(pages.values())
     assert "numpy" not in {name.partition(".")[0] for name in text.split() if name.startswith("numpy.")}
     for name in reference.MODULES:
@@ -152,3 +160,88 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
         "a.html: https://localhost is no address",
         "a.html: needs https://cdn.example.org/a.js, which is on another host",
     ]
+
+
+def site_in(folder: Path, project: str = "tinytorch") -> Path:
+    """A folder with what Sphinx writes first."""
+    folder.mkdir()
+    (folder / "objects.inv").write_bytes(f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n".encode())
+    (folder / "index.html").write_text("old")
+    return folder
+
+
+def test_only_a_site_of_ours_is_replaced(tmp_path: Path) -> None:
+    refuse(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    refuse(tmp_path / "empty")
+    refuse(site_in(tmp_path / "site"))
+    (tmp_path / "made" / "study").mkdir(parents=True)
+    (tmp_path / "made" / "study" / "index.html").touch()  # as `make study` leaves it
+    refuse(tmp_path / "made")
+    (tmp_path / "made" / "mine.txt").touch()
+    (tmp_path / "studies" / "study").mkdir(parents=True)
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".git").touch()
+    (tmp_path / "file").touch()
+    others = [site_in(tmp_path / "other", "tinytorches"), *(tmp_path / n for n in ("made", "studies", "hidden"))]
+    for folder in (*others, tmp_path, Path("/")):
+        with pytest.raises(UserError, match="holds files that are no site of tinytorch, and is left as it is"):
+            refuse(folder)
+    with pytest.raises(UserError, match="is no folder"):
+        refuse(tmp_path / "file")
+    assert (tmp_path / "other" / "index.html").read_text() == "old"
+
+
+def test_the_root_of_a_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    with pytest.raises(UserError, match="is the root of a file system, which cannot be replaced"):
+        refuse(tmp_path)
+
+
+def test_what_is_refused_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    ran = subprocess.run([sys.executable, "-m", "docs.generate", tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 2 and ran.stderr.count("\n") == 1 and ran.stderr.startswith("error: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_the_new_site_takes_the_place_of_the_old_one_or_nothing_changes(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, new = site_in(tmp_path / "site"), site_in(tmp_path / "new")
+    (new / "index.html").write_text("new")
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self == new:
+            raise error
+        return rename(self, target)
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(Path, "rename", fails)
+        replace(out, new, tmp_path / "old")
+    assert (out / "index.html").read_text() == "old" and not (tmp_path / "old").exists()
+    replace(out, new, tmp_path / "old")
+    assert (out / "index.html").read_text() == "new" and (tmp_path / "old" / "index.html").read_text() == "old"
+    replace(tmp_path / "elsewhere", out, tmp_path / "older")
+    assert (tmp_path / "elsewhere" / "index.html").read_text() == "new"
+
+
+def test_the_contents_have_notebooks_but_not_what_jupyterlab_hides(tmp_path: Path) -> None:
+    folder = tmp_path / "docs" / "notebooks"
+    shutil.copytree(ROOT / "docs" / "notebooks", folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    before = contents(tmp_path)
+    assert "docs/notebooks/1-from-a-scalar-to-a-tensor\n" in before
+    checkpoints = folder / ".ipynb_checkpoints"
+    checkpoints.mkdir()
+    shutil.copy(folder / "1-from-a-scalar-to-a-tensor.ipynb", checkpoints)
+    shutil.copytree(folder, tmp_path / "copy" / "docs" / "notebooks", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    assert contents(tmp_path / "copy") == before
+
+
+def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = [(f"docs/{name}.md", f"source/{name}.md", f"[Errno 28] No space left: {name}") for name in "ab"]
+    monkeypatch.setattr(shutil, "copytree", lambda *_, **__: (_ for _ in ()).throw(shutil.Error(failed)))
+    with pytest.raises(UserError, match=r"^\[Errno 28\] No space left: a$"):
+        write_sources(tmp_path)

@@ -55,6 +55,15 @@ def test_table_check_and_pictures(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert (tmp_path / "a.dot").read_text("utf-8").startswith("digraph")
 
 
+def test_the_help_names_what_to_give(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["why", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "SUBJECT [NUMBER] Take one number apart" in shown and " STR" not in shown
+    assert f"{', '.join(SUBJECTS)}, or MODULE:FUNCTION, which is yours," in shown
+
+
 OWN = '''
 import tinytorch as torch
 from tinytorch import nn, study

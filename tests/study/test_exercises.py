@@ -121,13 +121,14 @@ def test_a_file_is_written_and_never_overwritten(exercise: Exercise, capsys: pyt
 def test_what_is_written_says_what_to_do_and_fails_as_unwritten(name: str, tmp_path: Path) -> None:
     exercise = find(name)
     path = tmp_path / f"{name}.py"
-    path.write_text(exercise.file, "utf-8")
-    tree = ast.parse(exercise.file)
+    path.write_text(exercise.file(), "utf-8")
+    tree = ast.parse(exercise.file())
     text = ast.get_docstring(tree) or ""
     assert text.startswith(f"{exercise.title}\n\n{exercise.text}") and f"exercise check {name}.py" in text
-    assert max(map(len, exercise.file.splitlines())) <= 88
+    assert max(map(len, exercise.file().splitlines())) <= 88
     found = answered(path, exercise.function, [dict(question.arguments) for question in exercise.questions()])
-    assert found["unwritten"] and f"{name}.py, line {len(exercise.file.splitlines())}: raise NotImpl" in found["error"]
+    last = len(exercise.file().splitlines())
+    assert found["unwritten"] and f"{name}.py, line {last}: raise NotImpl" in found["error"]
 
 
 def test_a_file_with_nothing_in_it_is_no_try(exercise: Exercise, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +213,9 @@ def test_right_at_once_and_then_wrong_again_stays_passed(
 ) -> None:
     fill(RIGHT)
     assert exercise("check", "softmax.py") == 0
-    assert capsys.readouterr().out.startswith("softmax: right, at the first try.\n")
+    shown = capsys.readouterr().out
+    assert shown.startswith("softmax: right, at the first try.\n")
+    assert shown.endswith("\n1 of 20 passed. Next: python -m tinytorch.study exercise add\n")
     assert exercise("softmax", "--solution") == 0
     fill(WRONG)
     assert exercise("check", "softmax.py") == 1
@@ -526,7 +529,8 @@ def test_the_exercise_of_the_page_is_one(exercise: Exercise, capsys: pytest.Capt
     assert re.search(r"21 +swish +Swish", capsys.readouterr().out)
     assert exercise("swish", "--folder", "mine") == 0
     assert "def backward(x, g):" in Path("swish.py").read_text()
-    capsys.readouterr()
+    check = "Check it with: python -m tinytorch.study exercise check swish.py --folder mine\n"  # which does it
+    assert check in Path("swish.py").read_text() and capsys.readouterr().out.endswith(check)
     for wrong in ("g / (1 + np.exp(-x))", "1 / (1 + np.exp(-x)) * g"):
         Path("swish.py").write_text(f"import numpy as np\ndef backward(x, g):\n    return {wrong}\n")
         assert exercise("check", "swish.py", "--folder", "mine") == 1
@@ -534,6 +538,9 @@ def test_the_exercise_of_the_page_is_one(exercise: Exercise, capsys: pytest.Capt
     right = "s = 1 / (1 + np.exp(-x))\n    return g * (s + x * s * (1 - s))"
     Path("swish.py").write_text(f"import numpy as np\ndef backward(x, g):\n    {right}\n")
     assert exercise("check", "swish.py", "--folder", "mine") == 0
+    shown = capsys.readouterr().out
+    assert "code: python -m tinytorch.study exercise swish --solution --folder mine\n" in shown
+    assert shown.endswith("1 of 21 passed. Next: python -m tinytorch.study exercise add --folder mine\n")
     assert exercise("swish", "--solution", "--folder", "mine") == 0
     assert "class Silu" in capsys.readouterr().out
 

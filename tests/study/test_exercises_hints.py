@@ -80,8 +80,8 @@ SOFTMAX = lambda x, g: back(softmax(x), g)
 SOFTMAX_WRONG = [
     (lambda x, g: softmax(x) * g, "the path through the denominators of the row is left out"),
     (lambda x, g: back(softmax(x), g) / softmax(x), "the factor p in front is left out"),
-    (lambda x, g: back(softmax(x), g, 0), "the sum is over the columns"),
-    (lambda x, g: back(softmax(x, 0), g, 0), "the softmax is over the columns, not over the rows"),
+    (lambda x, g: back(softmax(x), g, 0), "the sum runs down the columns, not along the rows"),
+    (lambda x, g: back(softmax(x, 0), g, 0), "the softmax runs down the columns, not along the rows"),
     (lambda x, g: softmax(x) * (1 - softmax(x)) * g, "the diagonal alone"),
     (lambda x, g: -SOFTMAX(x, g), "the sign is wrong everywhere"),
     (lambda x, g: 0 * x, "it is 0 everywhere"),
@@ -99,7 +99,7 @@ LOG_SOFTMAX_WRONG = [
     (lambda x, g: g, "the derivative is left out"),
     (SOFTMAX, "it is the backward of softmax"),
     (lambda x, g: g + softmax(x) * g.sum(-1, keepdims=True), "through the logarithm of the sum has the wrong sign"),
-    (lambda x, g: g - softmax(x) * g.sum(0), "the sum is over the columns"),
+    (lambda x, g: g - softmax(x) * g.sum(0), "the sum runs down the columns, not along the rows"),
     (lambda x, g: g - g.sum(-1, keepdims=True), "p in front of the sum is left out"),
     (lambda x, g: g - np.log(softmax(x)) * g.sum(-1, keepdims=True), "it is log p in front of the sum"),
 ]

@@ -21,17 +21,17 @@ from ..cli.options import parse
 from ..files import atomic_write
 from .page.pages import write_page, write_site
 from .practice.commands import Exercise
-from .subjects import Sizes, trace_of
+from .subjects import SUBJECTS, Sizes, trace_of
 from .trace import Trace
+
+SUBJECT = f"{', '.join(SUBJECTS)}, or MODULE:FUNCTION, which is yours, takes nothing and returns its loss"
 
 
 @dataclass(frozen=True)
 class Settings:
     """What is looked at."""
 
-    subject: tyro.conf.Positional[str]
-    """attention, head, linear, softmax, layernorm, cross_entropy, gelu, embedding, block or lora; or module:function
-    of your own, which takes nothing and returns its loss"""
+    subject: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SUBJECT", help=SUBJECT)]
     T: int = 4
     """length in time, or the number of rows"""
     D: int = 3
@@ -87,10 +87,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Why(Settings):
-    """Take one number apart: of a gradient, as "dq[1,0]", or with --forward of a value."""
+    """Take one number apart, of a gradient, or with --forward of a value: why attention "dq[1,0]"."""
 
-    what: tyro.conf.Positional[str] = "loss"
-    """a name and an element: "dscores[2,1]" """
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[NUMBER]")] = "loss"
+    """a name and an element, as "dscores[2,1]"; the names are in the table of SUBJECT"""
     depth: int = 1
     """how many steps to go"""
     forward: bool = False

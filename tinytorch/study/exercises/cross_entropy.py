@@ -30,7 +30,7 @@ def question(rng: np.random.Generator) -> Question:
         "p is replaced by 1 at the target, not lessened by 1": g * np.where(hot == 1, -1, p) / rows,
         "only the targets' scores get a gradient": g * (p - hot) * hot / rows,
         "it is divided by the number of all elements, not of rows": g * (p - hot) / x.size,
-        "the softmax is over the columns": g * (softmax(x, 0) - hot) / rows,
+        "the softmax runs down the columns, not along the rows": g * (softmax(x, 0) - hot) / rows,
         "the probabilities are missing: it is x, not softmax(x)": g * (x - hot) / rows,
     }
     known = {"dx": Candidates({"1/N": 1 / rows}, alternatives=other)}

@@ -42,7 +42,7 @@ def question(rng: np.random.Generator) -> Question:
         "x stands where the normalised z should": inverse
         * (a - a.mean(-1, keepdims=True) - x * (a * x).mean(-1, keepdims=True)),
         "the factor 1/sqrt(var + eps) is there twice": sum(paths.values()) * inverse,
-        "the two means are over the columns": inverse * (a - a.mean(0) - z * (a * z).mean(0)),
+        "the two means run down the columns, not along the rows": inverse * (a - a.mean(0) - z * (a * z).mean(0)),
     }
     known = {
         "dx": Candidates(summands=paths, alternatives=other),

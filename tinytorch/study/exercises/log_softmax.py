@@ -23,7 +23,7 @@ def question(rng: np.random.Generator) -> Question:
         "it is the backward of softmax": p * (g - (g * p).sum(-1, keepdims=True)),
         "p in front of the sum is left out": g - total,
         "it is log p in front of the sum, and should be p": g - np.log(p) * total,
-        "the sum is over the columns": g - p * g.sum(0),
+        "the sum runs down the columns, not along the rows": g - p * g.sum(0),
         "the sum is weighted by p: that is softmax's": g - p * (g * p).sum(-1, keepdims=True),
         "it is divided by p: the logarithm's derivative is by p, and softmax's still has to follow": g / p,
     }

@@ -25,8 +25,8 @@ def question(rng: np.random.Generator) -> Question:
     inner = (g * p).sum(-1, keepdims=True)
     other = {
         "the factor p in front is left out": g - inner,
-        "the sum is over the columns": p * (g - (g * p).sum(0)),
-        "the softmax is over the columns, not over the rows": q * (g - (g * q).sum(0)),
+        "the sum runs down the columns, not along the rows": p * (g - (g * p).sum(0)),
+        "the softmax runs down the columns, not along the rows": q * (g - (g * q).sum(0)),
         "the sum is over everything, not over each row": p * (g - (g * p).sum()),
         "it is the mean over the row, and should be the sum": p * (g - (g * p).mean(-1, keepdims=True)),
         "x stands where p should": x * (g - (g * x).sum(-1, keepdims=True)),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ...cli.errors import UserError
 from ..exercises import find, names
+from .exercise import command
 from .progress import Progress, Standing
 from .task import Task
 from .trap import trap
@@ -58,15 +59,20 @@ class Exercise:
                     f"{path} is checked as the exercise of its name, and there is no exercise {path.stem!r}: give the "
                     "file the name that it was written with"
                 )
-            task = Task(find(path.stem, self.folder), progress)
-            return _watch(task, path) if self.watch else _check(task, path)
+            code = _watch(self._task(path.stem), path) if self.watch else _check(self._task(path.stem), path)
+            if code == 0:
+                print(_next(names(self.folder), self.folder, progress))
+            return code
         if not self.what:
             _list(names(self.folder), self.folder, progress)
         elif self.solution:
-            print(Task(find(self.what[0], self.folder), progress).solution())
+            print(self._task(self.what[0]).solution())
         else:
-            _begin(Task(find(self.what[0], self.folder), progress))
+            _begin(self._task(self.what[0]), self.folder)
         return 0
+
+    def _task(self, name: str) -> Task:
+        return Task(find(name, self.folder), Progress(self.progress), folder=self.folder)
 
 
 def _list(known: list[str], folder: Path | None, progress: Progress) -> None:
@@ -78,10 +84,15 @@ def _list(known: list[str], folder: Path | None, progress: Progress) -> None:
         table.add_row(str(number), name, find(name, folder).title, _so_far(standings.get(name, Standing())))
     console = Console(markup=False)
     console.print(table)
-    passed = sum(standings.get(name, Standing()).passed for name in known)
-    following = next((name for name in known if not standings.get(name, Standing()).passed), None)
-    print(f"\n{passed} of {len(known)} passed.", end=" ")
-    print("That is all of them." if following is None else f"Next: python -m tinytorch.study exercise {following}")
+    print(f"\n{_next(known, folder, progress)}")
+
+
+def _next(known: list[str], folder: Path | None, progress: Progress) -> str:
+    """How far the student is, and how to go on."""
+    standings = progress.standings()
+    left = [name for name in known if not standings.get(name, Standing()).passed]
+    how = f"Next: {command(left[0], folder=folder)}" if left else "That is all of them."
+    return f"{len(known) - len(left)} of {len(known)} passed. {how}"
 
 
 def _so_far(standing: Standing) -> str:
@@ -91,18 +102,19 @@ def _so_far(standing: Standing) -> str:
     return wrong
 
 
-def _begin(task: Task) -> None:
+def _begin(task: Task, folder: Path | None) -> None:
     """Write the file to fill in, unless there is one."""
     path = Path(f"{task.exercise.name}.py")
+    check = command("check", str(path), folder=folder)
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(task.exercise.file)
+            file.write(task.exercise.file(check))
     except FileExistsError:
         raise UserError(
             f"{path} is there already, and is left as it is: check it with "
-            f"`python -m tinytorch.study exercise check {path}`, or move it away to begin anew"
+            f"`{check}`, or move it away to begin anew"
         ) from None
-    print(f"{task}\n\nWritten to {path}. Check it with: python -m tinytorch.study exercise check {path}")
+    print(f"{task}\n\nWritten to {path}. Check it with: {check}")
 
 
 def _check(task: Task, path: Path) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,17 +68,22 @@ class Exercise:
         """backward(x, g)"""
         return f"{self.function}({', '.join(self.questions()[0].arguments)})"
 
-    @property
-    def file(self) -> str:
-        """The file to fill in."""
-        said = f"{self.title}\n\n{self.text}"
+    def file(self, check: str = "") -> str:
+        """The file to fill in; `check` is the command that checks it, if that is another than usual."""
+        check = check or command("check", f"{self.name}.py")
+        said = f"{self.title}\n\n{self.text}\n\nCheck it with: {check}\n"
         raw = "r" * ("\\" in said)  # as in a formula
         return (
-            f'{raw}"""{said}\n\n'
-            f'Check it with: python -m tinytorch.study exercise check {self.name}.py\n"""\n\n'
+            f'{raw}"""{said}"""\n\n'
             f"import numpy as np\n\n\ndef {self.signature}:\n"
             "    raise NotImplementedError  # write your code in place of this line\n"
         )
+
+
+def command(*words: str, folder: Path | None = None) -> str:
+    """A command line of exercises, for a student to copy; `folder` is the teacher's, if there is one."""
+    given = [] if folder is None else ["--folder", str(folder)]
+    return shlex.join(["python", "-m", "tinytorch.study", "exercise", *words, *given])
 
 
 def sizes(rng: np.random.Generator, count: int) -> list[int]:

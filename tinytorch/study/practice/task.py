@@ -13,7 +13,7 @@ from ...cli.errors import UserError
 from ..derivations import derivation_of, formula_of
 from ..exercises import find
 from ..notebook import preformatted
-from .exercise import Exercise, Problem
+from .exercise import Exercise, Problem, command
 from .judging import problems
 from .progress import ANSWERS_AFTER, Progress, Standing, fingerprint
 from .running import run_file
@@ -37,11 +37,10 @@ class Report:
 class Task:
     """An exercise and how far the student is with it. Printed, it is what there is to do."""
 
-    def __init__(self, exercise: Exercise, progress: Progress, call: str = "") -> None:
+    def __init__(self, exercise: Exercise, progress: Progress, call: str = "", folder: Path | None = None) -> None:
         self.exercise, self.progress = exercise, progress
         # How the student gets at the library's own code: where a call made the task, in Python too.
-        shown = f"python -m tinytorch.study exercise {exercise.name} --solution"
-        self.shown_by = f"print({call}.solution())" if call else shown
+        self.shown_by = f"print({call}.solution())" if call else command(exercise.name, "--solution", folder=folder)
 
     def __repr__(self) -> str:
         return f"{self.exercise.title}\n\n{self.exercise.text}\n\ndef {self.exercise.signature}: ..."
