@@ -14,7 +14,7 @@ import json
 import linecache
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +94,17 @@ def problems(path: Path) -> Iterator[str]:
         yield f"{path.name}: nothing in it is asserted"
 
 
-def run(path: Path, max_steps: int | None = None) -> dict[str, Any]:
+def run(path: Path, max_steps: int | None = None, edited: Callable[[str], str] = str) -> dict[str, Any]:
     """Run the code in a fresh namespace, which is returned; a line `max_steps = N` is given a smaller number.
 
-    Like Jupyter, it makes the text and the pictures that a cell's last expression is shown as.
+    Each cell is run as `edited` gives it back. Like Jupyter, this makes the text and the pictures that a cell's last
+    expression is shown as.
     """
     names: dict[str, Any] = {"__name__": "__main__"}
     for number, source in cells(path):
         if max_steps is not None:
             source = re.sub(r"^(max_steps = )([\d_]+)", rf"\1min(\2, {max_steps})", source, flags=re.M)
+        source = edited(source)
         where = f"{path.name}, cell {number}"
         linecache.cache[where] = len(source), None, source.splitlines(keepends=True), where  # for inspect.getsource
         try:

@@ -6,8 +6,6 @@ PyTorch's generator gives other numbers than ours for the same seed, so in both 
 from __future__ import annotations
 
 import inspect
-import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +16,9 @@ import numpy as np
 import pytest
 
 import tinytorch
+from tests import notebooks
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs" / "notebooks" / "makemore").glob("*.ipynb"))
+NOTEBOOKS = [path for path in notebooks.NOTEBOOKS if path.parent.name == "makemore"]
 STEPS = 25  # of each training: from step to step, a difference in the last bit of float32 grows
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-3}
 
@@ -40,18 +39,18 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     plt.close("all")
 
 
-def run(path: Path, changes: dict[str, str]) -> dict[str, Any]:
-    """What the notebook's code leaves behind, with other import lines."""
+def run(path: Path, edited: Callable[[str], str] = str) -> dict[str, Any]:
+    """What the notebook's code leaves behind."""
     tinytorch.manual_seed(0)
-    names: dict[str, Any] = {"__name__": path.stem}
-    for cell in json.loads(path.read_text("utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            source = re.sub(r"^max_steps = .*$", f"max_steps = {STEPS}", "".join(cell["source"]), flags=re.M)
-            for old, new in changes.items():
-                source = source.replace(old, new)
-            assert not changes or "tinytorch" not in source
-            exec(compile(source, f"{path.name}, {cell['id']}", "exec"), names)
-    return names
+    return notebooks.run(path, STEPS, edited)
+
+
+def for_pytorch(source: str) -> str:
+    """The code with PyTorch's import lines."""
+    for old, new in IMPORTS.items():
+        source = source.replace(old, new)
+    assert "tinytorch" not in source
+    return source
 
 
 def draw_by_ours(monkeypatch: pytest.MonkeyPatch, torch: Any) -> None:
@@ -105,10 +104,10 @@ def check_same(ours: Any, theirs: Any, torch: Any, where: str) -> int:
 def test_computes_the_same_with_pytorch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    ours = run(path, {})
+    ours = run(path)
     with monkeypatch.context() as patch:
         draw_by_ours(patch, torch)
-        theirs = run(path, IMPORTS)
+        theirs = run(path, for_pytorch)
     assert sorted(ours) == sorted(theirs)
     compared = {name: check_same(value, theirs[name], torch, name) for name, value in ours.items() if name[0] != "_"}
     assert compared["words"] > 5000 and compared["W" if path.stem == "1-bigrams" else "parameters"]

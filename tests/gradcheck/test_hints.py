@@ -11,16 +11,13 @@ import pytest
 
 import tinytorch as torch
 import tinytorch.nn.functional as F
+from tests.gradcheck.functions import function, tensor
 from tinytorch.autograd import GradcheckError, gradcheck
 
 NONE = r"^Work this one element out by hand"
 TARGETS = torch.tensor([1, 0, 3])
 PLACES = torch.tensor([1, 0, 1])
 TABLE = torch.tensor(np.random.default_rng(9).standard_normal((3, 5)))
-
-
-def tensor(*shape: int, seed: int = 0) -> Any:
-    return torch.tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)
 
 
 def positive(*shape: int, seed: int = 0) -> Any:
@@ -743,20 +740,6 @@ MISTAKES: dict[str, tuple[Any, Any, tuple[Any, ...], str]] = {
         NONE,
     ),
 }
-
-
-def function(forward: Any, backward: Any) -> Any:
-    class Mine(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, *xs: Any) -> Any:
-            ctx.save_for_backward(*xs)
-            return forward(*xs)
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return backward(g, *ctx.saved_tensors)
-
-    return Mine.apply
 
 
 @pytest.mark.parametrize("name", MISTAKES)

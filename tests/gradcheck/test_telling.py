@@ -10,32 +10,13 @@ import numpy as np
 import pytest
 
 import tinytorch as torch
+from tests.gradcheck.functions import function, tensor
 from tinytorch.autograd import GradcheckError, KinkError, gradcheck, gradgradcheck
 from tinytorch.gradcheck import KinkWarning
 
 
-def tensor(*shape: int, seed: int = 0) -> Any:
-    return torch.tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)
-
-
 def of(*values: float) -> Any:
     return torch.tensor(np.array(values), requires_grad=True)
-
-
-def function(forward: Any, backward: Any) -> Any:
-    """A Function of forward(*xs), with the gradients backward(g, *xs)."""
-
-    class Mine(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, *xs: Any) -> Any:
-            ctx.save_for_backward(*xs)
-            return forward(*xs)
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return backward(g, *ctx.saved_tensors)
-
-    return Mine.apply
 
 
 def failure(func: Any, inputs: Any, **options: Any) -> GradcheckError:
