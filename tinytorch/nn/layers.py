@@ -288,9 +288,6 @@ class BatchNorm1d(Module):
         )
 
 
-# Activations: each keeps the shape of its input.
-
-
 class Dropout(Module):
     """In training, zeroes each element with probability p and divides the rest by 1 - p (Srivastava et al. 2014)."""
 
